@@ -1,0 +1,24 @@
+/*
+ * log: what operators read on stderr, one `time level key=value ...` line each.
+ *
+ * Four words. Never a token, a secret, a query or a body; the audit log is another thing. Safe from
+ * any thread: a line is one write(2).
+ */
+#ifndef DAGWARD_BASE_LOG_H
+#define DAGWARD_BASE_LOG_H
+
+#include <stdbool.h>
+
+enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
+
+/* Default: info, to stderr. Call before threads start. */
+void log_set_level(enum log_level level);
+void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* log_error with the text of errno behind it; keeps errno. */
+void log_errno(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void log_debug(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* log_error, then exit(2). Only for proxy/. */
+_Noreturn void fatal(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+#endif

@@ -1,0 +1,39 @@
+# tests/unit/<module>/test_*.c: one cmocka program each. tests/fuzz/<module>/fuzz_*.c: one fuzz
+# target each, which replays the seeds beside it (seeds/<name>/*) under CTest with any compiler.
+pkg_check_modules(cmocka REQUIRED IMPORTED_TARGET cmocka)
+
+file(GLOB unit_tests CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/unit/*/test_*.c)
+foreach(source ${unit_tests})
+        get_filename_component(name ${source} NAME_WE)
+        get_filename_component(folder ${source} DIRECTORY)
+        get_filename_component(module ${folder} NAME)
+        if(TARGET dagward_${module})
+                add_executable(${module}_${name} ${source})
+                target_link_libraries(${module}_${name} PRIVATE dagward_${module} PkgConfig::cmocka)
+                target_compile_definitions(${module}_${name} PRIVATE
+                        TEST_DATA="${folder}/data" SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+                add_test(NAME unit/${module}/${name} COMMAND ${module}_${name})
+                set_tests_properties(unit/${module}/${name} PROPERTIES TIMEOUT 120)
+        endif()
+endforeach()
+
+file(GLOB fuzz_targets CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/fuzz/*/fuzz_*.c)
+foreach(source ${fuzz_targets})
+        get_filename_component(name ${source} NAME_WE)
+        get_filename_component(folder ${source} DIRECTORY)
+        get_filename_component(module ${folder} NAME)
+        if(TARGET dagward_${module})
+                add_executable(${module}_${name} ${source})
+                target_link_libraries(${module}_${name} PRIVATE dagward_${module})
+                if(DAGWARD_FUZZ)
+                        target_link_options(${module}_${name} PRIVATE -fsanitize=fuzzer)
+                else()
+                        target_sources(${module}_${name} PRIVATE
+                                ${PROJECT_SOURCE_DIR}/tests/fuzz/replay.c)
+                        add_test(NAME fuzz/${module}/${name}
+                                COMMAND ${module}_${name} ${folder}/seeds/${name})
+                        set_tests_properties(fuzz/${module}/${name} PROPERTIES TIMEOUT 120)
+                endif()
+        endif()
+endforeach()
+include(tests/differential/differential.cmake OPTIONAL)
