@@ -1,0 +1,76 @@
+/*
+ * resources: which projects, pipelines, repositories, ... a named request touches.
+ *
+ * Gathered from path parameters, query and body by the rows of src/azdo/resources_table.c. Values
+ * are as the caller gave them, names or ids: whether two of them are the same thing is for others
+ * to find out. Knows no policy and asks nobody.
+ */
+#ifndef DAGWARD_AZDO_RESOURCES_H
+#define DAGWARD_AZDO_RESOURCES_H
+
+#include "dagward/azdo/catalogue.h"
+#include "dagward/base/arena.h"
+
+enum resource_kind {
+        RESOURCE_ORGANIZATION,
+        RESOURCE_PROJECT,
+        RESOURCE_TEAM,
+        RESOURCE_PIPELINE,   /* pipelines and build definitions are one kind with one set of ids */
+        RESOURCE_BUILD,      /* builds and pipeline runs likewise */
+        RESOURCE_RELEASE,    /* a classic release, not its definition */
+        RESOURCE_REPOSITORY, /* bare name or GUID; its project is RESOURCE_PROJECT */
+        RESOURCE_FEED,       /* without "@view" */
+        RESOURCE_ENVIRONMENT,
+        RESOURCE_WORK_ITEM_TYPE,
+        RESOURCE_REF, /* full name: refs/heads/main */
+};
+enum { RESOURCE_KINDS = RESOURCE_REF + 1 };
+
+/* For people: "organization", "work item type". */
+const char *resource_kind_name(enum resource_kind kind);
+/* As in policies and records: "organizations", "workItemTypes". */
+const char *resource_kind_selector(enum resource_kind kind);
+
+struct resource {
+        enum resource_kind kind;
+        struct str value; /* in the request, the body's copy in the arena, or static; not empty */
+};
+
+enum { RESOURCES_MAX = 64 };
+
+struct resources {
+        struct resource items[RESOURCES_MAX]; /* no two equal ones */
+        size_t n;
+        /* The operation touches one (or more) of that kind that the request does not name. Can be
+         * true beside items of the same kind. */
+        bool unresolved[RESOURCE_KINDS];
+};
+
+/*
+ * Gathers what `route` touches.
+ *
+ * `body` with ptr NULL has not been read: what only it could tell is unresolved. A body of length 0
+ * names nothing. Values that the body gives are copied into `arena`. Several items of one kind mean
+ * that all of them are touched: the caller has to be allowed each. A name and a GUID beside each
+ * other may be the same thing and are both listed; two different names, two different GUIDs or
+ * two different numbers for what must be one thing are refused.
+ *
+ * False with `*why` (static text): 400, because two sources disagree, a needed body is not JSON,
+ * has duplicate members or is nested too deeply, a value is malformed, or there are too many.
+ */
+__attribute__((warn_unused_result)) bool resources_gather(const struct route *route,
+        const struct route_query *query, struct str body, struct arena *arena,
+        struct resources *resources, const char **why);
+
+/* Bit k: resources of kind k may be named by the body of `op`: worth reading when a rule that could
+ * apply has a selector of that kind. */
+unsigned operation_body_kinds(const struct operation *op);
+/* Whether operation_body_kinds names any. */
+bool operation_reads_body(const struct operation *op);
+
+/* The first item of that kind, or STR_NONE. */
+struct str resources_first(const struct resources *resources, enum resource_kind kind);
+/* 8-4-4-4-12 hexadecimal digits. */
+bool guid_valid(struct str s);
+
+#endif

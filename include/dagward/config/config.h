@@ -1,0 +1,236 @@
+/*
+ * config: what the operator wrote, checked and typed.
+ *
+ * One YAML file becomes one immutable, counted `struct config`. A table of settings
+ * (src/config/settings.c) is the single source: reading, defaults, the JSON Schema and the
+ * reference in docs/configuration.md all come from it. The module reads the configuration file and
+ * the environment only: no certificate, key set, policy or secret is opened here, no name is
+ * resolved.
+ *
+ * Every `struct str` in here has a NUL behind it (use `.ptr` as a C string) and a NULL `ptr` when
+ * the setting was left out and has no default. Paths are already joined to the folder of the
+ * configuration file. Durations are in milliseconds, sizes in bytes.
+ */
+#ifndef DAGWARD_CONFIG_CONFIG_H
+#define DAGWARD_CONFIG_CONFIG_H
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include "dagward/base/arena.h"
+#include "dagward/base/buf.h"
+#include "dagward/base/error.h"
+#include "dagward/base/log.h"
+#include "dagward/base/snapshot.h"
+#include "dagward/base/str.h"
+
+/* `ip:port`, `[v6]:port` or `localhost:port` (which is 127.0.0.1), ready for bind. */
+struct config_address {
+        struct str text; /* as written */
+        struct sockaddr_storage socket;
+        socklen_t socket_len;
+        bool loopback;
+};
+
+/* An http or https URL without user, password and fragment. */
+struct config_url {
+        struct str text; /* as written; base URLs and origins without the slash at the end */
+        bool https;
+        bool loopback;   /* host is localhost, 127.0.0.0/8 or ::1 */
+        struct str host; /* lower case, IPv6 without brackets */
+        uint16_t port;   /* written or 443, 80 */
+        struct str path; /* with query; "" when there is none */
+};
+
+struct config_tls {
+        struct str certificate; /* PEM file: chain, own certificate first */
+        struct str key;         /* PEM file */
+        struct str client_ca;   /* PEM file; when set, clients must show a certificate */
+};
+
+struct config_listener {
+        struct config_address address;
+        bool has_tls;
+        struct config_tls tls;
+        bool insecure; /* plain HTTP beyond loopback is wanted */
+};
+
+struct config_admin {
+        struct config_address address; /* default 127.0.0.1:9901 */
+        bool insecure;                 /* beyond loopback is wanted */
+};
+
+/* Where an issuer's keys come from: exactly one of discovery, url, file. */
+struct config_keys {
+        bool discovery;         /* `issuers[0]`/.well-known/openid-configuration */
+        struct config_url url;  /* a JWKS */
+        struct str file;        /* a JWKS or PEM file */
+        struct str ca;          /* PEM bundle for discovery and url; default: the system's */
+        struct str bearer_file; /* token sent with the fetch (Kubernetes), re-read each time */
+        int64_t refresh_ms;     /* when the issuer's answer has no cache lifetime of its own */
+        int64_t cooldown_ms;    /* at most one fetch for unknown kids in this time */
+        int64_t keep_ms;        /* keys of an unreachable issuer are used this long */
+        int64_t timeout_ms;     /* one fetch */
+};
+
+struct config_issuer {
+        struct str name;
+        struct str *issuers; /* exact `iss` values, at least one */
+        size_t n_issuers;
+        struct str *audiences; /* at least one */
+        size_t n_audiences;
+        struct config_keys keys;
+        struct str *algorithms; /* "RS256" ...: known names only, never HS* or none */
+        size_t n_algorithms;
+        int64_t clock_skew_ms;
+        int64_t max_lifetime_ms;
+        struct pair *require; /* claim name, exact value */
+        size_t n_require;
+        struct str *roles_paths; /* dotted: realm_access.roles */
+        size_t n_roles_paths;
+};
+
+/* `hosts:` of upstream: where connections for a catalogue host go instead. */
+struct config_host {
+        struct str pattern; /* lower-case host, or "*" for every host without a line of its own */
+        struct config_url url; /* an origin: no path */
+};
+
+struct config_upstream {
+        struct str *organizations; /* as written; compare with letter case folded; at least one */
+        size_t n_organizations;
+        struct str ca; /* PEM bundle; default: the system's */
+        struct config_host *hosts;
+        size_t n_hosts;
+        bool insecure;         /* http:// override beyond loopback is wanted */
+        int64_t connect_ms;    /* TCP and TLS together */
+        int64_t first_byte_ms; /* from the request's last byte to the answer's first */
+        int64_t idle_ms;       /* no byte moved in an exchange */
+        int64_t keep_alive_ms; /* an unused pooled connection is closed after this */
+        uint64_t connections;  /* most connections per worker, all hosts together */
+};
+
+enum config_credential_type {
+        CREDENTIAL_STATIC_FILE = 1,
+        CREDENTIAL_CLIENT_SECRET,
+        CREDENTIAL_FEDERATED,
+};
+
+struct config_credential {
+        struct str name;
+        enum config_credential_type type;
+        struct str tenant;           /* client_secret, federated; or AZURE_TENANT_ID */
+        struct str client_id;        /* client_secret, federated; or AZURE_CLIENT_ID */
+        struct str secret_file;      /* client_secret */
+        struct str assertion_file;   /* federated; or AZURE_FEDERATED_TOKEN_FILE */
+        struct str file;             /* static_file: an access token */
+        struct config_url authority; /* or AZURE_AUTHORITY_HOST; no slash at the end */
+        struct str scope;
+        struct str ca; /* PEM bundle for the authority; default: the system's */
+};
+
+struct config_policy {
+        struct str *files; /* paths or glob(7) patterns, at least one, not expanded */
+        size_t n_files;
+};
+
+enum config_durability {
+        DURABILITY_WRITES, /* requests that may change something wait for their record on disk */
+        DURABILITY_ALL,    /* every request does */
+        DURABILITY_NONE,   /* none does; records are written soon after */
+};
+enum config_on_failure {
+        ON_FAILURE_REFUSE,      /* no record, no request */
+        ON_FAILURE_ALLOW_READS, /* requests of access class read go on */
+};
+
+struct config_audit {
+        struct str file;
+        enum config_durability durability;
+        enum config_on_failure on_failure;
+};
+
+struct config_limits {
+        uint64_t connections;   /* client connections, all workers together */
+        uint64_t headers_bytes; /* a request's head */
+        uint64_t header_bytes;  /* one field line of it */
+        uint64_t inspect_bytes; /* a body that is read to decide */
+        uint64_t token_bytes;
+};
+
+/* Deadlines on the client's side. */
+struct config_timeouts {
+        int64_t headers_ms;    /* from the first byte of a head (or of TLS) to its end */
+        int64_t body_ms;       /* no byte of a body moved */
+        int64_t keep_alive_ms; /* between two requests */
+        int64_t drain_ms;      /* after SIGTERM, for exchanges in flight */
+};
+
+struct config {
+        struct snapshot snap;              /* first */
+        struct arena arena;                /* everything below that is pointed to */
+        struct str file;                   /* the configuration file, as given */
+        struct config_listener *listeners; /* at least one */
+        size_t n_listeners;
+        struct config_url public_url; /* text.ptr NULL: use what the client used */
+        struct config_admin admin;
+        uint64_t workers;              /* 0: one per CPU */
+        struct config_issuer *issuers; /* at least one */
+        size_t n_issuers;
+        struct config_upstream upstream;
+        struct config_credential *credentials; /* at least one */
+        size_t n_credentials;
+        struct config_policy policy;
+        struct config_audit audit;
+        struct config_limits limits;
+        struct config_timeouts timeouts;
+        enum log_level log_level;
+        struct str boot;             /* settings that a reload cannot change, one line each */
+        struct config_place *places; /* for config_place; grows only while loading */
+        size_t n_places;
+};
+
+/* Reads and checks a file. NULL when anything is wrong, with all of it in `errors`; warnings may be
+ * added on success too. The caller owns one reference. Opens only `path`. */
+struct config *config_load(const char *path, struct error_list *errors)
+        __attribute__((warn_unused_result));
+
+/* As config_load, from memory. `folder` is what relative paths are joined to ("" or NULL: nothing);
+ * `environment` answers like getenv (NULL: getenv itself). */
+struct config_source {
+        const char *name; /* stands in the messages */
+        struct str text;
+        const char *folder;
+        const char *(*environment)(const char *name);
+};
+struct config *config_load_text(const struct config_source *source, struct error_list *errors)
+        __attribute__((warn_unused_result));
+
+static inline struct config *config_ref(struct config *config)
+{
+        snapshot_ref(&config->snap);
+        return config;
+}
+/* Harmless on NULL. */
+void config_unref(struct config *config);
+
+/* Where the setting stands that is stored at `field` (an address inside `config` or what it points
+ * to); line 0 when the file does not have it. Items of lists have a place too. */
+struct mark config_place(const struct config *config, const void *field);
+
+/* Names of changed settings that only a restart can apply ("listen, workers"), "" when there are
+ * none; the text is written to `out`. */
+void config_restart_needed(
+        const struct config *running, const struct config *fresh, char *out, size_t size);
+
+/* The JSON Schema (draft 2020-12) of the configuration file. */
+void config_schema_write(struct buf *out);
+/* The reference of all settings, in Markdown, as in docs/configuration.md. */
+void config_reference_write(struct buf *out);
+
+/* Parts that others need too. Text must have a NUL behind it and live as long as the result. */
+bool config_address_parse(struct str text, struct config_address *out, struct error *err);
+bool config_url_parse(
+        struct arena *arena, struct str text, struct config_url *out, struct error *err);
+
+#endif

@@ -1,0 +1,63 @@
+/*
+ * control: the one thread that does everything slow.
+ *
+ * It loads configuration and policy, fetches the keys of issuers, obtains credentials, resolves
+ * names, re-reads files, takes signals and answers the admin listener. What it learns it publishes
+ * as `struct world`, by mail, to every worker; workers ask it for a newer key set or credential.
+ * It never touches a client's bytes.
+ *
+ * The order of a process: control_new; open the audit file; make workers with control_world and
+ * control_port; control_attach; control_boot; start the workers; control_run until it returns; join
+ * the workers; close the audit file; control_free.
+ *
+ * Signals: SIGTERM and SIGINT drain and then stop (a second one stops at once), SIGHUP reloads,
+ * SIGUSR1 reopens the audit file. Other threads should block them.
+ *
+ * World mails (struct world_mail) are malloc'd: the receiver frees them and owns one reference of
+ * the world inside. Count and drain mails stay the control's: the receiver only posts them back.
+ */
+#ifndef DAGWARD_CONTROL_CONTROL_H
+#define DAGWARD_CONTROL_CONTROL_H
+
+#include "dagward/audit/scribe.h"
+#include "dagward/base/error.h"
+#include "dagward/config/config.h"
+#include "dagward/world/ports.h"
+#include "dagward/world/world.h"
+
+enum { CONTROL_ASK_BOUND_MS = 10 * 1000 }; /* every ask is answered within */
+
+struct control;
+
+/* Loads and checks configuration, policy and certificates; NULL when anything is wrong, with all of
+ * it in `errors`. Opens no socket, fetches nothing, starts no thread. */
+struct control *control_new(const char *config_path, struct error_list *errors)
+        __attribute__((warn_unused_result));
+/* Only when control_run is not running and no worker is left. Harmless on NULL. */
+void control_free(struct control *control);
+
+/* Of the first load; stays valid until control_free (a reload has another one). */
+const struct config *control_config(const struct control *control);
+/* Names the threads to publish to, and the audit log. `ports` is copied, the mailboxes in it and the
+ * scribe (NULL: none, for tests) outlive control_run. Before control_boot. */
+void control_attach(
+        struct control *control, const struct worker_port *ports, size_t n, struct scribe *scribe);
+/* Where workers post their asks. Valid from control_new on. */
+struct control_port control_port(struct control *control);
+/* Binds the admin listener, takes the signals, begins to fetch. Then runs the loop until keys,
+ * credentials and the upstream's address are there, but not longer than `wait_ms` (0: does not
+ * wait). False only when the admin address cannot be bound. */
+bool control_boot(struct control *control, int64_t wait_ms, struct error *err)
+        __attribute__((warn_unused_result));
+/* The world of now, with a reference for the caller: what a worker starts with (without keys and
+ * credentials before control_boot). Worlds published later arrive by mail. */
+struct world *control_world(struct control *control);
+/* Runs until a signal or control_stop ends it; workers have answered their drain, or the deadline is
+ * over. The status for exit. */
+int control_run(struct control *control) __attribute__((warn_unused_result));
+/* As SIGTERM, for programs that embed a proxy. From any thread. */
+void control_stop(struct control *control);
+/* Port the admin listener is bound to, 0 before control_boot. */
+uint16_t control_admin_port(const struct control *control);
+
+#endif

@@ -1,0 +1,64 @@
+/*
+ * fetch: small HTTP requests of the control thread, without waiting.
+ *
+ * For key sets, discovery documents and token endpoints: a bounded body, a deadline, a verified
+ * certificate (chain and host name, TLS 1.2 or newer). Plain http is for loopback hosts and only
+ * where the caller allows it. Proxies, .netrc and cookies of the environment are not used. A
+ * redirect is followed only for a GET, and only to the origin that was asked; anything else is an
+ * answer with its status. Request bodies, bearer tokens and answers are wiped when they are done
+ * with, and no error text holds a byte of them. The module knows no JSON and no retry.
+ *
+ * One thread only: that of the event base.
+ */
+#ifndef DAGWARD_NET_FETCH_H
+#define DAGWARD_NET_FETCH_H
+
+#include "dagward/base/error.h"
+#include "dagward/base/secret.h"
+#include "dagward/base/str.h"
+
+struct event_base;
+struct fetcher; /* connections that may be used again, and what is under way */
+struct fetch;   /* one request under way */
+
+struct fetch_request {
+        const char *url;
+        struct str body;             /* ptr not NULL: a POST. Copied */
+        const char *content_type;    /* of the body */
+        const struct secret *bearer; /* NULL or empty: no Authorization field. Copied */
+        const char *const *fields;   /* more header lines, "Name: value", no secrets. Copied */
+        size_t n_fields;
+        const char *ca;            /* PEM bundle; NULL: the system's. Copied */
+        int64_t timeout_ms;        /* for everything; connecting may take half of it */
+        size_t most_bytes;         /* of the answer's body */
+        bool allow_plain_loopback; /* http:// to 127.0.0.0/8, ::1 and localhost */
+};
+
+/* Valid during the callback only. */
+struct fetch_result {
+        bool answered; /* an HTTP answer came, whole; else `error` says why not */
+        int status;
+        struct str body;
+        struct str content_type; /* ptr NULL: none */
+        int64_t max_age_s; /* Cache-Control max-age, 0 for no-store and no-cache; -1: not said */
+        int64_t retry_after_s; /* seconds form, or the date form against our clock; -1: not said */
+        int64_t date_ms;       /* Date, wall clock; -1: not said */
+        struct error error;
+};
+
+/* Runs exactly once, never inside fetch_start; may start and cancel others. `fetch` is gone after
+ * it. */
+typedef void fetch_done(const struct fetch_result *result, void *arg);
+
+struct fetcher *fetcher_new(struct event_base *base);
+/* Cancels what is under way. Harmless on NULL. */
+void fetcher_free(struct fetcher *fetcher);
+/* Never NULL: whatever is wrong with the request reaches `done`. */
+struct fetch *fetch_start(struct fetcher *fetcher, const struct fetch_request *request,
+        fetch_done *done, void *arg) __attribute__((warn_unused_result));
+/* `done` will not run. Harmless on NULL. */
+void fetch_cancel(struct fetch *fetch);
+/* Whether two URLs have the same scheme, host and port. */
+bool fetch_same_origin(const char *a, const char *b);
+
+#endif

@@ -1,0 +1,23 @@
+/*
+ * listener: a bound, listening TCP socket of one worker.
+ *
+ * Every worker binds its own with SO_REUSEPORT; the kernel spreads connections. Addresses are
+ * numeric `ip:port` or `[ip6]:port`, or `localhost:port`.
+ */
+#ifndef DAGWARD_NET_LISTENER_H
+#define DAGWARD_NET_LISTENER_H
+
+#include <sys/socket.h>
+
+#include "dagward/base/error.h"
+
+/* The descriptor (non-blocking, close-on-exec), or -1 with a reason. `reuse_port`: several threads
+ * will listen on it. */
+int listener_open(const char *address, bool reuse_port, struct error *err);
+/* Takes one waiting connection: the descriptor (non-blocking, no delay), or -1 when none waits or
+ * descriptors have run out (errno tells). `peer` gets the numeric address, without port. */
+int listener_accept(int fd, char peer[64]);
+/* Numeric text of a socket address, without port. */
+void listener_peer_text(const struct sockaddr *address, socklen_t len, char peer[64]);
+
+#endif

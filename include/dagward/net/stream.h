@@ -1,0 +1,102 @@
+/*
+ * stream: one connected descriptor, plain or TLS, with one input and one output block.
+ *
+ *      in   [ floor | ... start ====received==== end ... ]     block of STREAM_BLOCK bytes
+ *      out  [ start ===not yet sent=== end ............... ]   block, taken when needed
+ *
+ * Blocks come from a pool of the owner's thread when bytes arrive and go back when they are empty:
+ * an idle stream holds none. `floor` protects bytes that views still point into: what arrives
+ * later is never put below it. Backpressure is the reader's: a full block is not read into, and
+ * stream_listen(false) stops the descriptor from waking anybody. The stream knows no protocol.
+ *
+ * `on_ready` runs when the descriptor can be read or written; which of the two does not matter,
+ * TLS may want either. It may close the stream, but must not free its memory before the loop turn
+ * is over. One thread only.
+ */
+#ifndef DAGWARD_NET_STREAM_H
+#define DAGWARD_NET_STREAM_H
+
+#include <event2/event_struct.h>
+#include <openssl/ssl.h>
+
+#include "dagward/base/str.h"
+
+enum { STREAM_BLOCK = 80 * 1024 }; /* the largest head, and 16 KiB (one TLS record) behind it */
+
+struct stream_pool {
+        void *free_blocks; /* a list through their first bytes */
+        unsigned n_free;
+        unsigned n_used;
+};
+
+enum stream_io {
+        STREAM_OK,    /* something was moved */
+        STREAM_AGAIN, /* nothing to read now, or no room to write: on_ready will run */
+        STREAM_FULL,  /* the input block is full: consume first */
+        STREAM_EOF,   /* the peer has finished sending */
+        STREAM_ERROR, /* the connection is broken; see stream_why */
+};
+
+struct stream {
+        int fd;   /* -1 when closed */
+        SSL *ssl; /* owned; NULL on plain connections */
+        struct stream_pool *pool;
+        struct event read_event, write_event;
+        bool listening, wants_write;
+        bool drained; /* the last read took everything there was */
+        bool eof, failed;
+        int error; /* errno of the failure, 0: TLS */
+        char *in, *out;
+        size_t in_floor, in_start, in_end;
+        size_t out_start, out_end;
+        void (*on_ready)(struct stream *stream, void *owner);
+        void *owner;
+        char why[96]; /* of a TLS failure */
+};
+
+void stream_pool_clear(struct stream_pool *pool);
+
+/* Takes over `fd` (non-blocking) and `ssl`, and starts listening for bytes. */
+void stream_open(struct stream *stream, struct event_base *base, struct stream_pool *pool, int fd,
+        SSL *ssl, void (*on_ready)(struct stream *, void *), void *owner);
+/* Gives everything back; harmless on a closed stream. TLS peers get a close_notify if it fits. */
+void stream_close(struct stream *stream);
+/* Whether readable bytes wake the owner. */
+void stream_listen(struct stream *stream, bool on);
+/* Reads once, as much as there is room for. */
+enum stream_io stream_fill(struct stream *stream);
+/* What has been received and not consumed. */
+static inline struct str stream_in(const struct stream *stream)
+{
+        return str_view(stream->in ? stream->in + stream->in_start : NULL,
+                stream->in_end - stream->in_start);
+}
+/* Forgets `len` received bytes. An empty block without a floor goes back to the pool. */
+void stream_consume(struct stream *stream, size_t len);
+/* Views into everything before in_start must stay valid until stream_unfix. */
+void stream_fix(struct stream *stream);
+/* Views may go; unread bytes move to the front of the block. */
+void stream_unfix(struct stream *stream);
+/* Room left in the output block. */
+static inline size_t stream_room(const struct stream *stream)
+{
+        return STREAM_BLOCK - (stream->out_end - stream->out_start);
+}
+static inline bool stream_pending(const struct stream *stream)
+{
+        return stream->out_end > stream->out_start;
+}
+/* Appends to the output block; false if it does not fit (nothing is taken then). */
+bool stream_queue(struct stream *stream, struct str bytes);
+/* Sends the output block; STREAM_OK when all of it has gone. */
+enum stream_io stream_flush(struct stream *stream);
+/* Sends straight from the caller's memory, only when nothing is queued: bytes taken, 0 when the
+ * descriptor has no room now (on_ready will run), -1 when it is broken. */
+ssize_t stream_write(struct stream *stream, struct str bytes);
+/* Half-closes: the peer sees the end, its bytes can still be read. Plain connections only send FIN,
+ * TLS ones close_notify first. */
+void stream_finish(struct stream *stream);
+/* Why it failed, for a log. Static per thread. */
+const char *stream_why(const struct stream *stream);
+
+#endif

@@ -1,0 +1,47 @@
+/*
+ * tls: contexts for both sides, made once, shared by all threads.
+ *
+ * TLS 1.2 and 1.3 only, AEAD suites only, no compression, no renegotiation. The client side always
+ * verifies chain and host name. A context is counted and immutable.
+ */
+#ifndef DAGWARD_NET_TLS_H
+#define DAGWARD_NET_TLS_H
+
+#include <openssl/ssl.h>
+
+#include "dagward/base/error.h"
+#include "dagward/base/snapshot.h"
+
+struct tls_context {
+        struct snapshot snap;
+        SSL_CTX *ctx;
+};
+
+/* For a listener. `client_ca` may be NULL; when given, clients must show a certificate it signed.
+ * NULL and a reason (file, and what to do) when a file cannot be read or the key does not fit. */
+struct tls_context *tls_server(
+        const char *certificate, const char *key, const char *client_ca, struct error *err);
+/* For the upstream side. `ca` is a PEM bundle, NULL for the system's. */
+struct tls_context *tls_client(const char *ca, struct error *err);
+/* A connection of a client context that will accept only a certificate for `host` (DNS name, sent
+ * as SNI, or IP address). The caller owns it. NULL when memory is out or the name is unusable. */
+SSL *tls_connect(const struct tls_context *context, int fd, const char *host);
+/* A connection of a server context. */
+SSL *tls_accept(const struct tls_context *context, int fd);
+/* The newest reason of OpenSSL's error queue, in words; empties the queue. Static per thread. */
+const char *tls_reason(void);
+
+static inline struct tls_context *tls_ref(struct tls_context *context)
+{
+        if (context)
+                snapshot_ref(&context->snap);
+        return context;
+}
+
+static inline void tls_unref(struct tls_context *context)
+{
+        if (context)
+                snapshot_unref(&context->snap);
+}
+
+#endif

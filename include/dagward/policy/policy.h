@@ -1,0 +1,148 @@
+/*
+ * policy: may this caller do this.
+ *
+ * Reads policy files (docs/policy.md), compiles them, and decides. Deny is the default; a `deny`
+ * that matches wins over every `allow`; order never changes the answer, only which of several
+ * allowing rules is named. It is pure: it knows no socket, no clock and no header name; the time is
+ * part of the request. A loaded policy is an immutable counted snapshot.
+ *
+ * A caller has roles through bindings; a role has entries; an entry has selectors. All selectors of
+ * an entry must hold, one value of each list suffices. What a selector does:
+ *
+ *   selector          on an `allow`                           on a `deny`
+ *   operations        the operation is one of these           same; `*` alone also catches
+ *                                                             requests unknown to the catalogue
+ *   access scopes     the operation is known and of this      same, or the request is unknown to
+ *   areas             class / lists this scope / is of        the catalogue
+ *                     this area
+ *   method path       the request's method / canonical path   same
+ *   a resource kind   the request touches one or more of      one that it touches matches, or it
+ *   (projects, ...)   the kind, every one of them matches a   touches one it does not name
+ *                     value, and none is left unnamed         (unresolved), or it names one by id
+ *                                                             where the value is a name (or the
+ *                                                             reverse), so that they might be the
+ *                                                             same
+ *   `*` as value      any, also one the request leaves        same
+ *                     unnamed; but the request must touch
+ *                     one of the kind
+ *
+ * A request the catalogue does not know is granted only by an allow entry that has both `method`
+ * and `path` and none of operations, access, scopes, areas; every resource kind it does not name
+ * counts as unresolved. What a deny cannot know counts as a match; what an allow cannot know counts
+ * as none.
+ */
+#ifndef DAGWARD_POLICY_POLICY_H
+#define DAGWARD_POLICY_POLICY_H
+
+#include "dagward/azdo/catalogue.h"
+#include "dagward/azdo/resources.h"
+#include "dagward/base/arena.h"
+#include "dagward/base/error.h"
+#include "dagward/base/snapshot.h"
+#include "dagward/base/str.h"
+
+struct json_t;
+
+enum {
+        POLICY_MOST_ENTRIES = 200000, /* of all files together */
+        POLICY_MOST_FILES = 1000,
+        POLICY_REASON_BYTES = 512,
+};
+
+/* Defined in the module; embeds `struct snapshot` first. */
+struct policy;
+/* Which bindings apply to one caller, time apart. */
+struct policy_grants;
+/* Facts for `where` conditions; none are known in this version, pass NULL. */
+struct policy_facts;
+
+/* Who asks. Views; policy_grants_new keeps nothing but a short copy of issuer and subject. */
+struct policy_caller {
+        struct str issuer; /* the configured name of the issuer, not `iss` */
+        struct str subject;
+        const struct str *roles; /* the names found where the issuer's `roles` setting looks */
+        size_t n_roles;
+        const struct json_t *claims; /* an object, or NULL: no claims */
+};
+
+/* What is asked. Views. */
+struct policy_request {
+        const struct operation *op; /* NULL: unknown to the catalogue */
+        struct str method;
+        /* Canonical: decoded segments behind slashes, without a slash at the end; `/` and `%`
+         * inside a segment are written %2F and %25; "/~service" in front unless the service is
+         * dev.azure.com (see naming.h of world, which writes it). */
+        struct str path;
+        enum service service;
+        const struct resources *resources; /* NULL: nothing is known */
+        const struct policy_facts *facts;
+        int64_t now_ms; /* wall time, for `not_before` and `expires` */
+};
+
+enum effect { EFFECT_ALLOW, EFFECT_DENY };
+
+/* The answer. The views live as long as the policy. */
+struct decision {
+        enum effect effect;
+        struct str role;       /* of the deciding entry; empty: nothing matched */
+        struct str binding;    /* its name, or `file:line` of one without a name */
+        struct str credential; /* only on allow: never empty then */
+        /* `file:line` of the deciding entry; `file` is the base name, or the path as given if two
+         * files of the policy share one. Empty: nothing matched. */
+        struct str rule;
+        /* On deny: what was refused, for whom, and what to ask for; printable UTF-8, one line, no
+         * secret. On allow: empty. */
+        char reason[POLICY_REASON_BYTES];
+};
+
+/* Reads and merges `n` files. NULL when any of them has an error; all errors of all files are
+ * added, with their places. Warnings (an unused role) may be added on success as well. The result
+ * has one reference, the caller's. */
+struct policy *policy_load(const char *const *files, size_t n, struct error_list *errors)
+        __attribute__((warn_unused_result));
+/* As policy_load, one file from memory; `name` stands for its path. */
+struct policy *policy_load_text(const char *name, struct str text, struct error_list *errors)
+        __attribute__((warn_unused_result));
+struct policy *policy_ref(struct policy *policy);
+/* Harmless on NULL. */
+void policy_unref(struct policy *policy);
+
+/* Checks what a policy alone cannot know: adds an error for each binding whose issuer or credential
+ * is not one of those configured (with "did you mean"), and a warning for each binding that has
+ * expired at `now_ms`. False if an error was added. */
+bool policy_review(const struct policy *policy, const struct str *issuers, size_t n_issuers,
+        const struct str *credentials, size_t n_credentials, int64_t now_ms,
+        struct error_list *errors);
+
+/* Finds the bindings that apply to the caller: the slow part of a decision, worth keeping as long
+ * as both the policy and the caller's token are the same. Free with policy_grants_free. */
+struct policy_grants *policy_grants_new(const struct policy *policy,
+        const struct policy_caller *caller) __attribute__((warn_unused_result));
+/* Harmless on NULL. */
+void policy_grants_free(struct policy_grants *grants);
+/* How many bindings apply, and the name and roles of one of them, for telling callers who they are.
+ * `now_ms`: those outside their time are skipped by policy_grants_roles. */
+size_t policy_grants_count(const struct policy_grants *grants);
+/* Writes up to `most` pairs of binding name and role name, in file order; the number there are. */
+size_t policy_grants_list(const struct policy *policy, const struct policy_grants *grants,
+        int64_t now_ms, struct pair *out, size_t most);
+
+/* Decides. `grants` must come from the same policy. If several entries deny, the first in the order
+ * of files and bindings is named; if none does and several allow, the first (bindings in file
+ * order, then roles in the order the binding lists them, then entries in file order): that binding
+ * also chooses the credential. Never allocates. */
+void policy_decide(const struct policy *policy, const struct policy_grants *grants,
+        const struct policy_request *request, struct decision *out);
+/* Which kinds of resource (bit 1 << enum resource_kind) the entries that could decide `op` for this
+ * caller look at. When the body of a request may name one of these (operation_reads_body), the body
+ * must be read before policy_decide. */
+unsigned policy_kinds(const struct policy *policy, const struct policy_grants *grants,
+        const struct operation *op);
+
+/* Numbers for logs, metrics and `check`. */
+struct policy_size {
+        size_t files, roles, entries, bindings, tests;
+};
+struct policy_size policy_size(const struct policy *policy);
+
+#endif

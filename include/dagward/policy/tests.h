@@ -1,0 +1,46 @@
+/*
+ * policy tests: the `tests:` of policy files.
+ *
+ * A test says who asks what and what the answer must be. The request is written as a person would
+ * write it (method, URL, body); turning it into an operation and its resources is not policy's
+ * business, so the caller passes a function that does it.
+ */
+#ifndef DAGWARD_POLICY_TESTS_H
+#define DAGWARD_POLICY_TESTS_H
+
+#include <stdio.h>
+
+#include "dagward/policy/policy.h"
+
+/* A request as a person writes it. */
+struct policy_question {
+        struct str method;
+        struct str url;  /* "/contoso/analytics/_apis/..." or "https://host/..." */
+        struct str body; /* JSON text; ptr NULL: no body */
+};
+
+/* Names a question: fills all of `out` but now_ms and facts, with views that live as long as
+ * `arena`. False with `err` when the proxy would refuse the request as malformed (400). */
+typedef bool (*policy_namer)(void *context, const struct policy_question *question,
+        struct arena *arena, struct policy_request *out, struct error *err);
+
+struct policy_test_counts {
+        size_t passed, failed;
+        size_t entries, reached; /* entries of all roles, and those that decided a test */
+};
+
+struct policy_test_options {
+        policy_namer namer;
+        void *context;
+        int64_t now_ms; /* for tests without `at` */
+        FILE *out;      /* NULL: print nothing */
+        bool verbose;   /* also tests that pass, and entries that no test reaches */
+        bool json;      /* one JSON object in place of text */
+};
+
+/* Runs all tests in file order. A failed one prints `file:line:column: test "name": ...` and why it
+ * was decided as it was. A test without an outcome (malformed request) is failed. */
+struct policy_test_counts policy_run_tests(
+        const struct policy *policy, const struct policy_test_options *options);
+
+#endif

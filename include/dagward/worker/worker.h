@@ -1,0 +1,29 @@
+/*
+ * worker: one of the N threads that answer requests.
+ *
+ * Owns an event loop, a listener per configured address, its clients, their exchanges, a pool of
+ * upstream connections and a cache of verified tokens. Never waits: what takes time is asked of
+ * control or the scribe by mail. src/worker/exchange.c is where a request's way can be read.
+ */
+#ifndef DAGWARD_WORKER_WORKER_H
+#define DAGWARD_WORKER_WORKER_H
+
+#include "dagward/audit/scribe.h"
+#include "dagward/world/ports.h"
+#include "dagward/world/world.h"
+
+struct worker;
+
+/* Binds the listeners of `world`'s configuration (takes a reference of its own) but starts nothing.
+ * `number` counts from 0. NULL with a reason when an address cannot be had. */
+struct worker *worker_new(unsigned number, unsigned n_workers, struct world *world,
+        struct control_port control, struct scribe *scribe, struct error *err);
+struct worker_port worker_port(struct worker *worker);
+/* Starts the thread; false with a reason. */
+bool worker_start(struct worker *worker, struct error *err);
+/* Tells the thread to stop (after a drain, or at once), waits for it. */
+void worker_join(struct worker *worker);
+/* After worker_join, or when it was never started. */
+void worker_free(struct worker *worker);
+
+#endif

@@ -1,0 +1,56 @@
+/*
+ * metrics: what a worker counts. Plain numbers, each worker its own; the control thread asks for
+ * copies and adds them up when somebody reads /metrics. No labels that a caller can make up.
+ */
+#ifndef DAGWARD_WORLD_METRICS_H
+#define DAGWARD_WORLD_METRICS_H
+
+#include <stdint.h>
+
+enum { METRICS_ACCESS = 6 };   /* read write execute manage delete, and not in the catalogue */
+enum { METRICS_EFFECT = 3 };   /* allow deny error */
+enum { METRICS_STATUS = 6 };   /* 1xx..5xx by first digit; 0: no answer was sent */
+enum { METRICS_LATENCY = 14 }; /* upper bounds in metrics_latency_ms, the last is +Inf */
+
+extern const int metrics_latency_ms[METRICS_LATENCY - 1];
+
+/* Why a request was not forwarded. */
+enum refusal {
+        REFUSED_MALFORMED, /* not HTTP, or ambiguous */
+        REFUSED_NO_TOKEN,
+        REFUSED_BAD_TOKEN,
+        REFUSED_PAT,
+        REFUSED_POLICY,
+        REFUSED_TOO_LARGE,
+        REFUSED_NO_CREDENTIAL,
+        REFUSED_AUDIT,
+        REFUSED_DRAINING,
+        REFUSED_UPSTREAM_CREDENTIAL, /* upstream turned our credential away */
+        REFUSED_UPSTREAM,            /* unreachable, nonsense, silent */
+        REFUSAL_COUNT,
+};
+
+extern const char *const metrics_refusal_names[REFUSAL_COUNT];
+
+struct metrics {
+        uint64_t requests[METRICS_ACCESS][METRICS_EFFECT][METRICS_STATUS];
+        uint64_t refusals[REFUSAL_COUNT];
+        uint64_t latency[METRICS_LATENCY]; /* whole exchange, not cumulative */
+        uint64_t latency_sum_ms;
+        uint64_t upstream_latency[METRICS_LATENCY]; /* until the first byte */
+        uint64_t upstream_latency_sum_ms;
+        uint64_t verdict_hits, verdict_misses; /* token cache */
+        uint64_t challenges;                   /* requests without a token that got a 401 */
+        uint64_t clients_accepted, clients_now;
+        uint64_t exchanges_now;
+        uint64_t upstream_opened, upstream_reused, upstream_failed, upstream_now, upstream_idle;
+        uint64_t retries;
+        uint64_t credential_rejected; /* by upstream */
+        uint64_t bytes_from_clients, bytes_to_clients;
+        uint64_t audit_waits; /* exchanges that waited for a durable record */
+};
+
+/* Adds every field of `more` to `sum`. */
+void metrics_add(struct metrics *sum, const struct metrics *more);
+
+#endif

@@ -1,0 +1,64 @@
+/*
+ * ports: what the threads may say to each other.
+ *
+ * worker -> control: an ask. control -> worker: a world, a count, a drain. Each port is a mailbox
+ * and the function that runs on the receiver's side; neither floor knows the other's insides. A
+ * sender posts in order: the world that answers an ask arrives before the answer does.
+ */
+#ifndef DAGWARD_WORLD_PORTS_H
+#define DAGWARD_WORLD_PORTS_H
+
+#include "dagward/base/mailbox.h"
+#include "dagward/base/str.h"
+#include "dagward/world/metrics.h"
+
+enum ask_kind {
+        ASK_KEYS,               /* a token names a key that issuer `index` does not have */
+        ASK_CREDENTIAL,         /* credential `index` is needed and there is no usable one */
+        ASK_CREDENTIAL_REPLACE, /* upstream rejected generation `seen` of credential `index` */
+};
+
+/* Sent by a worker, sent back by control when there is an answer: something newer than `seen` has
+ * been published (ok), or cannot be had now (not ok). Control coalesces asks, keeps cooldowns, and
+ * answers every one within a bound (10 s), also when it stops. */
+struct ask {
+        struct mail mail;
+        enum ask_kind kind;
+        unsigned index;        /* of the issuer or the credential in the configuration */
+        uint64_t seen;         /* generation the asker has: of the key set, of the credential */
+        uint64_t world_reload; /* `reload` of the asker's world: indexes are of that one */
+        struct mailbox *reply_to;
+        void (*answered)(struct mail *mail, void *worker); /* set as mail.deliver on the way back */
+        bool ok;
+        char why[200]; /* when not ok: for people, no secrets */
+};
+
+/* Asks a worker for its counters; comes back with them added to `sum`. */
+struct count_mail {
+        struct mail mail;
+        struct mailbox *reply_to;
+        void (*answered)(struct mail *mail, void *control);
+        struct metrics sum;
+};
+
+/* Asks a worker to finish; comes back when its last exchange has ended or `deadline` is over. */
+struct drain_mail {
+        struct mail mail;
+        int64_t deadline_mono_ms;
+        struct mailbox *reply_to;
+        void (*answered)(struct mail *mail, void *control);
+};
+
+struct worker_port {
+        struct mailbox *box;
+        void (*take_world)(struct mail *mail, void *worker); /* struct world_mail */
+        void (*count)(struct mail *mail, void *worker);      /* struct count_mail */
+        void (*drain)(struct mail *mail, void *worker);      /* struct drain_mail */
+};
+
+struct control_port {
+        struct mailbox *box;
+        void (*asked)(struct mail *mail, void *control); /* struct ask */
+};
+
+#endif

@@ -1,0 +1,59 @@
+/*
+ * dagward: an identity-aware reverse proxy between Apache Airflow and Azure DevOps.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "commands.h"
+#include "dagward/base/error.h"
+
+static const struct command {
+        const char *name;
+        int (*run)(int argc, char **argv);
+        const char *summary;
+} commands[] = {
+        {"serve", command_serve, "run the proxy"},
+        {"demo", command_demo, "show it at work on this machine, with nothing to set up"},
+        {"check", command_check, "validate configuration and policy, run the policy's tests"},
+        {"policy", command_policy, "explain a decision, run policy tests"},
+        {"audit", command_audit, "verify and read audit files"},
+        {"operations", command_operations, "list what Azure DevOps can be asked for"},
+        {"emulate", command_emulate, "run the demo's issuer or Azure DevOps emulator alone"},
+        {"version", command_version, "version, build options, libraries"},
+};
+
+enum { N_COMMANDS = sizeof(commands) / sizeof(commands[0]) };
+
+static void usage(FILE *out)
+{
+        fprintf(out, "usage: dagward COMMAND [OPTION...]\n\n"
+                     "An identity-aware proxy between Airflow and Azure DevOps.\n\n");
+        for (size_t i = 0; i < N_COMMANDS; i++)
+                fprintf(out, "  %-11s %s\n", commands[i].name, commands[i].summary);
+        fprintf(out, "\n`dagward COMMAND --help` says more.\n"
+                     "Exit status: 0 yes or done, 1 a negative answer, 2 wrong usage or input.\n");
+}
+
+int main(int argc, char **argv)
+{
+        struct str names[N_COMMANDS];
+
+        if (argc < 2) {
+                usage(stderr);
+                return EXIT_USAGE;
+        }
+        if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+                strcmp(argv[1], "help") == 0) {
+                usage(stdout);
+                return EXIT_YES;
+        }
+        const char *wanted = strcmp(argv[1], "--version") == 0 ? "version" : argv[1];
+        for (size_t i = 0; i < N_COMMANDS; i++) {
+                if (strcmp(wanted, commands[i].name) == 0)
+                        return commands[i].run(argc - 1, argv + 1);
+                names[i] = str_of(commands[i].name);
+        }
+        fprintf(stderr, "dagward: no command `%s`%s\n`dagward --help` lists them.\n", argv[1],
+                error_did_you_mean(str_of(argv[1]), names, N_COMMANDS));
+        return EXIT_USAGE;
+}

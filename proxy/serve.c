@@ -1,0 +1,170 @@
+/*
+ * serve: the proxy itself. Boots in an order that matters and then lets the control thread run:
+ * everything is checked before a socket is opened, the audit file is open before a request can
+ * come.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "commands.h"
+#include "dagward/base/log.h"
+#include "dagward/control/control.h"
+#include "dagward/worker/worker.h"
+
+enum { WORKERS_MOST = 256 };
+
+/* What serve holds; cleared in the reverse order. */
+struct service {
+        struct control *control;
+        struct scribe *scribe;
+        struct worker *workers[WORKERS_MOST];
+        unsigned n_workers, n_started;
+};
+
+static void usage(FILE *out)
+{
+        fprintf(out,
+                "usage: dagward serve --config FILE\n\n"
+                "Runs the proxy in the foreground; logs go to standard error.\n"
+                "SIGHUP reloads configuration, policy, keys and certificates; a bad file changes\n"
+                "nothing. SIGTERM finishes what runs and ends. SIGUSR1 reopens the audit file.\n\n"
+                "Exit status: 0 after a drain, 2 when the configuration is invalid or an address\n"
+                "cannot be had.\n");
+}
+
+/* Connections are descriptors; secrets are no business of a core file. */
+static void set_limits(void)
+{
+        struct rlimit files, none = {0, 0};
+
+        if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+                files.rlim_cur = files.rlim_max;
+                setrlimit(RLIMIT_NOFILE, &files);
+        }
+        setrlimit(RLIMIT_CORE, &none);
+}
+
+/* Only the control thread takes signals. */
+static void block_signals(bool block)
+{
+        sigset_t set;
+
+        sigemptyset(&set);
+        sigaddset(&set, SIGTERM);
+        sigaddset(&set, SIGINT);
+        sigaddset(&set, SIGHUP);
+        sigaddset(&set, SIGUSR1);
+        pthread_sigmask(block ? SIG_BLOCK : SIG_UNBLOCK, &set, NULL);
+        signal(SIGPIPE, SIG_IGN);
+}
+
+static bool open_scribe(struct service *service, const struct config *config, struct error *err)
+{
+        struct scribe_settings settings = {.path = config->audit.file.ptr};
+
+        switch (config->audit.durability) {
+        case DURABILITY_WRITES: settings.durability = SCRIBE_SYNC_WRITES; break;
+        case DURABILITY_ALL: settings.durability = SCRIBE_SYNC_ALL; break;
+        case DURABILITY_NONE: settings.durability = SCRIBE_SYNC_NONE; break;
+        }
+        service->scribe = scribe_open(&settings, err);
+        return service->scribe != NULL;
+}
+
+static bool make_workers(struct service *service, const struct config *config, struct error *err)
+{
+        struct world *world = control_world(service->control);
+        struct worker_port ports[WORKERS_MOST];
+        long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+        uint64_t wanted = config->workers ? config->workers : cpus > 0 ? (uint64_t)cpus : 1;
+        bool ok = true;
+
+        if (wanted > WORKERS_MOST)
+                wanted = WORKERS_MOST;
+        while (ok && service->n_workers < wanted) {
+                unsigned n = service->n_workers;
+                service->workers[n] = worker_new(n, (unsigned)wanted, world,
+                        control_port(service->control), service->scribe, err);
+                ok = service->workers[n] != NULL;
+                if (ok)
+                        ports[service->n_workers++] = worker_port(service->workers[n]);
+        }
+        world_unref(world);
+        if (ok)
+                control_attach(service->control, ports, service->n_workers, service->scribe);
+        return ok;
+}
+
+static bool start_workers(struct service *service, struct error *err)
+{
+        while (service->n_started < service->n_workers) {
+                if (!worker_start(service->workers[service->n_started], err))
+                        return false;
+                service->n_started++;
+        }
+        return true;
+}
+
+static bool start(struct service *service, struct error *err)
+{
+        const struct config *config = control_config(service->control);
+
+        log_set_level(config->log_level);
+        return open_scribe(service, config, err) && make_workers(service, config, err) &&
+               control_boot(service->control, 0, err) && start_workers(service, err);
+}
+
+static void stop(struct service *service)
+{
+        for (unsigned i = 0; i < service->n_started; i++)
+                worker_join(service->workers[i]);
+        /* What is still on its way between the threads finds its receiver until the last line. */
+        scribe_close(service->scribe);
+        control_free(service->control);
+        for (unsigned i = 0; i < service->n_workers; i++)
+                worker_free(service->workers[i]);
+}
+
+int command_serve(int argc, char **argv)
+{
+        struct service service = {0};
+        struct error_list errors;
+        struct error err = {{0}};
+
+        if (argc == 2 && strcmp(argv[1], "--help") == 0) {
+                usage(stdout);
+                return EXIT_YES;
+        }
+        if (argc != 3 || strcmp(argv[1], "--config") != 0) {
+                usage(stderr);
+                return EXIT_USAGE;
+        }
+        set_limits();
+        block_signals(true);
+        error_list_init(&errors);
+        service.control = control_new(argv[2], &errors);
+        error_list_print(&errors, stderr);
+        error_list_clear(&errors);
+        if (!service.control)
+                return EXIT_USAGE;
+        int status = EXIT_USAGE;
+        if (start(&service, &err)) {
+                const struct config *config = control_config(service.control);
+                for (size_t i = 0; i < config->n_listeners; i++)
+                        log_info("listening address=%s tls=%s workers=%u",
+                                config->listeners[i].address.text.ptr,
+                                config->listeners[i].has_tls ? "yes" : "no", service.n_workers);
+                block_signals(false);
+                status = control_run(service.control);
+        } else {
+                log_error("%s", err.text);
+        }
+        stop(&service);
+        return status;
+}

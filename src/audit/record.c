@@ -1,0 +1,672 @@
+#include "dagward/audit/record.h"
+
+#include <assert.h>
+
+#include "dagward/base/clock.h"
+
+/* How many bytes of a record each value may take once it is written (escapes included; quotes and
+ * the marker of a cut not). Together they stay below AUDIT_RECORD_MOST: see the assertion. */
+enum {
+        MOST_WORD = 32,     /* a word from a short list, a number */
+        MOST_ID = 128,      /* ids, names of things of ours, addresses */
+        MOST_SUBJECT = 512, /* also dag, run and task, which Airflow limits to 250 characters */
+        MOST_LIST = 1024,   /* all items of a list together */
+        MOST_ITEM = 256,    /* one of them */
+        MOST_PLACE = 256,   /* host, file:line */
+        MOST_PATH = 2048,
+        MOST_QUERY = 1024,
+        MOST_PARAMETER = 192, /* a value in it */
+        MOST_TEXT = 512,      /* reason, user agent, url of a run */
+        MOST_NAMES = 1280,    /* members' names, punctuation, numbers, times */
+        MARKER = 32,          /* [+18446744073709551615 bytes] */
+};
+
+enum { WORDS = 7, IDS = 18, SUBJECTS = 4, LISTS = 3, PLACES = 3, TEXTS = 3 };
+_Static_assert(WORDS *(MOST_WORD + MARKER) + IDS * (MOST_ID + MARKER) +
+                               SUBJECTS * (MOST_SUBJECT + MARKER) + LISTS * (MOST_LIST + MARKER) +
+                               PLACES * (MOST_PLACE + MARKER) + TEXTS * (MOST_TEXT + MARKER) +
+                               MOST_PATH + MOST_QUERY + 2 * MARKER + MOST_NAMES <=
+                       AUDIT_RECORD_MOST,
+        "a record may outgrow its bound");
+
+/* --- what must not be written --- */
+
+static bool token_char(unsigned char c)
+{
+        return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
+               c == '-' || c == '_';
+}
+
+static bool alphanumeric(unsigned char c)
+{
+        return token_char(c) && c != '-' && c != '_';
+}
+
+/* Length of a JWT's likeness at the start of `s`: `eyJ`, at least 12 more of the alphabet, a dot
+ * and whatever follows of both. 0: none. */
+static size_t jwt_like(struct str s)
+{
+        size_t n = 3;
+
+        if (s.len < 16 || s.ptr[1] != 'y' || s.ptr[2] != 'J')
+                return 0;
+        while (n < s.len && token_char((unsigned char)s.ptr[n]))
+                n++;
+        if (n < 15 || n == s.len || s.ptr[n] != '.')
+                return 0;
+        while (n < s.len && (token_char((unsigned char)s.ptr[n]) || s.ptr[n] == '.'))
+                n++;
+        return n;
+}
+
+/* A run of letters and digits as long as an Azure DevOps PAT (52 or 84); hex is a hash. */
+static bool pat_like(struct str run)
+{
+        if (run.len != 52 && run.len != 84)
+                return false;
+        for (size_t i = 0; i < run.len; i++) {
+                char c = char_lower(run.ptr[i]);
+                if (c > 'f')
+                        return true;
+        }
+        return false;
+}
+
+/* Finds the first thing in `s` that has the shape of a secret; false if there is none. */
+static bool secret_find(struct str s, size_t *at, size_t *len)
+{
+        size_t run = 0; /* where letters and digits began */
+
+        if (s.len < 16) /* nothing shorter is one */
+                return false;
+        for (size_t i = 0; i <= s.len; i++) {
+                if (i < s.len && alphanumeric((unsigned char)s.ptr[i])) {
+                        if (s.ptr[i] != 'e' || !(*len = jwt_like(str_from(s, i))))
+                                continue;
+                        *at = i;
+                        return true;
+                }
+                if (pat_like(str_view(s.ptr + run, i - run))) {
+                        *at = run;
+                        *len = i - run;
+                        return true;
+                }
+                run = i + 1;
+        }
+        return false;
+}
+
+/* --- strings --- */
+
+/* No byte that needs an escape or is not ASCII; eight at a time. */
+static bool plain(struct str s)
+{
+        const uint64_t ones = 0x0101010101010101u, high = ones * 0x80;
+        size_t i = 0;
+
+        for (; i + 8 <= s.len; i += 8) {
+                uint64_t w;
+                memcpy(&w, s.ptr + i, 8);
+                uint64_t quote = w ^ (ones * '"'), slash = w ^ (ones * '\\');
+                uint64_t delete = w ^ (ones * 0x7F);
+                if (((w - ones * 0x20) | (quote - ones) | (slash - ones) | (delete - ones) | w) &
+                        high)
+                        return false;
+        }
+        for (; i < s.len; i++) {
+                unsigned char c = (unsigned char)s.ptr[i];
+                if (c < 0x20 || c > 0x7E || c == '"' || c == '\\')
+                        return false;
+        }
+        return true;
+}
+
+/* How much of `s` takes at most `most` bytes when buf_json_str writes it; never splits a
+ * character. */
+static size_t fitting(struct str s, size_t most)
+{
+        size_t i = 0, used = 0;
+
+        while (i < s.len) {
+                unsigned char c = (unsigned char)s.ptr[i];
+                size_t step = 1, cost = 1;
+                if (c < 0x20 || c == 0x7F) {
+                        cost = 6;
+                } else if (c == '"' || c == '\\') {
+                        cost = 2;
+                } else if (c >= 0x80) {
+                        cost = 3; /* U+FFFD, unless it begins a character */
+                        for (size_t n = 2; n <= 4 && n <= s.len - i; n++) {
+                                if (str_utf8_valid(str_view(s.ptr + i, n))) {
+                                        step = n;
+                                        cost = n == 3 ? 6 : n; /* U+2028 is escaped */
+                                        break;
+                                }
+                        }
+                }
+                if (used + cost > most)
+                        break;
+                used += cost;
+                i += step;
+        }
+        return i;
+}
+
+/* The inside of a JSON string: `s` in at most `most` bytes, and a marker when it is cut or `left`
+ * bytes of it are not here at all. */
+static void inside_cut(struct buf *out, struct str s, size_t most, size_t left)
+{
+        struct str head;
+
+        if (plain(s)) {
+                head = str_head(s, most);
+                buf_str_add(out, head);
+        } else {
+                head = str_head(s, fitting(s, most));
+                /* With its quotes, and then without them: the escapes are base's. */
+                size_t start = out->len;
+                buf_json_str(out, head);
+                assert(!out->overflow && out->len >= start + 2);
+                memmove(out->data + start, out->data + start + 1, out->len - start - 2);
+                out->len -= 2;
+        }
+        left += s.len - head.len;
+        if (left)
+                buf_printf(out, "[+%zu bytes]", left);
+}
+
+static void inside(struct buf *out, struct str s, size_t most)
+{
+        inside_cut(out, s, most, 0);
+}
+
+/* Takes at most what fits into `clean` from the head of `*s`. */
+static void take(struct buf *clean, struct str *s, size_t len)
+{
+        struct str head = str_head(*s, len);
+
+        head = str_head(head, clean->cap - clean->len);
+        buf_str_add(clean, head);
+        *s = str_from(*s, head.len);
+}
+
+/* The same for what a caller wrote: without what looks like a secret. */
+static void inside_claimed(struct buf *out, struct str s, size_t most)
+{
+        char memory[MOST_PATH];
+        struct buf clean;
+        size_t at, len;
+
+        if (!secret_find(s, &at, &len)) {
+                inside(out, s, most);
+                return;
+        }
+        /* A byte of the input is at least one of the output: more than `most` never matter. */
+        buf_init_fixed(&clean, memory, most);
+        do {
+                take(&clean, &s, at);
+                if (clean.cap - clean.len < 3)
+                        break;
+                BUF_LITERAL(&clean, "***");
+                s = str_from(s, len);
+        } while (secret_find(s, &at, &len));
+        if (!secret_find(s, &at, &len))
+                take(&clean, &s, s.len);
+        inside_cut(out, buf_str(&clean), most, s.len);
+}
+
+/* Where members are being written: whether one stands before, and whether the object is open. */
+struct object {
+        struct buf *out;
+        const char *name; /* of an object that is opened by its first member; NULL: the record */
+        bool open;
+};
+
+static void member(struct object *object, const char *name, size_t len)
+{
+        struct buf *out = object->out;
+
+        if (object->open) {
+                buf_char(out, ',');
+        } else if (object->name) {
+                BUF_LITERAL(out, ",\"");
+                buf_add(out, object->name, strlen(object->name));
+                BUF_LITERAL(out, "\":{");
+        }
+        object->open = true;
+        buf_char(out, '"');
+        buf_add(out, name, len);
+        BUF_LITERAL(out, "\":");
+}
+#define MEMBER(object, name) member((object), "" name, sizeof(name) - 1)
+
+static void object_end(struct object *object)
+{
+        if (object->open)
+                buf_char(object->out, '}');
+}
+
+/* Ours: names from configuration and catalogue, ids we made. */
+static void text(
+        struct object *object, const char *name, size_t name_len, struct str s, size_t most)
+{
+        if (str_empty(s))
+                return;
+        member(object, name, name_len);
+        buf_char(object->out, '"');
+        inside(object->out, s, most);
+        buf_char(object->out, '"');
+}
+#define TEXT(object, name, s, most) text((object), "" name, sizeof(name) - 1, (s), (most))
+
+/* Theirs: may hold anything. */
+static void claim(
+        struct object *object, const char *name, size_t name_len, struct str s, size_t most)
+{
+        if (str_empty(s))
+                return;
+        member(object, name, name_len);
+        buf_char(object->out, '"');
+        inside_claimed(object->out, s, most);
+        buf_char(object->out, '"');
+}
+#define CLAIM(object, name, s, most) claim((object), "" name, sizeof(name) - 1, (s), (most))
+
+/* Milliseconds with three places: 12.345 */
+static void duration(struct object *object, int64_t us)
+{
+        uint64_t u = us > 0 ? (uint64_t)us : 0;
+        char places[4] = {
+                '.', (char)('0' + u / 100 % 10), (char)('0' + u / 10 % 10), (char)('0' + u % 10)};
+
+        MEMBER(object, "ms");
+        buf_u64(object->out, u / 1000);
+        buf_add(object->out, places, sizeof(places));
+}
+
+/* Room for one more item of a list that began at `start`; else says how many were left out. */
+static bool list_room(struct buf *out, size_t start, size_t left)
+{
+        if (out->len - start + MOST_ITEM + 2 * MARKER <= MOST_LIST)
+                return true;
+        buf_printf(out, "\"[+%zu more]\"", left);
+        return false;
+}
+
+static void roles(struct object *object, const struct str *items, size_t n)
+{
+        struct buf *out = object->out;
+
+        if (!n)
+                return;
+        MEMBER(object, "roles");
+        buf_char(out, '[');
+        size_t start = out->len;
+        for (size_t i = 0; i < n; i++) {
+                if (i)
+                        buf_char(out, ',');
+                if (!list_room(out, start, n - i))
+                        break;
+                buf_char(out, '"');
+                inside_claimed(out, items[i], MOST_ITEM);
+                buf_char(out, '"');
+        }
+        buf_char(out, ']');
+}
+
+static void resources(struct object *object, const struct pair *items, size_t n)
+{
+        struct buf *out = object->out;
+
+        if (!n)
+                return;
+        MEMBER(object, "resources");
+        buf_char(out, '[');
+        size_t start = out->len;
+        for (size_t i = 0; i < n; i++) {
+                if (i)
+                        buf_char(out, ',');
+                if (!list_room(out, start, n - i))
+                        break;
+                buf_char(out, '"');
+                inside(out, items[i].name, 32);
+                buf_char(out, ':');
+                inside_claimed(out, items[i].value, MOST_ITEM - 33);
+                buf_char(out, '"');
+        }
+        buf_char(out, ']');
+}
+
+/* --- query --- */
+
+/* Parameters whose values say what was asked for and never who may ask. */
+static const struct str harmless[] = {
+        STR("api-version"),
+        STR("$top"),
+        STR("$skip"),
+        STR("$expand"),
+        STR("$format"),
+        STR("service"),
+        STR("top"),
+        STR("skip"),
+        STR("asOf"),
+        STR("branchName"),
+        STR("buildIds"),
+        STR("buildNumber"),
+        STR("changeId"),
+        STR("definitionId"),
+        STR("definitions"),
+        STR("deletedFilter"),
+        STR("download"),
+        STR("endLine"),
+        STR("excludeUrls"),
+        STR("ids"),
+        STR("includeAllProperties"),
+        STR("includeCapabilities"),
+        STR("includeContent"),
+        STR("includeContentMetadata"),
+        STR("includeHidden"),
+        STR("includeHistory"),
+        STR("includeLinks"),
+        STR("includeStatuses"),
+        STR("isDeleted"),
+        STR("latestProcessedChange"),
+        STR("lookupIdentities"),
+        STR("maxBuildsPerDefinition"),
+        STR("maxTime"),
+        STR("minTime"),
+        STR("orderBy"),
+        STR("$orderby"),
+        STR("path"),
+        STR("pipelineVersion"),
+        STR("planId"),
+        STR("queryOrder"),
+        STR("queues"),
+        STR("reasonFilter"),
+        STR("recursionLevel"),
+        STR("repositoryId"),
+        STR("repositoryType"),
+        STR("resolveLfs"),
+        STR("resultFilter"),
+        STR("retry"),
+        STR("runId"),
+        STR("scopePath"),
+        STR("sourceBuildId"),
+        STR("startLine"),
+        STR("stateFilter"),
+        STR("statusFilter"),
+        STR("tagFilters"),
+        STR("timelineId"),
+        STR("type"),
+        STR("versionDescriptor.version"),
+        STR("versionDescriptor.versionOptions"),
+        STR("versionDescriptor.versionType"),
+};
+
+static bool query_harmless(struct str name)
+{
+        for (size_t i = 0; i < sizeof(harmless) / sizeof(harmless[0]); i++)
+                if (harmless[i].len == name.len && str_eq_fold(harmless[i], name))
+                        return true;
+        return false;
+}
+
+/* A name that could be a secret itself is not written either. */
+static bool query_name_plain(struct str name)
+{
+        if (name.len == 0 || name.len > 40)
+                return false;
+        for (size_t i = 0; i < name.len; i++) {
+                char c = name.ptr[i];
+                if (!token_char((unsigned char)c) && c != '.' && c != '$')
+                        return false;
+        }
+        return true;
+}
+
+/* Percent-encoded again, so that the text can be taken apart like a query; needs no JSON escape. */
+static void query_value(struct buf *out, struct str value)
+{
+        static const char digits[] = "0123456789ABCDEF";
+        size_t start = out->len;
+
+        for (size_t i = 0; i < value.len; i++) {
+                unsigned char c = (unsigned char)value.ptr[i];
+                if (out->len - start + 3 > MOST_PARAMETER) {
+                        buf_printf(out, "[+%zu bytes]", value.len - i);
+                        return;
+                }
+                if (token_char(c) || (c && strchr("./:,$*~@;", c))) {
+                        buf_char(out, (char)c);
+                } else {
+                        char encoded[3] = {'%', digits[c >> 4], digits[c & 15]};
+                        buf_add(out, encoded, sizeof(encoded));
+                }
+        }
+}
+
+static void query(struct object *object, const struct pair *pairs, size_t n)
+{
+        struct buf *out = object->out;
+        size_t at, len;
+
+        if (!n)
+                return;
+        MEMBER(object, "query");
+        buf_char(out, '"');
+        size_t start = out->len;
+        for (size_t i = 0; i < n; i++) {
+                if (i)
+                        buf_char(out, '&');
+                /* The longest pair, and what is said instead of the ones after it. */
+                if (out->len - start + 42 + MOST_PARAMETER + 2 * MARKER > MOST_QUERY) {
+                        buf_printf(out, "[+%zu more]", n - i);
+                        break;
+                }
+                if (query_name_plain(pairs[i].name))
+                        buf_str_add(out, pairs[i].name);
+                else
+                        BUF_LITERAL(out, "***");
+                buf_char(out, '=');
+                if (str_empty(pairs[i].value))
+                        continue;
+                if (query_harmless(pairs[i].name) && !secret_find(pairs[i].value, &at, &len))
+                        query_value(out, pairs[i].value);
+                else
+                        BUF_LITERAL(out, "***");
+        }
+        buf_char(out, '"');
+}
+
+/* --- the record --- */
+
+/* The text of a second is kept: gmtime_r takes a lock and costs more than the rest of the record's
+ * head, and thousands of records share a second. */
+static void write_time(struct buf *out, int64_t wall_ms)
+{
+        static _Thread_local int64_t second = -1;
+        static _Thread_local char kept[CLOCK_RFC3339_LEN + 1];
+        int ms = (int)(wall_ms % 1000);
+
+        if (wall_ms / 1000 != second) {
+                second = wall_ms / 1000;
+                clock_rfc3339(second * 1000, kept);
+        }
+        kept[20] = (char)('0' + ms / 100);
+        kept[21] = (char)('0' + ms / 10 % 10);
+        kept[22] = (char)('0' + ms % 10);
+        buf_add(out, kept, CLOCK_RFC3339_LEN);
+}
+
+static struct str kind_name(enum audit_kind kind)
+{
+        switch (kind) {
+        case AUDIT_INTENT: return STR("intent");
+        case AUDIT_OUTCOME: return STR("outcome");
+        case AUDIT_EVENT: return STR("event");
+        }
+        assert(!"a kind of record");
+        return STR_NONE;
+}
+
+static struct str effect_name(enum audit_effect effect)
+{
+        switch (effect) {
+        case AUDIT_UNDECIDED: return STR_NONE;
+        case AUDIT_ALLOW: return STR("allow");
+        case AUDIT_DENY: return STR("deny");
+        case AUDIT_ERROR: return STR("error");
+        }
+        assert(!"an effect");
+        return STR_NONE;
+}
+
+static void write_caller(struct buf *out, const struct audit_fields *f)
+{
+        struct object caller = {.out = out, .name = "caller"};
+        struct object claimed = {.out = out, .name = "claimed"};
+
+        TEXT(&caller, "issuer", f->caller.issuer, MOST_ID);
+        CLAIM(&caller, "subject", f->caller.subject, MOST_SUBJECT);
+        roles(&caller, f->caller.roles, f->caller.n_roles);
+        CLAIM(&caller, "token_id", f->caller.token_id, MOST_ID);
+        TEXT(&caller, "via", f->caller.via, MOST_WORD);
+        TEXT(&caller, "address", f->caller.address, MOST_ID);
+        object_end(&caller);
+
+        CLAIM(&claimed, "dag_id", f->claimed.dag_id, MOST_SUBJECT);
+        CLAIM(&claimed, "run_id", f->claimed.run_id, MOST_SUBJECT);
+        CLAIM(&claimed, "task_id", f->claimed.task_id, MOST_SUBJECT);
+        CLAIM(&claimed, "map_index", f->claimed.map_index, MOST_WORD);
+        CLAIM(&claimed, "try_number", f->claimed.try_number, MOST_WORD);
+        CLAIM(&claimed, "user_agent", f->claimed.user_agent, MOST_TEXT);
+        object_end(&claimed);
+}
+
+static void write_request(struct buf *out, const struct audit_fields *f)
+{
+        struct object request = {.out = out, .name = "request"};
+
+        CLAIM(&request, "method", f->request.method, MOST_WORD);
+        CLAIM(&request, "host", f->request.host, MOST_PLACE);
+        CLAIM(&request, "path", f->request.path, MOST_PATH);
+        query(&request, f->request.query, f->request.n_query);
+        TEXT(&request, "operation", f->request.operation, MOST_ID);
+        TEXT(&request, "access", f->request.access, MOST_WORD);
+        CLAIM(&request, "organization", f->request.organization, MOST_ID);
+        CLAIM(&request, "project", f->request.project, MOST_ID);
+        resources(&request, f->request.resources, f->request.n_resources);
+        if (f->kind == AUDIT_OUTCOME && !str_empty(f->request.method)) {
+                MEMBER(&request, "bytes");
+                buf_u64(out, f->request.bytes);
+        }
+        object_end(&request);
+}
+
+static void write_decision(struct buf *out, const struct audit_fields *f)
+{
+        struct object decision = {.out = out, .name = "decision"};
+        struct object credential = {.out = out, .name = "credential"};
+
+        TEXT(&decision, "effect", effect_name(f->decision.effect), MOST_WORD);
+        TEXT(&decision, "role", f->decision.role, MOST_ID);
+        TEXT(&decision, "binding", f->decision.binding, MOST_ID);
+        TEXT(&decision, "rule", f->decision.rule, MOST_PLACE);
+        CLAIM(&decision, "reason", f->decision.reason, MOST_TEXT);
+        TEXT(&decision, "policy", f->decision.policy, MOST_ID);
+        TEXT(&decision, "shadow", f->decision.shadow, MOST_PLACE);
+        object_end(&decision);
+
+        TEXT(&credential, "name", f->credential.name, MOST_ID);
+        TEXT(&credential, "type", f->credential.type, MOST_WORD);
+        object_end(&credential);
+}
+
+static void write_answer(struct buf *out, const struct audit_fields *f)
+{
+        struct object upstream = {.out = out, .name = "upstream"};
+        struct object response = {.out = out, .name = "response"};
+        struct object run = {.out = out, .name = "run"};
+
+        CLAIM(&upstream, "host", f->upstream.host, MOST_ID);
+        if (f->upstream.status) {
+                MEMBER(&upstream, "status");
+                buf_i64(out, f->upstream.status);
+        }
+        CLAIM(&upstream, "activity_id", f->upstream.activity_id, MOST_ID);
+        CLAIM(&upstream, "e2eid", f->upstream.e2eid, MOST_ID);
+        if (f->upstream.attempts) {
+                MEMBER(&upstream, "attempts");
+                buf_u64(out, f->upstream.attempts);
+                duration(&upstream, f->upstream.duration_us);
+        }
+        object_end(&upstream);
+
+        if (f->response.status) {
+                MEMBER(&response, "status");
+                buf_i64(out, f->response.status);
+                MEMBER(&response, "bytes");
+                buf_u64(out, f->response.bytes);
+        }
+        object_end(&response);
+        if (f->kind == AUDIT_OUTCOME)
+                duration(&(struct object){.out = out, .open = true}, f->duration_us);
+
+        CLAIM(&run, "id", f->run.id, MOST_ID);
+        CLAIM(&run, "url", f->run.url, MOST_TEXT);
+        object_end(&run);
+}
+
+static void write_event(struct buf *out, const struct audit_fields *f)
+{
+        struct object event = {.out = out, .name = "event"};
+
+        TEXT(&event, "name", f->event.name, MOST_ID);
+        if (f->event.n_detail) {
+                MEMBER(&event, "detail");
+                buf_char(out, '{');
+                size_t start = out->len;
+                for (size_t i = 0; i < f->event.n_detail; i++) {
+                        if (out->len - start + 64 + MOST_ITEM + 4 * MARKER > MOST_LIST) {
+                                buf_printf(out, "%s\"more\":\"[+%zu more]\"", i ? "," : "",
+                                        f->event.n_detail - i);
+                                break;
+                        }
+                        if (i)
+                                buf_char(out, ',');
+                        buf_char(out, '"');
+                        inside(out, f->event.detail[i].name, 64);
+                        BUF_LITERAL(out, "\":\"");
+                        inside_claimed(out, f->event.detail[i].value, MOST_ITEM);
+                        buf_char(out, '"');
+                }
+                buf_char(out, '}');
+        }
+        object_end(&event);
+}
+
+bool audit_record_write(struct buf *out, const struct audit_fields *fields)
+{
+        size_t start = out->len;
+        struct object record = {.out = out, .open = true};
+
+        if (!buf_reserve(out, AUDIT_RECORD_MOST)) {
+                out->overflow = false; /* what stands in it is whole */
+                return false;
+        }
+        BUF_LITERAL(out, "\"time\":\"");
+        write_time(out, fields->time_ms);
+        BUF_LITERAL(out, "\",\"kind\":\"");
+        buf_str_add(out, kind_name(fields->kind));
+        buf_char(out, '"');
+        CLAIM(&record, "request_id", fields->request_id, MOST_ID);
+        CLAIM(&record, "correlation_id", fields->correlation_id, MOST_ID);
+        CLAIM(&record, "traceparent", fields->traceparent, MOST_ID);
+        write_caller(out, fields);
+        write_request(out, fields);
+        write_decision(out, fields);
+        write_answer(out, fields);
+        write_event(out, fields);
+        assert(!out->overflow && out->len - start <= AUDIT_RECORD_MOST);
+        return true;
+}

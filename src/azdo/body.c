@@ -1,0 +1,59 @@
+#include "body.h"
+
+/* jansson parses by recursion: what is nested too deeply is refused before. */
+static bool depth_fits(struct str text)
+{
+        unsigned depth = 0;
+        bool quoted = false;
+        for (size_t i = 0; i < text.len; i++) {
+                char c = text.ptr[i];
+                if (quoted) {
+                        if (c == '\\')
+                                i++;
+                        else if (c == '"')
+                                quoted = false;
+                } else if (c == '"') {
+                        quoted = true;
+                } else if (c == '{' || c == '[') {
+                        if (++depth > BODY_MOST_DEPTH)
+                                return false;
+                } else if ((c == '}' || c == ']') && depth > 0) {
+                        depth--;
+                }
+        }
+        return true;
+}
+
+json_t *body_parse(struct str text, const char **why)
+{
+        if (!depth_fits(text)) {
+                *why = "the JSON body is nested too deeply";
+                return NULL;
+        }
+        json_error_t error;
+        json_t *json =
+                json_loadb(text.ptr, text.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+        if (!json)
+                *why = json_error_code(&error) == json_error_duplicate_key
+                               ? "the JSON body has a member twice"
+                               : "the body is not valid JSON";
+        return json;
+}
+
+json_t *body_member(const json_t *object, struct str name, const char **why)
+{
+        json_t *found = NULL;
+        const char *key;
+        json_t *value;
+        json_object_foreach((json_t *)object, key, value)
+        {
+                if (!str_eq_fold(str_of(key), name))
+                        continue;
+                if (found) {
+                        *why = "the JSON body has a member in two spellings of case";
+                        return NULL;
+                }
+                found = value;
+        }
+        return found;
+}

@@ -1,0 +1,22 @@
+/*
+ * body: JSON bodies as far as they decide what a request is and touches (private to azdo).
+ *
+ * Member names are compared with ASCII case ignored, as upstream does; so two members whose names
+ * differ only in case are as ambiguous as duplicates.
+ */
+#ifndef DAGWARD_AZDO_BODY_H
+#define DAGWARD_AZDO_BODY_H
+
+#include <jansson.h>
+
+#include "dagward/base/str.h"
+
+enum { BODY_MOST_DEPTH = 64 };
+
+/* The parsed text (free with json_decref), or NULL with `*why`: not JSON, duplicate members, nested
+ * more than BODY_MOST_DEPTH deep. */
+json_t *body_parse(struct str text, const char **why);
+/* The member of that name: NULL when there is none, or with `*why` set when there are two. */
+json_t *body_member(const json_t *object, struct str name, const char **why);
+
+#endif

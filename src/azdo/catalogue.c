@@ -1,0 +1,124 @@
+#include "dagward/azdo/catalogue.h"
+
+#include "catalogue_table.h"
+
+#define IDS(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+static const struct operation_alias aliases[] = {
+        {"git.fetch", IDS("gitHttp.refs.advertiseFetch", "gitHttp.pack.fetch"),
+                "clone, fetch and pull over HTTP"},
+        {"git.push", IDS("gitHttp.refs.advertisePush", "gitHttp.pack.push"), "push over HTTP"},
+        {"git.lfs.fetch", IDS("gitHttp.lfs.batchDownload", "gitHttp.lfs.getObject"),
+                "download of LFS objects"},
+        {"git.lfs.push",
+                IDS("gitHttp.lfs.batch", "gitHttp.lfs.putObject", "gitHttp.lfs.verifyLocks"),
+                "upload of LFS objects"},
+        {"git.lfs.lock",
+                IDS("gitHttp.lfs.createLock", "gitHttp.lfs.unlock", "gitHttp.lfs.listLocks",
+                        "gitHttp.lfs.verifyLocks"),
+                "LFS locks"},
+        {"git.gvfs",
+                IDS("gitHttp.gvfs.config", "gitHttp.gvfs.object", "gitHttp.gvfs.objects",
+                        "gitHttp.gvfs.prefetch", "gitHttp.gvfs.sizes"),
+                "reading as Scalar does"},
+        {"packages.fetch",
+                IDS("packages.cargo.download", "packages.cargo.index", "packages.maven.get",
+                        "packages.maven.head", "packages.npm.get", "packages.npm.query",
+                        "packages.nuget.get", "packages.nuget.getV2", "packages.nuget.serviceIndex",
+                        "packages.pypi.download", "packages.pypi.simple", "packages.universal.get"),
+                "package managers, download"},
+        {"packages.publish",
+                IDS("packages.cargo.publish", "packages.maven.put", "packages.npm.publish",
+                        "packages.nuget.push", "packages.pypi.upload", "packages.universal.put"),
+                "package managers, upload"},
+        {"discovery",
+                IDS("discovery.connectionData.get", "discovery.connectionData.head",
+                        "discovery.locations.listAll", "discovery.locations.listArea",
+                        "discovery.locations.listDeployment", "discovery.resourceAreas.get",
+                        "discovery.resourceAreas.getDeployment", "discovery.resourceAreas.list",
+                        "discovery.serviceDefinitions.get"),
+                "what SDKs ask before anything else"},
+};
+enum { N_ALIASES = sizeof(aliases) / sizeof(aliases[0]) };
+
+const struct operation *catalogue_all(size_t *n)
+{
+        *n = table_n_operations;
+        return table_operations;
+}
+
+const struct operation *catalogue_find(struct str id)
+{
+        size_t low = 0, high = table_n_operations;
+        while (low < high) {
+                size_t middle = (low + high) / 2;
+                int order = str_cmp_fold(id, str_of(table_operations[middle].id));
+                if (order == 0)
+                        return &table_operations[middle];
+                if (order < 0)
+                        high = middle;
+                else
+                        low = middle + 1;
+        }
+        return NULL;
+}
+
+const struct operation_alias *catalogue_aliases(size_t *n)
+{
+        *n = N_ALIASES;
+        return aliases;
+}
+
+static void alias_add(const struct operation_alias *alias, struct operation_set *set)
+{
+        for (const char *const *id = alias->ids; *id; id++) {
+                const struct operation *op = catalogue_find(str_of(*id));
+                if (op)
+                        operation_set_add(set, op->index);
+        }
+}
+
+bool catalogue_alias(struct str name, struct operation_set *set)
+{
+        for (size_t i = 0; i < N_ALIASES; i++) {
+                if (str_eq_fold(name, str_of(aliases[i].name))) {
+                        alias_add(&aliases[i], set);
+                        return true;
+                }
+        }
+        return false;
+}
+
+size_t catalogue_select(struct str pattern, struct operation_set *set)
+{
+        struct operation_set found = {{0}};
+        const struct operation *op = catalogue_find(pattern);
+        if (op) {
+                operation_set_add(&found, op->index);
+        } else if (str_find(pattern, '*') < 0) {
+                catalogue_alias(pattern, &found);
+        } else {
+                for (size_t i = 0; i < N_ALIASES; i++) {
+                        if (str_glob(pattern, str_of(aliases[i].name), true))
+                                alias_add(&aliases[i], &found);
+                }
+                for (size_t i = 0; i < table_n_operations; i++) {
+                        op = &table_operations[i];
+                        if (!(op->risks & RISK_BY_NAME_ONLY) &&
+                                str_glob(pattern, str_of(op->id), true))
+                                operation_set_add(&found, op->index);
+                }
+        }
+        size_t n = 0;
+        for (size_t i = 0; i < OPERATIONS_MAX / 64; i++) {
+                n += (size_t)__builtin_popcountll(found.words[i]);
+                set->words[i] |= found.words[i];
+        }
+        return n;
+}
+
+const struct resource_area *catalogue_resource_areas(size_t *n)
+{
+        *n = table_n_areas;
+        return table_areas;
+}

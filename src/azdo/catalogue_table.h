@@ -1,0 +1,131 @@
+/*
+ * The layout of the generated tables (private to azdo and to generate/make_catalogue.c).
+ *
+ * The matcher walks a trie per service. Edges are literals (by number, found once per segment in a
+ * hash table) or one of a few classes of parameter. A node where a template ends holds bindings:
+ * the operations that end there, by method. A binding's form says how to read the path back: the
+ * spelling of each literal, the name of each parameter.
+ */
+#ifndef DAGWARD_AZDO_CATALOGUE_TABLE_H
+#define DAGWARD_AZDO_CATALOGUE_TABLE_H
+
+#include "dagward/azdo/catalogue.h"
+
+/* What can leave a node beside literals, in the order in which it is tried. */
+enum child {
+        CHILD_DOLLAR,  /* "$" and a value */
+        CHILD_AT,      /* "@" and a value */
+        CHILD_ASMX,    /* a value ending in ".asmx" */
+        CHILD_UUID,    /* 8-4-4-4-12 hexadecimal digits */
+        CHILD_INTEGER, /* decimal digits, no leading zero, perhaps a minus sign */
+        CHILD_NAME,    /* an organization, project or team: does not begin with "_" */
+        CHILD_PAGE,    /* begins with "_" */
+        CHILD_ANY,
+        CHILD_GREEDY, /* this segment and all that follow */
+        CHILD_COUNT
+};
+
+enum { NO_NODE = 0 }; /* node 0 is nobody's child */
+
+struct trie_edge {
+        uint16_t literal; /* number of the folded literal */
+        uint16_t node;
+};
+
+struct trie_node {
+        uint16_t first_edge, n_edges; /* sorted by literal */
+        uint16_t first_binding, n_bindings;
+        uint16_t children[CHILD_COUNT];
+};
+
+enum table_method {
+        METHOD_GET,
+        METHOD_HEAD,
+        METHOD_POST,
+        METHOD_PUT,
+        METHOD_PATCH,
+        METHOD_DELETE,
+        METHOD_OPTIONS,
+        METHOD_ANY,
+        METHOD_COUNT
+};
+
+/* How near a form is to the operation's own path; the nearest wins on one node. */
+enum rank { RANK_OWN, RANK_OPTIONAL, RANK_OLDER };
+
+struct trie_binding {
+        uint16_t operation;
+        uint16_t form; /* first element in table_forms */
+        uint8_t n_segments;
+        uint8_t method; /* enum table_method */
+        uint8_t rank;
+        uint8_t repository; /* segment that may end in ".git", 0: none */
+};
+
+/* An element of a form: a text, and in the top bits how it is meant. */
+enum {
+        FORM_LITERAL = 0 << 14,
+        FORM_PARAM = 1 << 14,
+        FORM_PREFIXED = 2 << 14, /* a parameter behind one literal character */
+        FORM_GREEDY = 3 << 14,
+        FORM_TEXT = (1 << 14) - 1,
+};
+
+struct discriminator {
+        const struct str *present; /* query names that have to be there */
+        size_t n_present;
+        struct pair equals; /* a query parameter and its value; or a body member and its value */
+        bool in_body;
+};
+
+enum source { SOURCE_PATH, SOURCE_QUERY, SOURCE_BODY };
+
+enum {
+        ROW_LIST = 1 << 0,
+        ROW_NUMBER = 1 << 1,
+        ROW_ALSO = 1 << 2,
+        ROW_FALLBACK = 1 << 3,
+        ROW_REF = 1 << 4,
+        ROW_HIDES = 1 << 5,
+        ROW_FEED = 1 << 6,
+};
+
+/* A row of resources.def. */
+struct gather_row {
+        const char *operations; /* pattern */
+        struct str where;
+        uint8_t source;
+        uint8_t kind;
+        uint8_t flags;
+};
+
+/* What belongs to an operation beside the public part. */
+struct operation_extra {
+        const struct discriminator *discriminator; /* NULL: none */
+        const uint8_t *rows;                       /* places in resources.def, from 0 */
+        uint8_t n_rows;
+        uint16_t touches;    /* bit k: resources of kind k */
+        uint16_t body_kinds; /* bit k: rows of kind k that read the body */
+        bool encoded_slash;  /* its greedy parameter may hold npm's @scope%2fname */
+};
+
+extern const struct operation table_operations[];
+extern const struct operation_extra table_extras[];
+extern const size_t table_n_operations;
+
+extern const struct str table_texts[];
+extern const uint16_t table_forms[];
+
+extern const struct str table_literals[];    /* folded */
+extern const uint16_t table_literal_slots[]; /* by str_hash_fold; number + 1, 0: free */
+extern const uint32_t table_literal_mask;
+
+extern const struct trie_node table_nodes[];
+extern const struct trie_edge table_edges[];
+extern const struct trie_binding table_bindings[];
+extern const uint16_t table_roots[SERVICE_COUNT];
+
+extern const struct resource_area table_areas[];
+extern const size_t table_n_areas;
+
+#endif

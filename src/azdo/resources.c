@@ -1,0 +1,332 @@
+#include "dagward/azdo/resources.h"
+
+#include <assert.h>
+#include <jansson.h>
+
+#include "body.h"
+#include "catalogue_table.h"
+
+#define LIST ROW_LIST
+#define NUMBER ROW_NUMBER
+#define ALSO ROW_ALSO
+#define FALLBACK ROW_FALLBACK
+#define REF ROW_REF
+#define HIDES ROW_HIDES
+#define FEED ROW_FEED
+#define ROW(operations, source, where, kind, flags)                                                \
+        {operations, {where, sizeof(where) - 1}, SOURCE_##source, RESOURCE_##kind, flags},
+#define TOUCHES(operations, kind)
+static const struct gather_row rows[] = {
+#include "resources.def"
+};
+
+static const struct {
+        const char *name, *selector;
+} kinds[RESOURCE_KINDS] = {
+        [RESOURCE_ORGANIZATION] = {"organization", "organizations"},
+        [RESOURCE_PROJECT] = {"project", "projects"},
+        [RESOURCE_TEAM] = {"team", "teams"},
+        [RESOURCE_PIPELINE] = {"pipeline", "pipelines"},
+        [RESOURCE_BUILD] = {"build", "builds"},
+        [RESOURCE_RELEASE] = {"release", "releases"},
+        [RESOURCE_REPOSITORY] = {"repository", "repositories"},
+        [RESOURCE_FEED] = {"feed", "feeds"},
+        [RESOURCE_ENVIRONMENT] = {"environment", "environments"},
+        [RESOURCE_WORK_ITEM_TYPE] = {"work item type", "workItemTypes"},
+        [RESOURCE_REF] = {"ref", "refs"},
+};
+
+/* What kind of name a value is: only values of one class can be compared. */
+enum value_class { VALUE_NAME, VALUE_NUMBER, VALUE_GUID, VALUE_CLASSES };
+
+struct gatherer {
+        const struct route *route;
+        const struct route_query *query;
+        struct arena *arena;
+        struct resources *out;
+        const char **why;
+        struct str single[RESOURCE_KINDS][VALUE_CLASSES]; /* from rows without ALSO */
+        unsigned hidden; /* bit k: kind k is touched beyond what is named */
+};
+
+const char *resource_kind_name(enum resource_kind kind)
+{
+        return kinds[kind].name;
+}
+
+const char *resource_kind_selector(enum resource_kind kind)
+{
+        return kinds[kind].selector;
+}
+
+unsigned operation_body_kinds(const struct operation *op)
+{
+        return table_extras[op->index].body_kinds;
+}
+
+bool operation_reads_body(const struct operation *op)
+{
+        return operation_body_kinds(op) != 0;
+}
+
+struct str resources_first(const struct resources *resources, enum resource_kind kind)
+{
+        for (size_t i = 0; i < resources->n; i++) {
+                if (resources->items[i].kind == kind)
+                        return resources->items[i].value;
+        }
+        return STR_NONE;
+}
+
+static bool refuse(struct gatherer *gatherer, const char *why)
+{
+        *gatherer->why = why;
+        return false;
+}
+
+static enum value_class class_of(struct str value, bool number)
+{
+        if (guid_valid(value))
+                return VALUE_GUID;
+        if (!number)
+                return VALUE_NAME;
+        for (size_t i = 0; i < value.len; i++) {
+                if (value.ptr[i] < '0' || value.ptr[i] > '9')
+                        return VALUE_NAME;
+        }
+        return VALUE_NUMBER;
+}
+
+/* Spellings that upstream may read as a number that is spelt otherwise in a rule. */
+static bool number_is_odd(struct str value)
+{
+        bool digits = false;
+        for (size_t i = 0; i < value.len; i++) {
+                char c = value.ptr[i];
+                if (c >= '0' && c <= '9')
+                        digits = true;
+                else if (i > 0 || (c != '+' && c != '-'))
+                        return false; /* a name */
+        }
+        return digits &&
+               (value.ptr[0] < '0' || value.len > 18 || (value.len > 1 && value.ptr[0] == '0'));
+}
+
+static bool add_item(struct gatherer *gatherer, enum resource_kind kind, struct str value)
+{
+        struct resources *out = gatherer->out;
+        for (size_t i = 0; i < out->n; i++) {
+                if (out->items[i].kind == kind && str_eq_fold(out->items[i].value, value)) {
+                        /* Refs differ in case. */
+                        if (kind != RESOURCE_REF || str_eq(out->items[i].value, value))
+                                return true;
+                }
+        }
+        if (out->n == RESOURCES_MAX)
+                return refuse(gatherer, "the request names too many resources");
+        out->items[out->n++] = (struct resource){kind, value};
+        return true;
+}
+
+/* Takes one value as the row says. */
+static bool add_value(struct gatherer *gatherer, const struct gather_row *row, struct str value)
+{
+        enum resource_kind kind = (enum resource_kind)row->kind;
+        value = str_trim(value);
+        if (row->flags & ROW_FEED)
+                str_cut(value, '@', &value);
+        if (str_empty(value))
+                return true;
+        if ((row->flags & ROW_NUMBER) && number_is_odd(value))
+                return refuse(gatherer, "an id is not written as a plain number");
+        if ((row->flags & ROW_REF) && !str_starts(value, STR("refs/"))) {
+                value = arena_printf(gatherer->arena, "refs/%.*s", STR_FMT(value));
+                if (!value.ptr)
+                        return refuse(gatherer, "the request names too much");
+        }
+        if (!(row->flags & ROW_ALSO)) {
+                enum value_class class = class_of(value, row->flags & ROW_NUMBER);
+                struct str *single = &gatherer->single[kind][class];
+                bool same =
+                        kind == RESOURCE_REF ? str_eq(*single, value) : str_eq_fold(*single, value);
+                if (single->ptr && !same)
+                        return refuse(
+                                gatherer, "two parts of the request name different resources");
+                *single = value;
+        }
+        return add_item(gatherer, kind, value);
+}
+
+static bool add_values(struct gatherer *gatherer, const struct gather_row *row, struct str value)
+{
+        if (row->flags & ROW_HIDES)
+                gatherer->hidden |= 1U << RESOURCE_PIPELINE;
+        if (!(row->flags & ROW_LIST))
+                return add_value(gatherer, row, value);
+        while (value.ptr) {
+                struct str item;
+                value = str_cut(value, ',', &item);
+                if (!add_value(gatherer, row, item))
+                        return false;
+        }
+        return true;
+}
+
+static bool add_fallback(struct gatherer *gatherer, const struct gather_row *row, struct str value)
+{
+        enum resource_kind kind = (enum resource_kind)row->kind;
+        /* A GUID is not the name that the two share. */
+        if (resources_first(gatherer->out, kind).ptr || guid_valid(value))
+                return true;
+        return add_value(gatherer, row, value);
+}
+
+static bool gather_path(struct gatherer *gatherer, const struct gather_row *row)
+{
+        const struct route *route = gatherer->route;
+        for (size_t i = 0; i < route->n_params; i++) {
+                if (!str_eq_fold(route->params[i].name, row->where))
+                        continue;
+                struct str value = route->params[i].value;
+                if ((int)i == route->greedy_param) {
+                        struct buf whole;
+                        buf_init(&whole, 8192);
+                        route_param_write(route, i, &whole);
+                        value = whole.overflow ? STR_NONE
+                                               : arena_copy(gatherer->arena, buf_str(&whole));
+                        buf_clear(&whole);
+                        if (!value.ptr)
+                                return refuse(gatherer, "the request names too much");
+                }
+                if (row->flags & ROW_FALLBACK)
+                        return add_fallback(gatherer, row, value);
+                return add_values(gatherer, row, value);
+        }
+        return true;
+}
+
+/* A scalar that stands where a row of the table looks. */
+static bool add_json(struct gatherer *gatherer, const struct gather_row *row, const json_t *json)
+{
+        struct str value = STR_NONE;
+        if (json_is_null(json))
+                return true;
+        if (json_is_string(json))
+                value = arena_copy(gatherer->arena,
+                        str_view(json_string_value(json), json_string_length(json)));
+        else if (json_is_integer(json))
+                value = arena_printf(
+                        gatherer->arena, "%" JSON_INTEGER_FORMAT, json_integer_value(json));
+        else
+                return refuse(gatherer, "a resource in the body is neither text nor an integer");
+        if (!value.ptr)
+                return refuse(gatherer, "the request names too much");
+        if (!str_utf8_valid(value) || memchr(value.ptr, '\0', value.len))
+                return refuse(gatherer, "a resource in the body is not plain text");
+        return add_values(gatherer, row, value);
+}
+
+enum { BODY_MOST_STEPS = 12 };
+
+/* One step along a row's place: into a member, or over the elements of an array. */
+struct body_step {
+        const json_t *json;
+        struct str rest; /* of the place, from here on */
+        size_t next;     /* element to visit, when json is to be walked as an array */
+};
+
+/* Follows a row's place through the body: depth first over its arrays. */
+static bool gather_body(struct gatherer *gatherer, const struct gather_row *row, const json_t *body)
+{
+        struct body_step steps[BODY_MOST_STEPS];
+        size_t depth = 0;
+        steps[0] = (struct body_step){body, row->where, 0};
+        for (;;) {
+                struct body_step *at = &steps[depth];
+                const json_t *next = NULL;
+                struct str rest = at->rest;
+                if (str_starts(rest, STR("[]"))) {
+                        if (json_is_array(at->json)) {
+                                next = json_array_get(at->json, at->next++);
+                        } else if (at->next++ == 0 && !json_is_null(at->json)) {
+                                return refuse(gatherer, "the body is not the list it should be");
+                        }
+                        rest = str_from(rest, str_starts(rest, STR("[].")) ? 3 : 2);
+                } else if (at->next++ == 0) {
+                        struct str name = rest;
+                        ssize_t dot = str_find(rest, '.'), bracket = str_find(rest, '[');
+                        size_t end = dot < 0 ? rest.len : (size_t)dot;
+                        if (bracket >= 0 && (size_t)bracket < end)
+                                end = (size_t)bracket;
+                        name = str_head(rest, end);
+                        rest = str_from(rest, end + (dot >= 0 && (size_t)dot == end));
+                        if (!json_is_object(at->json) && !json_is_null(at->json))
+                                return refuse(gatherer, "the body is not the object it should be");
+                        *gatherer->why = NULL;
+                        if (json_is_object(at->json))
+                                next = body_member(at->json, name, gatherer->why);
+                        if (*gatherer->why)
+                                return false;
+                }
+                if (next && str_empty(rest)) {
+                        if (!add_json(gatherer, row, next))
+                                return false;
+                } else if (next) {
+                        assert(depth + 1 < BODY_MOST_STEPS);
+                        steps[++depth] = (struct body_step){next, rest, 0};
+                } else if (depth-- == 0) {
+                        return true;
+                }
+        }
+}
+
+static bool gather_rows(struct gatherer *gatherer, const json_t *body)
+{
+        const struct operation_extra *extra = &table_extras[gatherer->route->op->index];
+        for (size_t i = 0; i < extra->n_rows; i++) {
+                const struct gather_row *row = &rows[extra->rows[i]];
+                struct str value;
+                switch ((enum source)row->source) {
+                case SOURCE_PATH:
+                        if (!gather_path(gatherer, row))
+                                return false;
+                        break;
+                case SOURCE_QUERY:
+                        value = route_query_value(gatherer->query, row->where);
+                        if (value.ptr && !add_values(gatherer, row, value))
+                                return false;
+                        break;
+                case SOURCE_BODY:
+                        if (body && !gather_body(gatherer, row, body))
+                                return false;
+                        break;
+                }
+        }
+        return true;
+}
+
+bool resources_gather(const struct route *route, const struct route_query *query, struct str body,
+        struct arena *arena, struct resources *resources, const char **why)
+{
+        const struct operation_extra *extra = &table_extras[route->op->index];
+        struct gatherer gatherer = {
+                .route = route, .query = query, .arena = arena, .out = resources, .why = why};
+        resources->n = 0;
+        json_t *json = NULL;
+        if (extra->body_kinds && body.ptr && str_trim(body).len > 0) {
+                json = body_parse(body, why);
+                if (!json)
+                        return false;
+        }
+        bool gathered = gather_rows(&gatherer, json);
+        json_decref(json);
+        if (!gathered)
+                return false;
+        for (unsigned k = 0; k < RESOURCE_KINDS; k++) {
+                bool named = resources_first(resources, (enum resource_kind)k).ptr != NULL;
+                bool unread = !body.ptr && (extra->body_kinds >> k & 1);
+                resources->unresolved[k] = unread || (gatherer.hidden >> k & 1) ||
+                                           (!named && (extra->touches >> k & 1));
+        }
+        return true;
+}

@@ -1,0 +1,143 @@
+#include "dagward/config/config.h"
+
+#include <stdlib.h>
+
+#include "settings.h"
+
+static void drop(struct snapshot *snap)
+{
+        struct config *config = (struct config *)snap;
+
+        free(config->places);
+        arena_clear(&config->arena);
+        free(config);
+}
+
+void config_unref(struct config *config)
+{
+        if (config)
+                snapshot_unref(&config->snap);
+}
+
+static const char *from_getenv(const char *name)
+{
+        return getenv(name);
+}
+
+/* Takes the document: the configuration's texts and marks live in its arena. */
+static struct config *build(struct yaml_document *doc, const char *name, const char *folder,
+        const char *(*environment)(const char *name), struct error_list *errors)
+{
+        struct config *config = calloc(1, sizeof(*config));
+        size_t len = folder ? strlen(folder) : 0;
+        struct reader r = {.config = config,
+                .doc = doc,
+                .errors = errors,
+                .environment = environment ? environment : from_getenv};
+
+        if (!config)
+                abort();
+        while (len > 1 && folder[len - 1] == '/')
+                len--;
+        snapshot_init(&config->snap, drop);
+        r.folder = arena_copy(&doc->arena, str_view(folder, len)).ptr;
+        config->file = arena_copy(&doc->arena, str_of(name));
+        if (!r.folder || !config->file.ptr)
+                abort();
+        config_expand(&r);
+        config_read(&r);
+        config_check(&r);
+        config->boot = arena_copy(&doc->arena, buf_str(&r.boot));
+        buf_clear(&r.boot);
+        config->arena = doc->arena;
+        *doc = (struct yaml_document){0};
+        return config;
+}
+
+static struct config *finish(struct config *config, size_t errors_before, struct error_list *errors)
+{
+        if (errors->errors == errors_before)
+                return config;
+        config_unref(config);
+        return NULL;
+}
+
+struct config *config_load(const char *path, struct error_list *errors)
+{
+        size_t before = errors->errors;
+        struct yaml_document doc;
+        char *folder = str_dup(str_of(path));
+        char *slash = strrchr(folder, '/');
+
+        /* "/x" stands in "/", "x" in the current folder, whatever that is */
+        if (slash)
+                slash[slash == folder] = '\0';
+        else
+                folder[0] = '\0';
+        struct config *config = NULL;
+        if (yaml_load_file(path, &doc, errors))
+                config = build(&doc, path, folder, NULL, errors);
+        free(folder);
+        return finish(config, before, errors);
+}
+
+struct config *config_load_text(const struct config_source *source, struct error_list *errors)
+{
+        size_t before = errors->errors;
+        struct yaml_document doc;
+        struct config *config = NULL;
+
+        if (yaml_load_text(source->name, source->text, &doc, errors))
+                config = build(&doc, source->name, source->folder, source->environment, errors);
+        return finish(config, before, errors);
+}
+
+struct mark config_place(const struct config *config, const void *field)
+{
+        /* from the end: an item and its first setting have one address, and the setting, which
+         * came later, is the better place */
+        for (size_t i = config->n_places; i-- > 0;)
+                if (config->places[i].field == field)
+                        return config->places[i].at;
+        return (struct mark){config->file.ptr, 0, 0};
+}
+
+/* Whether `line` is one of the lines of `text`. */
+static bool has_line(struct str text, struct str line)
+{
+        while (text.ptr && text.len) {
+                struct str head;
+                text = str_cut(text, '\n', &head);
+                if (str_eq(head, line))
+                        return true;
+        }
+        return false;
+}
+
+/* Adds the name in front of each line of `one` that `other` does not have. */
+static void add_changes(struct str one, struct str other, struct buf *names)
+{
+        while (one.ptr && one.len) {
+                struct str line, name;
+                one = str_cut(one, '\n', &line);
+                if (has_line(other, line))
+                        continue;
+                str_cut(line, '=', &name);
+                if (str_find_str(buf_str(names), name) >= 0)
+                        continue;
+                if (names->len)
+                        BUF_LITERAL(names, ", ");
+                buf_str_add(names, name);
+        }
+}
+
+void config_restart_needed(
+        const struct config *running, const struct config *fresh, char *out, size_t size)
+{
+        struct buf names;
+
+        buf_init_fixed(&names, out, size - 1);
+        add_changes(running->boot, fresh->boot, &names);
+        add_changes(fresh->boot, running->boot, &names);
+        out[names.len] = '\0';
+}

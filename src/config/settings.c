@@ -1,0 +1,608 @@
+#include "settings.h"
+
+#define SECOND 1000ull
+#define MINUTE (60 * SECOND)
+#define HOUR (60 * MINUTE)
+#define DAY (24 * HOUR)
+#define KIB 1024ull
+#define MIB (1024 * KIB)
+
+#define TABLE(type, list)                                                                          \
+        {                                                                                          \
+                .rows = (list), .n = sizeof(list) / sizeof(*(list)), .bytes = sizeof(type),        \
+        }
+#define AT(type, field) .offset = offsetof(struct type, field)
+#define LIST(type, field) AT(type, field), .count_offset = offsetof(struct type, n_##field)
+
+static const struct setting tls_rows[] = {
+        {.key = "certificate",
+                .type = SETTING_PATH,
+                .required = true,
+                AT(config_tls, certificate),
+                .help = "PEM file with the certificate chain, the server's own certificate first. "
+                        "Read again at every reload."},
+        {.key = "key",
+                .type = SETTING_PATH,
+                .required = true,
+                AT(config_tls, key),
+                .help = "PEM file with the private key of the certificate."},
+        {.key = "client_ca",
+                .type = SETTING_PATH,
+                AT(config_tls, client_ca),
+                .without = "clients need no certificate",
+                .help = "PEM file of the authorities whose client certificates are accepted. When "
+                        "it "
+                        "is set, a client must show one; it still needs a token."},
+};
+static const struct settings tls = TABLE(struct config_tls, tls_rows);
+
+static const struct setting listen_rows[] = {
+        {.key = "address",
+                .type = SETTING_ADDRESS,
+                .required = true,
+                .restart = true,
+                AT(config_listener, address),
+                .help = "Where to listen: `ip:port`, `[ipv6]:port` or `localhost:port`. Port 0 "
+                        "takes "
+                        "any free port."},
+        {.key = "tls",
+                .type = SETTING_SECTION,
+                AT(config_listener, tls),
+                .count_offset = offsetof(struct config_listener, has_tls),
+                .section = &tls,
+                .without = "plain HTTP",
+                .help = "Serve TLS 1.2 and 1.3 on this address."},
+        {.key = "insecure",
+                .type = SETTING_BOOL,
+                AT(config_listener, insecure),
+                .fallback = "false",
+                .help = "Allow plain HTTP on an address that is not loopback. Tokens then cross "
+                        "the "
+                        "network in the clear: only behind something that ends TLS."},
+};
+static const struct settings listeners = TABLE(struct config_listener, listen_rows);
+
+static const struct setting admin_rows[] = {
+        {.key = "address",
+                .type = SETTING_ADDRESS,
+                .restart = true,
+                AT(config_admin, address),
+                .fallback = "127.0.0.1:9901",
+                .help = "Where `/healthz`, `/readyz` and `/metrics` are served, over plain HTTP."},
+        {.key = "insecure",
+                .type = SETTING_BOOL,
+                AT(config_admin, insecure),
+                .fallback = "false",
+                .help = "Allow an address that is not loopback. What is served holds no secrets, "
+                        "but "
+                        "tells who uses the proxy how much."},
+};
+static const struct settings admin = TABLE(struct config_admin, admin_rows);
+
+static const struct setting keys_rows[] = {
+        {.key = "discovery",
+                .type = SETTING_BOOL,
+                AT(config_keys, discovery),
+                .fallback = "false",
+                .help = "Find the key set through `<issuer>/.well-known/openid-configuration` of "
+                        "the "
+                        "first `issuer`. This is what happens when `keys` is left out."},
+        {.key = "url",
+                .type = SETTING_URL,
+                AT(config_keys, url),
+                .without = "not used",
+                .help = "URL of the key set (JWKS). `http://` only to loopback."},
+        {.key = "file",
+                .type = SETTING_PATH,
+                AT(config_keys, file),
+                .without = "not used",
+                .help = "File with the key set (JWKS) or with a public key in PEM. Read again at "
+                        "every "
+                        "reload."},
+        {.key = "ca",
+                .type = SETTING_PATH,
+                AT(config_keys, ca),
+                .without = "the system's authorities",
+                .help = "PEM file of the authorities that may vouch for the server of `discovery` "
+                        "or "
+                        "`url`."},
+        {.key = "bearer_file",
+                .type = SETTING_PATH,
+                AT(config_keys, bearer_file),
+                .without = "no token is sent",
+                .help = "File with a token to send when fetching keys, as a Kubernetes API server "
+                        "wants it. Read again for each fetch."},
+        {.key = "refresh",
+                .type = SETTING_DURATION,
+                AT(config_keys, refresh_ms),
+                .fallback = "15m",
+                .least = 10 * SECOND,
+                .most = 7 * DAY,
+                .help = "Fetch keys again after this time when the answer carries no cache "
+                        "lifetime "
+                        "of its own."},
+        {.key = "cooldown",
+                .type = SETTING_DURATION,
+                AT(config_keys, cooldown_ms),
+                .fallback = "30s",
+                .least = 1 * SECOND,
+                .most = 1 * HOUR,
+                .help = "A token with an unknown `kid` asks for one fetch; no more than one in "
+                        "this "
+                        "time, however many such tokens arrive."},
+        {.key = "keep",
+                .type = SETTING_DURATION,
+                AT(config_keys, keep_ms),
+                .fallback = "24h",
+                .least = 1 * MINUTE,
+                .most = 30 * DAY,
+                .help = "Keys of an issuer that cannot be reached are used for this long after the "
+                        "last good fetch."},
+        {.key = "timeout",
+                .type = SETTING_DURATION,
+                AT(config_keys, timeout_ms),
+                .fallback = "10s",
+                .least = 100,
+                .most = 2 * MINUTE,
+                .help = "How long one fetch may take."},
+};
+static const struct settings keys = TABLE(struct config_keys, keys_rows);
+
+static const struct choice algorithm_choices[] = {{.name = "RS256"}, {.name = "RS384"},
+        {.name = "RS512"}, {.name = "PS256"}, {.name = "PS384"}, {.name = "PS512"},
+        {.name = "ES256"}, {.name = "ES384"}, {.name = "ES512"}, {.name = "EdDSA"}, {0}};
+
+static const struct setting issuer_rows[] = {
+        {.key = "name",
+                .type = SETTING_NAME,
+                .required = true,
+                AT(config_issuer, name),
+                .help = "How policy, audit records and metrics name this issuer."},
+        {.key = "issuer",
+                .type = SETTING_TEXTS,
+                .required = true,
+                .least = 1,
+                LIST(config_issuer, issuers),
+                .help = "The exact `iss` claim, character for character; a list where a provider "
+                        "has "
+                        "two forms."},
+        {.key = "audiences",
+                .type = SETTING_TEXTS,
+                .required = true,
+                .least = 1,
+                LIST(config_issuer, audiences),
+                .help = "A token must be meant for one of these (`aud`)."},
+        {.key = "keys",
+                .type = SETTING_SECTION,
+                AT(config_issuer, keys),
+                .section = &keys,
+                .without = "`{discovery: true}`",
+                .help = "Where the keys that sign tokens come from: exactly one of `discovery`, "
+                        "`url` "
+                        "and `file`."},
+        {.key = "algorithms",
+                .type = SETTING_CHOICES,
+                .least = 1,
+                LIST(config_issuer, algorithms),
+                .fallback = "RS256, ES256",
+                .choices = algorithm_choices,
+                .help = "Signature algorithms that are accepted. `none` and the symmetric HS* "
+                        "never "
+                        "are."},
+        {.key = "clock_skew",
+                .type = SETTING_DURATION,
+                AT(config_issuer, clock_skew_ms),
+                .fallback = "60s",
+                .least = 0,
+                .most = 300 * SECOND,
+                .help = "How far the issuer's clock may be off when `exp`, `nbf` and `iat` are "
+                        "judged."},
+        {.key = "max_lifetime",
+                .type = SETTING_DURATION,
+                AT(config_issuer, max_lifetime_ms),
+                .fallback = "24h",
+                .least = 1 * MINUTE,
+                .most = 366 * DAY,
+                .help = "Tokens made to live longer are refused: `exp` - `iat`, or `exp` - now "
+                        "when "
+                        "there is no `iat`."},
+        {.key = "require",
+                .type = SETTING_PAIRS,
+                LIST(config_issuer, require),
+                .without = "nothing more is required",
+                .help = "Claims that must have exactly this value, for example the tenant "
+                        "(`tid`)."},
+        {.key = "roles",
+                .type = SETTING_TEXTS,
+                LIST(config_issuer, roles_paths),
+                .fallback = "roles, groups, realm_access.roles",
+                .help = "Where role names are found in the claims, a dot for each step down. All "
+                        "places are read and put together."},
+};
+static const struct settings issuers = TABLE(struct config_issuer, issuer_rows);
+
+static const struct setting upstream_timeout_rows[] = {
+        {.key = "connect",
+                .type = SETTING_DURATION,
+                AT(config_upstream, connect_ms),
+                .fallback = "5s",
+                .least = 100,
+                .most = 5 * MINUTE,
+                .help = "To connect, the TLS handshake included."},
+        {.key = "first_byte",
+                .type = SETTING_DURATION,
+                AT(config_upstream, first_byte_ms),
+                .fallback = "90s",
+                .least = 100,
+                .most = 1 * HOUR,
+                .help = "From the last byte of the request to the first byte of the answer."},
+        {.key = "idle",
+                .type = SETTING_DURATION,
+                AT(config_upstream, idle_ms),
+                .fallback = "120s",
+                .least = 100,
+                .most = 1 * HOUR,
+                .help = "Without a byte moving while a body is on its way."},
+        {.key = "keep_alive",
+                .type = SETTING_DURATION,
+                AT(config_upstream, keep_alive_ms),
+                .fallback = "60s",
+                .least = 100,
+                .most = 1 * HOUR,
+                .help = "A pooled connection that nobody used for this long is closed."},
+};
+/* these fill the section's own struct: `timeouts` is a name, not a struct of its own */
+static const struct settings upstream_timeouts =
+        TABLE(struct config_upstream, upstream_timeout_rows);
+
+static const struct setting upstream_rows[] = {
+        {.key = "organizations",
+                .type = SETTING_TEXTS,
+                .required = true,
+                .least = 1,
+                LIST(config_upstream, organizations),
+                .help = "The Azure DevOps organizations that may be reached; a credential is never "
+                        "sent to another. No wildcards."},
+        {.key = "ca",
+                .type = SETTING_PATH,
+                AT(config_upstream, ca),
+                .without = "the system's authorities",
+                .help = "PEM file of the authorities that may vouch for Azure DevOps."},
+        {.key = "hosts",
+                .type = SETTING_HOSTS,
+                LIST(config_upstream, hosts),
+                .without = "the real hosts",
+                .help = "Where to connect instead of a host of the catalogue (`dev.azure.com: "
+                        "\"https://127.0.0.1:9443\"`), for emulators and tests; `\"*\"` stands for "
+                        "every host without a line of its own."},
+        {.key = "insecure",
+                .type = SETTING_BOOL,
+                AT(config_upstream, insecure),
+                .fallback = "false",
+                .help = "Allow `http://` in `hosts` beyond loopback. Credentials then cross the "
+                        "network "
+                        "in the clear."},
+        {.key = "timeouts",
+                .type = SETTING_SECTION,
+                .section = &upstream_timeouts,
+                .without = "the defaults below",
+                .help = "Deadlines on the side of Azure DevOps."},
+        {.key = "connections",
+                .type = SETTING_COUNT,
+                AT(config_upstream, connections),
+                .fallback = "1024",
+                .least = 1,
+                .most = 100000,
+                .help = "The most connections of one worker to all hosts together."},
+        {.key = "redirects",
+                .type = SETTING_LATER,
+                .help = "`follow` or `relay` for redirects to signed storage."},
+};
+static const struct settings upstream = TABLE(struct config_upstream, upstream_rows);
+
+static const struct choice credential_choices[] = {
+        {.name = "static_file",
+                .value = CREDENTIAL_STATIC_FILE,
+                .help = "an access token in `file`, for emergencies and tests"},
+        {.name = "client_secret",
+                .value = CREDENTIAL_CLIENT_SECRET,
+                .help = "a service principal with the secret in `secret_file`"},
+        {.name = "federated",
+                .value = CREDENTIAL_FEDERATED,
+                .help = "a service principal with an assertion in `assertion_file` (workload "
+                        "identity)"},
+        {.name = "certificate", .later = true}, {.name = "managed_identity", .later = true},
+        {.name = "key_vault_secret", .later = true}, {.name = "pat_file", .later = true}, {0}};
+
+static const struct setting credential_rows[] = {
+        {.key = "name",
+                .type = SETTING_NAME,
+                .required = true,
+                AT(config_credential, name),
+                .help = "How bindings of the policy and audit records name it."},
+        {.key = "type",
+                .type = SETTING_CHOICE,
+                .required = true,
+                AT(config_credential, type),
+                .choices = credential_choices,
+                .help = "How a token is obtained."},
+        {.key = "tenant",
+                .type = SETTING_TEXT,
+                AT(config_credential, tenant),
+                .without = "`AZURE_TENANT_ID`",
+                .help = "Entra tenant: GUID or verified domain. For `client_secret` and "
+                        "`federated`."},
+        {.key = "client_id",
+                .type = SETTING_TEXT,
+                AT(config_credential, client_id),
+                .without = "`AZURE_CLIENT_ID`",
+                .help = "Application (client) id. For `client_secret` and `federated`."},
+        {.key = "secret_file",
+                .type = SETTING_PATH,
+                AT(config_credential, secret_file),
+                .without = "must be given for `client_secret`",
+                .help = "File with the client secret: its value, not its id. Read again for each "
+                        "token."},
+        {.key = "assertion_file",
+                .type = SETTING_PATH,
+                AT(config_credential, assertion_file),
+                .without = "`AZURE_FEDERATED_TOKEN_FILE`",
+                .help = "File with the assertion (a projected service account token). Read again "
+                        "for "
+                        "each token. For `federated`."},
+        {.key = "assertion",
+                .type = SETTING_LATER,
+                .help = "`caller`: the caller's own token as the assertion."},
+        {.key = "file",
+                .type = SETTING_PATH,
+                AT(config_credential, file),
+                .without = "must be given for `static_file`",
+                .help = "File with an access token for Azure DevOps. Read again when it changes."},
+        {.key = "authority",
+                .type = SETTING_BASE_URL,
+                AT(config_credential, authority),
+                .fallback = "https://login.microsoftonline.com",
+                .help = "Where tokens are asked for; or `AZURE_AUTHORITY_HOST`. `http://` only to "
+                        "loopback. For `client_secret` and `federated`."},
+        {.key = "scope",
+                .type = SETTING_TEXT,
+                AT(config_credential, scope),
+                .fallback = "499b84ac-1321-427f-aa17-267ca6975798/.default",
+                .help = "What the token is asked for; the default is Azure DevOps. For "
+                        "`client_secret` and `federated`."},
+        {.key = "ca",
+                .type = SETTING_PATH,
+                AT(config_credential, ca),
+                .without = "the system's authorities",
+                .help = "PEM file of the authorities that may vouch for `authority`."},
+};
+static const struct settings credentials = TABLE(struct config_credential, credential_rows);
+
+static const struct setting policy_rows[] = {
+        {.key = "files",
+                .type = SETTING_PATHS,
+                .required = true,
+                .least = 1,
+                LIST(config_policy, files),
+                .help = "Policy files or patterns such as `policies/*.yaml`; all of them together "
+                        "are "
+                        "the policy. A pattern that matches nothing is an error."},
+        {.key = "shadow",
+                .type = SETTING_LATER,
+                .help = "Policies that are evaluated beside the live one."},
+};
+static const struct settings policy = TABLE(struct config_policy, policy_rows);
+
+static const struct choice durability_choices[] = {
+        {.name = "writes",
+                .value = DURABILITY_WRITES,
+                .help = "a request whose access class is not read goes upstream only when its "
+                        "intent "
+                        "is on disk"},
+        {.name = "all", .value = DURABILITY_ALL, .help = "every request does"},
+        {.name = "none",
+                .value = DURABILITY_NONE,
+                .help = "records are written, nobody waits for the disk"},
+        {0}};
+static const struct choice failure_choices[] = {
+        {.name = "refuse",
+                .value = ON_FAILURE_REFUSE,
+                .help = "a request whose record cannot be written is refused with 503"},
+        {.name = "allow-reads",
+                .value = ON_FAILURE_ALLOW_READS,
+                .help = "requests of access class read go on without"},
+        {0}};
+
+static const struct setting audit_rows[] = {
+        {.key = "file",
+                .type = SETTING_PATH,
+                .required = true,
+                .restart = true,
+                AT(config_audit, file),
+                .help = "The audit log, one JSON object a line; made when it is not there. One "
+                        "process writes it."},
+        {.key = "durability",
+                .type = SETTING_CHOICE,
+                .restart = true,
+                AT(config_audit, durability),
+                .fallback = "writes",
+                .choices = durability_choices,
+                .help = "Who waits for the disk."},
+        {.key = "on_failure",
+                .type = SETTING_CHOICE,
+                AT(config_audit, on_failure),
+                .fallback = "refuse",
+                .choices = failure_choices,
+                .help = "What happens while records cannot be written."},
+        {.key = "signing_key",
+                .type = SETTING_LATER,
+                .help = "Ed25519 key for signed checkpoints."},
+};
+static const struct settings audit = TABLE(struct config_audit, audit_rows);
+
+static const struct setting limit_rows[] = {
+        {.key = "connections",
+                .type = SETTING_COUNT,
+                .restart = true,
+                AT(config_limits, connections),
+                .fallback = "20000",
+                .least = 1,
+                .most = 1000000,
+                .help = "Client connections of all workers together."},
+        {.key = "headers",
+                .type = SETTING_SIZE,
+                AT(config_limits, headers_bytes),
+                .fallback = "64KiB",
+                .least = 4 * KIB,
+                .most = 256 * KIB,
+                .help = "The head of a request: request line and all fields."},
+        {.key = "header",
+                .type = SETTING_SIZE,
+                AT(config_limits, header_bytes),
+                .fallback = "32KiB",
+                .least = 1 * KIB,
+                .most = 256 * KIB,
+                .help = "One header field. Not more than `headers`."},
+        {.key = "inspect",
+                .type = SETTING_SIZE,
+                AT(config_limits, inspect_bytes),
+                .fallback = "1MiB",
+                .least = 1 * KIB,
+                .most = 16 * MIB,
+                .help = "A body that must be read before the decision; a larger one is refused."},
+        {.key = "token",
+                .type = SETTING_SIZE,
+                AT(config_limits, token_bytes),
+                .fallback = "16KiB",
+                .least = 1 * KIB,
+                .most = 64 * KIB,
+                .help = "A caller's token. Not more than `header`."},
+        {.key = "rate", .type = SETTING_LATER, .help = "Requests per caller and time."},
+};
+static const struct settings limits = TABLE(struct config_limits, limit_rows);
+
+static const struct setting timeout_rows[] = {
+        {.key = "headers",
+                .type = SETTING_DURATION,
+                AT(config_timeouts, headers_ms),
+                .fallback = "10s",
+                .least = 100,
+                .most = 10 * MINUTE,
+                .help = "For a whole request head, and for the TLS handshake."},
+        {.key = "body",
+                .type = SETTING_DURATION,
+                AT(config_timeouts, body_ms),
+                .fallback = "60s",
+                .least = 100,
+                .most = 1 * HOUR,
+                .help = "Without a byte of a body moving."},
+        {.key = "keep_alive",
+                .type = SETTING_DURATION,
+                AT(config_timeouts, keep_alive_ms),
+                .fallback = "120s",
+                .least = 100,
+                .most = 1 * HOUR,
+                .help = "Between two requests of a connection."},
+        {.key = "drain",
+                .type = SETTING_DURATION,
+                AT(config_timeouts, drain_ms),
+                .fallback = "30s",
+                .least = 0,
+                .most = 1 * HOUR,
+                .help = "After SIGTERM, for requests that are being served."},
+};
+static const struct settings timeouts = TABLE(struct config_timeouts, timeout_rows);
+
+static const struct choice level_choices[] = {
+        {.name = "error", .value = LOG_LEVEL_ERROR, .help = "what went wrong"},
+        {.name = "info", .value = LOG_LEVEL_INFO, .help = "and what changed"},
+        {.name = "debug", .value = LOG_LEVEL_DEBUG, .help = "and what happens"}, {0}};
+static const struct setting log_rows[] = {
+        {.key = "level",
+                .type = SETTING_CHOICE,
+                AT(config, log_level),
+                .fallback = "info",
+                .choices = level_choices,
+                .help = "How much is written to stderr."},
+};
+static const struct settings logging = TABLE(struct config, log_rows);
+
+static const struct setting root_rows[] = {
+        {.key = "listen",
+                .type = SETTING_SECTIONS,
+                .required = true,
+                .least = 1,
+                LIST(config, listeners),
+                .section = &listeners,
+                .help = "Where callers connect; at least one."},
+        {.key = "public_url",
+                .type = SETTING_ORIGIN,
+                AT(config, public_url),
+                .without = "what the client used (`Host`)",
+                .help = "How clients reach the proxy; links in answers are rewritten to it."},
+        {.key = "admin",
+                .type = SETTING_SECTION,
+                AT(config, admin),
+                .section = &admin,
+                .without = "the defaults below",
+                .help = "The listener for health and metrics."},
+        {.key = "workers",
+                .type = SETTING_AUTO,
+                .restart = true,
+                AT(config, workers),
+                .fallback = "auto",
+                .least = 1,
+                .most = 256,
+                .help = "Threads that serve requests; `auto` is one per CPU."},
+        {.key = "issuers",
+                .type = SETTING_SECTIONS,
+                .required = true,
+                .least = 1,
+                LIST(config, issuers),
+                .section = &issuers,
+                .help = "Whose tokens are accepted; at least one."},
+        {.key = "upstream",
+                .type = SETTING_SECTION,
+                .required = true,
+                AT(config, upstream),
+                .section = &upstream,
+                .help = "Azure DevOps."},
+        {.key = "credentials",
+                .type = SETTING_SECTIONS,
+                .required = true,
+                .least = 1,
+                LIST(config, credentials),
+                .section = &credentials,
+                .help = "What is lent to callers; bindings of the policy choose one by name."},
+        {.key = "policy",
+                .type = SETTING_SECTION,
+                .required = true,
+                AT(config, policy),
+                .section = &policy,
+                .help = "Who may do what."},
+        {.key = "audit",
+                .type = SETTING_SECTION,
+                .required = true,
+                AT(config, audit),
+                .section = &audit,
+                .help = "What happened."},
+        {.key = "limits",
+                .type = SETTING_SECTION,
+                AT(config, limits),
+                .section = &limits,
+                .without = "the defaults below",
+                .help = "How large things may be."},
+        {.key = "timeouts",
+                .type = SETTING_SECTION,
+                AT(config, timeouts),
+                .section = &timeouts,
+                .without = "the defaults below",
+                .help = "Deadlines on the side of the client."},
+        {.key = "log",
+                .type = SETTING_SECTION,
+                .section = &logging,
+                .without = "the defaults below",
+                .help = "The log on stderr."},
+        {.key = "idempotency", .type = SETTING_LATER, .help = "Exactly-once triggers."},
+};
+const struct settings settings_root = TABLE(struct config, root_rows);

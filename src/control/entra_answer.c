@@ -1,0 +1,207 @@
+#include "entra_answer.h"
+
+#include <jansson.h>
+
+enum { EXPIRES_MOST_S = 10 * 365 * 24 * 3600 };
+
+struct remedy {
+        int64_t aadsts;
+        bool retry; /* passes by itself */
+        const char *text;
+};
+
+static const struct remedy remedies[] = {
+        {700016, false,
+                "the application is not in this tenant: check `client_id` and `tenant` (swapped?), "
+                "or create its service principal there"},
+        {7000112, false, "the application is disabled in the tenant: enable it"},
+        {7000215, false,
+                "wrong client secret: the file must hold the secret's value, not its id, and be "
+                "of this application"},
+        {7000222, false, "the client secret or certificate has expired: add a new one"},
+        {7000218, false,
+                "no credential reached the token endpoint: is the application a public client?"},
+        {700025, false,
+                "the application is a public client: turn off \"allow public client flows\""},
+        {700027, false,
+                "the assertion's signature or certificate is not known to the application"},
+        {50012, false, "the assertion is malformed: check its algorithm (RS256) and audience"},
+        {50013, false,
+                "the assertion's signature is wrong or it has expired: check the issuer, the "
+                "clock, and that the token file is the current one"},
+        {500133, false, "the assertion has expired: is `assertion_file` still being renewed?"},
+        {900384, false, "the assertion's signature is wrong: it must be RS256 by its issuer"},
+        {700024, false,
+                "the assertion is not valid now: check the clock (chrony) and whether "
+                "`assertion_file` is still being renewed"},
+        {70021, true,
+                "no federated credential of the application matches the assertion: compare issuer, "
+                "subject and audience to the byte (a new one takes minutes to work)"},
+        {700211, true,
+                "no federated credential has the assertion's issuer: look for a missing or "
+                "additional slash at the end, http against https, another cluster"},
+        {700212, true,
+                "no federated credential has the assertion's audience: the projected token must "
+                "be made for api://AzureADTokenExchange, or for what the credential says"},
+        {700213, true,
+                "no federated credential has the assertion's subject: check namespace, service "
+                "account and letter case"},
+        {700223, false, "a tenant policy restricts federation: ask the Entra administrator"},
+        {700238, false, "a tenant policy restricts federation: ask the Entra administrator"},
+        {90061, true,
+                "Entra could not fetch the assertion issuer's metadata: discovery document and "
+                "key set must be public over https with a public certificate"},
+        {50166, true, "Entra could not reach the assertion's issuer: make its metadata public"},
+        {501661, true, "Entra could not reach the assertion's issuer: make its metadata public"},
+        {500011, false,
+                "the resource is not known in the tenant: check `scope` and `tenant`; has the "
+                "tenant ever used Azure DevOps?"},
+        {50001, false, "the resource is unknown or disabled in the tenant: check `scope`"},
+        {70011, false,
+                "the scope is malformed: use 499b84ac-1321-427f-aa17-267ca6975798/.default"},
+        {28002, false,
+                "the scope is malformed: use 499b84ac-1321-427f-aa17-267ca6975798/.default"},
+        {900144, false, "a form field is missing: check `client_id` and `scope`"},
+        {9001023, false,
+                "this grant does not work over common, organizations or consumers: set `tenant`"},
+        {90002, false, "the tenant does not exist: check `tenant`, or it is in another cloud"},
+        {900382, false, "the application is in another cloud: check `authority`"},
+        {90038, false, "the tenant is in another cloud: check `authority`"},
+        {900432, false, "the tenant is in another cloud: check `authority`"},
+        {53003, false,
+                "Conditional Access blocked the application: allow this machine's egress address"},
+        {530003, false, "Conditional Access blocked the application"},
+        {53000, false, "Conditional Access blocked the application"},
+        {50196, true, "Entra saw a loop of requests: is another program using the application?"},
+        {90006, true, "Entra has trouble: it is tried again; see its status page"},
+        {90012, true, "Entra timed out: it is tried again"},
+        {90024, true, "Entra has trouble: it is tried again"},
+        {90033, true, "Entra is unavailable for the moment: it is tried again"},
+        {90055, true, "the tenant is throttled by Entra: it is tried again later"},
+        {40010, true, "Entra has trouble: it is tried again"},
+};
+
+static const struct remedy *remedy_of(int64_t aadsts)
+{
+        for (size_t i = 0; i < sizeof(remedies) / sizeof(*remedies); i++) {
+                if (remedies[i].aadsts == aadsts)
+                        return &remedies[i];
+        }
+        return NULL;
+}
+
+const char *entra_remedy(int64_t aadsts)
+{
+        const struct remedy *remedy = remedy_of(aadsts);
+
+        return remedy ? remedy->text : NULL;
+}
+
+/* Seconds, as a number or as decimal digits in a string; -1 when neither. */
+static int64_t seconds_of(const json_t *value)
+{
+        uint64_t digits;
+
+        if (json_is_integer(value) && json_integer_value(value) >= 0)
+                return json_integer_value(value);
+        if (json_is_real(value) && json_real_value(value) >= 0 && json_real_value(value) < 1e15)
+                return (int64_t)json_real_value(value);
+        if (json_is_string(value) &&
+                str_to_u64(str_view(json_string_value(value), json_string_length(value)),
+                        &digits) &&
+                digits <= INT64_MAX)
+                return (int64_t)digits;
+        return -1;
+}
+
+/* A short identifier of the answer for the log: letters, digits and `-._` only, others cut it. */
+static void word_of(const json_t *value, char out[64])
+{
+        const char *text = json_is_string(value) ? json_string_value(value) : "";
+        size_t n = 0;
+
+        while (n < 63) {
+                char c = char_lower(text[n]);
+                if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.' ||
+                            c == '_'))
+                        break;
+                out[n] = text[n];
+                n++;
+        }
+        out[n] = '\0';
+}
+
+static void token_read(json_t *root, struct entra_answer *out)
+{
+        const json_t *token = json_object_get(root, "access_token");
+        const json_t *type = json_object_get(root, "token_type");
+        int64_t expires = seconds_of(json_object_get(root, "expires_in"));
+
+        out->verdict = ENTRA_RETRY;
+        if (!json_is_string(token) || json_string_length(token) == 0)
+                error_set(&out->why, "the token endpoint's answer has no access_token");
+        else if (json_is_string(type) &&
+                !str_eq_fold(str_of(json_string_value(type)), STR("bearer")))
+                error_set(&out->why, "the token endpoint's answer is not a bearer token");
+        else if (expires <= 0)
+                error_set(&out->why, "the token endpoint's answer has no usable expires_in");
+        else
+                out->verdict = ENTRA_TOKEN;
+        if (out->verdict == ENTRA_TOKEN) {
+                struct str bytes =
+                        str_view(json_string_value(token), json_string_length(token));
+                secret_set(&out->token, bytes);
+                out->expires_in_s = expires < EXPIRES_MOST_S ? expires : EXPIRES_MOST_S;
+                out->refresh_in_s = seconds_of(json_object_get(root, "refresh_in"));
+        }
+        /* The library does not wipe what it frees; the string is ours until then. */
+        if (json_is_string(token))
+                secret_wipe((void *)json_string_value(token), json_string_length(token));
+}
+
+static void error_read(int status, const json_t *root, struct entra_answer *out)
+{
+        char word[64], trace[64], correlation[64];
+        const json_t *code = json_array_get(json_object_get(root, "error_codes"), 0);
+
+        word_of(json_object_get(root, "error"), word);
+        word_of(json_object_get(root, "trace_id"), trace);
+        word_of(json_object_get(root, "correlation_id"), correlation);
+        if (json_is_integer(code) && json_integer_value(code) > 0)
+                out->aadsts = json_integer_value(code);
+        const struct remedy *remedy = remedy_of(out->aadsts);
+        bool passes = status == 429 || status >= 500 ||
+                str_eq(str_of(word), STR("temporarily_unavailable")) ||
+                str_eq(str_of(word), STR("server_error"));
+        out->verdict = (remedy ? remedy->retry || passes : passes) ? ENTRA_RETRY : ENTRA_OPERATOR;
+        char ids[160] = "";
+        if (trace[0] || correlation[0])
+                snprintf(ids, sizeof(ids), " (trace_id %s, correlation_id %s)", trace, correlation);
+        if (out->aadsts)
+                error_set(&out->why, "AADSTS%lld %s: %s%s", (long long)out->aadsts, word,
+                        remedy ? remedy->text : "see the sign-in log of the application in Entra",
+                        ids);
+        else
+                error_set(&out->why, "the token endpoint answered %d %s%s", status,
+                        word[0] ? word : "without an error code", ids);
+}
+
+void entra_answer_read(
+        int status, struct str content_type, struct str body, struct entra_answer *out)
+{
+        json_error_t where;
+        json_t *root = json_loadb(body.ptr ? body.ptr : "", body.len, 0, &where);
+
+        *out = (struct entra_answer){.verdict = ENTRA_RETRY, .refresh_in_s = -1};
+        if (!json_is_object(root)) {
+                bool html = str_starts_fold(content_type, STR("text/html"));
+                error_set(&out->why, "the token endpoint answered %d with %s%s", status,
+                        html ? "an HTML page" : "something that is not a JSON object",
+                        status == 200 ? ": is a proxy of the network in between?" : "");
+        } else if (status == 200) {
+                token_read(root, out);
+        } else {
+                error_read(status, root, out);
+        }
+        json_decref(root);
+}

@@ -1,0 +1,34 @@
+/*
+ * entra_answer: what a token endpoint says, and what the operator must do about it. Private to
+ * control. Knows no socket and no clock (RFC 6749 5.1 and 5.2, with Entra's additions).
+ */
+#ifndef DAGWARD_CONTROL_ENTRA_ANSWER_H
+#define DAGWARD_CONTROL_ENTRA_ANSWER_H
+
+#include "dagward/base/error.h"
+#include "dagward/base/secret.h"
+#include "dagward/base/str.h"
+
+enum entra_verdict {
+        ENTRA_TOKEN, /* `token` and `expires_in_s` are set */
+        ENTRA_RETRY, /* will pass: try again after a while */
+        ENTRA_OPERATOR, /* somebody has to change something */
+};
+
+struct entra_answer {
+        enum entra_verdict verdict;
+        struct secret token; /* the caller drops it */
+        int64_t expires_in_s; /* 1 to 10 years */
+        int64_t refresh_in_s; /* -1: not said */
+        int64_t aadsts; /* 0: none */
+        struct error why; /* unless ENTRA_TOKEN: what is wrong and what to do; no secret */
+};
+
+/* Reads an answer. `content_type` may be STR_NONE. Never fails: nonsense is an ENTRA_RETRY (a proxy
+ * of the network, an outage), said so in `why`. */
+void entra_answer_read(
+        int status, struct str content_type, struct str body, struct entra_answer *out);
+/* What to do about an AADSTS code; NULL for one without an entry. */
+const char *entra_remedy(int64_t aadsts);
+
+#endif

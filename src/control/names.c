@@ -1,0 +1,384 @@
+#include "names.h"
+
+#include <event2/event.h>
+#include <netdb.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+
+#include "dagward/base/clock.h"
+#include "dagward/base/log.h"
+
+enum { ROUND_MS = 60 * 1000, RETRY_MS = 5 * 1000, TOGETHER_MS = 10 };
+
+/* --- the thread --- */
+
+/* Two mailboxes: questions for the thread, answers for the loop. Names go by value, so that the
+ * thread can be left behind in a look-up that does not end, with nothing it could touch but this. */
+struct resolver {
+        pthread_t thread;
+        struct mailbox *questions, *answers;
+        struct event answered;
+        names_lookup *lookup;
+        bool ends; /* the thread's: it has read the last question */
+        unsigned n_pending; /* the loop's: questions without an answer */
+        struct names *names; /* NULL: nobody listens any more */
+};
+
+struct question {
+        struct mail mail;
+        struct endpoint endpoint; /* host and port; comes back with addresses */
+        bool ok;
+        struct error why;
+};
+
+static void on_answer(struct mail *mail, void *receiver);
+
+/* On the thread. */
+static void on_question(struct mail *mail, void *receiver)
+{
+        struct resolver *resolver = receiver;
+        struct question *question = (struct question *)mail;
+
+        question->ok = resolver->lookup(question->endpoint.host, question->endpoint.port,
+                &question->endpoint, &question->why);
+        mail->deliver = on_answer;
+        mailbox_post(resolver->answers, mail);
+}
+
+/* On the thread. */
+static void on_end(struct mail *mail, void *receiver)
+{
+        struct resolver *resolver = receiver;
+
+        free(mail);
+        resolver->ends = true;
+}
+
+static void *resolver_run(void *arg)
+{
+        struct resolver *resolver = arg;
+        struct pollfd waiting = {.fd = mailbox_fd(resolver->questions), .events = POLLIN};
+
+        while (!resolver->ends) {
+                poll(&waiting, 1, -1);
+                mailbox_drain(resolver->questions);
+        }
+        return NULL;
+}
+
+static void on_answered(evutil_socket_t fd, short what, void *arg)
+{
+        struct resolver *resolver = arg;
+
+        (void)fd;
+        (void)what;
+        mailbox_drain(resolver->answers);
+}
+
+static struct resolver *resolver_new(struct names *names)
+{
+        struct resolver *resolver = calloc(1, sizeof(*resolver));
+        sigset_t all, before;
+
+        if (!resolver)
+                abort();
+        resolver->names = names;
+        resolver->lookup = names->lookup;
+        resolver->questions = mailbox_new(resolver);
+        resolver->answers = mailbox_new(resolver);
+        event_assign(&resolver->answered, names->base, mailbox_fd(resolver->answers),
+                EV_READ | EV_PERSIST, on_answered, resolver);
+        event_add(&resolver->answered, NULL);
+        sigfillset(&all); /* signals are for the loop */
+        pthread_sigmask(SIG_BLOCK, &all, &before);
+        if (pthread_create(&resolver->thread, NULL, resolver_run, resolver) != 0)
+                abort();
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
+        return resolver;
+}
+
+static void resolver_free(struct resolver *resolver)
+{
+        struct mail *end;
+
+        if (!resolver)
+                return;
+        resolver->names = NULL;
+        event_del(&resolver->answered);
+        end = calloc(1, sizeof(*end));
+        if (!end)
+                abort();
+        end->deliver = on_end;
+        mailbox_drain(resolver->answers);
+        mailbox_post(resolver->questions, end);
+        if (resolver->n_pending) {
+                /* It may sit in a look-up for many seconds: nobody waits for that. What it holds is
+                 * its own and goes with the process. */
+                pthread_detach(resolver->thread);
+                return;
+        }
+        pthread_join(resolver->thread, NULL);
+        mailbox_free(resolver->questions);
+        mailbox_free(resolver->answers);
+        free(resolver);
+}
+
+bool names_getaddrinfo(const char *host, uint16_t port, struct endpoint *out, struct error *err)
+{
+        struct addrinfo hints = {.ai_family = AF_UNSPEC,
+                .ai_socktype = SOCK_STREAM,
+                .ai_flags = AI_ADDRCONFIG | AI_NUMERICSERV};
+        struct addrinfo *found = NULL;
+        char service[8];
+
+        snprintf(service, sizeof(service), "%u", (unsigned)port);
+        int code = getaddrinfo(host, service, &hints, &found);
+        if (code != 0)
+                return error_set(err, "%s", gai_strerror(code));
+        out->n_addresses = 0;
+        for (struct addrinfo *one = found; one; one = one->ai_next) {
+                if (out->n_addresses == NAMES_MOST_ADDRESSES ||
+                        one->ai_addrlen > sizeof(out->addresses[0]))
+                        break;
+                memcpy(&out->addresses[out->n_addresses], one->ai_addr, one->ai_addrlen);
+                out->address_lens[out->n_addresses++] = one->ai_addrlen;
+        }
+        freeaddrinfo(found);
+        return out->n_addresses ? true : error_set(err, "no address");
+}
+
+/* --- the loop's side --- */
+
+static void arm(struct event *event, int64_t ms)
+{
+        struct timeval wait = {ms / 1000, ms % 1000 * 1000};
+
+        event_add(event, &wait);
+}
+
+static bool has_address(const struct endpoint *endpoint, const struct endpoint *in, size_t i)
+{
+        for (size_t j = 0; j < endpoint->n_addresses; j++) {
+                if (endpoint->address_lens[j] == in->address_lens[i] &&
+                        memcmp(&endpoint->addresses[j], &in->addresses[i], in->address_lens[i]) ==
+                                0)
+                        return true;
+        }
+        return false;
+}
+
+/* As sets: name servers turn the order round, which is no news. */
+static bool same_addresses(const struct endpoint *a, const struct endpoint *b)
+{
+        if (a->n_addresses != b->n_addresses)
+                return false;
+        for (size_t i = 0; i < b->n_addresses; i++) {
+                if (!has_address(a, b, i))
+                        return false;
+        }
+        return true;
+}
+
+static void take_addresses(struct endpoint *to, const struct endpoint *from)
+{
+        memcpy(to->addresses, from->addresses, sizeof(to->addresses));
+        memcpy(to->address_lens, from->address_lens, sizeof(to->address_lens));
+        to->n_addresses = from->n_addresses;
+}
+
+static bool same_place(const struct endpoint *a, const struct endpoint *b)
+{
+        return a->port == b->port && strcmp(a->host, b->host) == 0;
+}
+
+static void names_answer(struct names *names, const struct question *question)
+{
+        for (unsigned s = 0; s < SERVICE_COUNT; s++) {
+                struct endpoint *endpoint = &names->endpoints[s];
+                if (names->literal[s] || !same_place(endpoint, &question->endpoint))
+                        continue;
+                names->pending[s] = false;
+                if (question->ok) {
+                        if (names->failing[s])
+                                log_info("names host=%s found again", endpoint->host);
+                        names->failing[s] = false;
+                        if (!same_addresses(endpoint, &question->endpoint)) {
+                                take_addresses(endpoint, &question->endpoint);
+                                arm(&names->soon, TOGETHER_MS);
+                        }
+                        continue;
+                }
+                names->n_failed++;
+                if (!names->failing[s] && s == SERVICE_DEV)
+                        log_error("names host=%s not found, %s: %s", endpoint->host,
+                                endpoint->n_addresses ? "keeping the old addresses"
+                                                      : "nothing can be forwarded",
+                                question->why.text);
+                else if (!names->failing[s])
+                        log_info("names host=%s not found: %s", endpoint->host,
+                                question->why.text);
+                names->failing[s] = true;
+        }
+}
+
+/* On the loop. */
+static void on_answer(struct mail *mail, void *receiver)
+{
+        struct resolver *resolver = receiver;
+        struct question *question = (struct question *)mail;
+
+        resolver->n_pending--;
+        if (resolver->names)
+                names_answer(resolver->names, question);
+        free(question);
+}
+
+static void names_round(struct names *names)
+{
+        int64_t next = ROUND_MS;
+
+        for (unsigned s = 0; s < SERVICE_COUNT; s++) {
+                struct endpoint *endpoint = &names->endpoints[s];
+                bool asked = false;
+                if (names->literal[s])
+                        continue;
+                if (endpoint->n_addresses == 0)
+                        next = RETRY_MS;
+                for (unsigned before = 0; before < s; before++)
+                        asked = asked ||
+                                (!names->literal[before] &&
+                                        same_place(endpoint, &names->endpoints[before]));
+                if (names->pending[s] || asked)
+                        continue;
+                if (!names->resolver)
+                        names->resolver = resolver_new(names);
+                struct question *question = calloc(1, sizeof(*question));
+                if (!question)
+                        abort();
+                question->mail.deliver = on_question;
+                question->endpoint = *endpoint;
+                names->pending[s] = true;
+                names->resolver->n_pending++;
+                mailbox_post(names->resolver->questions, &question->mail);
+        }
+        arm(&names->timer, jitter_ms(next));
+}
+
+static void on_names_timer(evutil_socket_t fd, short what, void *arg)
+{
+        (void)fd;
+        (void)what;
+        names_round(arg);
+}
+
+static void on_soon(evutil_socket_t fd, short what, void *arg)
+{
+        struct names *names = arg;
+
+        (void)fd;
+        (void)what;
+        names->hooks.changed(names->hooks.owner);
+}
+
+/* --- which host a service has --- */
+
+static const struct config_url *override_of(const struct config_upstream *upstream, const char *host)
+{
+        const struct config_url *all = NULL;
+
+        for (size_t i = 0; i < upstream->n_hosts; i++) {
+                if (str_eq_fold(upstream->hosts[i].pattern, str_of(host)))
+                        return &upstream->hosts[i].url;
+                if (str_eq(upstream->hosts[i].pattern, STR("*")))
+                        all = &upstream->hosts[i].url;
+        }
+        return all;
+}
+
+static void add_literal(struct endpoint *endpoint, const char *address)
+{
+        struct addrinfo hints = {.ai_family = AF_UNSPEC,
+                .ai_socktype = SOCK_STREAM,
+                .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV};
+        struct addrinfo *found = NULL;
+        char service[8];
+
+        snprintf(service, sizeof(service), "%u", (unsigned)endpoint->port);
+        if (getaddrinfo(address, service, &hints, &found) != 0)
+                return;
+        memcpy(&endpoint->addresses[endpoint->n_addresses], found->ai_addr, found->ai_addrlen);
+        endpoint->address_lens[endpoint->n_addresses++] = found->ai_addrlen;
+        freeaddrinfo(found);
+}
+
+static bool endpoint_init(
+        struct endpoint *endpoint, const char *host, const struct config_url *override)
+{
+        bool v6;
+
+        endpoint->tls = override ? override->https : true;
+        endpoint->port = override ? override->port : 443;
+        snprintf(endpoint->host, sizeof(endpoint->host), "%s", override ? override->host.ptr : host);
+        v6 = strchr(endpoint->host, ':') != NULL;
+        if (endpoint->port == (endpoint->tls ? 443 : 80))
+                snprintf(endpoint->authority, sizeof(endpoint->authority), v6 ? "[%s]" : "%s",
+                        endpoint->host);
+        else
+                snprintf(endpoint->authority, sizeof(endpoint->authority), v6 ? "[%s]:%u" : "%s:%u",
+                        endpoint->host, (unsigned)endpoint->port);
+        if (strcmp(endpoint->host, "localhost") == 0) {
+                add_literal(endpoint, "127.0.0.1");
+                add_literal(endpoint, "::1");
+        } else {
+                add_literal(endpoint, endpoint->host);
+        }
+        return endpoint->n_addresses > 0;
+}
+
+struct names *names_new(const struct config *config, struct event_base *base, names_lookup *lookup,
+        const struct source_hooks *hooks)
+{
+        struct names *names = calloc(1, sizeof(*names));
+
+        if (!names)
+                abort();
+        names->base = base;
+        names->hooks = *hooks;
+        names->lookup = lookup;
+        for (unsigned s = 0; s < SERVICE_COUNT; s++) {
+                const char *host = service_host((enum service)s);
+                names->literal[s] = endpoint_init(
+                        &names->endpoints[s], host, override_of(&config->upstream, host));
+        }
+        evtimer_assign(&names->timer, base, on_names_timer, names);
+        evtimer_assign(&names->soon, base, on_soon, names);
+        return names;
+}
+
+void names_free(struct names *names)
+{
+        if (!names)
+                return;
+        resolver_free(names->resolver);
+        event_del(&names->timer);
+        event_del(&names->soon);
+        free(names);
+}
+
+void names_adopt(struct names *names, const struct names *old)
+{
+        for (unsigned s = 0; s < SERVICE_COUNT; s++) {
+                for (unsigned o = 0; o < SERVICE_COUNT; o++) {
+                        if (!names->literal[s] && names->endpoints[s].n_addresses == 0 &&
+                                same_place(&names->endpoints[s], &old->endpoints[o]))
+                                take_addresses(&names->endpoints[s], &old->endpoints[o]);
+                }
+        }
+}
+
+void names_start(struct names *names)
+{
+        names_round(names);
+}

@@ -1,0 +1,317 @@
+#include "dagward/net/stream.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <event2/event.h>
+#include <openssl/err.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "dagward/net/tls.h"
+
+enum { MOST_FREE_BLOCKS = 256 };
+enum { TLS_RECORD = 16 * 1024 };
+
+static char *block_take(struct stream_pool *pool)
+{
+        char *block = pool->free_blocks;
+
+        pool->n_used++;
+        if (block) {
+                memcpy(&pool->free_blocks, block, sizeof(void *));
+                pool->n_free--;
+                return block;
+        }
+        block = malloc(STREAM_BLOCK);
+        if (!block)
+                abort();
+        return block;
+}
+
+static void block_return(struct stream_pool *pool, char **block)
+{
+        if (!*block)
+                return;
+        pool->n_used--;
+        if (pool->n_free < MOST_FREE_BLOCKS) {
+                memcpy(*block, &pool->free_blocks, sizeof(void *));
+                pool->free_blocks = *block;
+                pool->n_free++;
+        } else {
+                free(*block);
+        }
+        *block = NULL;
+}
+
+void stream_pool_clear(struct stream_pool *pool)
+{
+        while (pool->free_blocks) {
+                char *block = pool->free_blocks;
+                memcpy(&pool->free_blocks, block, sizeof(void *));
+                free(block);
+        }
+        pool->n_free = 0;
+}
+
+static void on_event(evutil_socket_t fd, short what, void *arg)
+{
+        struct stream *stream = arg;
+
+        (void)fd;
+        if (what & EV_WRITE)
+                stream->wants_write = false; /* the event was not persistent */
+        if (what & EV_READ)
+                stream->drained = false;
+        stream->on_ready(stream, stream->owner);
+}
+
+void stream_open(struct stream *stream, struct event_base *base, struct stream_pool *pool, int fd,
+        SSL *ssl, void (*on_ready)(struct stream *, void *), void *owner)
+{
+        *stream = (struct stream){
+                .fd = fd, .ssl = ssl, .pool = pool, .on_ready = on_ready, .owner = owner};
+        event_assign(&stream->read_event, base, fd, EV_READ | EV_PERSIST, on_event, stream);
+        event_assign(&stream->write_event, base, fd, EV_WRITE, on_event, stream);
+        stream_listen(stream, true);
+}
+
+void stream_close(struct stream *stream)
+{
+        if (stream->fd < 0)
+                return;
+        event_del(&stream->read_event);
+        event_del(&stream->write_event);
+        if (stream->ssl) {
+                if (!stream->failed && SSL_is_init_finished(stream->ssl))
+                        SSL_shutdown(stream->ssl);
+                SSL_free(stream->ssl);
+                stream->ssl = NULL;
+        }
+        close(stream->fd);
+        stream->fd = -1;
+        block_return(stream->pool, &stream->in);
+        block_return(stream->pool, &stream->out);
+        stream->in_floor = stream->in_start = stream->in_end = 0;
+        stream->out_start = stream->out_end = 0;
+}
+
+void stream_listen(struct stream *stream, bool on)
+{
+        if (on == stream->listening)
+                return;
+        stream->listening = on;
+        if (on)
+                event_add(&stream->read_event, NULL);
+        else
+                event_del(&stream->read_event);
+}
+
+static void want_write(struct stream *stream)
+{
+        if (!stream->wants_write) {
+                stream->wants_write = true;
+                event_add(&stream->write_event, NULL);
+        }
+}
+
+static void fail(struct stream *stream, int error)
+{
+        stream->failed = true;
+        stream->error = error;
+        if (error == 0) {
+                long verdict = stream->ssl ? SSL_get_verify_result(stream->ssl) : X509_V_OK;
+                const char *reason = tls_reason();
+                snprintf(stream->why, sizeof(stream->why), "TLS: %s%s%s",
+                        verdict == X509_V_OK ? reason : "certificate not accepted: ",
+                        verdict == X509_V_OK ? "" : X509_verify_cert_error_string(verdict), "");
+        }
+}
+
+/* Makes room behind in_end; false when the block is full. */
+static bool in_room(struct stream *stream)
+{
+        if (!stream->in) {
+                stream->in = block_take(stream->pool);
+                stream->in_floor = stream->in_start = stream->in_end = 0;
+        }
+        if (stream->in_start == stream->in_end)
+                stream->in_start = stream->in_end = stream->in_floor;
+        if (stream->in_end == STREAM_BLOCK && stream->in_start > stream->in_floor) {
+                memmove(stream->in + stream->in_floor, stream->in + stream->in_start,
+                        stream->in_end - stream->in_start);
+                stream->in_end -= stream->in_start - stream->in_floor;
+                stream->in_start = stream->in_floor;
+        }
+        return stream->in_end < STREAM_BLOCK;
+}
+
+static enum stream_io fill_tls(struct stream *stream, size_t room)
+{
+        ERR_clear_error();
+        int n = SSL_read(stream->ssl, stream->in + stream->in_end, (int)room);
+        if (n > 0) {
+                stream->in_end += (size_t)n;
+                return STREAM_OK;
+        }
+        switch (SSL_get_error(stream->ssl, n)) {
+        case SSL_ERROR_WANT_READ: stream->drained = true; return STREAM_AGAIN;
+        case SSL_ERROR_WANT_WRITE: want_write(stream); return STREAM_AGAIN;
+        case SSL_ERROR_ZERO_RETURN: stream->eof = true; return STREAM_EOF;
+        case SSL_ERROR_SYSCALL: fail(stream, errno ? errno : ECONNRESET); return STREAM_ERROR;
+        default: fail(stream, 0); return STREAM_ERROR;
+        }
+}
+
+static enum stream_io fill_plain(struct stream *stream, size_t room)
+{
+        ssize_t n = recv(stream->fd, stream->in + stream->in_end, room, 0);
+
+        if (n > 0) {
+                stream->in_end += (size_t)n;
+                /* A short read emptied the socket: the loop will say when there is more. */
+                stream->drained = (size_t)n < room;
+                return STREAM_OK;
+        }
+        if (n == 0) {
+                stream->eof = true;
+                return STREAM_EOF;
+        }
+        if (errno == EAGAIN || errno == EINTR) {
+                stream->drained = errno == EAGAIN;
+                return STREAM_AGAIN;
+        }
+        fail(stream, errno);
+        return STREAM_ERROR;
+}
+
+enum stream_io stream_fill(struct stream *stream)
+{
+        if (stream->failed || stream->fd < 0)
+                return STREAM_ERROR;
+        if (stream->eof)
+                return STREAM_EOF;
+        if (stream->drained && !stream->ssl)
+                return STREAM_AGAIN;
+        if (!in_room(stream))
+                return STREAM_FULL;
+        size_t room = STREAM_BLOCK - stream->in_end;
+        enum stream_io io = stream->ssl ? fill_tls(stream, room) : fill_plain(stream, room);
+        if (io != STREAM_OK && stream->in_start == stream->in_end && stream->in_floor == 0)
+                block_return(stream->pool, &stream->in);
+        return io;
+}
+
+void stream_consume(struct stream *stream, size_t len)
+{
+        assert(len <= stream->in_end - stream->in_start);
+        stream->in_start += len;
+        if (stream->in_start == stream->in_end && stream->in_floor == 0) {
+                stream->in_start = stream->in_end = 0;
+                block_return(stream->pool, &stream->in);
+        }
+}
+
+void stream_fix(struct stream *stream)
+{
+        stream->in_floor = stream->in_start;
+}
+
+void stream_unfix(struct stream *stream)
+{
+        size_t left = stream->in_end - stream->in_start;
+
+        stream->in_floor = 0;
+        if (left && stream->in_start)
+                memmove(stream->in, stream->in + stream->in_start, left);
+        stream->in_start = 0;
+        stream->in_end = left;
+        if (left == 0)
+                block_return(stream->pool, &stream->in);
+}
+
+bool stream_queue(struct stream *stream, struct str bytes)
+{
+        if (bytes.len > stream_room(stream))
+                return false;
+        if (bytes.len == 0)
+                return true;
+        if (!stream->out)
+                stream->out = block_take(stream->pool);
+        if (bytes.len > STREAM_BLOCK - stream->out_end) {
+                memmove(stream->out, stream->out + stream->out_start,
+                        stream->out_end - stream->out_start);
+                stream->out_end -= stream->out_start;
+                stream->out_start = 0;
+        }
+        memcpy(stream->out + stream->out_end, bytes.ptr, bytes.len);
+        stream->out_end += bytes.len;
+        return true;
+}
+
+/* One write: bytes taken, 0 for "later", -1 for broken. */
+static ssize_t put(struct stream *stream, const char *bytes, size_t len)
+{
+        if (stream->failed || stream->fd < 0)
+                return -1;
+        if (!stream->ssl) {
+                ssize_t n = send(stream->fd, bytes, len, MSG_NOSIGNAL);
+                if (n >= 0)
+                        return n;
+                if (errno == EAGAIN || errno == EINTR || errno == ENOTCONN) {
+                        want_write(stream);
+                        return 0;
+                }
+                fail(stream, errno);
+                return -1;
+        }
+        ERR_clear_error();
+        int n = SSL_write(stream->ssl, bytes, len > TLS_RECORD ? TLS_RECORD : (int)len);
+        if (n > 0)
+                return n;
+        switch (SSL_get_error(stream->ssl, n)) {
+        case SSL_ERROR_WANT_WRITE: want_write(stream); return 0;
+        case SSL_ERROR_WANT_READ: return 0; /* the handshake; reading wakes us */
+        case SSL_ERROR_SYSCALL: fail(stream, errno ? errno : ECONNRESET); return -1;
+        default: fail(stream, 0); return -1;
+        }
+}
+
+enum stream_io stream_flush(struct stream *stream)
+{
+        while (stream_pending(stream)) {
+                ssize_t n = put(stream, stream->out + stream->out_start,
+                        stream->out_end - stream->out_start);
+                if (n < 0)
+                        return STREAM_ERROR;
+                if (n == 0)
+                        return STREAM_AGAIN;
+                stream->out_start += (size_t)n;
+        }
+        stream->out_start = stream->out_end = 0;
+        block_return(stream->pool, &stream->out);
+        return STREAM_OK;
+}
+
+ssize_t stream_write(struct stream *stream, struct str bytes)
+{
+        assert(!stream_pending(stream));
+        return bytes.len ? put(stream, bytes.ptr, bytes.len) : 0;
+}
+
+void stream_finish(struct stream *stream)
+{
+        if (stream->fd < 0 || stream->failed)
+                return;
+        if (stream->ssl && SSL_is_init_finished(stream->ssl))
+                SSL_shutdown(stream->ssl);
+        shutdown(stream->fd, SHUT_WR);
+}
+
+const char *stream_why(const struct stream *stream)
+{
+        if (stream->error)
+                return strerror(stream->error);
+        return stream->why[0] ? stream->why : "connection closed";
+}

@@ -1,0 +1,149 @@
+#include "dagward/net/tls.h"
+
+#include <arpa/inet.h>
+#include <openssl/err.h>
+#include <openssl/x509v3.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static void context_drop(struct snapshot *snap)
+{
+        struct tls_context *context = (struct tls_context *)snap;
+
+        SSL_CTX_free(context->ctx);
+        free(context);
+}
+
+const char *tls_reason(void)
+{
+        static _Thread_local char text[256];
+        unsigned long code = ERR_peek_last_error();
+
+        if (code == 0)
+                snprintf(text, sizeof(text), "connection closed");
+        else if (ERR_reason_error_string(code))
+                snprintf(text, sizeof(text), "%s", ERR_reason_error_string(code));
+        else
+                ERR_error_string_n(code, text, sizeof(text));
+        ERR_clear_error();
+        return text;
+}
+
+/* What both sides have in common. */
+static struct tls_context *context_new(const SSL_METHOD *method)
+{
+        struct tls_context *context = calloc(1, sizeof(*context));
+        SSL_CTX *ctx = SSL_CTX_new(method);
+
+        if (!context || !ctx)
+                abort();
+        snapshot_init(&context->snap, context_drop);
+        context->ctx = ctx;
+        SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
+        SSL_CTX_set_cipher_list(ctx, "ECDHE+AESGCM:ECDHE+CHACHA20");
+        SSL_CTX_set_options(ctx,
+                SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE);
+        SSL_CTX_set_num_tickets(ctx, 1);
+        /* Partial writes and moving buffers suit a stream whose buffer is compacted; released
+         * buffers let an idle connection hold no record memory. */
+        SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+                                      SSL_MODE_RELEASE_BUFFERS);
+        return context;
+}
+
+static int choose_http11(SSL *ssl, const unsigned char **out, unsigned char *outlen,
+        const unsigned char *in, unsigned inlen, void *arg)
+{
+        static const unsigned char ours[] = "\x08http/1.1";
+        unsigned char *chosen;
+
+        (void)ssl;
+        (void)arg;
+        if (SSL_select_next_proto(&chosen, outlen, ours, sizeof(ours) - 1, in, inlen) !=
+                OPENSSL_NPN_NEGOTIATED)
+                return SSL_TLSEXT_ERR_ALERT_FATAL; /* RFC 7301 3.2: no protocol in common */
+        *out = chosen;
+        return SSL_TLSEXT_ERR_OK;
+}
+
+struct tls_context *tls_server(
+        const char *certificate, const char *key, const char *client_ca, struct error *err)
+{
+        struct tls_context *context = context_new(TLS_server_method());
+        SSL_CTX *ctx = context->ctx;
+        static const unsigned char session_id[] = "dagward";
+
+        SSL_CTX_set_alpn_select_cb(ctx, choose_http11, NULL);
+        SSL_CTX_set_session_id_context(ctx, session_id, sizeof(session_id) - 1);
+        if (SSL_CTX_use_certificate_chain_file(ctx, certificate) != 1)
+                error_set(err, "%s: cannot read the certificate: %s", certificate, tls_reason());
+        else if (SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM) != 1)
+                error_set(err, "%s: cannot read the private key: %s", key, tls_reason());
+        else if (SSL_CTX_check_private_key(ctx) != 1)
+                error_set(err, "%s: is not the key of certificate %s: %s", key, certificate,
+                        tls_reason());
+        else if (client_ca && SSL_CTX_load_verify_locations(ctx, client_ca, NULL) != 1)
+                error_set(err, "%s: cannot read the client CA: %s", client_ca, tls_reason());
+        else {
+                if (client_ca) {
+                        SSL_CTX_set_client_CA_list(ctx, SSL_load_client_CA_file(client_ca));
+                        SSL_CTX_set_verify(
+                                ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+                }
+                return context;
+        }
+        tls_unref(context);
+        return NULL;
+}
+
+struct tls_context *tls_client(const char *ca, struct error *err)
+{
+        struct tls_context *context = context_new(TLS_client_method());
+        static const unsigned char http11[] = "\x08http/1.1";
+
+        SSL_CTX_set_verify(context->ctx, SSL_VERIFY_PEER, NULL);
+        SSL_CTX_set_alpn_protos(context->ctx, http11, sizeof(http11) - 1);
+        if (ca ? SSL_CTX_load_verify_locations(context->ctx, ca, NULL) != 1
+               : SSL_CTX_set_default_verify_paths(context->ctx) != 1) {
+                error_set(err, "%s: cannot read the CA certificates: %s",
+                        ca ? ca : "the system's CA bundle", tls_reason());
+                tls_unref(context);
+                return NULL;
+        }
+        return context;
+}
+
+SSL *tls_connect(const struct tls_context *context, int fd, const char *host)
+{
+        SSL *ssl = SSL_new(context->ctx);
+        unsigned char address[16];
+        bool is_address =
+                inet_pton(AF_INET, host, address) == 1 || inet_pton(AF_INET6, host, address) == 1;
+        bool ok = ssl != NULL;
+
+        if (ok && is_address) {
+                ok = X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), host) == 1;
+        } else if (ok) {
+                SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+                ok = SSL_set1_host(ssl, host) == 1 && SSL_set_tlsext_host_name(ssl, host) == 1;
+        }
+        ok = ok && SSL_set_fd(ssl, fd) == 1;
+        if (!ok) {
+                SSL_free(ssl);
+                return NULL;
+        }
+        SSL_set_connect_state(ssl);
+        return ssl;
+}
+
+SSL *tls_accept(const struct tls_context *context, int fd)
+{
+        SSL *ssl = SSL_new(context->ctx);
+
+        if (ssl && SSL_set_fd(ssl, fd) == 1) {
+                SSL_set_accept_state(ssl);
+                return ssl;
+        }
+        SSL_free(ssl);
+        return NULL;
+}

@@ -1,0 +1,257 @@
+/* From selectors to tables: which entries of a role are about which operation. */
+#include <assert.h>
+#include <stdlib.h>
+
+#include "policy_internal.h"
+
+const char *choice_name(enum choice choice)
+{
+        switch (choice) {
+        case CHOICE_OPERATIONS: return "operations";
+        case CHOICE_ACCESS: return "access";
+        case CHOICE_SCOPES: return "scopes";
+        case CHOICE_AREAS: return "areas";
+        }
+        return "";
+}
+
+static bool has_star(struct str value)
+{
+        return str_find(value, '*') >= 0;
+}
+
+/* Whether the pattern names one of the aliases that the operation belongs to. */
+static bool alias_pattern_matches(struct str pattern, const struct operation *op)
+{
+        size_t n;
+        const struct operation_alias *aliases = catalogue_aliases(&n);
+
+        for (size_t i = 0; i < n; i++) {
+                struct operation_set set = {0};
+                if (operation_pattern_matches(pattern, str_of(aliases[i].name)) &&
+                        catalogue_alias(str_of(aliases[i].name), &set) &&
+                        operation_set_has(&set, op->index))
+                        return true;
+        }
+        return false;
+}
+
+static bool operation_value_matches(struct str value, const struct operation *op)
+{
+        struct operation_set set = {0};
+
+        if (has_star(value))
+                return operation_pattern_matches(value, str_of(op->id)) ||
+                       alias_pattern_matches(value, op);
+        if (str_eq_fold(value, str_of(op->id)))
+                return true;
+        return catalogue_alias(value, &set) && operation_set_has(&set, op->index);
+}
+
+static bool choice_matches(enum choice choice, struct str value, const struct operation *op)
+{
+        struct pattern pattern;
+
+        if (choice == CHOICE_OPERATIONS)
+                return operation_value_matches(value, op);
+        if (choice == CHOICE_ACCESS)
+                return str_eq_fold(value, str_of(access_name(op->access)));
+        if (!pattern_parse(value, -1, &pattern))
+                return false;
+        if (choice == CHOICE_AREAS)
+                return pattern_state(&pattern, str_of(op->area), true) == STATE_MET;
+        for (size_t i = 0; i < op->n_scopes; i++)
+                if (pattern_state(&pattern, str_of(op->scopes[i]), true) == STATE_MET)
+                        return true;
+        return false;
+}
+
+/* Some routes are not an API: a grant opens them only by naming their id. */
+static bool opens(enum choice choice, struct str value, const struct operation *op)
+{
+        return !(op->risks & RISK_BY_NAME_ONLY) ||
+               (choice == CHOICE_OPERATIONS && str_eq_fold(value, str_of(op->id)));
+}
+
+bool choice_select(
+        enum choice choice, struct str value, enum effect effect, struct operation_set *set)
+{
+        size_t n;
+        const struct operation *all = catalogue_all(&n);
+        bool found = false;
+
+        assert(n < UNKNOWN_OPERATION);
+        if (choice == CHOICE_OPERATIONS && !has_star(value)) {
+                const struct operation *op = catalogue_find(value);
+                if (op)
+                        operation_set_add(set, op->index);
+                return op || catalogue_alias(value, set);
+        }
+        for (size_t i = 0; i < n; i++) {
+                if (!choice_matches(choice, value, &all[i]))
+                        continue;
+                found = true;
+                if (effect == EFFECT_DENY || opens(choice, value, &all[i]))
+                        operation_set_add(set, all[i].index);
+        }
+        /* Nobody knows the class, scope or area of an unknown request. */
+        if (effect == EFFECT_DENY && (choice != CHOICE_OPERATIONS || str_eq(value, STR("*"))))
+                operation_set_add(set, UNKNOWN_OPERATION);
+        return found;
+}
+
+enum policy_state choice_state(
+        const struct entry *entry, enum choice choice, const struct operation *op)
+{
+        const struct names *names = &entry->choices[choice];
+
+        for (size_t i = 0; i < names->n; i++) {
+                struct str value = names->items[i];
+                if (!op && choice == CHOICE_OPERATIONS && str_eq(value, STR("*")))
+                        return STATE_UNSURE;
+                if (op && choice_matches(choice, value, op) &&
+                        (entry->effect == EFFECT_DENY || opens(choice, value, op)))
+                        return STATE_MET;
+        }
+        return op || choice == CHOICE_OPERATIONS ? STATE_FAILED : STATE_UNSURE;
+}
+
+/*
+ * Classes of operations that the role's entries do not tell apart: begin with one class, and let
+ * each entry split those of which it holds some but not all.
+ */
+struct classes {
+        unsigned short of[OPERATIONS_MAX];
+        unsigned short members[OPERATIONS_MAX], moved[OPERATIONS_MAX], target[OPERATIONS_MAX];
+        unsigned first[OPERATIONS_MAX]; /* a slot of each class */
+        size_t n;
+};
+
+static void split(struct classes *classes, const struct operation_set *set,
+        const unsigned short *slots, size_t n_slots)
+{
+        size_t before = classes->n;
+
+        memset(classes->moved, 0, before * sizeof(classes->moved[0]));
+        memset(classes->target, 0, before * sizeof(classes->target[0]));
+        for (size_t i = 0; i < n_slots; i++)
+                if (operation_set_has(set, slots[i]))
+                        classes->moved[classes->of[slots[i]]]++;
+        for (size_t i = 0; i < n_slots; i++) {
+                unsigned short old = classes->of[slots[i]];
+                if (!operation_set_has(set, slots[i]) ||
+                        (old < before && classes->moved[old] == classes->members[old] &&
+                                !classes->target[old]))
+                        continue;
+                if (!classes->target[old]) {
+                        classes->target[old] = (unsigned short)classes->n;
+                        classes->members[classes->n++] = 0;
+                }
+                unsigned short fresh = classes->target[old];
+                classes->of[slots[i]] = fresh;
+                classes->members[old]--;
+                classes->members[fresh]++;
+        }
+}
+
+static size_t slots_of_all(unsigned short slots[OPERATIONS_MAX])
+{
+        size_t n;
+
+        (void)catalogue_all(&n);
+        for (size_t i = 0; i < n; i++)
+                slots[i] = (unsigned short)i;
+        slots[n] = UNKNOWN_OPERATION;
+        return n + 1;
+}
+
+static unsigned entry_kinds(const struct entry *entry)
+{
+        unsigned kinds = 0;
+
+        for (size_t i = 0; i < entry->n_selectors; i++) {
+                kinds |= 1u << entry->selectors[i].kind;
+                if (entry->selectors[i].kind == RESOURCE_REPOSITORY)
+                        kinds |= 1u << RESOURCE_PROJECT;
+        }
+        return kinds;
+}
+
+static void *take(struct policy *policy, size_t bytes)
+{
+        void *memory = arena_alloc(&policy->arena, bytes ? bytes : 1);
+
+        if (!memory)
+                abort();
+        return memory;
+}
+
+/* Adds the role's entries of one effect that hold the slot; the list's new length. */
+static unsigned list_entries(const struct policy *policy, const struct role *role, unsigned slot,
+        enum effect effect, unsigned *list, unsigned n, unsigned *kinds)
+{
+        for (size_t i = role->first; i < role->first + role->n; i++) {
+                const struct entry *entry = &policy->entries[i];
+                if (entry->effect != effect || !operation_set_has(entry->set, slot))
+                        continue;
+                if (list)
+                        list[n] = (unsigned)i;
+                n++;
+                *kinds |= entry_kinds(entry);
+        }
+        return n;
+}
+
+static void compile_role(struct policy *policy, struct role *role, struct classes *classes,
+        const unsigned short *slots, size_t n_slots)
+{
+        unsigned n = 0;
+
+        memset(classes->of, 0, sizeof(classes->of));
+        classes->members[0] = (unsigned short)n_slots;
+        classes->n = 1;
+        for (size_t i = role->first; i < role->first + role->n; i++)
+                split(classes, policy->entries[i].set, slots, n_slots);
+        for (size_t i = 0; i < n_slots; i++)
+                classes->first[classes->of[slots[i]]] = slots[i];
+
+        role->n_classes = classes->n;
+        role->classes = take(policy, classes->n * sizeof(*role->classes));
+        role->class_of = take(policy, sizeof(classes->of));
+        memcpy(role->class_of, classes->of, sizeof(classes->of));
+        for (size_t i = 0; i < classes->n; i++) {
+                struct op_class *class = &role->classes[i];
+                unsigned slot = classes->first[i];
+                class->start = n;
+                n = list_entries(policy, role, slot, EFFECT_DENY, NULL, n, &class->kinds);
+                class->middle = n;
+                n = list_entries(policy, role, slot, EFFECT_ALLOW, NULL, n, &class->kinds);
+                class->end = n;
+        }
+        role->list = take(policy, n * sizeof(*role->list));
+        for (size_t i = 0; i < classes->n; i++) {
+                const struct op_class *class = &role->classes[i];
+                unsigned slot = classes->first[i], ignored = 0;
+                (void)list_entries(
+                        policy, role, slot, EFFECT_DENY, role->list, class->start, &ignored);
+                (void)list_entries(
+                        policy, role, slot, EFFECT_ALLOW, role->list, class->middle, &ignored);
+        }
+}
+
+void policy_compile(struct policy *policy)
+{
+        unsigned short slots[OPERATIONS_MAX];
+        size_t n_slots = slots_of_all(slots);
+        struct classes *classes = calloc(1, sizeof(*classes));
+
+        if (!classes)
+                abort();
+        for (size_t i = 0; i < policy->n_roles; i++)
+                compile_role(policy, &policy->roles[i], classes, slots, n_slots);
+        free(classes);
+        for (size_t i = 0; i < policy->n_entries; i++) {
+                free(policy->entries[i].set);
+                policy->entries[i].set = NULL;
+        }
+}

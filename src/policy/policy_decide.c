@@ -1,0 +1,147 @@
+/* The decision, and what about it can be kept per caller. */
+#include <stdlib.h>
+
+#include "policy_internal.h"
+
+static bool binding_applies(const struct binding *binding, const struct policy_caller *caller)
+{
+        if (!str_eq(binding->issuer, caller->issuer) ||
+                !binding_subject_matches(binding, caller->subject) ||
+                !binding_roles_match(binding, caller))
+                return false;
+        for (size_t i = 0; i < binding->n_claims; i++)
+                if (!claim_matches(&binding->claims[i], caller->claims))
+                        return false;
+        return true;
+}
+
+struct policy_grants *policy_grants_new(
+        const struct policy *policy, const struct policy_caller *caller)
+{
+        struct policy_grants *grants = calloc(1, sizeof(*grants));
+        size_t cap = 0;
+
+        if (!grants)
+                abort();
+        caller_describe(caller, grants->caller, sizeof(grants->caller));
+        for (size_t i = 0; i < policy->n_bindings; i++) {
+                const struct binding *binding = &policy->bindings[i];
+                if (!binding_applies(binding, caller))
+                        continue;
+                for (size_t k = 0; k < binding->n_roles; k++) {
+                        if (grants->n == cap) {
+                                cap = cap ? cap * 2 : 8;
+                                grants->grants =
+                                        realloc(grants->grants, cap * sizeof(*grants->grants));
+                                if (!grants->grants)
+                                        abort();
+                        }
+                        grants->grants[grants->n++] = (struct grant){
+                                .binding = binding, .role = &policy->roles[binding->roles[k]]};
+                }
+        }
+        return grants;
+}
+
+void policy_grants_free(struct policy_grants *grants)
+{
+        if (!grants)
+                return;
+        free(grants->grants);
+        free(grants);
+}
+
+size_t policy_grants_count(const struct policy_grants *grants)
+{
+        size_t n = 0;
+
+        for (size_t i = 0; i < grants->n; i++)
+                n += i == 0 || grants->grants[i].binding != grants->grants[i - 1].binding;
+        return n;
+}
+
+size_t policy_grants_list(const struct policy *policy, const struct policy_grants *grants,
+        int64_t now_ms, struct pair *out, size_t most)
+{
+        size_t n = 0;
+
+        (void)policy;
+        for (size_t i = 0; i < grants->n; i++) {
+                const struct grant *grant = &grants->grants[i];
+                if (!binding_live(grant->binding, now_ms))
+                        continue;
+                if (n < most)
+                        out[n] = (struct pair){grant->binding->name, grant->role->name};
+                n++;
+        }
+        return n;
+}
+
+static const struct op_class *class_of(const struct role *role, unsigned slot)
+{
+        return &role->classes[role->class_of[slot]];
+}
+
+/* The first entry of that effect that matches, in the order that policy_decide promises. */
+static const struct entry *first_match(const struct policy *policy,
+        const struct policy_grants *grants, const struct policy_request *request,
+        enum effect effect, const struct grant **by)
+{
+        unsigned slot = operation_slot(request->op);
+
+        for (size_t i = 0; i < grants->n; i++) {
+                const struct grant *grant = &grants->grants[i];
+                const struct op_class *class = class_of(grant->role, slot);
+                unsigned from = effect == EFFECT_DENY ? class->start : class->middle;
+                unsigned to = effect == EFFECT_DENY ? class->middle : class->end;
+                if (from == to || !binding_live(grant->binding, request->now_ms))
+                        continue;
+                for (unsigned k = from; k < to; k++) {
+                        const struct entry *entry = &policy->entries[grant->role->list[k]];
+                        if (entry_matches(entry, request)) {
+                                *by = grant;
+                                return entry;
+                        }
+                }
+        }
+        return NULL;
+}
+
+const struct entry *decide(const struct policy *policy, const struct policy_grants *grants,
+        const struct policy_request *request, struct decision *out)
+{
+        const struct grant *by = NULL;
+        const struct entry *entry = first_match(policy, grants, request, EFFECT_DENY, &by);
+
+        out->effect = EFFECT_DENY;
+        if (!entry) {
+                entry = first_match(policy, grants, request, EFFECT_ALLOW, &by);
+                if (entry)
+                        out->effect = EFFECT_ALLOW;
+        }
+        out->role = entry ? by->role->name : STR_NONE;
+        out->binding = entry ? by->binding->name : STR_NONE;
+        out->rule = entry ? entry->rule : STR_NONE;
+        out->credential = out->effect == EFFECT_ALLOW ? by->binding->credential : STR_NONE;
+        out->reason[0] = '\0';
+        if (out->effect == EFFECT_DENY)
+                reason_write(grants, request, entry, out, out->reason, sizeof(out->reason), policy);
+        return entry;
+}
+
+void policy_decide(const struct policy *policy, const struct policy_grants *grants,
+        const struct policy_request *request, struct decision *out)
+{
+        (void)decide(policy, grants, request, out);
+}
+
+unsigned policy_kinds(
+        const struct policy *policy, const struct policy_grants *grants, const struct operation *op)
+{
+        unsigned kinds = 0;
+
+        (void)policy;
+        for (size_t i = 0; i < grants->n; i++)
+                kinds |= class_of(grants->grants[i].role, operation_slot(op))->kinds;
+        return kinds;
+}

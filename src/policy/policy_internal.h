@@ -1,0 +1,269 @@
+/*
+ * What the files of this module share: a policy as it is kept after loading.
+ */
+#ifndef DAGWARD_SRC_POLICY_INTERNAL_H
+#define DAGWARD_SRC_POLICY_INTERNAL_H
+
+#include <jansson.h>
+
+#include "dagward/base/buf.h"
+#include "dagward/policy/explain.h"
+#include "dagward/policy/policy.h"
+#include "dagward/policy/tests.h"
+#include "dagward/yaml/yaml.h"
+
+/* The slot of operation sets that stands for "unknown to the catalogue". */
+enum { UNKNOWN_OPERATION = OPERATIONS_MAX - 1 };
+
+static inline unsigned operation_slot(const struct operation *op)
+{
+        return op ? op->index : UNKNOWN_OPERATION;
+}
+
+/* A literal, or what stands before the `*` at its end. */
+struct pattern {
+        struct str text;
+        bool prefix;
+        bool id; /* the literal is a GUID or number rather than a name */
+};
+
+static inline bool pattern_any(const struct pattern *pattern)
+{
+        return pattern->prefix && pattern->text.len == 0;
+}
+
+/* One value of a resource selector. */
+struct value {
+        struct pattern name;
+        struct pattern project; /* repositories written `project/name` */
+        bool has_project;
+};
+
+/* One resource selector of an entry. */
+struct selector {
+        enum resource_kind kind;
+        struct value *values;
+        size_t n;
+        struct str shown;
+};
+
+struct path_pattern {
+        struct pattern *segments;
+        size_t n;
+        bool rest; /* ended in `**`: any number of further segments */
+};
+
+/* The selectors that choose operations, as written; compiled into sets. */
+enum choice { CHOICE_OPERATIONS, CHOICE_ACCESS, CHOICE_SCOPES, CHOICE_AREAS };
+enum { CHOICES = CHOICE_AREAS + 1 };
+
+struct names {
+        struct str *items;
+        size_t n;
+        struct str shown; /* joined with ", " */
+};
+
+struct entry {
+        enum effect effect;
+        unsigned role;
+        struct str rule; /* file:line */
+        struct names choices[CHOICES];
+        struct names methods;
+        struct path_pattern *paths;
+        size_t n_paths;
+        struct str paths_shown;
+        struct selector *selectors;
+        size_t n_selectors;
+        struct operation_set *set; /* only while compiling */
+};
+
+/* Which entries are about one operation: list[start..middle) deny, list[middle..end) allow. */
+struct op_class {
+        unsigned start, middle, end;
+        unsigned kinds; /* bit per resource kind that these entries look at */
+};
+
+struct role {
+        struct str name;
+        struct str place; /* file:line */
+        struct mark at;
+        size_t first, n; /* its entries */
+        bool used;
+        unsigned short *class_of; /* by operation slot; operations alike share a class */
+        struct op_class *classes;
+        size_t n_classes;
+        unsigned *list; /* indexes of entries */
+};
+
+struct claim_condition {
+        struct str path;
+        struct pattern *values;
+        bool *bare; /* the value was written without quotes: numbers and booleans match too */
+        size_t n;
+        struct str shown;
+};
+
+struct binding {
+        struct str name;  /* as written, or the place */
+        struct str place; /* file:line */
+        struct mark at;
+        bool named;
+        struct str issuer;
+        struct mark issuer_at;
+        struct pattern *subjects;
+        size_t n_subjects;
+        struct str subjects_shown;
+        struct pattern *token_roles;
+        size_t n_token_roles;
+        struct str token_roles_shown;
+        struct claim_condition *claims;
+        size_t n_claims;
+        struct str *role_names; /* while loading */
+        struct mark *role_marks;
+        unsigned *roles;
+        size_t n_roles;
+        struct str credential;
+        struct mark credential_at;
+        int64_t not_before_ms, expires_ms; /* INT64_MIN, INT64_MAX: no bound */
+};
+
+struct policy_test {
+        struct str name;
+        struct mark at;
+        struct str issuer, subject;
+        struct str *roles;
+        size_t n_roles;
+        struct str claims; /* JSON text, or ptr NULL */
+        struct str method, url;
+        struct str body; /* JSON text, or ptr NULL */
+        bool has_at;
+        int64_t at_ms;
+        enum effect expect;
+        struct str rule; /* file:line or a role's name; empty: any */
+};
+
+struct policy {
+        struct snapshot snap; /* first */
+        struct arena arena;
+        size_t n_files;
+        struct role *roles;
+        size_t n_roles;
+        struct entry *entries;
+        size_t n_entries;
+        struct binding *bindings;
+        size_t n_bindings;
+        struct policy_test *tests;
+        size_t n_tests;
+};
+
+struct grant {
+        const struct binding *binding;
+        const struct role *role;
+};
+
+struct policy_grants {
+        char caller[160]; /* "subject (issuer x)", printable, for reasons */
+        size_t n;
+        struct grant *grants;
+};
+
+/* policy_pattern.c */
+
+/* Reads a literal or `text*`; false: a `*` elsewhere. `kind` < 0: no resource. */
+bool pattern_parse(struct str text, int kind, struct pattern *out);
+/* Whether `text` satisfies the pattern; letter case of ASCII ignored if `fold`. STATE_UNSURE: other
+ * letters that upstream might fold are involved. */
+enum policy_state pattern_state(const struct pattern *pattern, struct str text, bool fold);
+/* Case-sensitive, nothing unsure: for subjects, roles and claims. */
+bool pattern_matches(const struct pattern *pattern, struct str text);
+/* A GUID, a number where things of the kind have numbers, ...: not a name. */
+bool is_resource_id(int kind, struct str text);
+/* `*` per dot-separated part, whole or at its end; one at the very end stands for all that
+ * follows. Letter case ignored. */
+bool operation_pattern_matches(struct str pattern, struct str id);
+bool path_pattern_parse(struct arena *arena, struct str text, struct path_pattern *out);
+enum policy_state path_pattern_state(const struct path_pattern *pattern, struct str path);
+
+/* policy_match.c: one selector, and one entry, against a request */
+
+enum policy_state selector_state(
+        const struct selector *selector, const struct policy_request *request, enum effect effect);
+enum policy_state paths_state(const struct entry *entry, struct str path);
+bool methods_match(const struct entry *entry, struct str method);
+/* Whether the entry's selectors other than those that choose operations hold; "unsure" has been
+ * decided by the effect. */
+bool entry_matches(const struct entry *entry, const struct policy_request *request);
+bool binding_live(const struct binding *binding, int64_t now_ms);
+bool binding_subject_matches(const struct binding *binding, struct str subject);
+bool binding_roles_match(const struct binding *binding, const struct policy_caller *caller);
+bool claim_matches(const struct claim_condition *condition, const json_t *claims);
+/* The claim at a dotted path, the longest name that exists at every level; NULL: none. */
+const json_t *claim_at(const json_t *claims, struct str path);
+
+/* policy_compile.c */
+
+/* What one value of a choosing selector stands for; false: nothing (unknown name). */
+bool choice_select(
+        enum choice choice, struct str value, enum effect effect, struct operation_set *set);
+enum policy_state choice_state(
+        const struct entry *entry, enum choice choice, const struct operation *op);
+const char *choice_name(enum choice choice);
+/* Fills roles' tables from entries' sets and forgets the sets. */
+void policy_compile(struct policy *policy);
+
+/* policy_reason.c */
+
+/* A line that is cut, never overrun: printable, ends with NUL, whole UTF-8 characters. */
+struct line {
+        char *at;
+        size_t left; /* bytes that may still be written, without the NUL */
+};
+struct line line_over(char *memory, size_t bytes);
+void line_add(struct line *line, struct str text);
+/* At most `most` bytes of `text`, "..." behind if there were more. */
+void line_add_most(struct line *line, struct str text, size_t most);
+void line_resources(struct line *line, const struct policy_request *request, size_t most);
+void caller_describe(const struct policy_caller *caller, char *memory, size_t bytes);
+void reason_write(const struct policy_grants *grants, const struct policy_request *request,
+        const struct entry *denied_by, const struct decision *decision, char *out, size_t bytes,
+        const struct policy *policy);
+
+/* policy_decide.c */
+
+/* As policy_decide; also the deciding entry, or NULL. */
+const struct entry *decide(const struct policy *policy, const struct policy_grants *grants,
+        const struct policy_request *request, struct decision *out);
+
+/* policy_json.c */
+
+/* The node as JSON text in the arena. Plain words true, false, null and numbers keep their kind,
+ * all other scalars are strings. */
+struct str yaml_to_json(const struct yaml_node *node, struct arena *arena);
+
+/* policy_parse.c and policy_entry.c */
+
+struct loader {
+        struct policy *policy;
+        struct error_list *errors;
+        struct yaml_document *doc; /* the one being read */
+        struct str file;           /* how rules name it */
+        struct choice_cache *cache;
+        size_t cap_roles, cap_entries, cap_bindings, cap_tests;
+};
+/* Reads one file into the policy. */
+void policy_file_read(struct loader *loader, struct yaml_document *doc);
+struct choice_cache *choice_cache_new(void);
+void choice_cache_free(struct choice_cache *cache);
+/* Reads one entry of `allow` or `deny` into *out; false: errors were added. */
+bool entry_read(
+        struct loader *loader, const struct yaml_node *node, enum effect effect, struct entry *out);
+void *keep(struct loader *loader, size_t bytes);
+struct str keep_str(struct loader *loader, struct str text);
+struct str keep_place(struct loader *loader, struct mark at);
+/* "a, b, c" */
+struct str keep_joined(struct loader *loader, const struct str *items, size_t n);
+/* A text or a list of texts, not empty, kept; false: errors were added. */
+bool names_read(struct loader *loader, const struct yaml_node *node, const char *what,
+        struct names *out, struct mark **marks);
+
+#endif

@@ -1,0 +1,247 @@
+/* One selector, one entry, one binding against a request or caller. */
+#include "policy_internal.h"
+
+static enum policy_state worse(enum policy_state a, enum policy_state b)
+{
+        if (a == STATE_FAILED || b == STATE_FAILED)
+                return STATE_FAILED;
+        return a == STATE_UNSURE || b == STATE_UNSURE ? STATE_UNSURE : STATE_MET;
+}
+
+static enum policy_state better(enum policy_state a, enum policy_state b)
+{
+        if (a == STATE_MET || b == STATE_MET)
+                return STATE_MET;
+        return a == STATE_UNSURE || b == STATE_UNSURE ? STATE_UNSURE : STATE_FAILED;
+}
+
+/* A name and an id may be the same thing; nobody here knows. */
+static enum policy_state name_state(
+        const struct pattern *pattern, enum resource_kind kind, struct str item, enum effect effect)
+{
+        if (pattern_any(pattern))
+                return STATE_MET;
+        bool id = is_resource_id((int)kind, item);
+        if (pattern->prefix && id)
+                return STATE_UNSURE;
+        /* Git tells letter case in refs apart, but not every store beneath it does. */
+        bool fold = kind != RESOURCE_REF || effect == EFFECT_DENY;
+        enum policy_state state = pattern_state(pattern, item, fold);
+        return state == STATE_FAILED && id != pattern->id ? STATE_UNSURE : state;
+}
+
+static bool kind_unresolved(const struct policy_request *request, enum resource_kind kind, size_t n)
+{
+        if (!request->resources)
+                return true;
+        return request->resources->unresolved[kind] || (!request->op && n == 0);
+}
+
+/* The project part of `project/name`, against every project that the request names. */
+static enum policy_state project_state(
+        const struct pattern *pattern, const struct policy_request *request, enum effect effect)
+{
+        const struct resources *resources = request->resources;
+        enum policy_state all = STATE_MET, any = STATE_FAILED;
+        size_t n = 0;
+
+        if (pattern_any(pattern))
+                return STATE_MET;
+        for (size_t i = 0; resources && i < resources->n; i++) {
+                if (resources->items[i].kind != RESOURCE_PROJECT)
+                        continue;
+                enum policy_state one =
+                        name_state(pattern, RESOURCE_PROJECT, resources->items[i].value, effect);
+                all = worse(all, one);
+                any = better(any, one);
+                n++;
+        }
+        if (!n)
+                return STATE_UNSURE;
+        if (kind_unresolved(request, RESOURCE_PROJECT, n)) {
+                all = worse(all, STATE_UNSURE);
+                any = better(any, STATE_UNSURE);
+        }
+        return effect == EFFECT_ALLOW ? all : any;
+}
+
+static enum policy_state item_state(const struct selector *selector, struct str item,
+        const struct policy_request *request, enum effect effect)
+{
+        enum policy_state state = STATE_FAILED;
+
+        for (size_t i = 0; i < selector->n && state != STATE_MET; i++) {
+                const struct value *value = &selector->values[i];
+                enum policy_state one = name_state(&value->name, selector->kind, item, effect);
+                if (value->has_project && one != STATE_FAILED)
+                        one = worse(one, project_state(&value->project, request, effect));
+                state = better(state, one);
+        }
+        return state;
+}
+
+static bool selector_any(const struct selector *selector)
+{
+        for (size_t i = 0; i < selector->n; i++)
+                if (pattern_any(&selector->values[i].name) &&
+                        (!selector->values[i].has_project ||
+                                pattern_any(&selector->values[i].project)))
+                        return true;
+        return false;
+}
+
+enum policy_state selector_state(
+        const struct selector *selector, const struct policy_request *request, enum effect effect)
+{
+        const struct resources *resources = request->resources;
+        enum policy_state all = STATE_MET, any = STATE_FAILED;
+        size_t n = 0;
+
+        for (size_t i = 0; resources && i < resources->n; i++) {
+                if (resources->items[i].kind != selector->kind)
+                        continue;
+                enum policy_state one =
+                        item_state(selector, resources->items[i].value, request, effect);
+                all = worse(all, one);
+                any = better(any, one);
+                n++;
+        }
+        bool unresolved = kind_unresolved(request, selector->kind, n);
+        if (!n && !unresolved)
+                return STATE_FAILED;
+        if (unresolved && !selector_any(selector)) {
+                all = worse(all, STATE_UNSURE);
+                any = better(any, STATE_UNSURE);
+        } else if (unresolved) {
+                any = STATE_MET;
+        }
+        return effect == EFFECT_ALLOW ? all : any;
+}
+
+enum policy_state paths_state(const struct entry *entry, struct str path)
+{
+        enum policy_state state = STATE_FAILED;
+
+        for (size_t i = 0; i < entry->n_paths && state != STATE_MET; i++)
+                state = better(state, path_pattern_state(&entry->paths[i], path));
+        return state;
+}
+
+bool methods_match(const struct entry *entry, struct str method)
+{
+        for (size_t i = 0; i < entry->methods.n; i++)
+                if (str_eq(entry->methods.items[i], method))
+                        return true;
+        return false;
+}
+
+static bool counts(enum policy_state state, enum effect effect)
+{
+        return state == STATE_MET || (state == STATE_UNSURE && effect == EFFECT_DENY);
+}
+
+bool entry_matches(const struct entry *entry, const struct policy_request *request)
+{
+        if (entry->methods.n && !methods_match(entry, request->method))
+                return false;
+        if (entry->n_paths && !counts(paths_state(entry, request->path), entry->effect))
+                return false;
+        for (size_t i = 0; i < entry->n_selectors; i++)
+                if (!counts(selector_state(&entry->selectors[i], request, entry->effect),
+                            entry->effect))
+                        return false;
+        return true;
+}
+
+bool binding_live(const struct binding *binding, int64_t now_ms)
+{
+        return now_ms >= binding->not_before_ms && now_ms < binding->expires_ms;
+}
+
+bool binding_subject_matches(const struct binding *binding, struct str subject)
+{
+        for (size_t i = 0; i < binding->n_subjects; i++)
+                if (pattern_matches(&binding->subjects[i], subject))
+                        return true;
+        return binding->n_subjects == 0;
+}
+
+bool binding_roles_match(const struct binding *binding, const struct policy_caller *caller)
+{
+        for (size_t i = 0; i < binding->n_token_roles; i++)
+                for (size_t k = 0; k < caller->n_roles; k++)
+                        if (pattern_matches(&binding->token_roles[i], caller->roles[k]))
+                                return true;
+        return binding->n_token_roles == 0;
+}
+
+const json_t *claim_at(const json_t *claims, struct str path)
+{
+        while (claims && path.len) {
+                const json_t *found = NULL;
+                size_t len = path.len;
+
+                if (!json_is_object(claims))
+                        return NULL;
+                for (; len > 0; len--) {
+                        if (len < path.len && path.ptr[len] != '.')
+                                continue;
+                        found = json_object_getn(claims, path.ptr, len);
+                        if (found)
+                                break;
+                }
+                claims = found;
+                if (len == path.len)
+                        return claims;
+                path = str_from(path, len + 1);
+        }
+        return NULL;
+}
+
+static bool scalar_matches(const struct claim_condition *condition, const json_t *scalar)
+{
+        char number[32];
+        struct str text;
+        bool bare_only = true;
+
+        switch (json_typeof(scalar)) {
+        case JSON_STRING:
+                text = str_view(json_string_value(scalar), json_string_length(scalar));
+                bare_only = false;
+                break;
+        case JSON_INTEGER:
+                snprintf(number, sizeof(number), "%" JSON_INTEGER_FORMAT,
+                        json_integer_value(scalar));
+                text = str_of(number);
+                break;
+        case JSON_TRUE: text = STR("true"); break;
+        case JSON_FALSE: text = STR("false"); break;
+        case JSON_OBJECT:
+        case JSON_ARRAY:
+        case JSON_REAL:
+        case JSON_NULL: return false;
+        default: return false;
+        }
+        for (size_t i = 0; i < condition->n; i++) {
+                const struct pattern *value = &condition->values[i];
+                if (bare_only && !condition->bare[i] && !pattern_any(value))
+                        continue;
+                if (pattern_matches(value, text))
+                        return true;
+        }
+        return false;
+}
+
+bool claim_matches(const struct claim_condition *condition, const json_t *claims)
+{
+        const json_t *claim = claim_at(claims, condition->path);
+
+        if (!claim)
+                return false;
+        if (!json_is_array(claim))
+                return scalar_matches(condition, claim);
+        for (size_t i = 0; i < json_array_size(claim); i++)
+                if (scalar_matches(condition, json_array_get(claim, i)))
+                        return true;
+        return false;
+}

@@ -1,0 +1,157 @@
+/* Why something was denied, in one line that a person can act on. */
+#include "policy_internal.h"
+
+struct line line_over(char *memory, size_t bytes)
+{
+        memory[0] = '\0';
+        return (struct line){.at = memory, .left = bytes - 1};
+}
+
+/* How many of the first `most` bytes are whole characters. */
+static size_t whole(struct str text, size_t most)
+{
+        if (text.len <= most)
+                return text.len;
+        while (most > 0 && ((unsigned char)text.ptr[most] & 0xc0) == 0x80)
+                most--;
+        return most;
+}
+
+void line_add(struct line *line, struct str text)
+{
+        size_t len = whole(text, line->left);
+
+        for (size_t i = 0; i < len; i++) {
+                unsigned char c = (unsigned char)text.ptr[i];
+                line->at[i] = (char)(c < 0x20 || c == 0x7f ? '?' : c);
+        }
+        line->at += len;
+        *line->at = '\0';
+        /* what follows a cut would read as if it belonged to it */
+        line->left = len < text.len ? 0 : line->left - len;
+}
+
+void line_add_most(struct line *line, struct str text, size_t most)
+{
+        if (!str_utf8_valid(text))
+                text = STR("(not UTF-8)");
+        line_add(line, str_head(text, whole(text, most)));
+        if (text.len > most)
+                line_add(line, STR("..."));
+}
+
+void caller_describe(const struct policy_caller *caller, char *memory, size_t bytes)
+{
+        struct line line = line_over(memory, bytes);
+
+        line_add_most(&line, caller->subject.len ? caller->subject : STR("(no subject)"), 100);
+        line_add(&line, STR(" (issuer "));
+        line_add_most(&line, caller->issuer, 40);
+        line_add(&line, STR(")"));
+}
+
+void line_resources(struct line *line, const struct policy_request *request, size_t most)
+{
+        const struct resources *resources = request->resources;
+        size_t before = line->left;
+        bool first = true;
+
+        for (size_t i = 0; resources && i < resources->n; i++) {
+                const struct resource *item = &resources->items[i];
+                if (before - line->left > most) {
+                        line_add(line, STR(", ..."));
+                        return;
+                }
+                if (!first)
+                        line_add(line, STR(", "));
+                first = false;
+                line_add(line, str_of(resource_kind_name(item->kind)));
+                line_add(line, STR(" "));
+                line_add_most(line, item->value, 60);
+        }
+        for (int kind = 0; resources && kind < RESOURCE_KINDS; kind++) {
+                if (!resources->unresolved[kind] || before - line->left > most)
+                        continue;
+                line_add(line, first ? STR("an unnamed ") : STR(", an unnamed "));
+                first = false;
+                line_add(line, str_of(resource_kind_name((enum resource_kind)kind)));
+        }
+}
+
+static void add_request(struct line *line, const struct policy_request *request)
+{
+        if (request->op) {
+                line_add(line, str_of(request->op->id));
+                if (!request->resources || !request->resources->n)
+                        return;
+                line_add(line, STR(" on "));
+                line_resources(line, request, 90);
+                return;
+        }
+        line_add_most(line, request->method, 20);
+        line_add(line, STR(" "));
+        line_add_most(line, request->path, 120);
+}
+
+/* The names of the roles that the caller has now, each once; false: there is none. */
+static bool add_roles(
+        struct line *line, const struct policy_grants *grants, const struct policy_request *request)
+{
+        enum { most = 5 };
+        const struct role *seen[most];
+        size_t n = 0;
+
+        for (size_t i = 0; i < grants->n; i++) {
+                const struct grant *grant = &grants->grants[i];
+                bool again = !binding_live(grant->binding, request->now_ms);
+                for (size_t k = 0; k < n && !again; k++)
+                        again = seen[k] == grant->role;
+                if (again)
+                        continue;
+                if (n == most) {
+                        line_add(line, STR(", ..."));
+                        break;
+                }
+                line_add(line, n ? STR(", ") : STR("your roles: "));
+                line_add_most(line, grant->role->name, 40);
+                seen[n++] = grant->role;
+        }
+        return n > 0;
+}
+
+void reason_write(const struct policy_grants *grants, const struct policy_request *request,
+        const struct entry *denied_by, const struct decision *decision, char *out, size_t bytes,
+        const struct policy *policy)
+{
+        struct line line = line_over(out, bytes);
+
+        (void)policy;
+        if (denied_by) {
+                line_add(&line, STR("role "));
+                line_add_most(&line, decision->role, 60);
+                line_add(&line, STR(" denies "));
+                add_request(&line, request);
+                line_add(&line, STR(" for "));
+                line_add(&line, str_of(grants->caller));
+                line_add(&line, STR(", whatever else allows it; ask whoever keeps "));
+                line_add_most(&line, denied_by->rule, 80);
+                return;
+        }
+        if (!request->op)
+                line_add(&line, STR("not an operation that is known here, and no rule names it by "
+                                    "method and path: "));
+        else
+                line_add(&line, STR("no role allows "));
+        add_request(&line, request);
+        line_add(&line, STR(" for "));
+        line_add(&line, str_of(grants->caller));
+        line_add(&line, STR("; "));
+        if (!add_roles(&line, grants, request)) {
+                line_add(&line, grants->n ? STR("every binding for this caller has expired or has "
+                                                "not begun")
+                                          : STR("no binding applies to this caller"));
+                line_add(&line, STR("; ask for a binding to a role that allows it"));
+                return;
+        }
+        line_add(&line, STR("; ask for a role that allows it"));
+}

@@ -1,0 +1,107 @@
+/*
+ * answer: what is answered here, without upstream.
+ */
+#include "inside.h"
+
+#include "dagward/http/h1_write.h"
+
+static void write_challenges(struct exchange *x, struct buf *out)
+{
+        h1_write_field(out, STR("WWW-Authenticate"), STR("Basic realm=\"dagward\""));
+        /* git would try Bearer by itself and fail; it is offered Basic alone. */
+        if (!x->is_git)
+                h1_write_field(out, STR("WWW-Authenticate"), STR("Bearer realm=\"dagward\""));
+}
+
+void answer_write(struct exchange *x, int status, struct str content_type, struct str body)
+{
+        static _Thread_local char memory[4096];
+        struct stream *to = &x->client->stream;
+        bool head_only = x->parsed && str_eq(x->request.method, STR("HEAD"));
+        char reason[96];
+        struct buf head;
+
+        if (status < 400)
+                snprintf(reason, sizeof(reason), "%s", h1_reason(status));
+        else
+                snprintf(reason, sizeof(reason), "%s (corr %s)", h1_reason(status),
+                        x->correlation_id);
+        buf_init_fixed(&head, memory, sizeof(memory));
+        h1_write_status_line(&head, status, str_of(reason));
+        h1_write_field(&head, STR("Content-Type"), content_type);
+        h1_write_field(&head, STR("Cache-Control"), STR("no-store"));
+        h1_write_field(&head, STR("X-Content-Type-Options"), STR("nosniff"));
+        h1_write_field(&head, STR("X-Correlation-Id"), str_view(x->correlation_id, ID_UUID_LEN));
+        h1_write_field(&head, STR("X-Request-Id"), str_view(x->request_id, ID_UUID_LEN));
+        if (x->refusal.challenge)
+                write_challenges(x, &head);
+        if (x->refusal.retry_after_s)
+                h1_write_field_u64(&head, STR("Retry-After"), (uint64_t)x->refusal.retry_after_s);
+        h1_write_field_u64(&head, STR("Content-Length"), body.len);
+        if (!x->keep_alive)
+                h1_write_field(&head, STR("Connection"), STR("close"));
+        else if (x->parsed && x->request.minor == 0)
+                h1_write_field(&head, STR("Connection"), STR("keep-alive"));
+        h1_write_end(&head);
+        x->status = status;
+        x->response_bytes = head_only ? 0 : body.len;
+        bool ok = stream_queue(to, buf_str(&head)) && (head_only || stream_queue(to, body));
+        if (!ok) { /* a client that takes nothing: there is room for several heads */
+                x->keep_alive = false;
+                to->failed = true;
+        }
+}
+
+enum next answer_whoami(struct exchange *x)
+{
+        enum { SHOWN = 64 };
+        struct pair grants[SHOWN];
+        size_t n =
+                policy_grants_list(x->world->policy, x->grants, x->worker->wall_ms, grants, SHOWN);
+        struct buf body;
+
+        if (n > SHOWN)
+                n = SHOWN;
+        buf_init(&body, 64 * 1024);
+        BUF_LITERAL(
+                &body, "{\"product\":\"dagward\",\"version\":\"" DAGWARD_VERSION "\",\"issuer\":");
+        buf_json_str(&body, x->caller->issuer);
+        BUF_LITERAL(&body, ",\"subject\":");
+        buf_json_str(&body, x->caller->subject);
+        BUF_LITERAL(&body, ",\"tokenExpires\":");
+        char when[CLOCK_RFC3339_LEN + 1];
+        clock_rfc3339(x->caller->expires_s * 1000, when);
+        buf_json_str(&body, str_of(when));
+        BUF_LITERAL(&body, ",\"claimedRoles\":[");
+        for (size_t i = 0; i < x->caller->n_roles && i < SHOWN; i++) {
+                if (i)
+                        buf_char(&body, ',');
+                buf_json_str(&body, x->caller->roles[i]);
+        }
+        BUF_LITERAL(&body, "],\"grants\":[");
+        for (size_t i = 0; i < n; i++) {
+                buf_str_add(&body, i ? STR(",{\"binding\":") : STR("{\"binding\":"));
+                buf_json_str(&body, grants[i].name);
+                BUF_LITERAL(&body, ",\"role\":");
+                buf_json_str(&body, grants[i].value);
+                buf_char(&body, '}');
+        }
+        BUF_LITERAL(&body, "],\"correlationId\":");
+        buf_json_str(&body, str_of(x->correlation_id));
+        BUF_LITERAL(&body, "}\n");
+        answer_write(x, 200, STR("application/json; charset=utf-8"), buf_str(&body));
+        buf_clear(&body);
+        return ANSWER;
+}
+
+/* SDKs ask which host serves which area and then go there, with the caller's token. An empty list,
+ * which is what a server with one base URL answers, keeps them here. */
+enum next answer_locally(struct exchange *x)
+{
+        if (!str_eq(str_of(x->named.op ? x->named.op->id : ""),
+                    STR("discovery.resourceAreas.list")))
+                return NEXT;
+        answer_write(x, 200, STR("application/json; charset=utf-8"),
+                STR("{\"count\":0,\"value\":null}"));
+        return ANSWER;
+}

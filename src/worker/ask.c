@@ -1,0 +1,79 @@
+/*
+ * ask: an exchange waits for control.
+ *
+ * The ask outlives the exchange that made it (a client may hang up while it is under way), so it is
+ * a thing of its own that the exchange can let go of.
+ */
+#include "inside.h"
+
+#include <stdlib.h>
+
+struct pending_ask {
+        struct ask ask;     /* first: the mail is the ask */
+        struct exchange *x; /* NULL: nobody waits any more */
+};
+
+enum { ASK_MOST_MS = 15000 }; /* control answers within 10 s; this is for when it cannot */
+
+static void on_answer(struct mail *mail, void *receiver)
+{
+        struct pending_ask *pending = (struct pending_ask *)mail;
+        struct exchange *x = pending->x;
+
+        (void)receiver;
+        if (x) {
+                x->ask = NULL;
+                x->ask_why[0] = '\0';
+                if (!pending->ask.ok)
+                        snprintf(x->ask_why, sizeof(x->ask_why), "%s",
+                                pending->ask.why[0] ? pending->ask.why : "no answer");
+        }
+        free(pending);
+        if (x)
+                client_go_on(x->client);
+}
+
+static enum next post(
+        struct exchange *x, enum ask_kind kind, unsigned index, uint64_t seen, uint64_t reload)
+{
+        struct worker *worker = x->worker;
+        struct pending_ask *pending = calloc(1, sizeof(*pending));
+
+        if (!pending)
+                abort();
+        pending->x = x;
+        pending->ask = (struct ask){
+                .mail.deliver = worker->control.asked,
+                .kind = kind,
+                .index = index,
+                .seen = seen,
+                .world_reload = reload,
+                .reply_to = worker->box,
+                .answered = on_answer,
+        };
+        x->ask = pending;
+        exchange_wait(x, WAIT_CONTROL, ASK_MOST_MS);
+        mailbox_post(worker->control.box, &pending->ask.mail);
+        return PENDING;
+}
+
+enum next ask_keys(struct exchange *x, unsigned issuer)
+{
+        const struct keyset *keys = x->world->issuers[issuer].keys;
+
+        x->asked_keys = true;
+        return post(x, ASK_KEYS, issuer, keys ? keys->generation : 0, x->world->reload);
+}
+
+enum next ask_credential(struct exchange *x, unsigned index, uint64_t seen, enum ask_kind kind)
+{
+        x->asked_credential = true;
+        return post(x, kind, index, seen, x->worker->lease->world->reload);
+}
+
+void ask_forget(struct exchange *x)
+{
+        if (x->ask)
+                x->ask->x = NULL;
+        x->ask = NULL;
+}

@@ -1,0 +1,183 @@
+#include "inside.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "dagward/net/listener.h"
+#include "dagward/net/tls.h"
+
+enum { LINGER_MS = 2000 }; /* how long bytes of a refused request are thrown away */
+
+static void on_ready(struct stream *stream, void *owner)
+{
+        (void)stream;
+        client_go_on(owner);
+}
+
+static void wait_for_request(struct client *client)
+{
+        const struct config *config = client->worker->lease->world->config;
+        bool fresh = client->requests == 0;
+
+        client->deadline_ms = client->worker->now_ms + (fresh ? config->timeouts.headers_ms
+                                                              : config->timeouts.keep_alive_ms);
+}
+
+/* With too many clients a new one is closed at once: an answer would cost more than it helps. */
+static bool has_room(struct worker *worker, int fd)
+{
+        if (worker->metrics.clients_now < worker->most_clients)
+                return true;
+        struct linger now = {.l_onoff = 1};
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+        close(fd);
+        return false;
+}
+
+void client_accept(struct worker *worker, struct worker_listener *listener)
+{
+        char peer[64];
+        int fd = listener_accept(listener->fd, peer);
+        struct world *world = worker->lease->world;
+        SSL *ssl = NULL;
+
+        if (fd < 0) {
+                if (errno == ECONNABORTED || errno == EINTR)
+                        errno = 0; /* that one is gone; there may be others */
+                else if (errno != EAGAIN)
+                        log_errno("accept on listener %u", listener->index);
+                return;
+        }
+        errno = 0;
+        if (!has_room(worker, fd))
+                return;
+        if (listener->index < world->config->n_listeners && world->listener_tls[listener->index]) {
+                ssl = tls_accept(world->listener_tls[listener->index], fd);
+                if (!ssl) {
+                        close(fd);
+                        return;
+                }
+        }
+        struct client *client = calloc(1, sizeof(*client));
+        if (!client)
+                abort();
+        client->worker = worker;
+        client->tls = ssl != NULL;
+        memcpy(client->peer, peer, sizeof(peer));
+        link_add(&worker->clients, &client->link);
+        worker->metrics.clients_accepted++;
+        worker->metrics.clients_now++;
+        wait_for_request(client);
+        stream_open(&client->stream, worker->base, &worker->pool, fd, ssl, on_ready, client);
+        /* What a client sends first is often here already. */
+        client_go_on(client);
+        errno = 0;
+}
+
+void client_drop(struct client *client)
+{
+        if (client->stream.fd < 0)
+                return;
+        stream_close(&client->stream);
+        client->worker->metrics.clients_now--;
+        worker_defer_client(client);
+}
+
+/* Nothing more will be said; what the peer still sends is thrown away for a while, because closing
+ * on unread bytes would reset the connection and could destroy the answer (RFC 9112 9.6). */
+static void finish(struct client *client)
+{
+        if (client->stream.failed || client->stream.eof) {
+                client_drop(client);
+                return;
+        }
+        client->closing = true;
+        client->deadline_ms = client->worker->now_ms + LINGER_MS;
+        stream_unfix(&client->stream);
+        stream_finish(&client->stream);
+        stream_listen(&client->stream, true);
+        client_go_on(client);
+}
+
+static void throw_away(struct client *client)
+{
+        for (int round = 0; round < 16; round++) {
+                stream_consume(&client->stream, stream_in(&client->stream).len);
+                switch (stream_fill(&client->stream)) {
+                case STREAM_OK:
+                case STREAM_FULL: continue;
+                case STREAM_AGAIN: return;
+                case STREAM_EOF:
+                case STREAM_ERROR: client_drop(client); return;
+                }
+        }
+        /* More than a round's worth: TLS may hold bytes that wake nobody. */
+        event_active(&client->stream.read_event, EV_READ, 0);
+}
+
+/* Between two requests: begins an exchange when bytes are there. */
+static void look_for_request(struct client *client)
+{
+        struct stream *stream = &client->stream;
+        struct worker *worker = client->worker;
+
+        if (stream_in(stream).len == 0) {
+                enum stream_io io = stream_fill(stream);
+                if (io == STREAM_EOF || io == STREAM_ERROR) {
+                        if (stream->failed && stream->why[0])
+                                log_debug("client=%s %s", client->peer, stream->why);
+                        client_drop(client);
+                        return;
+                }
+                if (io == STREAM_AGAIN)
+                        return;
+        }
+        if (worker->drain && client->requests) {
+                client_drop(client); /* between two requests nobody is hurt */
+                return;
+        }
+        client->exchange = exchange_new(client);
+}
+
+void client_go_on(struct client *client)
+{
+        struct worker *worker = client->worker;
+
+        worker->now_ms = clock_mono_ms();
+        while (client->stream.fd >= 0) {
+                if (client->closing) {
+                        throw_away(client);
+                        return;
+                }
+                if (!client->exchange) {
+                        look_for_request(client);
+                        if (!client->exchange)
+                                return;
+                }
+                struct exchange *x = client->exchange;
+                exchange_go_on(x);
+                if (client->stream.fd < 0 || client->exchange == x)
+                        return; /* it waits for something */
+                if (client->last) {
+                        finish(client);
+                        return;
+                }
+                wait_for_request(client);
+                if (stream_in(&client->stream).len == 0 && client->stream.drained &&
+                        !client->stream.ssl)
+                        return;
+        }
+}
+
+void client_tick(struct client *client)
+{
+        if (client->worker->now_ms < client->deadline_ms)
+                return;
+        if (client->exchange)
+                exchange_late(client->exchange);
+        else
+                client_drop(client);
+}

@@ -1,0 +1,245 @@
+/*
+ * compose: the heads that leave, made from parsed parts. Nothing is copied by default: a field
+ * travels when its class says so and Connection does not name it.
+ */
+#include "inside.h"
+
+#include "dagward/http/h1_write.h"
+
+static void write_target(struct exchange *x, struct buf *out)
+{
+        const struct named *named = &x->named;
+
+        for (size_t i = 0; i < named->route.n_segments; i++) {
+                buf_char(out, '/');
+                segment_write(named->route.segments[i], out);
+        }
+        if (named->route.n_segments == 0)
+                buf_char(out, '/');
+        target_write_query(&x->target, out);
+}
+
+/* `00-<trace>-<span>-01` (W3C Trace Context 2.2) when the client sent none: trace is the
+ * correlation ID, span a part of the request ID. */
+static void write_traceparent(struct exchange *x, struct buf *out)
+{
+        BUF_LITERAL(out, "traceparent: 00-");
+        for (const char *p = x->correlation_id; *p; p++)
+                if (*p != '-')
+                        buf_char(out, *p);
+        BUF_LITERAL(out, "-");
+        buf_add(out, x->request_id + 19, 4);
+        buf_add(out, x->request_id + 24, 12);
+        BUF_LITERAL(out, "-01\r\n");
+}
+
+static void write_correlation(struct exchange *x, struct buf *out)
+{
+        struct str id = str_view(x->correlation_id, ID_UUID_LEN);
+
+        h1_write_field(out, STR("X-Correlation-Id"), id);
+        h1_write_field(out, STR("X-VSS-E2EID"), id);
+        if (x->request.first[H1_X_TFS_SESSION] < 0)
+                h1_write_field(out, STR("X-TFS-Session"), id);
+        if (x->request.first[H1_TRACEPARENT] < 0)
+                write_traceparent(x, out);
+        struct str agent = h1_field_value(&x->request, H1_USER_AGENT);
+        BUF_LITERAL(out, "User-Agent: ");
+        if (agent.len) {
+                buf_str_add(out, agent);
+                buf_char(out, ' ');
+        }
+        BUF_LITERAL(out, "dagward/" DAGWARD_VERSION " (cid ");
+        buf_str_add(out, id);
+        BUF_LITERAL(out, ")\r\n");
+}
+
+bool compose_request(struct exchange *x, struct buf *out)
+{
+        const struct h1_request *request = &x->request;
+
+        buf_str_add(out, request->method);
+        buf_char(out, ' ');
+        write_target(x, out);
+        BUF_LITERAL(out, " HTTP/1.1\r\n");
+        h1_write_field(out, STR("Host"), str_of(x->world->endpoints[x->named.service].authority));
+        buf_str_add(out, secret_reveal(&x->credential->line));
+        for (size_t i = 0; i < request->n_fields; i++) {
+                const struct h1_field *field = &request->fields[i];
+                if (field->id == H1_X_TFS_FEDAUTHREDIRECT ||
+                        h1_request_class(field) != FIELD_FORWARD ||
+                        h1_connection_names(request, field->name))
+                        continue;
+                h1_write_field(out, field->name, field->value);
+        }
+        /* So that a credential upstream does not like is answered with 401 and no sign-in page. */
+        h1_write_field(out, STR("X-TFS-FedAuthRedirect"), STR("Suppress"));
+        write_correlation(x, out);
+        if (x->holds_body) {
+                bool has_body = x->held.len || request->framing != H1_NO_BODY;
+                h1_write_framing(out, has_body ? H1_LENGTH : H1_NO_BODY, x->held.len);
+        } else {
+                h1_write_framing(out, request->framing, request->content_length);
+        }
+        h1_write_end(out);
+        return !out->overflow;
+}
+
+/* The URL under which the client reaches us: configured, or what it used. */
+static void write_base(struct exchange *x, struct buf *out)
+{
+        struct str public_url = x->world->config->public_url.text;
+
+        if (public_url.ptr) {
+                buf_str_add(out, public_url);
+                return;
+        }
+        buf_str_add(out, x->client->tls ? STR("https://") : STR("http://"));
+        buf_str_add(out, x->request.host);
+}
+
+/* Splits `https://host/path` into host and path; false if it is not an absolute http URL. */
+static bool split_url(struct str url, struct str *host, struct str *path)
+{
+        if (str_starts_fold(url, STR("https://")))
+                url = str_from(url, 8);
+        else if (str_starts_fold(url, STR("http://")))
+                url = str_from(url, 7);
+        else
+                return false;
+        size_t end = 0;
+        while (end < url.len && url.ptr[end] != '/' && url.ptr[end] != '?' && url.ptr[end] != '#')
+                end++;
+        *host = str_head(url, end);
+        *path = str_from(url, end);
+        return host->len > 0;
+}
+
+/* The service whose host, or whose override, `host` is. */
+static bool service_of(struct exchange *x, struct str host, enum service *service)
+{
+        struct str organization = STR_NONE;
+
+        if (service_of_host(host, service, &organization))
+                return organization.len == 0; /* an old name: its path lacks the organization */
+        for (unsigned i = 0; i < SERVICE_COUNT; i++) {
+                /* With one override for all, the host says nothing: it is the one that was asked.
+                 */
+                unsigned candidate = (x->named.service + i) % SERVICE_COUNT;
+                if (str_eq_fold(host, str_of(x->world->endpoints[candidate].authority))) {
+                        *service = (enum service)candidate;
+                        return true;
+                }
+        }
+        return false;
+}
+
+/* Location in terms of our own URL. A place that we do not serve is not passed on: the client would
+ * go there with its token. */
+static bool write_location(struct exchange *x, struct str value, struct buf *out, struct error *why)
+{
+        struct str host, path;
+        enum service service;
+
+        BUF_LITERAL(out, "Location: ");
+        if (!split_url(value, &host, &path)) {
+                if (!str_starts(value, STR("/")) || str_starts(value, STR("//")))
+                        return error_set(why, "Azure DevOps redirected to an unusable place");
+                if (x->named.service != SERVICE_DEV)
+                        buf_printf(out, "/~%s", service_name(x->named.service));
+                buf_str_add(out, value);
+        } else if (service_of(x, host, &service)) {
+                write_base(x, out);
+                if (service != SERVICE_DEV)
+                        buf_printf(out, "/~%s", service_name(service));
+                buf_str_add(out, path);
+        } else {
+                return error_set(why,
+                        "Azure DevOps redirected to %.*s, which is not behind this "
+                        "proxy; the redirect was not passed on",
+                        (int)(host.len < 200 ? host.len : 200), host.ptr);
+        }
+        BUF_LITERAL(out, "\r\n");
+        return true;
+}
+
+bool compose_response(
+        struct exchange *x, enum h1_framing leaves, struct buf *out, struct error *why)
+{
+        const struct h1_response *response = &x->response;
+
+        h1_write_status_line(out, response->status, response->reason);
+        for (size_t i = 0; i < response->n_fields; i++) {
+                const struct h1_field *field = &response->fields[i];
+                if (field->id == H1_LOCATION) {
+                        if (!write_location(x, field->value, out, why))
+                                return false;
+                        continue;
+                }
+                if (h1_response_class(field) != FIELD_FORWARD ||
+                        h1_response_connection_names(response, field->name))
+                        continue;
+                h1_write_field(out, field->name, field->value);
+        }
+        h1_write_field(out, STR("X-Correlation-Id"), str_view(x->correlation_id, ID_UUID_LEN));
+        h1_write_field(out, STR("X-Request-Id"), str_view(x->request_id, ID_UUID_LEN));
+        if (response->framing == H1_NO_BODY && response->has_length && response->status != 204)
+                h1_write_field_u64(out, STR("Content-Length"), response->content_length);
+        else
+                h1_write_framing(out, leaves, response->content_length);
+        if (!x->keep_alive)
+                h1_write_field(out, STR("Connection"), STR("close"));
+        else if (x->request.minor == 0)
+                h1_write_field(out, STR("Connection"), STR("keep-alive"));
+        h1_write_end(out);
+        return !out->overflow || error_set(why, "Azure DevOps' answer has too large a head");
+}
+
+/* Hosts and paths that a browser would be sent to for signing in. */
+static bool is_sign_in_place(struct str location)
+{
+        struct str host, path;
+
+        if (!split_url(location, &host, &path))
+                return str_find_str(location, STR("/_signin")) >= 0;
+        return str_find_str(path, STR("/_signin")) >= 0 ||
+               str_starts_fold(host, STR("login.microsoftonline.")) ||
+               str_starts_fold(host, STR("login.windows.")) ||
+               str_starts_fold(host, STR("login.live.")) ||
+               str_starts_fold(host, STR("login.partner.microsoftonline.")) ||
+               str_ends_fold(host, STR("vssps.visualstudio.com"));
+}
+
+/* A 401 whose text says that nobody was recognised, though it has the mark of somebody. */
+static bool names_the_anonymous(const struct h1_response *response)
+{
+        for (size_t i = 0; i < response->n_fields; i++) {
+                const struct h1_field *field = &response->fields[i];
+                if (!str_eq_fold(field->name, STR("X-TFS-ServiceError")))
+                        continue;
+                return str_find_str(field->value, STR("TF400813")) >= 0 &&
+                       (str_find_str(field->value, STR("''")) >= 0 ||
+                               str_find_str(field->value, STR("%27%27")) >= 0 ||
+                               str_find_str(field->value,
+                                       STR("aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa")) >= 0);
+        }
+        return false;
+}
+
+bool response_is_sign_in(const struct h1_response *response)
+{
+        struct str type = h1_response_value(response, H1_CONTENT_TYPE);
+        bool html = str_starts_fold(type, STR("text/html"));
+
+        if (response->status == 203)
+                return html || type.len == 0;
+        if (response->status >= 300 && response->status < 400) {
+                for (size_t i = 0; i < response->n_fields; i++)
+                        if (str_starts_fold(response->fields[i].name, STR("X-TFS-FedAuth")))
+                                return true;
+                return is_sign_in_place(h1_response_value(response, H1_LOCATION));
+        }
+        if (response->status == 401)
+                return response->first[H1_X_VSS_USERDATA] < 0 || names_the_anonymous(response);
+        return false;
+}

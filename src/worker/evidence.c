@@ -1,0 +1,329 @@
+/*
+ * evidence: what an exchange leaves in the audit log.
+ *
+ * Records of one loop turn share a batch. A batch goes to the scribe at the end of the turn when a
+ * record in it must be on disk before its request may go on, or when it is large; else within
+ * BATCH_MS. An exchange that waits is linked to its batch and goes on when the batch comes back.
+ */
+#include "inside.h"
+
+#include <event2/event.h>
+#include <stdlib.h>
+
+enum { BATCH_MS = 20 };
+enum { BATCH_LARGE = 32 * 1024 };
+enum { AUDIT_MOST_MS = 30000 }; /* a disk that takes longer is as good as broken */
+enum { BATCHES_MOST = 256 };    /* under way; the disk does not keep up when there are more */
+
+struct evidence_batch {
+        struct audit_batch batch; /* first */
+        struct link waiters;      /* exchanges, by audit_link */
+        struct evidence_batch *next_spare;
+};
+
+static void on_written(struct audit_batch *audit, void *receiver)
+{
+        struct evidence_batch *batch = (struct evidence_batch *)audit;
+        struct worker *worker = receiver;
+        bool ok = audit->ok;
+
+        worker->batches_out--;
+        if (ok == worker->audit_failing)
+                log_error("worker=%u audit records are %s", worker->number,
+                        ok ? "written again" : "not written; see the reason above");
+        worker->audit_failing = !ok;
+        audit_batch_reset(audit);
+        while (!link_empty(&batch->waiters)) {
+                struct exchange *x = LINK_OF(struct exchange, audit_link, batch->waiters.after);
+                link_remove(&x->audit_link);
+                x->audit_answered = true;
+                x->audit_ok = ok;
+                client_go_on(x->client);
+        }
+        batch->next_spare = worker->spare_batches;
+        worker->spare_batches = batch;
+}
+
+static struct evidence_batch *batch_take(struct worker *worker)
+{
+        struct evidence_batch *batch = worker->spare_batches;
+        struct timeval due = {.tv_usec = BATCH_MS * 1000};
+
+        if (batch) {
+                worker->spare_batches = batch->next_spare;
+        } else {
+                batch = calloc(1, sizeof(*batch));
+                if (!batch)
+                        abort();
+                audit_batch_init(&batch->batch, worker->box, on_written, batch);
+                link_init(&batch->waiters);
+        }
+        event_add(&worker->audit_event, &due);
+        return batch;
+}
+
+static void post(struct worker *worker)
+{
+        struct evidence_batch *batch = worker->batch;
+
+        worker->batch = NULL;
+        worker->batches_out++;
+        event_del(&worker->audit_event);
+        scribe_post(worker->scribe, &batch->batch);
+}
+
+void evidence_flush(struct worker *worker, bool all)
+{
+        struct evidence_batch *batch = worker->batch;
+
+        if (batch && (all || batch->batch.durable || batch->batch.records.len >= BATCH_LARGE))
+                post(worker);
+}
+
+void evidence_clear(struct worker *worker)
+{
+        while (worker->spare_batches) {
+                struct evidence_batch *batch = worker->spare_batches;
+                worker->spare_batches = batch->next_spare;
+                audit_batch_clear(&batch->batch);
+                free(batch);
+        }
+}
+
+static struct evidence_batch *write_record(
+        struct worker *worker, const struct audit_fields *fields, bool durable)
+{
+        for (int attempt = 0; attempt < 2; attempt++) {
+                if (!worker->batch)
+                        worker->batch = batch_take(worker);
+                if (audit_batch_add(&worker->batch->batch, fields, durable))
+                        return worker->batch;
+                post(worker); /* it was full */
+        }
+        return NULL;
+}
+
+/* The decoded value of an X-Airflow-* field (percent-encoded UTF-8). */
+static struct str claimed(struct exchange *x, enum h1_name name)
+{
+        struct str value = h1_field_value(&x->request, name);
+        char *out;
+
+        if (value.len == 0 || value.len > 750 || !(out = arena_alloc(&x->arena, value.len)))
+                return STR_NONE;
+        size_t len = 0;
+        for (size_t i = 0; i < value.len; i++, len++) {
+                char hex[3] = {0};
+                char *end;
+                out[len] = value.ptr[i];
+                if (value.ptr[i] != '%' || i + 2 >= value.len)
+                        continue;
+                memcpy(hex, value.ptr + i + 1, 2);
+                long byte = strtol(hex, &end, 16);
+                if (end == hex + 2 && hex[0] != '+' && hex[0] != '-' && hex[0] != ' ') {
+                        out[len] = (char)byte;
+                        i += 2;
+                }
+        }
+        return str_head(str_view(out, len), 250);
+}
+
+static void fill_caller(struct exchange *x, struct audit_fields *fields)
+{
+        fields->caller.address = str_of(x->client->peer);
+        if (!x->caller)
+                return;
+        fields->caller.issuer = x->caller->issuer;
+        fields->caller.subject = x->caller->subject;
+        fields->caller.roles = x->caller->roles;
+        fields->caller.n_roles = x->caller->n_roles;
+        fields->caller.token_id = x->caller->token_id;
+        fields->caller.via = str_of(token_via_name(x->via));
+}
+
+static void fill_request(struct exchange *x, struct audit_fields *fields)
+{
+        if (!x->parsed)
+                return;
+        fields->traceparent = h1_field_value(&x->request, H1_TRACEPARENT);
+        fields->claimed.user_agent = h1_field_value(&x->request, H1_USER_AGENT);
+        fields->claimed.dag_id = claimed(x, H1_X_AIRFLOW_DAG_ID);
+        fields->claimed.run_id = claimed(x, H1_X_AIRFLOW_RUN_ID);
+        fields->claimed.task_id = claimed(x, H1_X_AIRFLOW_TASK_ID);
+        fields->claimed.map_index = claimed(x, H1_X_AIRFLOW_MAP_INDEX);
+        fields->claimed.try_number = claimed(x, H1_X_AIRFLOW_TRY_NUMBER);
+        fields->request.method = x->request.method;
+        fields->request.host = x->request.host;
+        fields->request.bytes = x->in.body.payload_bytes;
+        if (x->has_target) {
+                fields->request.query = x->target.query;
+                fields->request.n_query = x->target.n_query;
+        }
+        if (x->has_name) {
+                fields->request.path = x->named.path;
+        } else if (x->has_target) {
+                struct buf path;
+                buf_init(&path, 32 * 1024);
+                target_write_path(&x->target, &path);
+                fields->request.path = arena_copy(&x->arena, buf_str(&path));
+                buf_clear(&path);
+        }
+}
+
+static void fill_name(struct exchange *x, struct audit_fields *fields)
+{
+        const struct resources *resources = &x->named.resources;
+
+        if (!x->has_name)
+                return;
+        fields->request.organization = x->named.organization;
+        if (!x->named.op)
+                return;
+        fields->request.operation = str_of(x->named.op->id);
+        fields->request.access = str_of(access_name(x->named.op->access));
+        fields->request.project = resources_first(resources, RESOURCE_PROJECT);
+        struct pair *pairs = arena_alloc(&x->arena, (resources->n + 1) * sizeof(*pairs));
+        size_t n = 0;
+        for (size_t i = 0; pairs && i < resources->n; i++) {
+                enum resource_kind kind = resources->items[i].kind;
+                if (kind != RESOURCE_ORGANIZATION && kind != RESOURCE_PROJECT)
+                        pairs[n++] = (struct pair){
+                                str_of(resource_kind_name(kind)), resources->items[i].value};
+        }
+        fields->request.resources = pairs;
+        fields->request.n_resources = n;
+}
+
+static void fill_decision(struct exchange *x, struct audit_fields *fields)
+{
+        const struct decision *decision = &x->decision;
+
+        fields->decision.policy = str_of(x->world->policy_digest);
+        if (x->decided) {
+                fields->decision.effect =
+                        decision->effect == EFFECT_ALLOW ? AUDIT_ALLOW : AUDIT_DENY;
+                fields->decision.role = decision->role;
+                fields->decision.binding = decision->binding;
+                fields->decision.rule = decision->rule;
+                fields->decision.reason = str_of(decision->reason);
+        }
+        if (!x->refused) {
+                if (!x->decided && x->caller) { /* `GET /`: anybody known may ask who they are */
+                        fields->decision.effect = AUDIT_ALLOW;
+                        fields->decision.reason = STR("told the caller who it is");
+                }
+                return;
+        }
+        /* Refused before the policy was asked is a deny; after an allow it is a failure. */
+        if (!x->decided || decision->effect == EFFECT_ALLOW) {
+                fields->decision.effect = x->decided ? AUDIT_ERROR : AUDIT_DENY;
+                fields->decision.reason = str_of(x->refusal.message);
+        }
+}
+
+static void fill_upstream(struct exchange *x, struct audit_fields *fields)
+{
+        if (x->credential) {
+                fields->credential.name = x->decision.credential;
+                fields->credential.type = x->credential_type;
+        }
+        if (x->attempts == 0)
+                return;
+        fields->upstream.host = str_of(service_host(x->named.service));
+        fields->upstream.status = x->upstream_status;
+        fields->upstream.activity_id = x->activity_id;
+        fields->upstream.e2eid = x->upstream_e2eid;
+        fields->upstream.attempts = x->attempts;
+        fields->upstream.duration_us =
+                (x->first_byte_us ? x->first_byte_us : clock_mono_us()) - x->upstream_begun_us;
+}
+
+static void fill(struct exchange *x, enum audit_kind kind, struct audit_fields *fields)
+{
+        fields->time_ms = x->worker->wall_ms;
+        fields->kind = kind;
+        fields->request_id = str_of(x->request_id);
+        fields->correlation_id = str_of(x->correlation_id);
+        fill_caller(x, fields);
+        fill_request(x, fields);
+        fill_name(x, fields);
+        fill_decision(x, fields);
+        fill_upstream(x, fields);
+}
+
+enum next evidence_intent(struct exchange *x)
+{
+        const struct config_audit *settings = &x->world->config->audit;
+        struct worker *worker = x->worker;
+        bool read = x->named.op && x->named.op->access == ACCESS_READ;
+        bool durable = settings->durability == DURABILITY_ALL ||
+                       (settings->durability == DURABILITY_WRITES && !read);
+
+        if (x->audit_answered && x->audit_ok)
+                return NEXT;
+        bool stuck = worker->audit_failing || worker->batches_out > BATCHES_MOST;
+        if (x->audit_answered || stuck) {
+                if (read && settings->on_failure == ON_FAILURE_ALLOW_READS)
+                        return NEXT;
+                return refuse(x, 503, REFUSED_AUDIT,
+                        "the audit log cannot be written, and nothing is forwarded without a "
+                        "record; the proxy's operators have to look at it");
+        }
+        if (read && !durable)
+                return NEXT; /* its outcome is record enough */
+        struct audit_fields fields = {0};
+        fill(x, AUDIT_INTENT, &fields);
+        struct evidence_batch *batch = write_record(worker, &fields, durable);
+        if (!batch)
+                return refuse(x, 503, REFUSED_AUDIT, "the request does not fit an audit record");
+        x->intent_recorded = true;
+        if (!durable)
+                return NEXT;
+        worker->metrics.audit_waits++;
+        link_add(&batch->waiters, &x->audit_link);
+        exchange_wait(x, WAIT_AUDIT, AUDIT_MOST_MS);
+        return PENDING;
+}
+
+static unsigned latency_bucket(int64_t ms)
+{
+        unsigned i = 0;
+
+        while (i < METRICS_LATENCY - 1 && ms > metrics_latency_ms[i])
+                i++;
+        return i;
+}
+
+static void count(struct exchange *x, enum audit_effect effect, int64_t duration_us)
+{
+        struct metrics *metrics = &x->worker->metrics;
+        unsigned access = x->has_name && x->named.op ? (unsigned)x->named.op->access : ACCESS_COUNT;
+        unsigned outcome = effect == AUDIT_ALLOW ? 0 : effect == AUDIT_DENY ? 1 : 2;
+        int64_t ms = duration_us / 1000;
+
+        metrics->requests[access][outcome][x->status / 100 % METRICS_STATUS]++;
+        metrics->latency[latency_bucket(ms)]++;
+        metrics->latency_sum_ms += (uint64_t)ms;
+        if (x->first_byte_us) {
+                ms = (x->first_byte_us - x->upstream_begun_us) / 1000;
+                metrics->upstream_latency[latency_bucket(ms)]++;
+                metrics->upstream_latency_sum_ms += (uint64_t)ms;
+        }
+        if (x->refused)
+                metrics->refusals[x->refusal.kind]++;
+        metrics->bytes_from_clients += x->in.body.payload_bytes;
+        metrics->bytes_to_clients += x->response_bytes;
+}
+
+void evidence_outcome(struct exchange *x)
+{
+        struct audit_fields fields = {0};
+
+        fill(x, AUDIT_OUTCOME, &fields);
+        fields.response.status = x->status;
+        fields.response.bytes = x->response_bytes;
+        fields.duration_us = clock_mono_us() - x->begun_us;
+        if (!write_record(x->worker, &fields, false))
+                log_error("correlation=%s outcome does not fit an audit record", x->correlation_id);
+        count(x, fields.decision.effect, fields.duration_us);
+}

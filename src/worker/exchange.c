@@ -1,0 +1,737 @@
+/*
+ * exchange: one request and its answer, from the first byte to the audit record.
+ *
+ * The table below is the only legal order. Each step reads what earlier ones left in the exchange,
+ * adds its own, and answers what comes next; none reaches back. Whatever happens, exchange_end or
+ * exchange_abandon records one outcome. HTTP status is chosen here (through refuse) and nowhere
+ * else.
+ */
+#include "inside.h"
+
+#include <event2/event.h>
+#include <stdlib.h>
+
+#include "dagward/http/h1_body.h"
+#include "dagward/http/h1_write.h"
+
+enum { ARENA_BLOCK = 16 * 1024, ARENA_CEILING = 256 * 1024 };
+enum {
+        HOLD_MOST = 16 * 1024
+}; /* bodies up to this are awaited whole, so that they can be resent */
+enum { DRAIN_MOST = 1024 * 1024, DRAIN_MS = 5000 };
+
+static enum next step_parse(struct exchange *x);
+static enum next step_identify(struct exchange *x);
+static enum next step_name(struct exchange *x);
+static enum next step_decide(struct exchange *x);
+static enum next step_hold_body(struct exchange *x);
+static enum next step_record_intent(struct exchange *x);
+static enum next step_lend(struct exchange *x);
+static enum next step_forward(struct exchange *x);
+
+static enum next (*const steps[])(struct exchange *) = {
+        step_parse,
+        step_identify,
+        step_name,
+        step_decide,
+        step_hold_body,
+        step_record_intent,
+        step_lend,
+        step_forward,
+};
+
+enum { STEP_LEND = 6 };
+
+/* --- parse: bytes to a request --- */
+
+static void correlate(struct exchange *x)
+{
+        struct str given = h1_field_value(&x->request, H1_X_CORRELATION_ID);
+
+        if (given.ptr && id_uuid_canonical(given, x->correlation_id))
+                return;
+        x->correlation_replaced = given.ptr != NULL;
+        memcpy(x->correlation_id, x->request_id, sizeof(x->correlation_id));
+}
+
+/* What kind of client will read a refusal, by the path alone. */
+static void recognise_client(struct exchange *x)
+{
+        const struct target *target = &x->target;
+
+        for (size_t i = 1; i < target->n_segments && i < 4; i++) {
+                if (!str_eq_fold(target->segments[i], STR("_git")))
+                        continue;
+                x->is_git = true;
+                for (size_t j = i + 1; j + 1 < target->n_segments; j++)
+                        if (str_eq(target->segments[j], STR("info")) &&
+                                str_eq(target->segments[j + 1], STR("lfs")))
+                                x->is_lfs = true;
+        }
+}
+
+static enum next judge_head(struct exchange *x)
+{
+        struct h1_request *request = &x->request;
+        struct h1_fault fault = {0};
+
+        x->keep_alive = request->keep_alive && !x->worker->drain;
+        correlate(x);
+        if (!target_parse(request->target, request->host, &x->arena, &x->target, &fault))
+                return refuse_fault(x, &fault);
+        x->has_target = true;
+        recognise_client(x);
+        for (size_t i = 0; i < request->n_fields; i++)
+                if (h1_request_class(&request->fields[i]) == FIELD_OVERRIDE)
+                        return refuse(x, 400, REFUSED_MALFORMED,
+                                "%.*s asks for another method than the request line; send the "
+                                "method itself",
+                                STR_FMT(str_head(request->fields[i].name, 64)));
+        if (x->worker->drain && x->client->requests)
+                return refuse(x, 503, REFUSED_DRAINING, "the proxy is shutting down; try again");
+        return NEXT;
+}
+
+static enum next step_parse(struct exchange *x)
+{
+        struct stream *stream = &x->client->stream;
+        const struct config *config = x->world->config;
+        struct h1_limits limits = {.head_bytes = config->limits.headers_bytes,
+                .field_bytes = config->limits.header_bytes,
+                .fields = H1_MAX_FIELDS};
+
+        for (;;) {
+                struct h1_fault fault = {0};
+                struct str in = stream_in(stream);
+                ssize_t n = in.len ? h1_parse_request(in.ptr, in.len, &x->scanned, &limits,
+                                             &x->request, &fault)
+                                   : H1_AGAIN;
+                if (n == H1_BAD)
+                        return refuse_fault(x, &fault);
+                if (n > 0) {
+                        x->parsed = true;
+                        stream_consume(stream, (size_t)n);
+                        stream_fix(stream); /* the views of the head stay */
+                        pipe_init(&x->in, stream, NULL, x->request.framing,
+                                x->request.content_length, H1_LENGTH);
+                        return judge_head(x);
+                }
+                switch (stream_fill(stream)) {
+                case STREAM_OK: continue;
+                case STREAM_AGAIN:
+                        if (x->waits != WAIT_HEAD)
+                                exchange_wait(x, WAIT_HEAD, config->timeouts.headers_ms);
+                        return AGAIN;
+                case STREAM_FULL:
+                        fault = (struct h1_fault){431, "RFC 6585 5", "the head is too large", 0};
+                        return refuse_fault(x, &fault);
+                case STREAM_EOF:
+                case STREAM_ERROR: exchange_abandon(x); return PENDING;
+                }
+        }
+}
+
+/* --- identify: a token to a caller --- */
+
+static enum next refuse_token(struct exchange *x, enum refusal kind, const char *text)
+{
+        x->refusal.challenge = true;
+        return refuse(x, 401, kind, "%s", text);
+}
+
+static enum next find_token(struct exchange *x, struct str *token)
+{
+        enum { MOST = 4 };
+        struct str authorization[MOST], ours[MOST];
+        size_t n = h1_field_values(&x->request, H1_AUTHORIZATION, authorization, MOST);
+        size_t n_ours = h1_field_values(&x->request, H1_X_DAGWARD_TOKEN, ours, MOST);
+
+        switch (carrier_find(authorization, n < MOST ? n : MOST, ours,
+                n_ours < MOST ? n_ours : MOST, &x->arena, token, &x->via, &x->claimed_user)) {
+        case CARRIER_TOKEN: break;
+        case CARRIER_NONE:
+                x->worker->metrics.challenges++;
+                return refuse_token(x, REFUSED_NO_TOKEN,
+                        "no token: send your OIDC token as Bearer, or as the password of Basic");
+        case CARRIER_PAT: return refuse_token(x, REFUSED_PAT, token_verdict_text(TOKEN_PAT));
+        case CARRIER_SEVERAL:
+                return refuse(x, 400, REFUSED_MALFORMED,
+                        "more than one credential: send the token in exactly one place");
+        case CARRIER_BAD:
+                return refuse(x, 400, REFUSED_MALFORMED,
+                        "the credential cannot be read as what its scheme promises");
+        case CARRIER_LARGE: return refuse(x, 431, REFUSED_TOO_LARGE, "the token is too large");
+        }
+        if (token->len > x->world->config->limits.token_bytes)
+                return refuse(x, 431, REFUSED_TOO_LARGE, "the token is too large");
+        return NEXT;
+}
+
+/* The keys may be newer than what this exchange began with; nothing else was used of it yet. */
+static void use_newest_world(struct exchange *x)
+{
+        lease_return(x->lease);
+        x->lease = lease_take(x->worker);
+        x->world = x->lease->world;
+}
+
+static enum next verify(struct exchange *x, struct str token)
+{
+        struct world *world = x->world;
+        size_t n = world->config->n_issuers;
+        int64_t now_s = x->worker->wall_ms / 1000;
+        unsigned issuer = 0;
+        struct error why = {{0}};
+
+        x->caller =
+                verdicts_find(x->worker->verdicts, token, world->issuers, n, world->reload, now_s);
+        if (x->caller) {
+                x->worker->metrics.verdict_hits++;
+                return NEXT;
+        }
+        x->worker->metrics.verdict_misses++;
+        enum token_verdict verdict =
+                token_verify(token, world->issuers, n, now_s, &x->caller, &issuer, &why);
+        if (verdict == TOKEN_OK) {
+                verdicts_put(
+                        x->worker->verdicts, token, x->caller, world->issuers, n, world->reload);
+                return NEXT;
+        }
+        bool keys_missing = verdict == TOKEN_UNKNOWN_KID || verdict == TOKEN_NO_KEYS;
+        if (keys_missing && !x->asked_keys)
+                return ask_keys(x, issuer);
+        if (verdict == TOKEN_NO_KEYS)
+                return refuse(x, 503, REFUSED_BAD_TOKEN,
+                        "the keys of your token's issuer cannot be had at the moment");
+        log_debug("correlation=%s token=%s %s", x->correlation_id, token_verdict_name(verdict),
+                why.text);
+        return refuse_token(x, REFUSED_BAD_TOKEN, token_verdict_text(verdict));
+}
+
+static enum next step_identify(struct exchange *x)
+{
+        struct str token = STR_NONE;
+
+        if (x->asked_keys)
+                use_newest_world(x);
+        enum next next = find_token(x, &token);
+        if (next == NEXT)
+                next = verify(x, token);
+        return next;
+}
+
+/* --- name: which operation this is, and what it touches --- */
+
+/* Asks a client that waits for it to send its body. */
+static void invite_body(struct exchange *x)
+{
+        if (!x->request.expect_continue || x->continued || stream_in(&x->client->stream).len)
+                return;
+        x->continued = true;
+        (void)stream_queue(&x->client->stream, STR("HTTP/1.1 100 Continue\r\n\r\n"));
+        (void)stream_flush(&x->client->stream);
+}
+
+static enum next wait_for_body(struct exchange *x)
+{
+        enum stream_io io = stream_fill(&x->client->stream);
+
+        if (io == STREAM_OK)
+                return NEXT;
+        if (io == STREAM_AGAIN) {
+                invite_body(x);
+                uint64_t have = x->in.body.wire_bytes + stream_in(&x->client->stream).len;
+                if (x->waits != WAIT_BODY || have != x->moved_before)
+                        exchange_wait(x, WAIT_BODY, x->world->config->timeouts.body_ms);
+                x->moved_before = have;
+                return AGAIN;
+        }
+        if (io == STREAM_FULL)
+                return refuse(x, 413, REFUSED_TOO_LARGE, "the body is too large");
+        exchange_abandon(x);
+        return PENDING;
+}
+
+/* Reads the whole body into memory, because what is asked depends on it. */
+static enum next inspect_body(struct exchange *x)
+{
+        uint64_t most = x->world->config->limits.inspect_bytes;
+        struct str encoding = h1_field_value(&x->request, H1_CONTENT_ENCODING);
+
+        if (encoding.len && !str_eq_fold(encoding, STR("identity")))
+                return refuse(x, 400, REFUSED_MALFORMED,
+                        "what this request does depends on its body: send it without "
+                        "Content-Encoding");
+        if (x->request.content_length > most)
+                return refuse(x, 413, REFUSED_TOO_LARGE,
+                        "what this request does depends on its body, which is larger than the "
+                        "%llu bytes that are inspected",
+                        (unsigned long long)most);
+        if (x->inspected.ceiling == 0)
+                buf_init(&x->inspected, most);
+        while (!x->in.body.done) {
+                struct str in = stream_in(&x->client->stream), payload;
+                struct h1_fault fault = {0};
+                if (in.len == 0) {
+                        enum next next = wait_for_body(x);
+                        if (next != NEXT)
+                                return next;
+                        continue;
+                }
+                ssize_t n = h1_body_next(&x->in.body, in.ptr, in.len, &payload, &fault);
+                if (n < 0)
+                        return refuse_fault(x, &fault);
+                buf_str_add(&x->inspected, payload);
+                stream_consume(&x->client->stream, (size_t)n);
+                if (x->inspected.overflow)
+                        return refuse(x, 413, REFUSED_TOO_LARGE,
+                                "what this request does depends on its body, which is larger than "
+                                "the %llu bytes that are inspected",
+                                (unsigned long long)most);
+        }
+        x->holds_body = true;
+        x->held = x->inspected.data ? buf_str(&x->inspected) : STR("");
+        return NEXT;
+}
+
+static enum naming_result name_request(struct exchange *x, const char **why)
+{
+        struct naming_input input = {.method = x->request.method,
+                .target = &x->target,
+                .service = SERVICE_DEV,
+                .organization = STR_NONE,
+                .body = x->holds_body ? x->held : STR_NONE};
+
+        if (!service_of_host(x->request.host, &input.service, &input.organization))
+                input.service = SERVICE_DEV; /* our own name */
+        return request_name(&input, &x->arena, &x->named, why);
+}
+
+/* Kinds of resource that a rule looks at and only the body can tell. */
+static bool body_matters(struct exchange *x)
+{
+        return x->named.op && (policy_kinds(x->world->policy, x->grants, x->named.op) &
+                                      operation_body_kinds(x->named.op)) != 0;
+}
+
+static bool is_test_connection(const struct exchange *x)
+{
+        return x->target.n_segments == 0 &&
+               (str_eq(x->request.method, STR("GET")) || str_eq(x->request.method, STR("POST")) ||
+                       str_eq(x->request.method, STR("HEAD")));
+}
+
+static enum next step_name(struct exchange *x)
+{
+        const char *why = "";
+
+        x->grants = grants_find(x->worker->grants, x->caller, x->world);
+        if (is_test_connection(x))
+                return answer_whoami(x);
+        for (;;) {
+                enum naming_result result = name_request(x, &why);
+                bool needs_body =
+                        result == NAMING_NEEDS_BODY || (result == NAMING_FOUND && body_matters(x));
+                x->has_name = result == NAMING_FOUND || result == NAMING_UNKNOWN;
+                if (needs_body && !x->holds_body) {
+                        enum next next = inspect_body(x);
+                        if (next != NEXT)
+                                return next;
+                        continue;
+                }
+                switch (result) {
+                case NAMING_FOUND:
+                case NAMING_UNKNOWN: return NEXT;
+                case NAMING_NEEDS_BODY: /* it was read, and did not help */
+                case NAMING_REFUSED: return refuse(x, 400, REFUSED_MALFORMED, "%s", why);
+                case NAMING_FULL:
+                        return refuse(x, 431, REFUSED_TOO_LARGE, "the request names too much");
+                }
+        }
+}
+
+/* --- decide --- */
+
+static bool organization_is_ours(struct exchange *x)
+{
+        const struct config_upstream *upstream = &x->world->config->upstream;
+
+        for (size_t i = 0; i < upstream->n_organizations; i++)
+                if (str_eq_fold(upstream->organizations[i], x->named.organization))
+                        return true;
+        return false;
+}
+
+static enum next step_decide(struct exchange *x)
+{
+        struct policy_request request = {
+                .op = x->named.op,
+                .method = x->request.method,
+                .path = x->named.path,
+                .service = x->named.service,
+                .resources = &x->named.resources,
+                .now_ms = x->worker->wall_ms,
+        };
+
+        policy_decide(x->world->policy, x->grants, &request, &x->decision);
+        x->decided = true;
+        if (x->decision.effect == EFFECT_DENY) {
+                snprintf(x->refusal.rule, sizeof(x->refusal.rule), "%.*s",
+                        STR_FMT(x->decision.rule));
+                return refuse(x, 403, REFUSED_POLICY, "%s", x->decision.reason);
+        }
+        if (!organization_is_ours(x)) {
+                x->decision.effect = EFFECT_DENY;
+                snprintf(x->decision.reason, sizeof(x->decision.reason),
+                        "the proxy does not serve this organization");
+                return refuse(x, 403, REFUSED_POLICY, "%s", x->decision.reason);
+        }
+        return answer_locally(x);
+}
+
+/* --- hold: a small body is awaited whole --- */
+
+static enum next step_hold_body(struct exchange *x)
+{
+        struct stream *stream = &x->client->stream;
+        uint64_t length = x->request.content_length;
+
+        if (x->holds_body)
+                return NEXT;
+        if (x->request.framing == H1_NO_BODY || (x->request.framing == H1_LENGTH && length == 0)) {
+                x->holds_body = true;
+                x->held = STR("");
+                return NEXT;
+        }
+        if (x->request.framing != H1_LENGTH || length > HOLD_MOST)
+                return NEXT; /* it streams */
+        while (stream_in(stream).len < length) {
+                enum next next = wait_for_body(x);
+                if (next != NEXT)
+                        return next;
+        }
+        struct h1_fault fault = {0};
+        ssize_t n =
+                h1_body_next(&x->in.body, stream_in(stream).ptr, (size_t)length, &x->held, &fault);
+        if (n < 0)
+                return refuse_fault(x, &fault);
+        stream_consume(stream, (size_t)n);
+        stream_fix(stream); /* `held` views it */
+        x->holds_body = true;
+        return NEXT;
+}
+
+/* --- record, lend, forward --- */
+
+static enum next step_record_intent(struct exchange *x)
+{
+        return evidence_intent(x);
+}
+
+/* From the newest world: tokens are renewed while requests wait. */
+static enum next step_lend(struct exchange *x)
+{
+        const struct credential_store *store = x->worker->lease->world->credentials;
+        const struct credential *credential;
+        unsigned index;
+
+        if (!credential_find(store, x->decision.credential, &index))
+                return refuse(x, 503, REFUSED_NO_CREDENTIAL,
+                        "the credential of your binding is no longer configured");
+        if (x->replaced_credential && x->credential) {
+                uint64_t seen = x->credential->generation;
+                credential_unref(x->credential);
+                x->credential = NULL;
+                if (credential_generation(store, index) == seen)
+                        return ask_credential(x, index, seen, ASK_CREDENTIAL_REPLACE);
+        }
+        credential = credential_lend(store, index, x->worker->now_ms);
+        if (!credential && !x->ask_why[0] && !x->asked_credential)
+                return ask_credential(
+                        x, index, credential_generation(store, index), ASK_CREDENTIAL);
+        if (!credential || (x->replaced_credential && x->ask_why[0])) {
+                log_info("correlation=%s credential=%.*s none to lend: %s", x->correlation_id,
+                        STR_FMT(x->decision.credential), x->ask_why);
+                return refuse(x, x->replaced_credential ? 502 : 503,
+                        x->replaced_credential ? REFUSED_UPSTREAM_CREDENTIAL
+                                               : REFUSED_NO_CREDENTIAL,
+                        "there is no usable credential for Azure DevOps at the moment; the "
+                        "proxy's operators have to look at it, nothing is wrong with your token");
+        }
+        x->credential = credential_ref((struct credential *)credential);
+        x->credential_type = arena_copy(&x->arena, store->slots[index].type);
+        return NEXT;
+}
+
+static enum next step_forward(struct exchange *x)
+{
+        return relay_begin(x);
+}
+
+void exchange_lend_again(struct exchange *x)
+{
+        x->phase = PHASE_STEPS;
+        x->step = STEP_LEND;
+        x->asked_credential = false;
+        x->addresses_tried = 0;
+        exchange_go_on(x);
+}
+
+/* --- running --- */
+
+void exchange_wait(struct exchange *x, enum waits_for what, int64_t ms)
+{
+        x->waits = what;
+        x->client->deadline_ms = x->worker->now_ms + ms;
+}
+
+void exchange_refuse(struct exchange *x)
+{
+        x->refused = true;
+        refusal_write(x);
+        x->phase = PHASE_ANSWER;
+        exchange_go_on(x);
+}
+
+static bool body_is_unread(const struct exchange *x)
+{
+        return x->parsed && !x->in.body.done;
+}
+
+/* The answer has gone out. A connection whose framing is in doubt, or whose next request stands
+ * behind a body that has not come, is not used again. */
+static void after_answer(struct exchange *x)
+{
+        if (!x->keep_alive || !body_is_unread(x)) {
+                exchange_end(x);
+                return;
+        }
+        exchange_drain(x);
+}
+
+void exchange_drain(struct exchange *x)
+{
+        bool small = x->request.framing != H1_LENGTH || x->request.content_length <= DRAIN_MOST;
+
+        /* A client that was asked to wait for 100 will not send its body now. */
+        if (!small || !x->keep_alive || (x->request.expect_continue && !x->continued)) {
+                x->keep_alive = false;
+                exchange_end(x);
+                return;
+        }
+        x->phase = PHASE_DRAIN;
+        x->in.to = NULL;
+        exchange_wait(x, WAIT_BODY, DRAIN_MS);
+        stream_listen(&x->client->stream, true);
+        exchange_go_on(x);
+}
+
+static void drain_go_on(struct exchange *x)
+{
+        enum pipe_state state = pipe_pump(&x->in);
+
+        if (state == PIPE_MORE)
+                event_active(&x->client->stream.read_event, EV_READ, 0);
+        if ((state == PIPE_HUNGRY || state == PIPE_MORE) && x->in.moved <= DRAIN_MOST)
+                return;
+        if (state != PIPE_DONE)
+                x->keep_alive = false;
+        exchange_end(x);
+}
+
+static void answer_go_on(struct exchange *x)
+{
+        switch (stream_flush(&x->client->stream)) {
+        case STREAM_OK: after_answer(x); return;
+        case STREAM_AGAIN:
+                if (x->waits != WAIT_CLIENT)
+                        exchange_wait(x, WAIT_CLIENT, x->world->config->timeouts.body_ms);
+                return;
+        case STREAM_FULL:
+        case STREAM_EOF:
+        case STREAM_ERROR: exchange_abandon(x); return;
+        }
+}
+
+/* A client that hangs up while somebody else is asked must not wake us over and over. */
+static void watch_while_pending(struct exchange *x)
+{
+        struct stream *stream = &x->client->stream;
+
+        if (stream_fill(stream) == STREAM_ERROR) {
+                exchange_abandon(x);
+                return;
+        }
+        stream_listen(stream, false);
+}
+
+static void steps_go_on(struct exchange *x)
+{
+        struct client *client = x->client; /* a step may end the exchange */
+
+        stream_listen(&client->stream, true);
+        for (;;) {
+                switch (steps[x->step](x)) {
+                case NEXT: x->step++; continue;
+                case AGAIN: return;
+                case PENDING:
+                        if (client->exchange == x)
+                                watch_while_pending(x);
+                        return;
+                case REFUSE: exchange_refuse(x); return;
+                case ANSWER:
+                        x->phase = PHASE_ANSWER;
+                        answer_go_on(x);
+                        return;
+                case RELAY:
+                        if (client->exchange == x && x->phase == PHASE_RELAY)
+                                relay_go_on(x);
+                        return;
+                }
+        }
+}
+
+void exchange_go_on(struct exchange *x)
+{
+        switch (x->phase) {
+        case PHASE_STEPS:
+                if (!x->ask && link_empty(&x->audit_link))
+                        steps_go_on(x);
+                return;
+        case PHASE_RELAY: relay_go_on(x); return;
+        case PHASE_ANSWER: answer_go_on(x); return;
+        case PHASE_DRAIN: drain_go_on(x); return;
+        }
+}
+
+void exchange_late(struct exchange *x)
+{
+        struct client *client = x->client;
+
+        x->keep_alive = false;
+        switch (x->waits) {
+        case WAIT_HEAD:
+                if (stream_in(&x->client->stream).len == 0) {
+                        exchange_abandon(x);
+                        return;
+                }
+                (void)refuse(x, 408, REFUSED_MALFORMED, "the request did not come in time");
+                break;
+        case WAIT_BODY:
+                if (x->phase == PHASE_DRAIN || x->response_begun) {
+                        exchange_abandon(x);
+                        return;
+                }
+                (void)refuse(x, 408, REFUSED_MALFORMED, "the body did not come in time");
+                break;
+        case WAIT_CONTROL:
+                ask_forget(x);
+                (void)refuse(x, 503, REFUSED_NO_CREDENTIAL,
+                        "keys or a credential could not be had in time; try again");
+                break;
+        case WAIT_AUDIT:
+                link_remove(&x->audit_link);
+                (void)refuse(
+                        x, 503, REFUSED_AUDIT, "the audit record could not be written in time");
+                break;
+        case WAIT_CONNECT:
+        case WAIT_FIRST_BYTE:
+        case WAIT_UPSTREAM:
+                if (x->response_begun) {
+                        exchange_abandon(x);
+                        return;
+                }
+                (void)refuse(x, 504, REFUSED_UPSTREAM,
+                        x->waits == WAIT_CONNECT ? "Azure DevOps could not be reached in time"
+                                                 : "Azure DevOps did not answer in time");
+                break;
+        case WAIT_NOTHING:
+        case WAIT_CLIENT: exchange_abandon(x); return;
+        }
+        if (x->upstream)
+                upstream_drop(x->upstream);
+        exchange_refuse(x);
+        if (!client->exchange)
+                client_go_on(client);
+}
+
+/* --- life --- */
+
+struct exchange *exchange_new(struct client *client)
+{
+        struct worker *worker = client->worker;
+        struct exchange *x = worker->spare;
+        struct arena arena;
+
+        if (x) {
+                worker->spare = x->next_spare;
+                worker->n_spare--;
+                arena = x->arena;
+        } else {
+                x = malloc(sizeof(*x));
+                if (!x)
+                        abort();
+                arena_init(&arena, ARENA_BLOCK, ARENA_CEILING);
+        }
+        memset(x, 0, offsetof(struct exchange, request));
+        x->arena = arena;
+        x->client = client;
+        x->worker = worker;
+        x->lease = lease_take(worker);
+        x->world = x->lease->world;
+        x->begun_ms = worker->now_ms;
+        x->begun_us = clock_mono_us();
+        worker->wall_ms = clock_wall_ms();
+        id_uuid7(worker->wall_ms, x->request_id);
+        memcpy(x->correlation_id, x->request_id, sizeof(x->correlation_id));
+        link_init(&x->audit_link);
+        worker->metrics.exchanges_now++;
+        return x;
+}
+
+static void release(struct exchange *x)
+{
+        struct worker *worker = x->worker;
+        struct client *client = x->client;
+
+        client->exchange = NULL;
+        client->requests++;
+        ask_forget(x);
+        link_remove(&x->audit_link);
+        caller_unref(x->caller);
+        credential_unref(x->credential);
+        buf_clear(&x->inspected);
+        lease_return(x->lease);
+        arena_reset(&x->arena);
+        worker->metrics.exchanges_now--;
+        /* Not freed here: callers up the stack may still hold it (see turn_end in worker.c). */
+        x->next_spare = worker->spare;
+        worker->spare = x;
+        worker->n_spare++;
+}
+
+void exchange_end(struct exchange *x)
+{
+        struct client *client = x->client;
+
+        if (x->upstream)
+                upstream_drop(x->upstream);
+        evidence_outcome(x);
+        client->last = !x->keep_alive;
+        release(x);
+        stream_unfix(&client->stream);
+        stream_listen(&client->stream, true);
+}
+
+void exchange_abandon(struct exchange *x)
+{
+        struct client *client = x->client;
+
+        if (x->upstream)
+                upstream_drop(x->upstream);
+        /* A connection that closed before it said anything was no request. */
+        if (x->parsed || stream_in(&client->stream).len)
+                evidence_outcome(x);
+        release(x);
+        client_drop(client);
+}

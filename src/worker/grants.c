@@ -1,0 +1,67 @@
+/*
+ * grants: which bindings apply to callers this worker has met, so that a request of a known caller
+ * costs no look at bindings. What a caller may do is decided anew for each request.
+ */
+#include "inside.h"
+
+#include <stdlib.h>
+
+enum { SLOTS = 1024 };
+
+struct grants_slot {
+        struct caller *caller; /* a reference, so that its address means only this caller */
+        struct policy *policy; /* likewise */
+        struct policy_grants *grants;
+};
+
+struct grants_table {
+        struct grants_slot slots[SLOTS];
+};
+
+struct grants_table *grants_new(void)
+{
+        struct grants_table *table = calloc(1, sizeof(*table));
+
+        if (!table)
+                abort();
+        return table;
+}
+
+static void slot_clear(struct grants_slot *slot)
+{
+        policy_grants_free(slot->grants);
+        policy_unref(slot->policy);
+        caller_unref(slot->caller);
+        *slot = (struct grants_slot){0};
+}
+
+void grants_free(struct grants_table *table)
+{
+        if (!table)
+                return;
+        for (size_t i = 0; i < SLOTS; i++)
+                slot_clear(&table->slots[i]);
+        free(table);
+}
+
+const struct policy_grants *grants_find(
+        struct grants_table *table, struct caller *caller, const struct world *world)
+{
+        uintptr_t address = (uintptr_t)caller;
+        struct grants_slot *slot = &table->slots[(address >> 5 ^ address >> 15) % SLOTS];
+
+        if (slot->caller == caller && slot->policy == world->policy)
+                return slot->grants;
+        slot_clear(slot);
+        struct policy_caller who = {
+                .issuer = caller->issuer,
+                .subject = caller->subject,
+                .roles = caller->roles,
+                .n_roles = caller->n_roles,
+                .claims = caller->claims,
+        };
+        slot->caller = caller_ref(caller);
+        slot->policy = policy_ref(world->policy);
+        slot->grants = policy_grants_new(world->policy, &who);
+        return slot->grants;
+}

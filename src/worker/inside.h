@@ -1,0 +1,347 @@
+/*
+ * inside: what the files of the worker share.
+ *
+ *      worker  1 --- n  client  1 --- 0..1  exchange  0..1 --- 0..1  upstream (lent by the pool)
+ *
+ * Nothing is freed inside a callback: client_drop and upstream_drop close at once and put the
+ * object on a list that the end of the loop turn empties. An exchange that has ended goes back to
+ * a list of spare ones; who called what may end it, asks `client->exchange == x` before going on.
+ */
+#ifndef DAGWARD_WORKER_INSIDE_H
+#define DAGWARD_WORKER_INSIDE_H
+
+#include <pthread.h>
+
+#include "dagward/audit/scribe.h"
+#include "dagward/azdo/resources.h"
+#include "dagward/base/clock.h"
+#include "dagward/base/id.h"
+#include "dagward/base/log.h"
+#include "dagward/http/h1_parse.h"
+#include "dagward/http/target.h"
+#include "dagward/net/stream.h"
+#include "dagward/token/carrier.h"
+#include "dagward/token/verdicts.h"
+#include "dagward/worker/worker.h"
+#include "dagward/world/naming.h"
+#include "dagward/world/ports.h"
+#include "dagward/world/world.h"
+#include "pipe.h"
+
+/* A doubly linked list through its members; the list's head is a link itself. */
+struct link {
+        struct link *before, *after;
+};
+
+static inline void link_init(struct link *list)
+{
+        list->before = list->after = list;
+}
+
+static inline bool link_empty(const struct link *list)
+{
+        return list->after == list;
+}
+
+static inline void link_add(struct link *list, struct link *link)
+{
+        link->after = list->after;
+        link->before = list;
+        list->after->before = link;
+        list->after = link;
+}
+
+static inline void link_remove(struct link *link)
+{
+        link->before->after = link->after;
+        link->after->before = link->before;
+        link_init(link);
+}
+
+/* The object that holds `link` as its member. */
+#define LINK_OF(type, member, link) ((type *)(void *)((char *)(link)-offsetof(type, member)))
+
+/* A world, and how many exchanges of this worker began with it. One counted reference. */
+struct lease {
+        struct world *world;
+        unsigned users; /* exchanges, plus one while it is the newest */
+};
+
+struct worker_listener {
+        struct worker *worker;
+        unsigned index; /* in the configuration */
+        int fd;
+        struct event event;
+};
+
+struct worker {
+        unsigned number;
+        pthread_t thread;
+        bool started, stopping;
+        struct event_base *base;
+        struct mailbox *box;
+        struct event box_event, tick_event, audit_event;
+        struct control_port control;
+        struct scribe *scribe;
+        struct worker_listener *listeners;
+        size_t n_listeners;
+        uint64_t most_clients; /* this worker's share of the limit */
+        struct lease *lease;   /* the newest */
+        struct stream_pool pool;
+        int64_t now_ms; /* monotonic, of this turn */
+        int64_t wall_ms;
+        struct link clients, dropped_clients;
+        struct link upstreams, dropped_upstreams; /* all that are open; those to be freed */
+        struct link idle[SERVICE_COUNT];          /* pooled: the last returned first */
+        struct exchange *spare;                   /* finished exchanges, to be used again */
+        unsigned n_spare;
+        struct verdicts *verdicts;
+        unsigned rotation; /* which of an endpoint's addresses comes next */
+        /* evidence */
+        struct evidence_batch *batch; /* being filled; NULL: none */
+        struct evidence_batch *spare_batches;
+        size_t batches_out;          /* posted, not answered */
+        bool audit_failing;          /* the last answer was no */
+        struct grants_table *grants; /* bindings of callers met before */
+        struct metrics metrics;
+        struct drain_mail *drain;
+};
+
+struct client {
+        struct link link;
+        struct worker *worker;
+        struct stream stream;
+        struct exchange *exchange; /* NULL: idle */
+        int64_t deadline_ms;       /* INT64_MAX: none */
+        unsigned requests;         /* served on this connection */
+        bool tls;
+        bool last;    /* it has served its last request */
+        bool closing; /* half-closed: what still arrives is thrown away until `deadline_ms` */
+        char peer[64];
+};
+
+struct upstream {
+        struct link link;      /* among all */
+        struct link idle_link; /* in the pool */
+        struct worker *worker;
+        struct stream stream;
+        struct exchange *exchange; /* NULL: idle */
+        enum service service;
+        uint64_t reload;  /* of the world it was opened in */
+        unsigned served;  /* answers so far: 0 = fresh */
+        unsigned address; /* of the endpoint's */
+        int64_t idle_until_ms;
+        char host[256]; /* for logs */
+};
+
+/* What a step answers. */
+enum next {
+        NEXT,    /* go on */
+        AGAIN,   /* more bytes of the client are needed */
+        PENDING, /* a mail will call exchange_go_on */
+        REFUSE,  /* x->refusal is set: answer it */
+        ANSWER,  /* an answer of our own has been composed */
+        RELAY,   /* bytes flow; the relay has the rest */
+};
+
+enum phase {
+        PHASE_STEPS,  /* in exchange.c's table */
+        PHASE_RELAY,  /* forwarding */
+        PHASE_ANSWER, /* our own answer is being sent */
+        PHASE_DRAIN,  /* what is left of the request's body is thrown away */
+};
+
+/* What the exchange waits for; what a deadline that passes means. */
+enum waits_for {
+        WAIT_NOTHING,
+        WAIT_HEAD,
+        WAIT_BODY, /* the client's */
+        WAIT_CONTROL,
+        WAIT_AUDIT,
+        WAIT_CONNECT,
+        WAIT_FIRST_BYTE,
+        WAIT_UPSTREAM, /* the rest of its answer */
+        WAIT_CLIENT,   /* to take the answer */
+};
+
+struct refusal_answer {
+        int status;
+        enum refusal kind;
+        char message[400];
+        char rule[160];
+        bool challenge;    /* WWW-Authenticate */
+        int retry_after_s; /* 0: none */
+};
+
+struct exchange {
+        struct exchange *next_spare;
+        struct client *client;
+        struct worker *worker;
+        struct lease *lease;
+        struct world *world; /* lease->world */
+        struct arena arena;
+        enum phase phase;
+        enum waits_for waits;
+        unsigned step;
+        int64_t begun_ms, begun_us;
+        char request_id[ID_UUID_LEN + 1];
+        char correlation_id[ID_UUID_LEN + 1];
+        bool correlation_replaced; /* the client's was malformed */
+
+        /* parse */
+        size_t scanned;
+        bool parsed;          /* `request` is valid */
+        struct pipe in;       /* the request's body: client -> upstream */
+        struct buf inspected; /* the body as far as it was read to decide; `held` views it */
+        bool holds_body;      /* the whole body is in `held`: it can be sent, and sent again */
+        struct str held;
+        size_t held_sent;
+        bool continued; /* 100 Continue has been sent */
+
+        /* identify */
+        enum token_via via;
+        struct str claimed_user;
+        struct caller *caller;              /* one reference */
+        const struct policy_grants *grants; /* the table's, good for this turn of steps */
+        bool asked_keys;
+
+        /* name */
+        bool has_target, has_name;
+        bool is_git, is_lfs;
+
+        /* decide */
+        bool decided;
+
+        /* record */
+        struct link audit_link; /* among those that wait for a batch */
+        bool intent_recorded, audit_answered, audit_ok;
+
+        /* ask of control: not NULL while one is under way */
+        struct pending_ask *ask;
+        char ask_why[200]; /* why the last one was answered with no; "": it was not */
+
+        /* lend */
+        struct credential *credential; /* one reference */
+        struct str credential_type;    /* in the arena */
+        bool asked_credential, replaced_credential;
+
+        /* forward */
+        struct upstream *upstream;
+        struct pipe out; /* the answer's body: upstream -> client */
+        size_t response_scanned;
+        bool response_begun; /* the head has been given to the client */
+        bool request_sent;   /* all of it */
+        bool retried;        /* on another connection */
+        unsigned attempts, addresses_tried;
+        int64_t upstream_begun_us, first_byte_us;
+        uint64_t moved_before; /* body bytes both ways when a deadline was last set */
+        int upstream_status;
+        struct str activity_id, upstream_e2eid;
+
+        /* answer */
+        struct refusal_answer refusal;
+        bool refused;
+        int status;      /* what the client was told; 0: nothing */
+        bool keep_alive; /* the client's connection can be used again */
+        uint64_t response_bytes;
+
+        /* Large, and not cleared between requests: each is written whole before it is read. */
+        struct h1_request request;   /* once `parsed`; views below the stream's floor */
+        struct target target;        /* once `parsed` */
+        struct named named;          /* once `has_name` */
+        struct decision decision;    /* once `decided` */
+        struct h1_response response; /* once `response_begun` */
+};
+
+/* --- worker.c --- */
+void worker_defer_client(struct client *client);
+void worker_defer_upstream(struct upstream *upstream);
+struct lease *lease_take(struct worker *worker);
+void lease_return(struct lease *lease);
+
+/* --- client.c --- */
+void client_accept(struct worker *worker, struct worker_listener *listener);
+void client_drop(struct client *client);
+/* Bytes moved, or somebody called: go on with whatever the client's state is. */
+void client_go_on(struct client *client);
+/* Looks at the deadline. */
+void client_tick(struct client *client);
+
+/* --- exchange.c --- */
+struct exchange *exchange_new(struct client *client);
+/* Runs steps, relay or answer as far as they go. */
+void exchange_go_on(struct exchange *x);
+/* The deadline has passed. */
+void exchange_late(struct exchange *x);
+/* The client is gone, or the connection cannot be used: record and end. */
+void exchange_abandon(struct exchange *x);
+/* Everything has been sent: record the outcome, give the exchange back. */
+void exchange_end(struct exchange *x);
+/* Ends the steps with a refusal; also from the relay as long as no byte of an answer went out. */
+void exchange_refuse(struct exchange *x);
+/* Goes back to the step that lends a credential, to send the whole request again. */
+void exchange_lend_again(struct exchange *x);
+/* Throws away what is left of the request's body, so that the connection can be used again. */
+void exchange_drain(struct exchange *x);
+void exchange_wait(struct exchange *x, enum waits_for what, int64_t ms);
+
+/* --- refuse.c --- */
+/* Fills x->refusal; always REFUSE, for `return refuse(...)`. */
+enum next refuse(struct exchange *x, int status, enum refusal kind, const char *format, ...)
+        __attribute__((format(printf, 4, 5)));
+enum next refuse_fault(struct exchange *x, const struct h1_fault *fault);
+/* Composes the refusal in the shape that this route's clients show to people. */
+void refusal_write(struct exchange *x);
+
+/* --- answer.c --- */
+/* Composes a whole answer of our own and puts it into the client's output. */
+void answer_write(struct exchange *x, int status, struct str content_type, struct str body);
+/* The body of `GET /`: who you are and what applies to you. */
+enum next answer_whoami(struct exchange *x);
+/* An answer that is given here and not upstream; NEXT when this is not such a request. */
+enum next answer_locally(struct exchange *x);
+
+/* --- ask.c --- */
+enum next ask_keys(struct exchange *x, unsigned issuer);
+/* Something newer than generation `seen` of the credential `index` of the newest world. */
+enum next ask_credential(struct exchange *x, unsigned index, uint64_t seen, enum ask_kind kind);
+void ask_forget(struct exchange *x);
+
+/* --- grants.c --- */
+struct grants_table *grants_new(void);
+void grants_free(struct grants_table *table);
+/* The bindings that apply to `caller` under the policy of `world`; the table's, until it is asked
+ * again. */
+const struct policy_grants *grants_find(
+        struct grants_table *table, struct caller *caller, const struct world *world);
+
+/* --- evidence.c --- */
+/* NEXT, PENDING until the record is on disk, or REFUSE. */
+enum next evidence_intent(struct exchange *x);
+void evidence_outcome(struct exchange *x);
+/* At the end of a turn: posts what has to go now. */
+void evidence_flush(struct worker *worker, bool all);
+void evidence_clear(struct worker *worker);
+
+/* --- compose.c --- */
+/* Writes the head that goes upstream; false when it does not fit. */
+bool compose_request(struct exchange *x, struct buf *out);
+/* Writes the head that goes to the client; false when upstream's cannot be passed on. */
+bool compose_response(
+        struct exchange *x, enum h1_framing leaves, struct buf *out, struct error *why);
+/* Whether upstream turned our credential away instead of answering (203 page, sign-in, 401). */
+bool response_is_sign_in(const struct h1_response *response);
+
+/* --- relay.c --- */
+enum next relay_begin(struct exchange *x);
+void relay_go_on(struct exchange *x);
+
+/* --- upstream.c --- */
+/* A connection to the exchange's service, from the pool or new; false with a reason. */
+bool upstream_lend(struct exchange *x, bool fresh, struct error *why);
+/* Back into the pool, if it can be used again; the exchange has it no more. */
+void upstream_return(struct exchange *x, bool reusable);
+void upstream_drop(struct upstream *upstream);
+void upstream_tick(struct worker *worker);
+
+#endif

@@ -1,0 +1,144 @@
+#include "pipe.h"
+
+#include "dagward/http/h1_write.h"
+
+enum { ROUNDS = 16 };           /* reads per call, so that one busy stream cannot starve the rest */
+enum { COPY_MOST = 16 * 1024 }; /* payload that is worth a copy to save a system call */
+enum { QUEUE_MOST = 64 * 1024 }; /* queued bytes after which they are sent */
+
+void pipe_init(struct pipe *pipe, struct stream *from, struct stream *to, enum h1_framing arrives,
+        uint64_t length, enum h1_framing leaves)
+{
+        *pipe = (struct pipe){.from = from, .to = to, .framing = leaves};
+        h1_body_init(&pipe->body, arrives, length);
+}
+
+/* Payload that has gone: forgets it and the framing behind it. */
+static void passed(struct pipe *pipe, size_t len)
+{
+        pipe->payload_left -= len;
+        pipe->moved += len;
+        if (pipe->payload_left == 0) {
+                len += pipe->tail;
+                pipe->tail = 0;
+        }
+        stream_consume(pipe->from, len);
+}
+
+/* Finds the next payload in what was received. False: there is none yet, or a fault. */
+static bool next_payload(struct pipe *pipe)
+{
+        while (!pipe->body.done) {
+                struct str in = stream_in(pipe->from), payload;
+                if (in.len == 0)
+                        return false;
+                ssize_t n = h1_body_next(&pipe->body, in.ptr, in.len, &payload, &pipe->fault);
+                if (n < 0)
+                        return false;
+                if (payload.len == 0) {
+                        stream_consume(pipe->from, (size_t)n);
+                        continue;
+                }
+                size_t lead = (size_t)(payload.ptr - in.ptr);
+                pipe->payload_left = payload.len;
+                pipe->tail = (size_t)n - lead - payload.len;
+                stream_consume(pipe->from, lead);
+                return true;
+        }
+        return false;
+}
+
+/* Puts payload (and its chunk marks) into the receiver's output block; bytes taken. */
+static size_t queue_payload(struct pipe *pipe)
+{
+        struct stream *to = pipe->to;
+        enum { MARKS = 24 };
+        size_t room = stream_room(to), len = pipe->payload_left;
+
+        if (room <= MARKS)
+                return 0;
+        if (len > room - MARKS)
+                len = room - MARKS;
+        bool ok = true;
+        if (pipe->framing == H1_CHUNKED) {
+                char head[20];
+                ok = stream_queue(to, str_view(head, h1_chunk_head(head, len)));
+        }
+        ok = ok && stream_queue(to, str_head(stream_in(pipe->from), len));
+        if (pipe->framing == H1_CHUNKED)
+                ok = ok && stream_queue(to, STR(H1_CHUNK_TAIL));
+        return ok ? len : 0; /* always ok: the room was counted */
+}
+
+/* Passes payload on. PIPE_HUNGRY: all of it. */
+static enum pipe_state send_payload(struct pipe *pipe)
+{
+        struct stream *to = pipe->to;
+
+        while (pipe->payload_left) {
+                if (!to) {
+                        passed(pipe, pipe->payload_left);
+                        return PIPE_HUNGRY;
+                }
+                bool copy = pipe->framing == H1_CHUNKED ||
+                            (stream_pending(to) && pipe->payload_left <= COPY_MOST);
+                if (copy && to->out_end - to->out_start < QUEUE_MOST) {
+                        passed(pipe, queue_payload(pipe));
+                        continue;
+                }
+                if (stream_pending(to)) {
+                        enum stream_io io = stream_flush(to);
+                        if (io != STREAM_OK)
+                                return io == STREAM_ERROR ? PIPE_TO_BROKEN : PIPE_BLOCKED;
+                        continue;
+                }
+                ssize_t n = stream_write(to, str_head(stream_in(pipe->from), pipe->payload_left));
+                if (n <= 0)
+                        return n < 0 ? PIPE_TO_BROKEN : PIPE_BLOCKED;
+                passed(pipe, (size_t)n);
+        }
+        return PIPE_HUNGRY;
+}
+
+/* Queues the end of the body, once; sends what is queued. */
+static enum pipe_state end_and_flush(struct pipe *pipe)
+{
+        if (pipe->body.done && !pipe->ended && pipe->to && pipe->framing == H1_CHUNKED) {
+                if (!stream_queue(pipe->to, STR(H1_CHUNK_LAST)))
+                        return stream_flush(pipe->to) == STREAM_ERROR ? PIPE_TO_BROKEN
+                                                                      : PIPE_BLOCKED;
+        }
+        pipe->ended = pipe->body.done;
+        enum stream_io io = pipe->to ? stream_flush(pipe->to) : STREAM_OK;
+        if (io == STREAM_ERROR)
+                return PIPE_TO_BROKEN;
+        if (io == STREAM_AGAIN)
+                return PIPE_BLOCKED;
+        return pipe->ended ? PIPE_DONE : PIPE_HUNGRY;
+}
+
+enum pipe_state pipe_pump(struct pipe *pipe)
+{
+        for (int round = 0; round < ROUNDS; round++) {
+                enum pipe_state state = send_payload(pipe);
+                if (state != PIPE_HUNGRY)
+                        return state;
+                if (next_payload(pipe))
+                        continue;
+                if (pipe->fault.why)
+                        return PIPE_BAD;
+                if (pipe->body.done)
+                        return end_and_flush(pipe);
+                switch (stream_fill(pipe->from)) {
+                case STREAM_OK: continue;
+                case STREAM_FULL: /* cannot be: what was received has been passed on */
+                case STREAM_AGAIN: return end_and_flush(pipe);
+                case STREAM_EOF:
+                        if (!h1_body_close(&pipe->body))
+                                return PIPE_CUT;
+                        continue;
+                case STREAM_ERROR: return PIPE_FROM_BROKEN;
+                }
+        }
+        return end_and_flush(pipe) == PIPE_TO_BROKEN ? PIPE_TO_BROKEN : PIPE_MORE;
+}

@@ -1,0 +1,189 @@
+#include "inside.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "dagward/net/tls.h"
+
+static void on_ready(struct stream *stream, void *owner)
+{
+        struct upstream *upstream = owner;
+
+        if (upstream->exchange) {
+                client_go_on(upstream->exchange->client);
+                return;
+        }
+        /* Idle: the only good news is none. TLS 1.3 sends session tickets at its leisure. */
+        if (stream_fill(stream) != STREAM_AGAIN)
+                upstream_drop(upstream);
+}
+
+/* A connected (or connecting) non-blocking socket, or -1. */
+static int begin_connect(const struct endpoint *endpoint, unsigned address)
+{
+        const struct sockaddr *to = (const struct sockaddr *)&endpoint->addresses[address];
+        int on = 1;
+        int fd = socket(to->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+        if (fd < 0)
+                return -1;
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+        if (connect(fd, to, endpoint->address_lens[address]) == 0 || errno == EINPROGRESS)
+                return fd;
+        int saved = errno;
+        close(fd);
+        errno = saved;
+        return -1;
+}
+
+static struct upstream *upstream_open(
+        struct exchange *x, const struct endpoint *endpoint, unsigned address, struct error *why)
+{
+        struct worker *worker = x->worker;
+        int fd = begin_connect(endpoint, address);
+        SSL *ssl = NULL;
+
+        if (fd < 0) {
+                error_set(why, "cannot connect to %s: %s", endpoint->host, strerror(errno));
+                return NULL;
+        }
+        if (endpoint->tls && !(ssl = tls_connect(x->world->upstream_tls, fd, endpoint->host))) {
+                error_set(why, "cannot begin TLS with %s", endpoint->host);
+                close(fd);
+                return NULL;
+        }
+        struct upstream *upstream = calloc(1, sizeof(*upstream));
+        if (!upstream)
+                abort();
+        upstream->worker = worker;
+        upstream->service = x->named.service;
+        upstream->reload = x->world->reload;
+        upstream->address = address;
+        memcpy(upstream->host, endpoint->host, sizeof(upstream->host));
+        link_init(&upstream->idle_link);
+        link_add(&worker->upstreams, &upstream->link);
+        stream_open(&upstream->stream, worker->base, &worker->pool, fd, ssl, on_ready, upstream);
+        worker->metrics.upstream_opened++;
+        worker->metrics.upstream_now++;
+        return upstream;
+}
+
+static struct upstream *from_pool(struct exchange *x)
+{
+        struct link *pool = &x->worker->idle[x->named.service];
+
+        if (link_empty(pool))
+                return NULL;
+        struct upstream *upstream = LINK_OF(struct upstream, idle_link, pool->after);
+        if (upstream->reload != x->world->reload)
+                return NULL;
+        link_remove(&upstream->idle_link);
+        x->worker->metrics.upstream_idle--;
+        x->worker->metrics.upstream_reused++;
+        return upstream;
+}
+
+/* Makes room by closing the connection that has been idle the longest. */
+static bool has_room(struct exchange *x)
+{
+        struct worker *worker = x->worker;
+
+        if (worker->metrics.upstream_now < x->world->config->upstream.connections)
+                return true;
+        for (size_t i = 0; i < SERVICE_COUNT; i++) {
+                if (!link_empty(&worker->idle[i])) {
+                        upstream_drop(LINK_OF(struct upstream, idle_link, worker->idle[i].before));
+                        return true;
+                }
+        }
+        return false;
+}
+
+bool upstream_lend(struct exchange *x, bool fresh, struct error *why)
+{
+        struct worker *worker = x->worker;
+        const struct endpoint *endpoint = &x->world->endpoints[x->named.service];
+        struct upstream *upstream = fresh ? NULL : from_pool(x);
+
+        if (!upstream && endpoint->n_addresses == 0)
+                return error_set(why, "the address of %s is not known", endpoint->host);
+        if (!upstream && !has_room(x))
+                return error_set(why, "all %llu upstream connections are in use",
+                        (unsigned long long)x->world->config->upstream.connections);
+        while (!upstream && x->addresses_tried < endpoint->n_addresses) {
+                unsigned address = (unsigned)((worker->rotation + x->addresses_tried++) %
+                                              endpoint->n_addresses);
+                upstream = upstream_open(x, endpoint, address, why);
+        }
+        if (!upstream) {
+                worker->metrics.upstream_failed++;
+                worker->rotation++;
+                return false;
+        }
+        upstream->exchange = x;
+        x->upstream = upstream;
+        x->attempts++;
+        return true;
+}
+
+void upstream_return(struct exchange *x, bool reusable)
+{
+        struct upstream *upstream = x->upstream;
+        struct worker *worker = x->worker;
+
+        if (!upstream)
+                return;
+        x->upstream = NULL;
+        upstream->exchange = NULL;
+        upstream->served++;
+        stream_unfix(&upstream->stream);
+        /* Bytes behind an answer nobody asked for: the peer is confused or hostile. */
+        reusable = reusable && !upstream->stream.failed && !upstream->stream.eof &&
+                   stream_in(&upstream->stream).len == 0 && !stream_pending(&upstream->stream) &&
+                   upstream->reload == worker->lease->world->reload && !worker->drain;
+        if (!reusable) {
+                upstream_drop(upstream);
+                return;
+        }
+        stream_listen(&upstream->stream, true);
+        upstream->idle_until_ms = worker->now_ms + x->world->config->upstream.keep_alive_ms;
+        link_add(&worker->idle[upstream->service], &upstream->idle_link);
+        worker->metrics.upstream_idle++;
+}
+
+void upstream_drop(struct upstream *upstream)
+{
+        struct worker *worker = upstream->worker;
+
+        if (upstream->stream.fd < 0)
+                return;
+        if (!link_empty(&upstream->idle_link)) {
+                link_remove(&upstream->idle_link);
+                worker->metrics.upstream_idle--;
+        }
+        if (upstream->exchange)
+                upstream->exchange->upstream = NULL;
+        upstream->exchange = NULL;
+        stream_close(&upstream->stream);
+        worker->metrics.upstream_now--;
+        worker_defer_upstream(upstream);
+}
+
+void upstream_tick(struct worker *worker)
+{
+        for (size_t i = 0; i < SERVICE_COUNT; i++) {
+                /* The oldest stand at the end. */
+                while (!link_empty(&worker->idle[i])) {
+                        struct upstream *upstream =
+                                LINK_OF(struct upstream, idle_link, worker->idle[i].before);
+                        if (worker->now_ms < upstream->idle_until_ms)
+                                break;
+                        upstream_drop(upstream);
+                }
+        }
+}

@@ -1,0 +1,385 @@
+#include "inside.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "dagward/net/listener.h"
+
+enum { TICK_MS = 250 };        /* how exactly deadlines are kept */
+enum { VERDICTS_MOST = 4096 }; /* tokens a worker remembers */
+enum { ACCEPTS_PER_TURN = 32 };
+enum { SPARE_MOST = 256 }; /* finished exchanges that are kept */
+
+/* --- worlds --- */
+
+static void lease_drop(struct lease *lease)
+{
+        if (--lease->users == 0) {
+                world_unref(lease->world);
+                free(lease);
+        }
+}
+
+struct lease *lease_take(struct worker *worker)
+{
+        worker->lease->users++;
+        return worker->lease;
+}
+
+void lease_return(struct lease *lease)
+{
+        lease_drop(lease);
+}
+
+/* Takes over a reference of `world`. */
+static void lease_renew(struct worker *worker, struct world *world)
+{
+        struct lease *lease = calloc(1, sizeof(*lease));
+
+        if (!lease)
+                abort();
+        *lease = (struct lease){.world = world, .users = 1};
+        if (worker->lease)
+                lease_drop(worker->lease);
+        worker->lease = lease;
+}
+
+static void close_listeners(struct worker *worker)
+{
+        for (size_t i = 0; i < worker->n_listeners; i++) {
+                struct worker_listener *listener = &worker->listeners[i];
+                if (listener->fd < 0)
+                        continue;
+                if (worker->started)
+                        event_del(&listener->event);
+                close(listener->fd);
+                listener->fd = -1;
+        }
+}
+
+/* Idle connections of an older reload may go to hosts that are no longer right. */
+static void drop_stale_idle(struct worker *worker)
+{
+        for (size_t i = 0; i < SERVICE_COUNT; i++) {
+                struct link *link = worker->idle[i].after;
+                while (link != &worker->idle[i]) {
+                        struct upstream *upstream = LINK_OF(struct upstream, idle_link, link);
+                        link = link->after;
+                        if (upstream->reload != worker->lease->world->reload)
+                                upstream_drop(upstream);
+                }
+        }
+}
+
+static void drop_idle_clients(struct worker *worker)
+{
+        struct link *link = worker->clients.after;
+
+        while (link != &worker->clients) {
+                struct client *client = LINK_OF(struct client, link, link);
+                link = link->after;
+                if (!client->exchange)
+                        client_drop(client);
+        }
+}
+
+/* --- mail --- */
+
+static void on_world(struct mail *mail, void *receiver)
+{
+        struct world_mail *letter = (struct world_mail *)mail;
+        struct worker *worker = receiver;
+
+        lease_renew(worker, letter->world);
+        free(letter);
+        drop_stale_idle(worker);
+}
+
+static void on_count(struct mail *mail, void *receiver)
+{
+        struct count_mail *letter = (struct count_mail *)mail;
+        struct worker *worker = receiver;
+
+        metrics_add(&letter->sum, &worker->metrics);
+        letter->mail.deliver = letter->answered;
+        mailbox_post(letter->reply_to, &letter->mail);
+}
+
+static void on_drain(struct mail *mail, void *receiver)
+{
+        struct worker *worker = receiver;
+
+        worker->drain = (struct drain_mail *)mail;
+        close_listeners(worker);
+        drop_idle_clients(worker);
+}
+
+static void abandon_clients(struct worker *worker)
+{
+        while (!link_empty(&worker->clients)) {
+                struct client *client = LINK_OF(struct client, link, worker->clients.after);
+                if (client->exchange)
+                        exchange_abandon(client->exchange);
+                else
+                        client_drop(client);
+        }
+}
+
+/* The drain is over when nobody is being served, or when its time is. */
+static void look_at_drain(struct worker *worker)
+{
+        struct drain_mail *letter = worker->drain;
+
+        if (!letter || (!link_empty(&worker->clients) && worker->now_ms < letter->deadline_mono_ms))
+                return;
+        abandon_clients(worker);
+        evidence_flush(worker, true);
+        worker->drain = NULL;
+        letter->mail.deliver = letter->answered;
+        mailbox_post(letter->reply_to, &letter->mail);
+}
+
+static void on_stop(struct mail *mail, void *receiver)
+{
+        struct worker *worker = receiver;
+
+        worker->stopping = true;
+        free(mail);
+}
+
+/* --- the loop --- */
+
+static void read_clocks(struct worker *worker)
+{
+        worker->now_ms = clock_mono_ms();
+        worker->wall_ms = clock_wall_ms();
+}
+
+static void on_box(evutil_socket_t fd, short what, void *arg)
+{
+        struct worker *worker = arg;
+
+        (void)fd;
+        (void)what;
+        read_clocks(worker);
+        mailbox_drain(worker->box);
+}
+
+static void on_accept(evutil_socket_t fd, short what, void *arg)
+{
+        struct worker_listener *listener = arg;
+
+        (void)fd;
+        (void)what;
+        for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
+                errno = 0;
+                client_accept(listener->worker, listener);
+                if (errno)
+                        break;
+        }
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+        struct worker *worker = arg;
+
+        (void)fd;
+        (void)what;
+        read_clocks(worker);
+        for (struct link *link = worker->clients.after; link != &worker->clients;) {
+                struct client *client = LINK_OF(struct client, link, link);
+                link = link->after;
+                client_tick(client);
+        }
+        upstream_tick(worker);
+        verdicts_expire(worker->verdicts, worker->wall_ms / 1000);
+}
+
+static void on_audit_due(evutil_socket_t fd, short what, void *arg)
+{
+        (void)fd;
+        (void)what;
+        evidence_flush(arg, true);
+}
+
+void worker_defer_client(struct client *client)
+{
+        link_remove(&client->link);
+        link_add(&client->worker->dropped_clients, &client->link);
+}
+
+void worker_defer_upstream(struct upstream *upstream)
+{
+        link_remove(&upstream->link);
+        link_add(&upstream->worker->dropped_upstreams, &upstream->link);
+}
+
+static void free_dropped(struct worker *worker)
+{
+        while (!link_empty(&worker->dropped_clients)) {
+                struct client *client = LINK_OF(struct client, link, worker->dropped_clients.after);
+                link_remove(&client->link);
+                free(client);
+        }
+        while (!link_empty(&worker->dropped_upstreams)) {
+                struct upstream *upstream =
+                        LINK_OF(struct upstream, link, worker->dropped_upstreams.after);
+                link_remove(&upstream->link);
+                free(upstream);
+        }
+}
+
+static void free_spare(struct worker *worker, unsigned most)
+{
+        while (worker->n_spare > most) {
+                struct exchange *x = worker->spare;
+                worker->spare = x->next_spare;
+                worker->n_spare--;
+                arena_clear(&x->arena);
+                free(x);
+        }
+}
+
+/* What is done once per turn, and only then: nothing that a callback holds disappears under it. */
+static void turn_end(struct worker *worker)
+{
+        read_clocks(worker);
+        evidence_flush(worker, false);
+        look_at_drain(worker);
+        free_dropped(worker);
+        free_spare(worker, SPARE_MOST);
+}
+
+static void *worker_run(void *arg)
+{
+        struct worker *worker = arg;
+
+        read_clocks(worker);
+        while (!worker->stopping) {
+                event_base_loop(worker->base, EVLOOP_ONCE);
+                turn_end(worker);
+        }
+        abandon_clients(worker);
+        evidence_flush(worker, true);
+        return NULL;
+}
+
+/* --- life --- */
+
+static bool bind_listeners(
+        struct worker *worker, const struct config *config, bool several, struct error *err)
+{
+        worker->listeners = calloc(config->n_listeners, sizeof(*worker->listeners));
+        if (!worker->listeners)
+                abort();
+        for (size_t i = 0; i < config->n_listeners; i++) {
+                struct worker_listener *listener = &worker->listeners[i];
+                *listener = (struct worker_listener){.worker = worker, .index = (unsigned)i};
+                listener->fd = listener_open(config->listeners[i].address.text.ptr, several, err);
+                if (listener->fd < 0)
+                        return false;
+                worker->n_listeners++;
+                event_assign(&listener->event, worker->base, listener->fd, EV_READ | EV_PERSIST,
+                        on_accept, listener);
+        }
+        return true;
+}
+
+struct worker *worker_new(unsigned number, unsigned n_workers, struct world *world,
+        struct control_port control, struct scribe *scribe, struct error *err)
+{
+        struct worker *worker = calloc(1, sizeof(*worker));
+        struct event_config *settings = event_config_new();
+
+        if (!worker || !settings)
+                abort();
+        /* The base belongs to one thread; other threads speak through the mailbox. */
+        event_config_set_flag(settings, EVENT_BASE_FLAG_NOLOCK);
+        event_config_set_flag(settings, EVENT_BASE_FLAG_NO_CACHE_TIME);
+        worker->number = number;
+        worker->base = event_base_new_with_config(settings);
+        event_config_free(settings);
+        worker->box = mailbox_new(worker);
+        worker->control = control;
+        worker->scribe = scribe;
+        worker->verdicts = verdicts_new(VERDICTS_MOST);
+        worker->grants = grants_new();
+        worker->most_clients = world->config->limits.connections / n_workers;
+        link_init(&worker->clients);
+        link_init(&worker->dropped_clients);
+        link_init(&worker->upstreams);
+        link_init(&worker->dropped_upstreams);
+        for (size_t i = 0; i < SERVICE_COUNT; i++)
+                link_init(&worker->idle[i]);
+        lease_renew(worker, world_ref(world));
+        if (!worker->base) {
+                error_set(err, "cannot make an event loop");
+        } else if (bind_listeners(worker, world->config, n_workers > 1, err)) {
+                event_assign(&worker->box_event, worker->base, mailbox_fd(worker->box),
+                        EV_READ | EV_PERSIST, on_box, worker);
+                event_assign(&worker->tick_event, worker->base, -1, EV_PERSIST, on_tick, worker);
+                event_assign(&worker->audit_event, worker->base, -1, 0, on_audit_due, worker);
+                return worker;
+        }
+        worker_free(worker);
+        return NULL;
+}
+
+struct worker_port worker_port(struct worker *worker)
+{
+        return (struct worker_port){
+                .box = worker->box, .take_world = on_world, .count = on_count, .drain = on_drain};
+}
+
+bool worker_start(struct worker *worker, struct error *err)
+{
+        struct timeval tick = {.tv_usec = TICK_MS * 1000};
+
+        event_add(&worker->box_event, NULL);
+        event_add(&worker->tick_event, &tick);
+        for (size_t i = 0; i < worker->n_listeners; i++)
+                event_add(&worker->listeners[i].event, NULL);
+        worker->started = true;
+        int failed = pthread_create(&worker->thread, NULL, worker_run, worker);
+        if (failed) {
+                worker->started = false;
+                return error_set(err, "cannot start a thread: %s", strerror(failed));
+        }
+        return true;
+}
+
+void worker_join(struct worker *worker)
+{
+        struct mail *mail = calloc(1, sizeof(*mail));
+
+        if (!mail)
+                abort();
+        mail->deliver = on_stop;
+        mailbox_post(worker->box, mail);
+        pthread_join(worker->thread, NULL);
+        mailbox_drain(worker->box);
+}
+
+void worker_free(struct worker *worker)
+{
+        if (!worker)
+                return;
+        mailbox_drain(worker->box); /* answers that came when nobody was there any more */
+        close_listeners(worker);
+        while (!link_empty(&worker->upstreams))
+                upstream_drop(LINK_OF(struct upstream, link, worker->upstreams.after));
+        free_dropped(worker);
+        evidence_clear(worker);
+        free_spare(worker, 0);
+        lease_drop(worker->lease);
+        verdicts_free(worker->verdicts);
+        grants_free(worker->grants);
+        stream_pool_clear(&worker->pool);
+        if (worker->base)
+                event_base_free(worker->base);
+        mailbox_free(worker->box);
+        free(worker->listeners);
+        free(worker);
+}

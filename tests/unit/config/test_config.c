@@ -1,0 +1,903 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <arpa/inet.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "dagward/config/config.h"
+
+static const char *environment(const char *name)
+{
+        static const char *const variables[][2] = {{"FOLDER", "/srv"}, {"NAME", "etl"},
+                {"COUNT", "7"}, {"EMPTY", ""}, {"BAD_UTF8", "\xff"},
+                {"LATE_SECRET",
+                        "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJodHRwczovL2kuZXhhbXBsZSJ9.c2lnbmF0dXJl"},
+                {"AZURE_TENANT_ID", NULL}};
+
+        for (size_t i = 0; i < sizeof(variables) / sizeof(*variables); i++)
+                if (strcmp(name, variables[i][0]) == 0)
+                        return variables[i][1];
+        return NULL;
+}
+
+static const char *azure(const char *name)
+{
+        static const char *const variables[][2] = {{"AZURE_TENANT_ID", "contoso.onmicrosoft.com"},
+                {"AZURE_CLIENT_ID", "22222222-2222-2222-2222-222222222222"},
+                {"AZURE_FEDERATED_TOKEN_FILE", "/var/run/token"},
+                {"AZURE_AUTHORITY_HOST", "https://login.microsoftonline.us/"}};
+
+        for (size_t i = 0; i < sizeof(variables) / sizeof(*variables); i++)
+                if (strcmp(name, variables[i][0]) == 0)
+                        return variables[i][1];
+        return NULL;
+}
+
+static struct config *load(
+        const char *text, const char *(*env)(const char *), struct error_list *errors)
+{
+        struct config_source source = {.name = "t.yaml",
+                .text = str_of(text),
+                .folder = "/etc/dagward/",
+                .environment = env};
+
+        return config_load_text(&source, errors);
+}
+
+static int by_place_and_text(const void *left, const void *right)
+{
+        const struct finding *a = left, *b = right;
+
+        if (a->line != b->line)
+                return a->line < b->line ? -1 : 1;
+        if (a->column != b->column)
+                return a->column < b->column ? -1 : 1;
+        return strcmp(a->text, b->text);
+}
+
+/* The findings as `line:column: text`, in order, joined by newlines. */
+static void findings_of(struct error_list *errors, char *out, size_t size)
+{
+        size_t len = 0;
+
+        out[0] = '\0';
+        if (errors->n)
+                qsort(errors->findings, errors->n, sizeof(*errors->findings), by_place_and_text);
+        for (size_t i = 0; i < errors->n && len < size; i++) {
+                const struct finding *f = &errors->findings[i];
+                assert_string_equal(f->file, "t.yaml");
+                len += (size_t)snprintf(out + len, size - len, "%s%u:%u: %s%s", i ? "\n" : "",
+                        f->line, f->column, f->warning ? "warning: " : "", f->text);
+        }
+}
+
+#define LISTEN "listen: [{address: 127.0.0.1:8080}]\n"
+#define ISSUERS "issuers: [{name: a, issuer: https://a.example, audiences: dagward}]\n"
+#define UPSTREAM "upstream: {organizations: contoso}\n"
+#define CREDENTIALS "credentials: [{name: c, type: static_file, file: token}]\n"
+#define REST "policy: {files: p.yaml}\naudit: {file: a.jsonl}\n"
+#define MINIMAL LISTEN ISSUERS UPSTREAM CREDENTIALS REST
+
+static void assert_str(struct str s, const char *expected)
+{
+        assert_non_null(s.ptr);
+        assert_string_equal(s.ptr, expected); /* also: there is a NUL behind it */
+        assert_int_equal(s.len, strlen(expected));
+}
+
+static struct config *load_good(const char *text, const char *(*env)(const char *))
+{
+        struct error_list errors;
+        char found[2048];
+
+        error_list_init(&errors);
+        struct config *c = load(text, env, &errors);
+        findings_of(&errors, found, sizeof(found));
+        assert_string_equal(found, "");
+        assert_non_null(c);
+        error_list_clear(&errors);
+        return c;
+}
+
+static void what_is_left_out_has_its_default(void **state)
+{
+        struct config *c = load_good(MINIMAL, environment);
+
+        (void)state;
+        assert_int_equal(c->n_listeners, 1);
+        assert_false(c->listeners[0].has_tls);
+        assert_null(c->public_url.text.ptr);
+        assert_str(c->admin.address.text, "127.0.0.1:9901");
+        assert_true(c->admin.address.loopback);
+        assert_int_equal(c->workers, 0);
+        const struct config_issuer *i = &c->issuers[0];
+        assert_str(i->issuers[0], "https://a.example");
+        assert_str(i->audiences[0], "dagward");
+        assert_true(i->keys.discovery);
+        assert_int_equal(i->keys.refresh_ms, 15 * 60 * 1000);
+        assert_int_equal(i->keys.cooldown_ms, 30 * 1000);
+        assert_int_equal(i->keys.keep_ms, 24 * 3600 * 1000);
+        assert_int_equal(i->keys.timeout_ms, 10 * 1000);
+        assert_int_equal(i->n_algorithms, 2);
+        assert_str(i->algorithms[0], "RS256");
+        assert_str(i->algorithms[1], "ES256");
+        assert_int_equal(i->clock_skew_ms, 60 * 1000);
+        assert_int_equal(i->max_lifetime_ms, 24 * 3600 * 1000);
+        assert_int_equal(i->n_require, 0);
+        assert_int_equal(i->n_roles_paths, 3);
+        assert_str(i->roles_paths[2], "realm_access.roles");
+        assert_str(c->upstream.organizations[0], "contoso");
+        assert_null(c->upstream.ca.ptr);
+        assert_int_equal(c->upstream.n_hosts, 0);
+        assert_int_equal(c->upstream.connect_ms, 5000);
+        assert_int_equal(c->upstream.first_byte_ms, 90000);
+        assert_int_equal(c->upstream.idle_ms, 120000);
+        assert_int_equal(c->upstream.keep_alive_ms, 60000);
+        assert_int_equal(c->upstream.connections, 1024);
+        assert_int_equal(c->credentials[0].type, CREDENTIAL_STATIC_FILE);
+        assert_str(c->credentials[0].file, "/etc/dagward/token");
+        assert_str(c->policy.files[0], "/etc/dagward/p.yaml");
+        assert_str(c->audit.file, "/etc/dagward/a.jsonl");
+        assert_int_equal(c->audit.durability, DURABILITY_WRITES);
+        assert_int_equal(c->audit.on_failure, ON_FAILURE_REFUSE);
+        assert_int_equal(c->limits.connections, 20000);
+        assert_int_equal(c->limits.headers_bytes, 64 << 10);
+        assert_int_equal(c->limits.header_bytes, 32 << 10);
+        assert_int_equal(c->limits.inspect_bytes, 1 << 20);
+        assert_int_equal(c->limits.token_bytes, 16 << 10);
+        assert_int_equal(c->timeouts.headers_ms, 10000);
+        assert_int_equal(c->timeouts.body_ms, 60000);
+        assert_int_equal(c->timeouts.keep_alive_ms, 120000);
+        assert_int_equal(c->timeouts.drain_ms, 30000);
+        assert_int_equal(c->log_level, LOG_LEVEL_INFO);
+        config_unref(c);
+}
+
+static void everything_that_can_be_set_is_read(void **state)
+{
+        static const char text[] =
+                "listen:\n"
+                "  - address: 0.0.0.0:8443\n"
+                "    tls: {certificate: tls.crt, key: /k/tls.key, client_ca: ca.crt}\n"
+                "  - {address: '[::1]:8080'}\n"
+                "  - {address: 10.0.0.1:80, insecure: true}\n"
+                "public_url: https://Dagward.Example:8443/\n"
+                "admin: {address: '0.0.0.0:9000', insecure: true}\n"
+                "workers: 4\n"
+                "issuers:\n"
+                "  - name: k8s\n"
+                "    issuer: [https://one, two]\n"
+                "    audiences: [x, y]\n"
+                "    keys: {url: 'https://h:6443/jwks?x=1', ca: ca.pem, bearer_file: t, refresh: "
+                "1h,\n"
+                "      cooldown: 10s, keep: 2h, timeout: 3s}\n"
+                "    algorithms: [PS512, EdDSA]\n"
+                "    clock_skew: 0s\n"
+                "    max_lifetime: 1h\n"
+                "    require: {tid: abc, n: 12, b: true}\n"
+                "    roles: []\n"
+                "  - {name: file, issuer: plain, audiences: x, keys: {file: jwks.json}}\n"
+                "upstream:\n"
+                "  organizations: [Contoso, fabrikam-2]\n"
+                "  ca: up.pem\n"
+                "  insecure: true\n"
+                "  hosts: {Dev.Azure.com: 'http://127.0.0.1:9443', '*': 'http://emulator:80/'}\n"
+                "  timeouts: {connect: 1s, first_byte: 2s, idle: 3s, keep_alive: 4s}\n"
+                "  connections: 9\n"
+                "credentials:\n"
+                "  - {name: s, type: client_secret, tenant: t.example, client_id: id,\n"
+                "     secret_file: s.txt, authority: 'http://localhost:5000/x/',\n"
+                "     scope: api://x/.default, ca: ca.pem}\n"
+                "policy: {files: ['p/*.yaml', /q.yaml]}\n"
+                "audit: {file: /a, durability: all, on_failure: allow-reads}\n"
+                "limits: {connections: 1, headers: 128KiB, header: 64KiB, inspect: 2MiB, token: "
+                "8KiB}\n"
+                "timeouts: {headers: 1s, body: 2s, keep_alive: 3s, drain: 0s}\n"
+                "log: {level: debug}\n";
+        struct config *c = load_good(text, environment);
+
+        (void)state;
+        assert_true(c->listeners[0].has_tls);
+        assert_str(c->listeners[0].tls.certificate, "/etc/dagward/tls.crt");
+        assert_str(c->listeners[0].tls.key, "/k/tls.key");
+        assert_str(c->listeners[0].tls.client_ca, "/etc/dagward/ca.crt");
+        assert_true(c->listeners[1].address.loopback);
+        assert_int_equal(c->listeners[1].address.socket.ss_family, AF_INET6);
+        assert_true(c->listeners[2].insecure);
+        assert_str(c->public_url.text, "https://Dagward.Example:8443");
+        assert_str(c->public_url.host, "dagward.example");
+        assert_int_equal(c->public_url.port, 8443);
+        assert_int_equal(c->workers, 4);
+        const struct config_issuer *i = &c->issuers[0];
+        assert_int_equal(i->n_issuers, 2);
+        assert_str(i->issuers[1], "two");
+        assert_false(i->keys.discovery);
+        assert_str(i->keys.url.path, "/jwks?x=1");
+        assert_str(i->keys.bearer_file, "/etc/dagward/t");
+        assert_int_equal(i->keys.cooldown_ms, 10000);
+        assert_str(i->algorithms[1], "EdDSA");
+        assert_int_equal(i->clock_skew_ms, 0);
+        assert_int_equal(i->n_require, 3);
+        assert_str(i->require[1].name, "n");
+        assert_str(i->require[1].value, "12");
+        assert_int_equal(i->n_roles_paths, 0);
+        assert_str(c->issuers[1].keys.file, "/etc/dagward/jwks.json");
+        assert_false(c->issuers[1].keys.discovery);
+        assert_int_equal(c->upstream.n_organizations, 2);
+        assert_str(c->upstream.hosts[0].pattern, "dev.azure.com");
+        assert_int_equal(c->upstream.hosts[0].url.port, 9443);
+        assert_str(c->upstream.hosts[1].url.host, "emulator");
+        assert_str(c->upstream.hosts[1].url.path, "");
+        assert_int_equal(c->upstream.keep_alive_ms, 4000);
+        assert_str(c->credentials[0].authority.text, "http://localhost:5000/x");
+        assert_str(c->credentials[0].authority.path, "/x");
+        assert_str(c->credentials[0].scope, "api://x/.default");
+        assert_str(c->policy.files[0], "/etc/dagward/p/*.yaml");
+        assert_str(c->policy.files[1], "/q.yaml");
+        assert_int_equal(c->audit.durability, DURABILITY_ALL);
+        assert_int_equal(c->audit.on_failure, ON_FAILURE_ALLOW_READS);
+        assert_int_equal(c->limits.headers_bytes, 128 << 10);
+        assert_int_equal(c->timeouts.drain_ms, 0);
+        assert_int_equal(c->log_level, LOG_LEVEL_DEBUG);
+        config_unref(c);
+}
+
+static void json_is_accepted(void **state)
+{
+        struct config *c = load_good(
+                "{\"listen\":[{\"address\":\"localhost:1\"}],\"issuers\":[{\"name\":\"a\","
+                "\"issuer\":\"https://a\",\"audiences\":[\"d\"]}],\"upstream\":{"
+                "\"organizations\":[\"c\"]},\"credentials\":[{\"name\":\"c\",\"type\":"
+                "\"static_file\",\"file\":\"/t\"}],\"policy\":{\"files\":[\"p\"]},"
+                "\"audit\":{\"file\":\"a\"},\"workers\":2}",
+                environment);
+
+        (void)state;
+        assert_int_equal(c->workers, 2);
+        config_unref(c);
+}
+
+static void the_environment_fills_references_and_credentials(void **state)
+{
+        struct config *c = load_good(LISTEN ISSUERS UPSTREAM
+                "workers: ${env:COUNT}\n"
+                "limits: {connections: '${env:COUNT}'}\n"
+                "credentials: [{name: '${env:NAME}-${env:COUNT}', type: static_file, file: "
+                "'${env:FOLDER}/t'}]\n" REST,
+                environment);
+
+        (void)state;
+        assert_int_equal(c->workers, 7);
+        assert_int_equal(c->limits.connections, 7);
+        assert_str(c->credentials[0].name, "etl-7");
+        assert_str(c->credentials[0].file, "/srv/t");
+        config_unref(c);
+        c = load_good(LISTEN ISSUERS UPSTREAM
+                "credentials:\n"
+                " - {name: f, type: federated}\n"
+                " - {name: s, type: client_secret, secret_file: s, tenant: own.example}\n"
+                " - {name: o, type: federated, authority: https://other.example}\n"
+                " - {name: t, type: static_file, file: t}\n" REST,
+                azure);
+        assert_str(c->credentials[0].tenant, "contoso.onmicrosoft.com");
+        assert_str(c->credentials[0].client_id, "22222222-2222-2222-2222-222222222222");
+        assert_str(c->credentials[0].assertion_file, "/var/run/token");
+        assert_str(c->credentials[0].authority.text, "https://login.microsoftonline.us");
+        assert_str(c->credentials[1].tenant, "own.example");
+        assert_null(c->credentials[1].assertion_file.ptr);
+        assert_str(c->credentials[2].authority.text, "https://other.example");
+        assert_null(c->credentials[3].tenant.ptr);
+        config_unref(c);
+}
+
+struct bad {
+        const char *text, *findings;
+};
+
+static void assert_findings(const struct bad *cases, size_t n)
+{
+        for (size_t i = 0; i < n; i++) {
+                struct error_list errors;
+                char found[4096];
+                error_list_init(&errors);
+                assert_null(load(cases[i].text, environment, &errors));
+                findings_of(&errors, found, sizeof(found));
+                assert_string_equal(found, cases[i].findings);
+                error_list_clear(&errors);
+        }
+}
+
+static void a_file_that_says_nothing_useful_is_told_so(void **state)
+{
+        static const struct bad cases[] = {
+                {"", "1:1: the file is empty"},
+                {"[]\n", "1:1: the configuration must be a mapping, not a list"},
+                {"x\n", "1:1: the configuration must be a mapping, not `x`"},
+                {"log: {}\n", "1:1: `audit` is missing\n"
+                              "1:1: `credentials` is missing\n"
+                              "1:1: `issuers` is missing\n"
+                              "1:1: `listen` is missing\n"
+                              "1:1: `policy` is missing\n"
+                              "1:1: `upstream` is missing"},
+                {"listen:\nissuers: []\nupstream: {}\ncredentials: {}\npolicy: {files: []}\n"
+                 "audit: []\n",
+                        "1:8: `listen` has no value; leave it out to have the default\n"
+                        "2:10: `issuers` must have at least one item\n"
+                        "3:11: `organizations` is missing\n"
+                        "4:14: `credentials` must be a list, not a mapping\n"
+                        "5:17: `files` must not be empty\n"
+                        "6:8: `audit` must be a mapping, not a list"},
+        };
+
+        (void)state;
+        assert_findings(cases, sizeof(cases) / sizeof(*cases));
+}
+
+static void all_errors_of_a_file_come_in_one_run(void **state)
+{
+        static const struct bad cases[] = {
+                {"lisen: 1\n"
+                 "listen:\n"
+                 "  - {address: '127.0.0.1'}\n"
+                 "workers: many\n"
+                 "issuers:\n"
+                 "  - name: a b\n"
+                 "    audience: x\n"
+                 "    algorithms: [HS256, none, RS1024, RS256]\n"
+                 "    clock_skew: 301s\n"
+                 "upstream: {organizations: ['*', a/b], timeouts: {connect: 5}}\n"
+                 "credentials:\n"
+                 "  - {name: c, type: sttic_file}\n"
+                 "policy: {files: p, shadow: q}\n"
+                 "audit: {file: a, durability: maybe}\n"
+                 "limits: {headers: 1MB, rate: {requests: 1}}\n",
+                        "1:1: unknown key `lisen`; did you mean `listen`?\n"
+                        "3:15: `address` must be ip:port; the port is missing\n"
+                        "4:10: `workers` must be a whole number from 1 to 256, not `many`\n"
+                        "6:5: `audiences` is missing\n"
+                        "6:5: `issuer` is missing\n"
+                        "6:11: `name` must be at most 64 letters, digits, `.`, `_` and `-`, not "
+                        "`a b`\n"
+                        "7:5: unknown key `audience`; did you mean `audiences`?\n"
+                        "8:18: `algorithms`: `HS256` is never accepted: whoever can check a "
+                        "symmetric signature can also forge it\n"
+                        "8:25: `algorithms`: `none` is never accepted: a token without a "
+                        "signature proves nothing\n"
+                        "8:31: `algorithms` must be one of RS256, RS384, RS512, PS256, PS384, "
+                        "PS512, ES256, ES384, ES512, EdDSA, not `RS1024`\n"
+                        "9:17: `clock_skew` must be from 0s to 5m, not `301s`\n"
+                        "10:28: `organizations` must be named one by one: credentials go to no "
+                        "other\n"
+                        "10:33: `a/b` is not the name of an organization (letters, digits and "
+                        "`-`, at most 50)\n"
+                        "10:59: `connect` must be a duration such as 250ms, 30s, 5m, 24h or 7d, "
+                        "not `5`\n"
+                        "12:21: `type` must be one of static_file, client_secret, federated, not "
+                        "`sttic_file`; did you mean `static_file`?\n"
+                        "13:28: `shadow` is not available yet\n"
+                        "14:30: `durability` must be one of writes, all, none, not `maybe`\n"
+                        "15:19: `headers` must be a size such as 512B, 64KiB or 1MiB, not `1MB`\n"
+                        "15:30: `rate` is not available yet"},
+        };
+
+        (void)state;
+        assert_findings(cases, sizeof(cases) / sizeof(*cases));
+}
+
+static void listeners_are_checked(void **state)
+{
+#define WITH(listen) listen ISSUERS UPSTREAM CREDENTIALS REST
+        static const struct bad cases[] = {
+                {WITH("listen: [{address: '0.0.0.0:80'}]\n"),
+                        "1:20: plain HTTP on `0.0.0.0:80`, which is not loopback: add `tls`, or "
+                        "`insecure: true` if something in front ends TLS"},
+                {WITH("listen:\n - address: localhost:80\n - address: localhost:80\n"),
+                        "3:13: `localhost:80` is listened on twice"},
+                {WITH("listen: [{address: '127.0.0.1:9901'}]\n"),
+                        "1:20: `127.0.0.1:9901` is the address of `admin`"},
+                {WITH("listen: [{address: 'localhost:80', tls: {certificate: c}}]\n"),
+                        "1:41: `key` is missing"},
+                {WITH("listen: [{address: 'localhost:80', tls: yes}]\n"),
+                        "1:41: `tls` must be a mapping, not `yes`"},
+                {WITH("listen: [{address: 'localhost:80', insecure: yes}]\n"),
+                        "1:46: `insecure` must be true or false, not `yes`"},
+                {WITH("listen: [{tls: {certificate: c, key: k}}, 'x']\n"),
+                        "1:10: `address` is missing\n"
+                        "1:43: an item of `listen` must be a mapping, not `x`"},
+                {"admin: {address: '10.0.0.1:9901'}\n" MINIMAL,
+                        "1:18: `admin` on `10.0.0.1:9901`, which is not loopback: add `insecure: "
+                        "true` if that is wanted"},
+                {"public_url: http://x/y\n" MINIMAL,
+                        "1:13: `public_url` must be scheme, host and port only, without the path "
+                        "`/y`"},
+                {"workers: 0\n" MINIMAL,
+                        "1:10: `workers` must be a whole number from 1 to 256, not `0`"},
+        };
+#undef WITH
+
+        (void)state;
+        assert_findings(cases, sizeof(cases) / sizeof(*cases));
+}
+
+static void issuers_are_checked(void **state)
+{
+#define WITH(issuers) issuers LISTEN UPSTREAM CREDENTIALS REST
+#define ONE(more) WITH("issuers: [{name: a, audiences: d, " more "}]\n")
+        static const struct bad cases[] = {
+                {WITH("issuers:\n"
+                      " - {name: a, issuer: https://a, audiences: d}\n"
+                      " - {name: a, issuer: [https://b, https://a], audiences: d}\n"),
+                        "3:11: there are two issuers named `a`\n"
+                        "3:34: `https://a` is already the issuer `a`"},
+                {ONE("issuer: kubernetes"),
+                        "1:43: `issuer` must be a URL that begins with https:// (or http://), "
+                        "because its keys are found by discovery; or set `keys`"},
+                {ONE("issuer: 'http://a.example'"),
+                        "1:43: `issuer` must begin with https://, because its keys are found by "
+                        "discovery; http:// is for loopback only"},
+                {ONE("issuer: 'https://a', keys: {discovery: true, file: f}"),
+                        "1:74: `keys` must have exactly one of `discovery: true`, `url` and "
+                        "`file`"},
+                {ONE("issuer: 'https://a', keys: {discovery: false}"),
+                        "1:74: `keys` must have exactly one of `discovery: true`, `url` and "
+                        "`file`"},
+                {ONE("issuer: 'https://a', keys: {url: 'http://b/keys'}"),
+                        "1:68: `url` must begin with https://; http:// is for loopback only"},
+                {ONE("issuer: 'https://a', keys: {file: f, bearer_file: t, ca: c}"),
+                        "1:85: `bearer_file` has no meaning for keys from a `file`\n"
+                        "1:92: `ca` has no meaning for keys from a `file`"},
+                {ONE("issuer: 'https://a', keys: {file: f, cooldown: 0s}"),
+                        "1:82: `cooldown` must be from 1s to 1h, not `0s`"},
+                {ONE("issuer: 'https://a', require: [tid]"),
+                        "1:65: `require` must be a mapping, not a list"},
+                {ONE("issuer: 'https://a', require: {tid: [x]}"),
+                        "1:71: `tid` must be text, not a list"},
+                {ONE("issuer: 'https://a', algorithms: []"),
+                        "1:68: `algorithms` must not be empty"},
+                {ONE("issuer: ['https://a', 'https://a']"),
+                        "1:57: `issuer`: `https://a` is there twice"},
+                {ONE("issuer: ''"), "1:43: `issuer` must not be empty"},
+        };
+#undef ONE
+#undef WITH
+
+        (void)state;
+        assert_findings(cases, sizeof(cases) / sizeof(*cases));
+}
+
+static void upstream_is_checked(void **state)
+{
+#define WITH(upstream) "upstream: {" upstream "}\n" LISTEN ISSUERS CREDENTIALS REST
+        static const struct bad cases[] = {
+                {WITH("organizations: [a, A]"), "1:31: `organizations`: `A` is there twice"},
+                {WITH("organizations: a, hosts: {'dev.azure.com:443': 'https://x'}"),
+                        "1:38: `hosts`: `dev.azure.com:443` is not a host name (without scheme and "
+                        "port) or `*`"},
+                {WITH("organizations: a, hosts: {x.y: 'https://x/y'}"),
+                        "1:43: `hosts` must be scheme, host and port only, without the path `/y`"},
+                {WITH("organizations: a, hosts: {x.y: 'http://x'}"),
+                        "1:43: `hosts`: http:// beyond loopback sends credentials in the clear; "
+                        "use "
+                        "https://, or add `insecure: true` to `upstream`"},
+                {WITH("organizations: a, hosts: {x.y: 'https://x', X.Y: 'https://x'}"),
+                        "1:56: `hosts`: `x.y` is there twice"},
+                {WITH("organizations: a, redirects: follow"),
+                        "1:41: `redirects` is not available yet"},
+                {WITH("organizations: a, connections: 0"),
+                        "1:43: `connections` must be a whole number from 1 to 100000, not `0`"},
+        };
+#undef WITH
+
+        (void)state;
+        assert_findings(cases, sizeof(cases) / sizeof(*cases));
+}
+
+static void credentials_are_checked(void **state)
+{
+#define WITH(one) "credentials: [{name: c, " one "}]\n" LISTEN ISSUERS UPSTREAM REST
+        static const struct bad cases[] = {
+                {"credentials:\n - {name: c, type: static_file, file: f}\n - {name: c, type: "
+                 "static_file, file: f}\n" LISTEN ISSUERS UPSTREAM REST,
+                        "3:11: there are two credentials named `c`"},
+                {WITH("type: static_file"), "1:22: `file` is missing for type static_file"},
+                {WITH("type: federated"),
+                        "1:22: `assertion_file` is missing for type federated (and "
+                        "`AZURE_FEDERATED_TOKEN_FILE` is not set)\n"
+                        "1:22: `client_id` is missing for type federated (and `AZURE_CLIENT_ID` is "
+                        "not set)\n"
+                        "1:22: `tenant` is missing for type federated (and `AZURE_TENANT_ID` is "
+                        "not set)"},
+                {WITH("type: static_file, file: f, tenant: t, scope: s"),
+                        "1:61: `tenant` has no meaning for a credential of type static_file\n"
+                        "1:71: `scope` has no meaning for a credential of type static_file"},
+                {WITH("type: client_secret, client_id: i, secret_file: s, tenant: common"),
+                        "1:84: `tenant` must be your tenant's GUID or domain: `common` does not "
+                        "work for a service principal"},
+                {WITH("type: client_secret, client_id: i, secret_file: s, tenant: a/b"),
+                        "1:84: `tenant` must be a GUID or a domain, not `a/b`"},
+                {WITH("type: client_secret, client_id: i, secret_file: s, tenant: t, scope: x"),
+                        "1:94: `scope` must be one resource and end in `/.default`"},
+                {WITH("type: client_secret, client_id: i, secret_file: s, tenant: t, authority: "
+                      "'http://h'"),
+                        "1:98: `authority` must begin with https://; http:// is for loopback only"},
+                {WITH("type: client_secret, client_id: i, secret_file: s, tenant: t, authority: "
+                      "login.example"),
+                        "1:98: `authority` must be a URL that begins with https:// (or http://)"},
+                {WITH("type: managed_identity"),
+                        "1:31: `type` `managed_identity` is not available yet"},
+                {WITH("type: federated, assertion: caller, tenant: t, client_id: i, "
+                      "assertion_file: f"),
+                        "1:53: `assertion` is not available yet"},
+        };
+#undef WITH
+
+        (void)state;
+        assert_findings(cases, sizeof(cases) / sizeof(*cases));
+}
+
+static void limits_fit_together(void **state)
+{
+        static const struct bad cases[] = {
+                {"limits: {headers: 8KiB, header: 16KiB, token: 1KiB}\n" MINIMAL,
+                        "1:33: `header` is more than `headers`: one field larger than all "
+                        "together"},
+                {"limits: {header: 4KiB, token: 8KiB}\n" MINIMAL,
+                        "1:31: `token` is more than `header`: a token comes in one header field"},
+                {"limits: {headers: 1KiB}\n" MINIMAL,
+                        "1:19: `headers` must be from 4KiB to 256KiB, not `1KiB`"},
+        };
+        struct error_list errors;
+        char found[512];
+
+        (void)state;
+        assert_findings(cases, sizeof(cases) / sizeof(*cases));
+        error_list_init(&errors);
+        struct config *c =
+                load("limits: {header: 17KiB, token: 16KiB}\n" MINIMAL, environment, &errors);
+        assert_non_null(c); /* a warning is no reason to refuse */
+        findings_of(&errors, found, sizeof(found));
+        assert_string_equal(found,
+                "1:32: warning: a token of the allowed size does not fit into `header` when it "
+                "comes as a Basic password, which is a third longer");
+        error_list_clear(&errors);
+        config_unref(c);
+}
+
+#define JWT "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJodHRwczovL2kuZXhhbXBsZSJ9.c2lnbmF0dXJl"
+#define PAT "abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrst"
+#define LOOKS(kind)                                                                                \
+        "this looks like " kind                                                                    \
+        "; secrets do not belong in the configuration: write it into a file of its own and name "  \
+        "that file"
+
+static void secrets_in_the_file_are_refused_and_never_repeated(void **state)
+{
+        static const struct bad cases[] = {
+                {"workers: " JWT "\n" MINIMAL, "1:10: " LOOKS("a token (JWT)")},
+                {"workers: ${env:LATE_SECRET}\n" MINIMAL, "1:10: " LOOKS("a token (JWT)")},
+                {"listen: [{address: Bearer " JWT "}]\n" ISSUERS UPSTREAM CREDENTIALS REST,
+                        "1:20: " LOOKS("a token (JWT)")},
+                {"x: " PAT "\n" MINIMAL,
+                        "1:1: unknown key `x`\n1:4: " LOOKS("a personal access token")},
+                {"x: " PAT "234567abcdefghijklmnopqrAZDOabcd\n" MINIMAL,
+                        "1:1: unknown key `x`\n1:4: " LOOKS("a personal access token")},
+                {"x: Abc8Q~0123456789abcdefghijklmnopqrstuv\n" MINIMAL,
+                        "1:1: unknown key `x`\n1:4: " LOOKS("an Entra client secret")},
+                {"x: |\n  -----BEGIN PRIVATE KEY-----\n  MC4=\n" MINIMAL,
+                        "1:1: unknown key `x`\n1:4: " LOOKS("a private key")},
+                {"credentials: [{name: c, type: client_secret, tenant: t, client_id: i, secret: "
+                 "hunter2}]\n" LISTEN ISSUERS UPSTREAM REST,
+                        "1:22: `secret_file` is missing for type client_secret\n"
+                        "1:71: `secret`: secrets do not belong in the configuration; write it into "
+                        "a file of its own and name that file, with `secret_file` for a client "
+                        "secret or `file` for a token"},
+        };
+
+        (void)state;
+        assert_findings(cases, sizeof(cases) / sizeof(*cases));
+}
+
+static void references_that_lead_nowhere_are_errors(void **state)
+{
+        static const struct bad cases[] = {
+                {"log: {level: '${env:NOPE}'}\n" MINIMAL,
+                        "1:14: the environment variable `NOPE` is not set"},
+                {"public_url: https://${env:EMPTY}\n" MINIMAL,
+                        "1:13: the environment variable `EMPTY` is empty"},
+                {LISTEN ISSUERS UPSTREAM CREDENTIALS "policy: {files: ['${HOME}/x', '${env:', "
+                                                     "'${env:A-B}', '${env:BAD_UTF8}']}\n"
+                                                     "audit: {file: a}\n",
+                        "5:18: `${` must be the start of `${env:NAME}`, the only reference there "
+                        "is\n"
+                        "5:31: `${` must be the start of `${env:NAME}`, the only reference there "
+                        "is\n"
+                        "5:41: `A-B` is not the name of an environment variable\n"
+                        "5:55: the environment variable `BAD_UTF8` is not valid UTF-8"},
+        };
+
+        (void)state;
+        assert_findings(cases, sizeof(cases) / sizeof(*cases));
+}
+
+static void yaml_and_meaning_are_reported_together(void **state)
+{
+        static const struct bad cases[] = {
+                {"workers: &x 1\nworkers: 2\nlogs: {}\n" MINIMAL,
+                        "1:10: anchors (`&x`) are not supported\n"
+                        "2:1: duplicate key `workers`, already given in line 1\n"
+                        "3:1: unknown key `logs`; did you mean `log`?"},
+                {"a: [\n", "2:1: not valid YAML: did not find expected node content (while parsing "
+                           "a flow node)"},
+        };
+
+        (void)state;
+        assert_findings(cases, sizeof(cases) / sizeof(*cases));
+}
+
+static void addresses_are_ip_and_port(void **state)
+{
+        static const struct {
+                const char *text, *why; /* NULL: good */
+                bool loopback;
+        } cases[] = {
+                {"127.0.0.1:8080", NULL, true},
+                {"127.9.9.9:0", NULL, true},
+                {"localhost:1", NULL, true},
+                {"LocalHost:65535", NULL, true},
+                {"[::1]:80", NULL, true},
+                {"0.0.0.0:80", NULL, false},
+                {"[::]:80", NULL, false},
+                {"[2001:db8::1]:443", NULL, false},
+                {"", "must be ip:port; the port is missing", false},
+                {"8080", "must be ip:port; the port is missing", false},
+                {":8080", "must name an address; every one is 0.0.0.0:8080 or [::]:8080", false},
+                {"*:8080", "must name an address; every one is 0.0.0.0:8080 or [::]:8080", false},
+                {"127.0.0.1:", "`` is not a port", false},
+                {"127.0.0.1:65536", "`65536` is not a port", false},
+                {"127.0.0.1:080", "`080` is not a port", false},
+                {"127.0.0.1:-1", "`-1` is not a port", false},
+                {"::1:80", "an IPv6 address needs brackets: [::1:80]:port", false},
+                {"[::1]", "must be [ipv6]:port", false},
+                {"[127.0.0.1]:80", "must be [ipv6]:port", false},
+                {"[localhost]:80", "must be [ipv6]:port", false},
+                {"[::1", "must be [ipv6]:port", false},
+                {"dagward.example:80",
+                        "must be ip:port, [ipv6]:port or localhost:port; `dagward.example` is not "
+                        "an IP address",
+                        false},
+                {"127.1:80",
+                        "must be ip:port, [ipv6]:port or localhost:port; `127.1` is not an IP "
+                        "address",
+                        false},
+        };
+
+        (void)state;
+        for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+                struct config_address address;
+                struct error err;
+                bool good = config_address_parse(str_of(cases[i].text), &address, &err);
+                assert_int_equal(good, cases[i].why == NULL);
+                if (good)
+                        assert_int_equal(address.loopback, cases[i].loopback);
+                else
+                        assert_string_equal(err.text, cases[i].why);
+        }
+        struct config_address v4, v6;
+        assert_true(config_address_parse(STR("10.1.2.3:8443"), &v4, NULL));
+        const struct sockaddr_in *in = (const struct sockaddr_in *)&v4.socket;
+        assert_int_equal(v4.socket_len, sizeof(*in));
+        assert_int_equal(ntohs(in->sin_port), 8443);
+        assert_int_equal(ntohl(in->sin_addr.s_addr), 0x0a010203);
+        assert_true(config_address_parse(STR("[::1]:7"), &v6, NULL));
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&v6.socket;
+        assert_int_equal(v6.socket_len, sizeof(*in6));
+        assert_int_equal(ntohs(in6->sin6_port), 7);
+}
+
+static void urls_are_taken_apart(void **state)
+{
+        static const struct {
+                const char *text, *host;
+                unsigned port;
+                const char *path; /* NULL: refused */
+                bool https, loopback;
+        } cases[] = {
+                {"https://a.example", "a.example", 443, "", true, false},
+                {"HTTPS://A.Example:8443/X?y=Z", "a.example", 8443, "/X?y=Z", true, false},
+                {"http://127.0.0.1:80/", "127.0.0.1", 80, "/", false, true},
+                {"http://localhost", "localhost", 80, "", false, true},
+                {"http://[::1]:9/", "::1", 9, "/", false, true},
+                {"https://[2001:DB8::1]", "2001:db8::1", 443, "", true, false},
+                {"https://a?b", "a", 443, "?b", true, false},
+                {"http://localhost.evil.example", "localhost.evil.example", 80, "", false, false},
+                {"http://127.0.0.1.evil.example", "127.0.0.1.evil.example", 80, "", false, false},
+                {.text = ""},
+                {.text = "ftp://a"},
+                {.text = "a.example"},
+                {.text = "https://"},
+                {.text = "https:///x"},
+                {.text = "https://u@a"},
+                {.text = "https://u:p@a"},
+                {.text = "https://a:0"},
+                {.text = "https://a:x"},
+                {.text = "https://a:"},
+                {.text = "https://a:70000"},
+                {.text = "https://a b"},
+                {.text = "https://a/\x01"},
+                {.text = "https://\xc3\xa9.example"},
+                {.text = "https://a#b"},
+                {.text = "https://a..b"},
+                {.text = "https://.a"},
+                {.text = "https://a\\b"},
+                {.text = "https://[::1"},
+                {.text = "https://[::1]x"},
+                {.text = "https://[1.2.3.4]"},
+                {.text = "https://[]"},
+        };
+
+        (void)state;
+        for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+                struct config_url url;
+                struct arena arena;
+                arena_init(&arena, 1024, 65536);
+                bool good = config_url_parse(&arena, str_of(cases[i].text), &url, NULL);
+                if (good != (cases[i].path != NULL))
+                        fail_msg("%s", cases[i].text);
+                if (good) {
+                        assert_str(url.host, cases[i].host);
+                        assert_int_equal(url.port, cases[i].port);
+                        assert_int_equal(url.path.len, strlen(cases[i].path));
+                        assert_memory_equal(url.path.ptr, cases[i].path, url.path.len);
+                        assert_int_equal(url.https, cases[i].https);
+                        assert_int_equal(url.loopback, cases[i].loopback);
+                }
+                arena_clear(&arena);
+        }
+}
+
+static void settings_know_where_they_stand(void **state)
+{
+        struct config *c = load_good("workers: 3\n" MINIMAL, environment);
+
+        (void)state;
+        assert_int_equal(config_place(c, &c->workers).line, 1);
+        assert_int_equal(config_place(c, &c->workers).column, 10);
+        assert_string_equal(config_place(c, &c->workers).file, "t.yaml");
+        assert_int_equal(config_place(c, &c->credentials[0].file).line, 5);
+        assert_int_equal(config_place(c, &c->policy.files[0]).line, 6);
+        assert_int_equal(config_place(c, &c->issuers[0].name).column, 18);
+        assert_int_equal(config_place(c, &c->log_level).line, 0);
+        assert_string_equal(config_place(c, &c->log_level).file, "t.yaml");
+        config_unref(c);
+}
+
+static void what_a_reload_cannot_change_is_named(void **state)
+{
+        struct config *running = load_good(MINIMAL, environment);
+        struct config *same =
+                load_good(MINIMAL "workers: auto\nlog: {level: debug}\n", environment);
+        struct config *other =
+                load_good("listen: [{address: 127.0.0.1:8080}, {address: "
+                          "127.0.0.1:8081}]\n" ISSUERS UPSTREAM CREDENTIALS REST "workers: 2\n",
+                        environment);
+        char names[256];
+
+        (void)state;
+        config_restart_needed(running, same, names, sizeof(names));
+        assert_string_equal(names, "");
+        config_restart_needed(running, other, names, sizeof(names));
+        assert_string_equal(names, "workers, listen[1].address");
+        config_restart_needed(other, running, names, sizeof(names));
+        assert_string_equal(names, "listen[1].address, workers");
+        config_unref(running);
+        config_unref(same);
+        config_unref(other);
+}
+
+static void a_file_is_found_and_its_folder_is_where_paths_begin(void **state)
+{
+        char folder[] = "/tmp/dagward-config-XXXXXX", path[64], expected[64];
+        struct error_list errors;
+
+        (void)state;
+        assert_non_null(mkdtemp(folder));
+        snprintf(path, sizeof(path), "%s/c.yaml", folder);
+        FILE *file = fopen(path, "w");
+        assert_non_null(file);
+        fputs(MINIMAL, file);
+        fclose(file);
+        error_list_init(&errors);
+        struct config *c = config_load(path, &errors);
+        assert_non_null(c);
+        snprintf(expected, sizeof(expected), "%s/token", folder);
+        assert_str(c->credentials[0].file, expected);
+        config_unref(c);
+        assert_int_equal(chdir(folder), 0);
+        c = config_load("c.yaml", &errors);
+        assert_non_null(c);
+        assert_str(c->credentials[0].file, "token");
+        config_unref(c);
+        unlink(path);
+        rmdir(folder);
+        assert_null(config_load(path, &errors));
+        assert_string_equal(errors.findings[0].file, path);
+        error_list_clear(&errors);
+        config_unref(NULL);
+}
+
+static void the_example_is_good(void **state)
+{
+        struct error_list errors;
+
+        (void)state;
+        error_list_init(&errors);
+        struct config *c = config_load(SOURCE_DIR "/policies/dagward.example.yaml", &errors);
+        error_list_print(&errors, stderr);
+        assert_int_equal(errors.n, 0);
+        assert_non_null(c);
+        config_unref(c);
+}
+
+/* Whether the file holds `wanted` somewhere. */
+static bool file_holds(const char *path, struct str wanted)
+{
+        FILE *file = fopen(path, "r");
+        static char text[1 << 18];
+
+        assert_non_null(file);
+        size_t len = fread(text, 1, sizeof(text), file);
+        fclose(file);
+        assert_true(len < sizeof(text));
+        return str_find_str(str_view(text, len), wanted) >= 0;
+}
+
+/* `dagward check --schema config` and `--reference` print what these files must hold. */
+static void schema_and_reference_agree_with_the_table(void **state)
+{
+        struct buf out;
+
+        (void)state;
+        buf_init(&out, 1 << 18);
+        config_schema_write(&out);
+        assert_false(out.overflow);
+        assert_true(file_holds(SOURCE_DIR "/policies/config.schema.json", buf_str(&out)));
+        buf_reset(&out);
+        config_reference_write(&out);
+        assert_false(out.overflow);
+        assert_true(file_holds(SOURCE_DIR "/docs/configuration.md", buf_str(&out)));
+        buf_clear(&out);
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(what_is_left_out_has_its_default),
+                cmocka_unit_test(everything_that_can_be_set_is_read),
+                cmocka_unit_test(json_is_accepted),
+                cmocka_unit_test(the_environment_fills_references_and_credentials),
+                cmocka_unit_test(a_file_that_says_nothing_useful_is_told_so),
+                cmocka_unit_test(all_errors_of_a_file_come_in_one_run),
+                cmocka_unit_test(listeners_are_checked),
+                cmocka_unit_test(issuers_are_checked),
+                cmocka_unit_test(upstream_is_checked),
+                cmocka_unit_test(credentials_are_checked),
+                cmocka_unit_test(limits_fit_together),
+                cmocka_unit_test(secrets_in_the_file_are_refused_and_never_repeated),
+                cmocka_unit_test(references_that_lead_nowhere_are_errors),
+                cmocka_unit_test(yaml_and_meaning_are_reported_together),
+                cmocka_unit_test(addresses_are_ip_and_port),
+                cmocka_unit_test(urls_are_taken_apart),
+                cmocka_unit_test(settings_know_where_they_stand),
+                cmocka_unit_test(what_a_reload_cannot_change_is_named),
+                cmocka_unit_test(a_file_is_found_and_its_folder_is_where_paths_begin),
+                cmocka_unit_test(the_example_is_good),
+                cmocka_unit_test(schema_and_reference_agree_with_the_table),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
