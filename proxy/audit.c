@@ -390,6 +390,8 @@ static int audit_show(int argc, char **argv)
 
 int command_audit(int argc, char **argv)
 {
+        /* What getopt puts in front of its complaints. */
+        static char verify_name[] = "dagward audit verify", show_name[] = "dagward audit show";
         const char *word = argc > 1 ? argv[1] : "";
 
         if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 ||
@@ -397,10 +399,14 @@ int command_audit(int argc, char **argv)
                 fputs(help, stdout);
                 return 0;
         }
-        if (strcmp(word, "verify") == 0)
+        if (strcmp(word, "verify") == 0) {
+                argv[1] = verify_name;
                 return audit_verify(argc - 1, argv + 1);
-        if (strcmp(word, "show") == 0)
+        }
+        if (strcmp(word, "show") == 0) {
+                argv[1] = show_name;
                 return audit_show(argc - 1, argv + 1);
+        }
         if (strcmp(word, "trace") == 0 || strcmp(word, "report") == 0 ||
                 strcmp(word, "export") == 0)
                 return usage("`%s` is not available in this version", word);

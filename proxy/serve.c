@@ -20,7 +20,7 @@
 enum { WORKERS_MOST = 256 };
 
 /* What serve holds; cleared in the reverse order. */
-struct service {
+struct serving {
         struct control *control;
         struct scribe *scribe;
         struct worker *workers[WORKERS_MOST];
@@ -64,7 +64,7 @@ static void block_signals(bool block)
         signal(SIGPIPE, SIG_IGN);
 }
 
-static bool open_scribe(struct service *service, const struct config *config, struct error *err)
+static bool open_scribe(struct serving *it, const struct config *config, struct error *err)
 {
         struct scribe_settings settings = {.path = config->audit.file.ptr};
 
@@ -73,13 +73,13 @@ static bool open_scribe(struct service *service, const struct config *config, st
         case DURABILITY_ALL: settings.durability = SCRIBE_SYNC_ALL; break;
         case DURABILITY_NONE: settings.durability = SCRIBE_SYNC_NONE; break;
         }
-        service->scribe = scribe_open(&settings, err);
-        return service->scribe != NULL;
+        it->scribe = scribe_open(&settings, err);
+        return it->scribe != NULL;
 }
 
-static bool make_workers(struct service *service, const struct config *config, struct error *err)
+static bool make_workers(struct serving *it, const struct config *config, struct error *err)
 {
-        struct world *world = control_world(service->control);
+        struct world *world = control_world(it->control);
         struct worker_port ports[WORKERS_MOST];
         long cpus = sysconf(_SC_NPROCESSORS_ONLN);
         uint64_t wanted = config->workers ? config->workers : cpus > 0 ? (uint64_t)cpus : 1;
@@ -87,53 +87,53 @@ static bool make_workers(struct service *service, const struct config *config, s
 
         if (wanted > WORKERS_MOST)
                 wanted = WORKERS_MOST;
-        while (ok && service->n_workers < wanted) {
-                unsigned n = service->n_workers;
-                service->workers[n] = worker_new(n, (unsigned)wanted, world,
-                        control_port(service->control), service->scribe, err);
-                ok = service->workers[n] != NULL;
+        while (ok && it->n_workers < wanted) {
+                unsigned n = it->n_workers;
+                it->workers[n] = worker_new(
+                        n, (unsigned)wanted, world, control_port(it->control), it->scribe, err);
+                ok = it->workers[n] != NULL;
                 if (ok)
-                        ports[service->n_workers++] = worker_port(service->workers[n]);
+                        ports[it->n_workers++] = worker_port(it->workers[n]);
         }
         world_unref(world);
         if (ok)
-                control_attach(service->control, ports, service->n_workers, service->scribe);
+                control_attach(it->control, ports, it->n_workers, it->scribe);
         return ok;
 }
 
-static bool start_workers(struct service *service, struct error *err)
+static bool start_workers(struct serving *it, struct error *err)
 {
-        while (service->n_started < service->n_workers) {
-                if (!worker_start(service->workers[service->n_started], err))
+        while (it->n_started < it->n_workers) {
+                if (!worker_start(it->workers[it->n_started], err))
                         return false;
-                service->n_started++;
+                it->n_started++;
         }
         return true;
 }
 
-static bool start(struct service *service, struct error *err)
+static bool start(struct serving *it, struct error *err)
 {
-        const struct config *config = control_config(service->control);
+        const struct config *config = control_config(it->control);
 
         log_set_level(config->log_level);
-        return open_scribe(service, config, err) && make_workers(service, config, err) &&
-               control_boot(service->control, 0, err) && start_workers(service, err);
+        return open_scribe(it, config, err) && make_workers(it, config, err) &&
+               control_boot(it->control, 0, err) && start_workers(it, err);
 }
 
-static void stop(struct service *service)
+static void stop(struct serving *it)
 {
-        for (unsigned i = 0; i < service->n_started; i++)
-                worker_join(service->workers[i]);
+        for (unsigned i = 0; i < it->n_started; i++)
+                worker_join(it->workers[i]);
         /* What is still on its way between the threads finds its receiver until the last line. */
-        scribe_close(service->scribe);
-        control_free(service->control);
-        for (unsigned i = 0; i < service->n_workers; i++)
-                worker_free(service->workers[i]);
+        scribe_close(it->scribe);
+        control_free(it->control);
+        for (unsigned i = 0; i < it->n_workers; i++)
+                worker_free(it->workers[i]);
 }
 
 int command_serve(int argc, char **argv)
 {
-        struct service service = {0};
+        struct serving it = {0};
         struct error_list errors;
         struct error err = {{0}};
 
@@ -148,23 +148,23 @@ int command_serve(int argc, char **argv)
         set_limits();
         block_signals(true);
         error_list_init(&errors);
-        service.control = control_new(argv[2], &errors);
+        it.control = control_new(argv[2], &errors);
         error_list_print(&errors, stderr);
         error_list_clear(&errors);
-        if (!service.control)
+        if (!it.control)
                 return EXIT_USAGE;
         int status = EXIT_USAGE;
-        if (start(&service, &err)) {
-                const struct config *config = control_config(service.control);
+        if (start(&it, &err)) {
+                const struct config *config = control_config(it.control);
                 for (size_t i = 0; i < config->n_listeners; i++)
                         log_info("listening address=%s tls=%s workers=%u",
                                 config->listeners[i].address.text.ptr,
-                                config->listeners[i].has_tls ? "yes" : "no", service.n_workers);
+                                config->listeners[i].has_tls ? "yes" : "no", it.n_workers);
                 block_signals(false);
-                status = control_run(service.control);
+                status = control_run(it.control);
         } else {
                 log_error("%s", err.text);
         }
-        stop(&service);
+        stop(&it);
         return status;
 }

@@ -31,6 +31,11 @@ _Static_assert(WORDS *(MOST_WORD + MARKER) + IDS * (MOST_ID + MARKER) +
 
 /* --- what must not be written --- */
 
+enum {
+        JWT_LEAST = 16, /* anything shorter is no token */
+        PAT_LEAST = 52,
+};
+
 static bool token_char(unsigned char c)
 {
         return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
@@ -48,11 +53,11 @@ static size_t jwt_like(struct str s)
 {
         size_t n = 3;
 
-        if (s.len < 16 || s.ptr[1] != 'y' || s.ptr[2] != 'J')
+        if (s.len < JWT_LEAST || memcmp(s.ptr, "eyJ", 3) != 0)
                 return 0;
         while (n < s.len && token_char((unsigned char)s.ptr[n]))
                 n++;
-        if (n < 15 || n == s.len || s.ptr[n] != '.')
+        if (n + 1 < JWT_LEAST || n == s.len || s.ptr[n] != '.')
                 return 0;
         while (n < s.len && (token_char((unsigned char)s.ptr[n]) || s.ptr[n] == '.'))
                 n++;
@@ -62,7 +67,7 @@ static size_t jwt_like(struct str s)
 /* A run of letters and digits as long as an Azure DevOps PAT (52 or 84); hex is a hash. */
 static bool pat_like(struct str run)
 {
-        if (run.len != 52 && run.len != 84)
+        if (run.len != PAT_LEAST && run.len != 84)
                 return false;
         for (size_t i = 0; i < run.len; i++) {
                 char c = char_lower(run.ptr[i]);
@@ -72,28 +77,60 @@ static bool pat_like(struct str run)
         return false;
 }
 
+/* The first run of letters and digits of a PAT's length. Looks at the end of where one would have
+ * to be, and so at few bytes of ordinary text. */
+static bool pat_find(struct str s, size_t *at, size_t *len)
+{
+        size_t start = 0; /* no run begins before */
+
+        while (s.len - start >= PAT_LEAST) {
+                size_t back = start + PAT_LEAST;
+                while (back > start && alphanumeric((unsigned char)s.ptr[back - 1]))
+                        back--;
+                if (back > start) {
+                        start = back;
+                        continue;
+                }
+                size_t end = start + PAT_LEAST;
+                while (end < s.len && alphanumeric((unsigned char)s.ptr[end]))
+                        end++;
+                if (pat_like(str_view(s.ptr + start, end - start))) {
+                        *at = start;
+                        *len = end - start;
+                        return true;
+                }
+                start = end;
+        }
+        return false;
+}
+
+static bool jwt_find(struct str s, size_t *at, size_t *len)
+{
+        const char *end = s.ptr + s.len, *j = s.ptr + 2;
+
+        while (j < end && (j = memchr(j, 'J', (size_t)(end - j)))) {
+                *at = (size_t)(j - 2 - s.ptr);
+                *len = jwt_like(str_from(s, *at));
+                if (*len)
+                        return true;
+                j++;
+        }
+        return false;
+}
+
 /* Finds the first thing in `s` that has the shape of a secret; false if there is none. */
 static bool secret_find(struct str s, size_t *at, size_t *len)
 {
-        size_t run = 0; /* where letters and digits began */
+        size_t pat_at, pat_len;
 
-        if (s.len < 16) /* nothing shorter is one */
+        if (s.len < JWT_LEAST)
                 return false;
-        for (size_t i = 0; i <= s.len; i++) {
-                if (i < s.len && alphanumeric((unsigned char)s.ptr[i])) {
-                        if (s.ptr[i] != 'e' || !(*len = jwt_like(str_from(s, i))))
-                                continue;
-                        *at = i;
-                        return true;
-                }
-                if (pat_like(str_view(s.ptr + run, i - run))) {
-                        *at = run;
-                        *len = i - run;
-                        return true;
-                }
-                run = i + 1;
-        }
-        return false;
+        bool jwt = jwt_find(s, at, len);
+        if (s.len < PAT_LEAST || !pat_find(jwt ? str_head(s, *at) : s, &pat_at, &pat_len))
+                return jwt;
+        *at = pat_at;
+        *len = pat_len;
+        return true;
 }
 
 /* --- strings --- */
@@ -222,23 +259,24 @@ struct object {
         bool open;
 };
 
-static void member(struct object *object, const char *name, size_t len)
+/* Inlined, so that the names are copied as constants. */
+__attribute__((always_inline)) static inline void member(
+        struct object *object, const char *name, size_t len)
 {
         struct buf *out = object->out;
 
         if (object->open) {
                 buf_char(out, ',');
-        } else if (object->name) {
+        } else {
                 BUF_LITERAL(out, ",\"");
                 buf_add(out, object->name, strlen(object->name));
                 BUF_LITERAL(out, "\":{");
+                object->open = true;
         }
-        object->open = true;
-        buf_char(out, '"');
         buf_add(out, name, len);
-        BUF_LITERAL(out, "\":");
 }
-#define MEMBER(object, name) member((object), "" name, sizeof(name) - 1)
+/* Up to where the value begins. */
+#define MEMBER(object, name) member((object), "\"" name "\":", sizeof("\"" name "\":") - 1)
 
 static void object_end(struct object *object)
 {
@@ -246,31 +284,27 @@ static void object_end(struct object *object)
                 buf_char(object->out, '}');
 }
 
-/* Ours: names from configuration and catalogue, ids we made. */
-static void text(
-        struct object *object, const char *name, size_t name_len, struct str s, size_t most)
-{
-        if (str_empty(s))
-                return;
-        member(object, name, name_len);
-        buf_char(object->out, '"');
-        inside(object->out, s, most);
-        buf_char(object->out, '"');
-}
-#define TEXT(object, name, s, most) text((object), "" name, sizeof(name) - 1, (s), (most))
+/* Ours: names from configuration and catalogue. */
+#define TEXT(object, name, s, most)                                                                \
+        do {                                                                                       \
+                if (!str_empty(s)) {                                                               \
+                        MEMBER(object, name);                                                      \
+                        buf_char((object)->out, '"');                                              \
+                        inside((object)->out, (s), (most));                                        \
+                        buf_char((object)->out, '"');                                              \
+                }                                                                                  \
+        } while (0)
 
 /* Theirs: may hold anything. */
-static void claim(
-        struct object *object, const char *name, size_t name_len, struct str s, size_t most)
-{
-        if (str_empty(s))
-                return;
-        member(object, name, name_len);
-        buf_char(object->out, '"');
-        inside_claimed(object->out, s, most);
-        buf_char(object->out, '"');
-}
-#define CLAIM(object, name, s, most) claim((object), "" name, sizeof(name) - 1, (s), (most))
+#define CLAIM(object, name, s, most)                                                               \
+        do {                                                                                       \
+                if (!str_empty(s)) {                                                               \
+                        MEMBER(object, name);                                                      \
+                        buf_char((object)->out, '"');                                              \
+                        inside_claimed((object)->out, (s), (most));                                \
+                        buf_char((object)->out, '"');                                              \
+                }                                                                                  \
+        } while (0)
 
 /* Milliseconds with three places: 12.345 */
 static void duration(struct object *object, int64_t us)

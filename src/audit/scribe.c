@@ -33,7 +33,7 @@ struct scribe {
         struct mail *first; /* batches */
         struct mail **last;
         struct mail *asks;
-        bool reopen, stop;
+        bool stop;
 
         struct buf events; /* bodies that are not in the file yet */
         size_t events_lost;
@@ -348,12 +348,24 @@ void scribe_event(struct scribe *scribe, struct str name, const struct pair *det
         wake(scribe);
 }
 
+/* In its turn: what was posted before goes into the old file, what comes after into the new one. */
 static void reopen_arrived(struct mail *mail, void *receiver)
 {
         struct scribe *scribe = receiver;
+        struct error err;
+        bool moved = false;
 
-        scribe->reopen = true;
         free(mail);
+        commit(scribe);
+        if (!journal_reopen(&scribe->journal, STR("rotated"), &moved, &err)) {
+                log_error("audit: the log was not reopened, the old file is written on: %s",
+                        err.text);
+                return;
+        }
+        scribe->stats.reopens += moved;
+        if (moved)
+                log_info("audit: %s begun, after seq %llu", scribe->journal.path,
+                        (unsigned long long)scribe->journal.head.seq - 1);
 }
 
 static void stop_arrived(struct mail *mail, void *receiver)
@@ -419,24 +431,7 @@ static void answer_asks(struct scribe *scribe)
 
 /* --- the thread --- */
 
-static void reopen(struct scribe *scribe)
-{
-        struct error err;
-        bool moved = false;
-
-        scribe->reopen = false;
-        if (!journal_reopen(&scribe->journal, STR("rotated"), &moved, &err)) {
-                log_error("audit: the log was not reopened, the old file is written on: %s",
-                        err.text);
-                return;
-        }
-        scribe->stats.reopens += moved;
-        if (moved)
-                log_info("audit: %s begun, after seq %llu", scribe->journal.path,
-                        (unsigned long long)scribe->journal.head.seq - 1);
-}
-
-/* Waits for mail; true if somebody waits for what it brings. */
+/* Waits for mail; for a moment longer when nobody waits for what it brings. */
 static void wait_for_mail(struct scribe *scribe, bool gather)
 {
         struct pollfd fds[] = {
@@ -462,8 +457,6 @@ static void *run(void *argument)
                 mailbox_drain(scribe->box);
                 gather = scribe->first && !scribe->failing_since_ms;
                 commit(scribe);
-                if (scribe->reopen)
-                        reopen(scribe);
                 answer_asks(scribe);
         }
         return NULL;

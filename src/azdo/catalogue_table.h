@@ -50,15 +50,11 @@ enum table_method {
         METHOD_COUNT
 };
 
-/* How near a form is to the operation's own path; the nearest wins on one node. */
-enum rank { RANK_OWN, RANK_OPTIONAL, RANK_OLDER };
-
 struct trie_binding {
         uint16_t operation;
         uint16_t form; /* first element in table_forms */
         uint8_t n_segments;
-        uint8_t method; /* enum table_method */
-        uint8_t rank;
+        uint8_t method;     /* enum table_method */
         uint8_t repository; /* segment that may end in ".git", 0: none */
 };
 

@@ -217,7 +217,7 @@ static enum route_result choose_by_body(const struct walk *walk,
         return result;
 }
 
-/* Of bindings of one method and rank on one node, the one that the query or the body means. */
+/* Of bindings of one method on one node, the one that the query or the body means. */
 static enum route_result choose(const struct walk *walk,
         const struct trie_binding *const *candidates, size_t n, const struct trie_binding **chosen)
 {
@@ -269,9 +269,6 @@ static enum route_result choose_binding(
                                 &table_bindings[node->first_binding + k];
                         if (binding->method != methods[i])
                                 continue;
-                        /* They are sorted by rank: the nearest comes first and shuts others out. */
-                        if (n > 0 && binding->rank != candidates[0]->rank)
-                                break;
                         assert(n < 32);
                         candidates[n++] = binding;
                 }
@@ -461,6 +458,10 @@ enum route_result catalogue_match(
                 return result;
         const struct trie_binding *binding = NULL;
         result = walk_trie(&walk, &binding);
+        if (result == ROUTE_UNKNOWN && query->encoded_slash) {
+                *why = "an encoded slash stands where none may";
+                return ROUTE_REFUSED;
+        }
         if (result != ROUTE_FOUND && result != ROUTE_NEEDS_BODY)
                 return result;
         if (walk.encoded_slash && !table_extras[binding->operation].encoded_slash) {

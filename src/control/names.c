@@ -21,7 +21,7 @@ struct resolver {
         struct mailbox *questions, *answers;
         struct event answered;
         names_lookup *lookup;
-        bool ends; /* the thread's: it has read the last question */
+        bool ends, orphan; /* the thread's: it has read the last question */
         unsigned n_pending; /* the loop's: questions without an answer */
         struct names *names; /* NULL: nobody listens any more */
 };
@@ -47,13 +47,27 @@ static void on_question(struct mail *mail, void *receiver)
         mailbox_post(resolver->answers, mail);
 }
 
+struct end {
+        struct mail mail;
+        bool orphan; /* nobody joins: the thread frees what is left */
+};
+
 /* On the thread. */
 static void on_end(struct mail *mail, void *receiver)
 {
         struct resolver *resolver = receiver;
 
-        free(mail);
         resolver->ends = true;
+        resolver->orphan = ((struct end *)mail)->orphan;
+        free(mail);
+}
+
+static void resolver_drop(struct resolver *resolver)
+{
+        mailbox_drain(resolver->answers);
+        mailbox_free(resolver->questions);
+        mailbox_free(resolver->answers);
+        free(resolver);
 }
 
 static void *resolver_run(void *arg)
@@ -65,6 +79,8 @@ static void *resolver_run(void *arg)
                 poll(&waiting, 1, -1);
                 mailbox_drain(resolver->questions);
         }
+        if (resolver->orphan)
+                resolver_drop(resolver);
         return NULL;
 }
 
@@ -101,28 +117,27 @@ static struct resolver *resolver_new(struct names *names)
 
 static void resolver_free(struct resolver *resolver)
 {
-        struct mail *end;
+        struct end *end;
 
         if (!resolver)
                 return;
-        resolver->names = NULL;
-        event_del(&resolver->answered);
         end = calloc(1, sizeof(*end));
         if (!end)
                 abort();
-        end->deliver = on_end;
+        resolver->names = NULL;
+        event_del(&resolver->answered);
         mailbox_drain(resolver->answers);
-        mailbox_post(resolver->questions, end);
-        if (resolver->n_pending) {
-                /* It may sit in a look-up for many seconds: nobody waits for that. What it holds is
-                 * its own and goes with the process. */
-                pthread_detach(resolver->thread);
-                return;
+        end->mail.deliver = on_end;
+        /* It may sit in a look-up for many seconds: nobody waits for that. */
+        bool orphan = end->orphan = resolver->n_pending > 0;
+        pthread_t thread = resolver->thread;
+        mailbox_post(resolver->questions, &end->mail);
+        if (orphan) {
+                pthread_detach(thread);
+        } else {
+                pthread_join(thread, NULL);
+                resolver_drop(resolver);
         }
-        pthread_join(resolver->thread, NULL);
-        mailbox_free(resolver->questions);
-        mailbox_free(resolver->answers);
-        free(resolver);
 }
 
 bool names_getaddrinfo(const char *host, uint16_t port, struct endpoint *out, struct error *err)
@@ -367,8 +382,12 @@ void names_free(struct names *names)
         free(names);
 }
 
-void names_adopt(struct names *names, const struct names *old)
+void names_adopt(struct names *names, struct names *old)
 {
+        names->resolver = old->resolver;
+        old->resolver = NULL;
+        if (names->resolver)
+                names->resolver->names = names;
         for (unsigned s = 0; s < SERVICE_COUNT; s++) {
                 for (unsigned o = 0; o < SERVICE_COUNT; o++) {
                         if (!names->literal[s] && names->endpoints[s].n_addresses == 0 &&

@@ -42,8 +42,8 @@ struct names {
 struct names *names_new(const struct config *config, struct event_base *base, names_lookup *lookup,
         const struct source_hooks *hooks);
 void names_free(struct names *names);
-/* Takes over the addresses of equal hosts; before names_start. */
-void names_adopt(struct names *names, const struct names *old);
+/* Takes over the thread, and the addresses of equal hosts; before names_start. */
+void names_adopt(struct names *names, struct names *old);
 void names_start(struct names *names);
 
 #endif

@@ -50,22 +50,43 @@ static enum h1_body_state size_byte(struct h1_body *body, char c)
         return broken(body, 400, rule_size, "a chunk size that is not plain hex");
 }
 
+/* A byte of `;name=value;name="quoted"`, without blanks. */
 static enum h1_body_state extension_byte(struct h1_body *body, char c)
 {
+        bool token = byte_is(c, BYTE_TOKEN), named = body->state == BODY_EXTENSION_NAME;
+
         if (++body->line_extension > H1_MAX_EXTENSION || ++body->extensions > H1_MAX_EXTENSIONS)
                 return broken(body, 413, rule_extension, "chunk extensions are too long");
-        if (c == '\r' && body->state == BODY_EXTENSION)
-                return BODY_SIZE_LF;
-        if (byte_is(c, BYTE_CONTROL))
-                return broken(body, 400, rule_extension, "a control byte in a chunk extension");
         switch ((unsigned)body->state) {
-        case BODY_EXTENSION: return c == '"' ? BODY_EXTENSION_QUOTED : BODY_EXTENSION;
         case BODY_EXTENSION_QUOTED:
-                return c == '"'    ? BODY_EXTENSION
+                if (byte_is(c, BYTE_CONTROL))
+                        break;
+                return c == '"'    ? BODY_EXTENSION_UNQUOTED
                        : c == '\\' ? BODY_EXTENSION_ESCAPED
                                    : BODY_EXTENSION_QUOTED;
+        case BODY_EXTENSION_ESCAPED:
+                if (byte_is(c, BYTE_CONTROL))
+                        break;
+                return BODY_EXTENSION_QUOTED;
+        case BODY_EXTENSION:
+                if (token)
+                        return BODY_EXTENSION_NAME;
+                break;
+        case BODY_EXTENSION_EQUALS:
+                if (token || c == '"')
+                        return token ? BODY_EXTENSION_VALUE : BODY_EXTENSION_QUOTED;
+                break;
+        default: /* behind a name or a value */
+                if (c == '\r')
+                        return BODY_SIZE_LF;
+                if (c == ';')
+                        return BODY_EXTENSION;
+                if (named && c == '=')
+                        return BODY_EXTENSION_EQUALS;
+                if (token && body->state != BODY_EXTENSION_UNQUOTED)
+                        return body->state;
         }
-        return BODY_EXTENSION_QUOTED;
+        return broken(body, 400, rule_extension, "a malformed chunk extension");
 }
 
 /* The LF behind a chunk size. */
@@ -78,6 +99,31 @@ static enum h1_body_state size_lf(struct h1_body *body, char c)
         return body->left ? BODY_DATA : BODY_TRAILER_START;
 }
 
+static enum h1_body_state trailer_name_byte(struct h1_body *body, char c)
+{
+        if (byte_is(c, BYTE_TOKEN)) {
+                if (body->trailer_name < sizeof(body->name))
+                        body->name[body->trailer_name] = c;
+                body->trailer_name++;
+                return BODY_TRAILER_NAME;
+        }
+        if (c != ':' || body->trailer_name == 0)
+                return broken(body, 400, rule_trailer, "a trailer name that is not a token");
+        if (body->trailer_name > sizeof(body->name))
+                return BODY_TRAILER_VALUE;
+        switch ((unsigned)h1_name_find(str_view(body->name, body->trailer_name))) {
+        case H1_HOST:
+        case H1_CONTENT_LENGTH:
+        case H1_TRANSFER_ENCODING:
+        case H1_CONNECTION:
+        case H1_PROXY_CONNECTION:
+        case H1_UPGRADE:
+        case H1_EXPECT:
+                return broken(body, 400, "RFC 9110 6.5.1", "a trailer that frames or routes");
+        }
+        return BODY_TRAILER_VALUE;
+}
+
 static enum h1_body_state trailer_byte(struct h1_body *body, char c)
 {
         if (++body->trailers > H1_MAX_TRAILERS)
@@ -86,16 +132,9 @@ static enum h1_body_state trailer_byte(struct h1_body *body, char c)
         case BODY_TRAILER_START:
                 if (c == '\r')
                         return BODY_END_LF;
-                if (!byte_is(c, BYTE_TOKEN))
-                        return broken(body, 400, rule_trailer, "a trailer without a name");
-                return BODY_TRAILER_NAME;
-        case BODY_TRAILER_NAME:
-                if (c == ':')
-                        return BODY_TRAILER_VALUE;
-                if (!byte_is(c, BYTE_TOKEN))
-                        return broken(
-                                body, 400, rule_trailer, "a trailer name that is not a token");
-                return BODY_TRAILER_NAME;
+                body->trailer_name = 0;
+                return trailer_name_byte(body, c);
+        case BODY_TRAILER_NAME: return trailer_name_byte(body, c);
         case BODY_TRAILER_VALUE:
                 if (c == '\r')
                         return BODY_TRAILER_LF;
@@ -119,8 +158,12 @@ static enum h1_body_state framing_byte(struct h1_body *body, char c)
         case BODY_SIZE_FIRST: body->left = 0; return size_byte(body, c);
         case BODY_SIZE: return size_byte(body, c);
         case BODY_EXTENSION:
+        case BODY_EXTENSION_NAME:
+        case BODY_EXTENSION_EQUALS:
+        case BODY_EXTENSION_VALUE:
         case BODY_EXTENSION_QUOTED:
-        case BODY_EXTENSION_ESCAPED: return extension_byte(body, c);
+        case BODY_EXTENSION_ESCAPED:
+        case BODY_EXTENSION_UNQUOTED: return extension_byte(body, c);
         case BODY_SIZE_LF: return size_lf(body, c);
         case BODY_DATA_CR:
                 if (c != '\r')

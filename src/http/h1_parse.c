@@ -96,6 +96,13 @@ static bool note_connection(struct head *head, struct str value)
         return true;
 }
 
+/* Means nothing (RFC 9112 C.2.2), but many obey it: who says close is not read on. */
+static void note_proxy_connection(struct head *head, struct str value)
+{
+        for (struct str member; (member = list_next(&value)).ptr;)
+                head->close = head->close || str_eq_fold(member, STR("close"));
+}
+
 /* Digits alone, no leading zero (010 is eight to some), below 2^63 (it is signed to some). */
 static bool read_length(struct str value, uint64_t *length)
 {
@@ -138,6 +145,7 @@ static bool note_field(struct head *head, const struct h1_field *field)
                 head->chunked = true;
                 return true;
         case H1_CONNECTION: return note_connection(head, field->value);
+        case H1_PROXY_CONNECTION: note_proxy_connection(head, field->value); return true;
         }
         return true;
 }

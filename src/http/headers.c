@@ -131,8 +131,11 @@ enum { LONGEST = 30 };
         {STR(literal), H1_##name, request_class, response_class},
 #define LENGTHS(X)                                                                                 \
         X(2)                                                                                       \
-        X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15) X(16) X(17) X(18)   \
-                X(19) X(20) X(21) X(22) X(23) X(25) X(27)
+        X(3)                                                                                       \
+        X(4)                                                                                       \
+        X(5)                                                                                       \
+        X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15) X(16) X(17) X(18) X(19) X(20)      \
+                X(21) X(22) X(23) X(25) X(27)
 #define TABLE(length) static const struct known names_##length[] = {NAMES_##length(ROW)};
 LENGTHS(TABLE)
 

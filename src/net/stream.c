@@ -213,8 +213,10 @@ void stream_consume(struct stream *stream, size_t len)
         }
 }
 
-void stream_fix(struct stream *stream)
+void stream_fix(struct stream *stream, size_t len)
 {
+        assert(len <= stream->in_end - stream->in_start);
+        stream->in_start += len;
         stream->in_floor = stream->in_start;
 }
 

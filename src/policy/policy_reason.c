@@ -40,6 +40,15 @@ void line_add_most(struct line *line, struct str text, size_t most)
                 line_add(line, STR("..."));
 }
 
+void line_break(struct line *line)
+{
+        if (!line->left)
+                return;
+        *line->at++ = '\n';
+        *line->at = '\0';
+        line->left--;
+}
+
 void caller_describe(const struct policy_caller *caller, char *memory, size_t bytes)
 {
         struct line line = line_over(memory, bytes);

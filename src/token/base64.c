@@ -6,12 +6,12 @@ static const char url_alphabet[] =
 /* The six bits of a character, with 0x40 set; 0: not in the alphabet. 'x' and 'y' are the two
  * characters in which the alphabets differ. */
 #define SIX_BITS(c, x, y)                                                                          \
-        ((c) >= 'A' && (c) <= 'Z'          ? 0x40 | ((c) - 'A')                                    \
-                : (c) >= 'a' && (c) <= 'z' ? 0x40 | ((c) - 'a' + 26)                               \
-                : (c) >= '0' && (c) <= '9' ? 0x40 | ((c) - '0' + 52)                               \
-                : (c) == (x)               ? 0x40 | 62                                             \
-                : (c) == (y)               ? 0x40 | 63                                             \
-                                           : 0)
+        ((unsigned char)((c) >= 'A' && (c) <= 'Z'   ? 0x40 | ((c) - 'A')                           \
+                         : (c) >= 'a' && (c) <= 'z' ? 0x40 | ((c) - 'a' + 26)                      \
+                         : (c) >= '0' && (c) <= '9' ? 0x40 | ((c) - '0' + 52)                      \
+                         : (c) == (x)               ? 0x40 | 62                                    \
+                         : (c) == (y)               ? 0x40 | 63                                    \
+                                                    : 0))
 #define FOUR(c, x, y)                                                                              \
         SIX_BITS(c, x, y), SIX_BITS((c) + 1, x, y), SIX_BITS((c) + 2, x, y), SIX_BITS((c) + 3, x, y)
 #define SIXTEEN(c, x, y)                                                                           \

@@ -110,8 +110,7 @@ static enum next step_parse(struct exchange *x)
                         return refuse_fault(x, &fault);
                 if (n > 0) {
                         x->parsed = true;
-                        stream_consume(stream, (size_t)n);
-                        stream_fix(stream); /* the views of the head stay */
+                        stream_fix(stream, (size_t)n); /* the views of the head stay */
                         pipe_init(&x->in, stream, NULL, x->request.framing,
                                 x->request.content_length, H1_LENGTH);
                         return judge_head(x);
@@ -415,8 +414,7 @@ static enum next step_hold_body(struct exchange *x)
                 h1_body_next(&x->in.body, stream_in(stream).ptr, (size_t)length, &x->held, &fault);
         if (n < 0)
                 return refuse_fault(x, &fault);
-        stream_consume(stream, (size_t)n);
-        stream_fix(stream); /* `held` views it */
+        stream_fix(stream, (size_t)n); /* `held` views it */
         x->holds_body = true;
         return NEXT;
 }

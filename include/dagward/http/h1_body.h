@@ -1,10 +1,10 @@
 /*
  * h1_body: where a body's bytes are, whatever frames them.
  *
- * A body is fed the bytes as they come and names the payload in them as views; it keeps no bytes.
- * Chunks are read strictly (RFC 9112 7.1): 1 to 16 hex digits, no blanks, CRLF exactly. Chunk
+ * A body is fed the bytes as they come and names the payload in them as views; it keeps none of
+ * it. Chunks are read strictly (RFC 9112 7.1): 1 to 16 hex digits, no blanks, CRLF exactly. Chunk
  * extensions and trailers are checked, bounded, and dropped: they mean nothing to a proxy that
- * frames anew.
+ * frames anew. A trailer that would frame or route the message is refused (RFC 9110 6.5.1).
  */
 #ifndef DAGWARD_HTTP_H1_BODY_H
 #define DAGWARD_HTTP_H1_BODY_H
@@ -23,8 +23,12 @@ enum h1_body_state {
         BODY_SIZE_FIRST,
         BODY_SIZE,
         BODY_EXTENSION,
+        BODY_EXTENSION_NAME,
+        BODY_EXTENSION_EQUALS,
+        BODY_EXTENSION_VALUE,
         BODY_EXTENSION_QUOTED,
         BODY_EXTENSION_ESCAPED,
+        BODY_EXTENSION_UNQUOTED,
         BODY_SIZE_LF,
         BODY_DATA,
         BODY_DATA_CR,
@@ -46,8 +50,10 @@ struct h1_body {
         unsigned digits;         /* of the chunk size being read */
         unsigned line_extension; /* bytes behind the size being read */
         unsigned extensions;     /* bytes behind all sizes */
-        unsigned trailers;
-        bool done; /* no byte behind this one belongs to the body */
+        unsigned trailers;       /* bytes of the trailer section */
+        unsigned trailer_name;   /* bytes of the name being read */
+        char name[24];           /* its first bytes */
+        bool done;               /* no byte behind this one belongs to the body */
         struct h1_fault fault;
 };
 

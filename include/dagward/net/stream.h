@@ -73,8 +73,9 @@ static inline struct str stream_in(const struct stream *stream)
 }
 /* Forgets `len` received bytes. An empty block without a floor goes back to the pool. */
 void stream_consume(struct stream *stream, size_t len);
-/* Views into everything before in_start must stay valid until stream_unfix. */
-void stream_fix(struct stream *stream);
+/* Forgets `len` received bytes, but keeps them, and all before, in place: views into them stay valid
+ * until stream_unfix. */
+void stream_fix(struct stream *stream, size_t len);
 /* Views may go; unread bytes move to the front of the block. */
 void stream_unfix(struct stream *stream);
 /* Room left in the output block. */

@@ -24,6 +24,9 @@ struct source_operation {
         unsigned index;
 };
 
+/* How near a form is to the operation's own path: whose spelling of the literals is taken. */
+enum rank { RANK_OWN, RANK_OPTIONAL, RANK_OLDER };
+
 struct build_edge {
         unsigned literal, node;
 };

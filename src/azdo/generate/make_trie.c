@@ -170,7 +170,7 @@ static void bind(unsigned node, const struct build_binding *binding)
                                 *old = *binding;
                         return;
                 }
-                if (old->method == binding->method && old->rank == binding->rank &&
+                if (old->method == binding->method &&
                         !told_apart(old->operation, binding->operation))
                         fail("%s and %s cannot be told apart", operations[old->operation].id,
                                 operations[binding->operation].id);
@@ -344,7 +344,6 @@ static int by_method(const void *a, const void *b)
 {
         const struct build_binding *x = a, *y = b;
         return x->method != y->method ? (int)x->method - (int)y->method
-               : x->rank != y->rank   ? (int)x->rank - (int)y->rank
                                       : (int)x->operation - (int)y->operation;
 }
 
@@ -369,8 +368,8 @@ static void write_nodes(FILE *out)
                                 by_method);
                 for (size_t k = 0; k < node->n_bindings; k++, n_bindings++) {
                         const struct build_binding *b = &node->bindings[k];
-                        fprintf(out, "\t{%u, %u, %u, %u, %u, %u},\n", b->operation, b->form,
-                                b->n_segments, b->method, b->rank, b->repository);
+                        fprintf(out, "\t{%u, %u, %u, %u, %u},\n", b->operation, b->form,
+                                b->n_segments, b->method, b->repository);
                 }
         }
         fputs("};\nconst struct trie_node table_nodes[] = {\n", out);

@@ -215,7 +215,7 @@ static void a_pattern_selects_ids_and_aliases(void **state)
                 {"build.builds.queue", 1, "build.builds.queue", "build.builds.list"},
                 {"BUILD.builds.QUEUE", 1, "build.builds.queue", "build.builds.list"},
                 {"git.push", 2, "gitHttp.pack.push", "gitHttp.pack.fetch"},
-                {"git.lfs.*", 7, "gitHttp.lfs.putObject", "gitHttp.pack.push"},
+                {"git.lfs.*", 8, "gitHttp.lfs.putObject", "gitHttp.pack.push"},
                 {"pipelines.runs.*", 3, "pipelines.runs.run", "pipelines.pipelines.get"},
                 {"legacy.soap.any", 1, "legacy.soap.any", "portal.pages.any"},
                 {"legacy.*", 0, NULL, "legacy.soap.any"},

@@ -74,10 +74,9 @@ struct seen {
 
 struct reading {
         struct seen seen[MESSAGES_MAX];
-        size_t n;        /* requests whose head was accepted */
-        bool refused;    /* something was */
-        bool bad_target; /* a head was accepted whose target is refused */
-        size_t used;     /* bytes of the accepted part */
+        size_t n;     /* requests whose head was accepted */
+        bool refused; /* something was */
+        size_t used;  /* bytes of the accepted part */
         struct h1_fault fault;
 };
 
@@ -113,7 +112,7 @@ static inline void reading_run(struct reading *reading, const char *raw, size_t 
         struct arena arena;
 
         reading->n = reading->used = 0;
-        reading->refused = reading->bad_target = false;
+        reading->refused = false;
         arena_init(&arena, 16384, 1 << 20);
         while (reading->used < len && !reading->refused && reading->n < MESSAGES_MAX) {
                 size_t scanned = 0;
@@ -121,6 +120,11 @@ static inline void reading_run(struct reading *reading, const char *raw, size_t 
                         &limits, &request, &reading->fault);
                 reading->refused = got == H1_BAD;
                 if (got <= 0)
+                        break;
+                arena_reset(&arena);
+                reading->refused = !target_parse(
+                        request.target, request.host, &arena, &target, &reading->fault);
+                if (reading->refused)
                         break;
                 struct seen *seen = &reading->seen[reading->n++];
                 seen->method = request.method;
@@ -131,9 +135,6 @@ static inline void reading_run(struct reading *reading, const char *raw, size_t 
                 seen->body_len = 0;
                 seen->complete = false;
                 reading->used += (size_t)got;
-                arena_reset(&arena);
-                if (!target_parse(request.target, request.host, &arena, &target, &reading->fault))
-                        reading->bad_target = true;
                 reading->used += reading_body(
                         reading, seen, &request, raw + reading->used, len - reading->used);
                 if (!seen->keep_alive)

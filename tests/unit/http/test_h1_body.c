@@ -69,9 +69,10 @@ static const struct good_case good[] = {
         {STR("000a\r\n0123456789\r\n000\r\n\r\n"), "0123456789", 0},
         {STR("0000000000000001\r\na\r\n0\r\n\r\n"), "a", 0},
         {STR("4\r\n\r\n\r\n\r\n0\r\n\r\n"), "\r\n\r\n", 0},
+        {STR("1;a;b=c;d=\"\\\"\xff\";e\r\nx\r\n0\r\n\r\n"), "x", 0},
         {STR("1;a=b\r\nx\r\n0;c\r\n\r\n"), "x", 0},
         {STR("1;a=\"b;c \\\" d\"\r\nx\r\n0\r\n\r\n"), "x", 0},
-        {STR("1\r\nx\r\n0\r\nX-Note: t\r\nContent-Length: 5\r\n\r\n"), "x", 0},
+        {STR("1\r\nx\r\n0\r\nX-Note: t\r\nX-A-Trailer-With-A-Very-Long-Name: 5\r\n\r\n"), "x", 0},
         {STR("1\r\nx\r\n0\r\nA:\r\nB:\tc\xff\r\n\r\nrest"), "x", 4},
 };
 
@@ -116,8 +117,11 @@ static const struct str bad[] = {STR("\r\n"), STR(" 1\r\n"), STR("\t1\r\n"), STR
         STR("0\n\r\n"), STR("0\r\n\n"), STR("0\r\n\rX"), STR("0\r\nX\r\n\r\n"),
         STR("0\r\nXXGET /x HTTP/1.1\r\n"), STR("0\r\nX : a\r\n\r\n"), STR("0\r\n: a\r\n\r\n"),
         STR("0\r\nX: a\r\n b\r\n\r\n"), STR("0\r\nX: a\0\r\n\r\n"), STR("0\r\nX: a\nY: b\r\n\r\n"),
-        STR("0\r\nX: a\rY: b\r\n\r\n"), STR("0\r\n\xff: a\r\n\r\n"), STR("0x0\r\n"),
-        STR("1\r\nx\r\n-0\r\n")};
+        STR("0\r\nX: a\rY: b\r\n\r\n"), STR("0\r\n\xff: a\r\n\r\n"), STR("0x0\r\n"), STR("1;\r\n"),
+        STR("1;;a\r\n"), STR("1;a=\r\n"), STR("1;a b\r\n"), STR("1; a\r\n"), STR("1;=a\r\n"),
+        STR("1;a=b=c\r\n"), STR("1;a=\"b\"c\r\n"), STR("1;\"a\"\r\n"), STR("1;a=\xff\r\n"),
+        STR("0\r\nContent-Length: 0\r\n\r\n"), STR("0\r\ntransfer-encoding: chunked\r\n\r\n"),
+        STR("0\r\nA: b\r\nHOST: h\r\n\r\n"), STR("1\r\nx\r\n-0\r\n")};
 
 static void broken_chunks_are_refused_at_the_same_byte_however_cut(void **state)
 {

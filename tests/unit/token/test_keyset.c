@@ -106,7 +106,7 @@ static void a_weak_key_is_named_in_the_warning(void **state)
 
         (void)state;
         error_list_init(&warnings);
-        assert_null(keyset_parse(STR(text), false, "keys.json", &warnings, &err));
+        assert_null(keyset_parse(str_of(text), false, "keys.json", &warnings, &err));
         assert_string_equal(err.text, "holds no key that can be used (2 left out)");
         assert_int_equal(warnings.n, 2);
         assert_string_equal(warnings.findings[0].text,
@@ -125,11 +125,11 @@ static void points_of_small_order_are_no_ed25519_keys(void **state)
                 /* y = 1, 0, -1, both of order 8, p, p + 1; then with the sign bit; then no point */
                 {"AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", false},
                 {"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", false},
-                {"7P________________________________________38", false},
+                {"7P_______________________________________38", false},
                 {"JuiVj8KyJ7BFw_SJ8u-Y8NXfrAXTxjM5sTgCiG1T_AU", false},
                 {"xxdqcD1N2E-6PAt2DRBnDyogU_osOczGTsf9d5KsA3o", false},
-                {"7f________________________________________38", false},
-                {"7v________________________________________38", false},
+                {"7f_______________________________________38", false},
+                {"7v_______________________________________38", false},
                 {"JuiVj8KyJ7BFw_SJ8u-Y8NXfrAXTxjM5sTgCiG1T_IU", false},
                 {"AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAIA", false},
                 {"AgAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", false}, /* y = 2 */
@@ -214,7 +214,8 @@ static void a_name_for_two_keys_of_one_algorithm_names_none(void **state)
 static void the_generation_follows_the_keys(void **state)
 {
         struct mint_key *both[] = {rsa, ec}, *one[] = {rsa};
-        struct keyset *a = kit_keyset(both, 2), *again = kit_keyset(both, 2), *b = kit_keyset(one, 1);
+        struct keyset *a = kit_keyset(both, 2), *again = kit_keyset(both, 2),
+                      *b = kit_keyset(one, 1);
 
         (void)state;
         assert_true(a->generation == again->generation);
@@ -231,16 +232,15 @@ static void the_generation_follows_the_keys(void **state)
 }
 
 /* Two keys made elsewhere, and their RFC 7638 thumbprints and DER digests. */
-static const char pem_ec[] =
-        "-----BEGIN PUBLIC KEY-----\n"
-        "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEMKBCTNIcKUSDii11ySs3526iDZ8A\n"
-        "iTo7Tu6KPAqv7D7gS2XpJFbZiItSs3m9+9Ue6GnvHw/GW2ZZaVtszggXIw==\n"
-        "-----END PUBLIC KEY-----\n"; /* RFC 7517 A.1 */
+static const char pem_ec[] = "-----BEGIN PUBLIC KEY-----\n"
+                             "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEMKBCTNIcKUSDii11ySs3526iDZ8A\n"
+                             "iTo7Tu6KPAqv7D7gS2XpJFbZiItSs3m9+9Ue6GnvHw/GW2ZZaVtszggXIw==\n"
+                             "-----END PUBLIC KEY-----\n"; /* RFC 7517 A.1 */
 
 static void a_pem_key_serves_whatever_name_the_token_gives(void **state)
 {
         struct error err = {""};
-        struct keyset *set = keyset_parse(STR(pem_ec), true, "key.pem", NULL, &err);
+        struct keyset *set = keyset_parse(str_of(pem_ec), true, "key.pem", NULL, &err);
         bool other_alg;
 
         (void)state;
@@ -255,7 +255,7 @@ static void a_pem_key_serves_whatever_name_the_token_gives(void **state)
         assert_non_null(keyset_find(set, STR_NONE, TOKEN_ES256, &other_alg));
         assert_null(keyset_find(set, STR("any"), TOKEN_RS256, &other_alg));
         keyset_unref(set);
-        assert_null(keyset_parse(STR(pem_ec), false, NULL, NULL, &err)); /* not over the network */
+        assert_null(keyset_parse(str_of(pem_ec), false, NULL, NULL, &err)); /* not over the network */
 
         char two[2 * sizeof(pem_ec) + 1024];
         snprintf(two, sizeof(two), "\n# comment\n%s%s", pem_ec, pem_ec);
@@ -301,12 +301,14 @@ static void a_signature_holds_for_its_bytes_and_its_algorithm_only(void **state)
                 assert_int_equal(signature.len, key->signature_bytes);
                 assert_true(key_verify(key, algs[i], input, signature));
                 assert_false(key_verify(key, algs[i], str_head(input, input.len - 1), signature));
-                assert_false(key_verify(key, algs[i], input, str_head(signature, signature.len - 1)));
+                assert_false(
+                        key_verify(key, algs[i], input, str_head(signature, signature.len - 1)));
                 assert_false(key_verify(key, algs[i], input, STR_NONE));
                 assert_false(key_verify(&set->keys[(i + 1) % 3], algs[i], input, signature));
                 for (int alg = 0; alg < TOKEN_ALG_COUNT; alg++)
                         if (alg != (int)algs[i])
-                                assert_false(key_verify(key, (enum token_alg)alg, input, signature));
+                                assert_false(
+                                        key_verify(key, (enum token_alg)alg, input, signature));
                 for (size_t bit = 0; bit < 8; bit++) {
                         raw[bit * 7] = (char)(raw[bit * 7] ^ 1 << bit);
                         assert_false(key_verify(key, algs[i], input, signature));

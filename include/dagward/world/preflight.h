@@ -1,0 +1,49 @@
+/*
+ * preflight: is what the operator wrote fit to be run?
+ *
+ * Introduces configuration to policy, and both to the files they name. Used by `dagward check`, at
+ * start and at every reload, so that all three agree. Opens files, but no socket.
+ */
+#ifndef DAGWARD_WORLD_PREFLIGHT_H
+#define DAGWARD_WORLD_PREFLIGHT_H
+
+#include "dagward/base/buf.h"
+#include "dagward/base/error.h"
+#include "dagward/config/config.h"
+#include "dagward/policy/policy.h"
+
+struct preflight {
+        struct config *config;  /* one reference, the caller's; NULL when it has errors */
+        struct policy *policy;  /* the same */
+        char policy_digest[65]; /* hex; "" without a policy */
+        char **policy_files;    /* what the patterns stand for; owned */
+        size_t n_policy_files;
+};
+
+/* Loads a configuration file and the policy files it names, and checks one against the other:
+ * bindings name issuers and credentials that are configured, overridden hosts are hosts of Azure
+ * DevOps. All that is wrong is added to `errors`; true when nothing is (warnings may be). Clear
+ * `out` in both cases: on false, it holds what could be loaded. `now_ms` is wall time. */
+bool preflight_load(const char *config_path, int64_t now_ms, struct preflight *out,
+        struct error_list *errors) __attribute__((warn_unused_result));
+/* As preflight_load for a configuration that is already there; takes over the reference. */
+bool preflight_complete(struct config *config, int64_t now_ms, struct preflight *out,
+        struct error_list *errors) __attribute__((warn_unused_result));
+void preflight_clear(struct preflight *preflight);
+
+/* Checks the files that the configuration names, policies apart: certificates and keys fit
+ * together, authorities and key sets can be parsed, secrets can be read, the audit log can be
+ * written. Adds errors with the place of the setting; true when there was none. */
+bool preflight_files(const struct config *config, struct error_list *errors)
+        __attribute__((warn_unused_result));
+
+/* The digest that audit records name a policy by: SHA-256 of the file, as `sha256sum` prints it;
+ * of several files, SHA-256 of their digests in order, each in hex and with a newline. Writes 64
+ * hex digits and a NUL. False with a reason when a file cannot be read. */
+bool preflight_digest(char *const *files, size_t n, char out[65], struct error *err)
+        __attribute__((warn_unused_result));
+
+/* The JSON Schema (draft 2020-12) of policy files, with the names of all operations. */
+void policy_schema_write(struct buf *out);
+
+#endif

@@ -1,0 +1,369 @@
+/*
+ * dagward policy: what a policy would decide, and whether its tests agree.
+ */
+#include <getopt.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "commands.h"
+#include "dagward/base/clock.h"
+#include "dagward/policy/explain.h"
+#include "dagward/policy/tests.h"
+#include "dagward/token/token.h"
+#include "dagward/world/naming.h"
+#include "dagward/world/preflight.h"
+
+enum { MOST_FILES = 200, MOST_ROLES = 512, MOST_INPUT_BYTES = 16 << 20 };
+
+static const char help[] =
+        "usage: dagward policy test (--config FILE | --policy FILE...) [--verbose] [--json]\n"
+        "       dagward policy explain (--config FILE | --policy FILE...) CALLER METHOD URL\n"
+        "                              [--body FILE] [--at TIME] [--json]\n"
+        "\n"
+        "test     runs the `tests` of the policy files; --verbose also shows those that pass and\n"
+        "         the entries that no test reaches. Exit status: 0 all passed, 1 one failed.\n"
+        "explain  decides one request and says why, condition by condition, and what would have\n"
+        "         to change. Exit status: 0 allowed, 1 denied.\n"
+        "\n"
+        "CALLER is  --claims FILE    the token's payload, as JSON (`-`: standard input)\n"
+        "           --issuer NAME    as bindings name it; default: found by the `iss` claim\n"
+        "           --subject TEXT   default: the `sub` claim\n"
+        "           --role NAME      a role that the token names; repeat it for more\n"
+        "\n"
+        "--config takes the policy files, and where issuers keep roles, from a configuration.\n"
+        "--policy may be given several times. URL is a path (/contoso/...) or a whole URL.\n"
+        "Exit status 2: wrong usage, or a file that has errors.\n";
+
+struct options {
+        const char *config;
+        const char *policies[MOST_FILES];
+        size_t n_policies;
+        const char *claims, *issuer, *subject, *body, *at;
+        struct str roles[MOST_ROLES];
+        size_t n_roles;
+        bool json, verbose, help;
+};
+
+static bool complain(const char *text, const char *detail)
+{
+        fprintf(stderr, "dagward policy: %s%s\n`dagward policy --help` says more.\n", text, detail);
+        return false;
+}
+
+static bool take_option(struct options *o, int option)
+{
+        switch (option) {
+        case 'c': o->config = optarg; return true;
+        case 'p':
+                if (o->n_policies == MOST_FILES)
+                        return complain("too many policy files", "");
+                o->policies[o->n_policies++] = optarg;
+                return true;
+        case 'C': o->claims = optarg; return true;
+        case 'i': o->issuer = optarg; return true;
+        case 's': o->subject = optarg; return true;
+        case 'r':
+                if (o->n_roles == MOST_ROLES)
+                        return complain("too many roles", "");
+                o->roles[o->n_roles++] = str_of(optarg);
+                return true;
+        case 'b': o->body = optarg; return true;
+        case 'a': o->at = optarg; return true;
+        case 'j': o->json = true; return true;
+        case 'v': o->verbose = true; return true;
+        case 'h': o->help = true; return true;
+        default: return complain("see above", "");
+        }
+}
+
+static bool parse(int argc, char **argv, struct options *o)
+{
+        static const struct option longs[] = {
+                {"config", required_argument, NULL, 'c'},
+                {"policy", required_argument, NULL, 'p'},
+                {"claims", required_argument, NULL, 'C'},
+                {"issuer", required_argument, NULL, 'i'},
+                {"subject", required_argument, NULL, 's'},
+                {"role", required_argument, NULL, 'r'},
+                {"body", required_argument, NULL, 'b'},
+                {"at", required_argument, NULL, 'a'},
+                {"json", no_argument, NULL, 'j'},
+                {"verbose", no_argument, NULL, 'v'},
+                {"help", no_argument, NULL, 'h'},
+                {0},
+        };
+        int option;
+
+        while ((option = getopt_long(argc, argv, "c:p:vh", longs, NULL)) != -1)
+                if (!take_option(o, option))
+                        return false;
+        if (o->help)
+                return true;
+        if (!o->config == !o->n_policies)
+                return complain("give either --config FILE or --policy FILE", "");
+        return true;
+}
+
+/* A whole file; `-` is standard input. Free the text with free(). */
+static bool read_input(const char *path, struct str *out)
+{
+        FILE *file = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
+        struct buf bytes;
+        char block[16384];
+        size_t got;
+
+        if (!file) {
+                perror(path);
+                return false;
+        }
+        buf_init(&bytes, MOST_INPUT_BYTES);
+        while ((got = fread(block, 1, sizeof(block), file)) > 0)
+                buf_add(&bytes, block, got);
+        bool good = !ferror(file) && !bytes.overflow;
+        if (file != stdin)
+                fclose(file);
+        if (good)
+                *out = str_view(str_dup(buf_str(&bytes)), bytes.len);
+        else
+                fprintf(stderr, "%s: cannot be read, or is larger than 16 MiB\n", path);
+        buf_clear(&bytes);
+        return good;
+}
+
+/* The policy, and with --config what else the configuration says. */
+static bool load(const struct options *o, struct preflight *p)
+{
+        struct error_list errors;
+        bool good;
+
+        error_list_init(&errors);
+        *p = (struct preflight){0};
+        if (o->config) {
+                good = preflight_load(o->config, clock_wall_ms(), p, &errors);
+        } else {
+                p->policy = policy_load(o->policies, o->n_policies, &errors);
+                good = p->policy != NULL;
+        }
+        error_list_print(&errors, stderr);
+        error_list_clear(&errors);
+        return good && p->policy;
+}
+
+static int run_tests(const struct options *o, const struct preflight *p)
+{
+        const struct policy_test_options options = {
+                .namer = naming_for_policy,
+                .now_ms = clock_wall_ms(),
+                .out = stdout,
+                .verbose = o->verbose,
+                .json = o->json,
+        };
+        struct policy_test_counts counts = policy_run_tests(p->policy, &options);
+
+        if (!o->json)
+                printf("%zu passed, %zu failed; %zu of %zu entries reached by a test\n",
+                        counts.passed, counts.failed, counts.reached, counts.entries);
+        return counts.failed ? EXIT_NO : EXIT_YES;
+}
+
+static bool str_is_json(struct str text, const json_t *value)
+{
+        return json_is_string(value) &&
+               str_eq(text, str_view(json_string_value(value), json_string_length(value)));
+}
+
+static const struct config_issuer *find_issuer(
+        const struct options *o, const struct config *config, const json_t *claims)
+{
+        for (size_t i = 0; config && i < config->n_issuers; i++) {
+                const struct config_issuer *issuer = &config->issuers[i];
+                if (o->issuer ? str_eq(issuer->name, str_of(o->issuer)) : false)
+                        return issuer;
+                for (size_t k = 0; !o->issuer && k < issuer->n_issuers; k++)
+                        if (str_is_json(issuer->issuers[k], json_object_get(claims, "iss")))
+                                return issuer;
+        }
+        return NULL;
+}
+
+static void add_role(struct options *o, struct str role)
+{
+        if (role.len && o->n_roles < MOST_ROLES)
+                o->roles[o->n_roles++] = role;
+}
+
+/* As a token's roles are read: a list, or one text with blanks between. */
+static void add_roles(struct options *o, const json_t *claim)
+{
+        for (size_t i = 0; i < json_array_size(claim); i++) {
+                const json_t *item = json_array_get(claim, i);
+                if (json_is_string(item))
+                        add_role(o, str_view(json_string_value(item), json_string_length(item)));
+        }
+        if (!json_is_string(claim))
+                return;
+        struct str rest = str_view(json_string_value(claim), json_string_length(claim));
+        while (rest.len) {
+                struct str one;
+                rest = str_cut(rest, ' ', &one);
+                add_role(o, one);
+        }
+}
+
+static bool build_caller(struct options *o, const struct config *config, const json_t *claims,
+        struct policy_caller *out)
+{
+        const struct config_issuer *issuer = find_issuer(o, config, claims);
+        const json_t *sub = json_object_get(claims, "sub");
+
+        if (!issuer && !o->issuer)
+                return complain("--issuer NAME is missing",
+                        claims ? " (no configured issuer has the `iss` of these claims)" : "");
+        if (config && !issuer)
+                return complain("the configuration has no issuer ", o->issuer);
+        for (size_t i = 0; issuer && i < issuer->n_roles_paths; i++)
+                add_roles(o, token_claim(claims, issuer->roles_paths[i]));
+        *out = (struct policy_caller){
+                .issuer = issuer ? issuer->name : str_of(o->issuer),
+                .subject = o->subject ? str_of(o->subject) : str_of(json_string_value(sub)),
+                .roles = o->roles,
+                .n_roles = o->n_roles,
+                .claims = claims,
+        };
+        return true;
+}
+
+static int print_explanation(const struct options *o, const struct policy *policy,
+        const struct policy_caller *caller, const struct policy_request *request,
+        struct arena *arena)
+{
+        struct policy_explanation explanation;
+        struct buf out;
+
+        if (!policy_explain(policy, caller, request, arena, &explanation)) {
+                complain("the explanation is too large", "");
+                return EXIT_USAGE;
+        }
+        buf_init(&out, 16 << 20);
+        if (o->json)
+                policy_explanation_json(&explanation, &out);
+        else
+                policy_explanation_text(&explanation, &out);
+        fwrite(out.data, 1, out.len, stdout);
+        buf_clear(&out);
+        return explanation.decision.effect == EFFECT_ALLOW ? EXIT_YES : EXIT_NO;
+}
+
+static int explain_request(struct options *o, const struct preflight *p, const json_t *claims,
+        const struct policy_question *question)
+{
+        struct policy_request request = {0};
+        struct policy_caller caller;
+        struct arena arena;
+        struct error err;
+        int status = EXIT_USAGE;
+
+        if (!build_caller(o, p->config, claims, &caller))
+                return EXIT_USAGE;
+        arena_init(&arena, 64 * 1024, 256 << 20);
+        if (!naming_for_policy(NULL, question, &arena, &request, &err)) {
+                fprintf(stderr, "dagward policy: %s\n", err.text);
+        } else {
+                request.now_ms = clock_wall_ms();
+                if (!o->at || clock_parse(str_of(o->at), &request.now_ms))
+                        status = print_explanation(o, p->policy, &caller, &request, &arena);
+                else
+                        complain("--at: not a time: ", o->at);
+        }
+        arena_clear(&arena);
+        return status;
+}
+
+static json_t *read_claims(const char *path)
+{
+        json_error_t error;
+        struct str text;
+
+        if (!read_input(path, &text))
+                return NULL;
+        json_t *claims = json_loadb(text.ptr, text.len, JSON_REJECT_DUPLICATES, &error);
+        if (!json_is_object(claims)) {
+                fprintf(stderr, "%s:%d:%d: %s\n", path, claims ? 1 : error.line,
+                        claims ? 1 : error.column, claims ? "not a JSON object" : error.text);
+                json_decref(claims);
+                claims = NULL;
+        }
+        free((char *)text.ptr);
+        return claims;
+}
+
+static int explain(struct options *o, const struct preflight *p, char **words, int n)
+{
+        struct policy_question question = {0};
+        json_t *claims = NULL;
+        int status = EXIT_USAGE;
+
+        if (n != 2) {
+                complain("explain needs METHOD and URL", n > 2 ? ", and nothing more" : "");
+                return EXIT_USAGE;
+        }
+        question.method = str_of(words[0]);
+        question.url = str_of(words[1]);
+        if (o->claims && !(claims = read_claims(o->claims)))
+                return EXIT_USAGE;
+        if (!o->body || read_input(o->body, &question.body))
+                status = explain_request(o, p, claims, &question);
+        free((char *)question.body.ptr);
+        json_decref(claims);
+        return status;
+}
+
+static int run(struct options *o, bool tests, char **words, int n)
+{
+        struct preflight p;
+        int status = EXIT_USAGE;
+
+        if (tests && n)
+                complain("one argument too many: ", words[0]);
+        else if (load(o, &p)) {
+                status = tests ? run_tests(o, &p) : explain(o, &p, words, n);
+                preflight_clear(&p);
+        } else {
+                preflight_clear(&p);
+        }
+        return status;
+}
+
+int command_policy(int argc, char **argv)
+{
+        static const char *const later[] = {"who-can", "can", "diff", "replay", "suggest", "lint"};
+        static const struct str known[] = {{"test", 4}, {"explain", 7}};
+        struct options o = {0};
+        const char *what = argc > 1 ? argv[1] : "";
+
+        if (strcmp(what, "--help") == 0 || strcmp(what, "-h") == 0) {
+                fputs(help, stdout);
+                return EXIT_YES;
+        }
+        for (size_t i = 0; i < sizeof(later) / sizeof(later[0]); i++)
+                if (strcmp(what, later[i]) == 0) {
+                        complain(what, ": not available in this version");
+                        return EXIT_USAGE;
+                }
+        bool tests = strcmp(what, "test") == 0;
+        if (!tests && strcmp(what, "explain") != 0) {
+                fprintf(stderr, "dagward policy: %s%s%s\n%s",
+                        *what ? "no subcommand " : "a subcommand is missing", what,
+                        error_did_you_mean(str_of(what), known, 2), help);
+                return EXIT_USAGE;
+        }
+        if (!parse(argc - 1, argv + 1, &o))
+                return EXIT_USAGE;
+        if (o.help) {
+                fputs(help, stdout);
+                return EXIT_YES;
+        }
+        return run(&o, tests, argv + 1 + optind, argc - 1 - optind);
+}

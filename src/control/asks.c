@@ -1,0 +1,159 @@
+/*
+ * What workers ask for, and when they are answered: each ask exactly once, within
+ * CONTROL_ASK_BOUND_MS, however many wait for the same thing.
+ */
+#include <event2/event.h>
+#include <stdlib.h>
+
+#include "dagward/base/clock.h"
+#include "inside.h"
+
+static void answer(struct control *control, struct ask *ask, bool ok, const char *why)
+{
+        if (!ok)
+                control->n_asks_refused++;
+        ask->ok = ok;
+        snprintf(ask->why, sizeof(ask->why), "%s", ok ? "" : why);
+        ask->mail.deliver = ask->answered;
+        mailbox_post(ask->reply_to, &ask->mail);
+}
+
+static void waiters_arm(struct control *control)
+{
+        if (!control->waiters) {
+                event_del(&control->ask_timer);
+                return;
+        }
+        int64_t wait = control->waiters->deadline_mono_ms - clock_mono_ms();
+        if (wait < 0)
+                wait = 0;
+        struct timeval span = {wait / 1000, wait % 1000 * 1000};
+        event_add(&control->ask_timer, &span);
+}
+
+static void wait_for(struct control *control, struct ask *ask)
+{
+        struct waiter *waiter = calloc(1, sizeof(*waiter));
+
+        if (!waiter)
+                abort();
+        waiter->ask = ask;
+        waiter->deadline_mono_ms = clock_mono_ms() + CONTROL_ASK_BOUND_MS;
+        bool first = control->waiters == NULL;
+        *control->last_waiter = waiter;
+        control->last_waiter = &waiter->next;
+        if (first)
+                waiters_arm(control);
+}
+
+/* Takes those out that `which` names and answers them. All have the same bound, so that the list
+ * stays in the order of deadlines. */
+static void answer_those(struct control *control, bool (*which)(const struct waiter *, const void *),
+        const void *arg, bool ok, const char *why)
+{
+        struct waiter **link = &control->waiters;
+
+        while (*link) {
+                struct waiter *waiter = *link;
+                if (!which(waiter, arg)) {
+                        link = &waiter->next;
+                        continue;
+                }
+                *link = waiter->next;
+                answer(control, waiter->ask, ok, why);
+                free(waiter);
+        }
+        control->last_waiter = link;
+        waiters_arm(control);
+}
+
+struct subject {
+        bool keys;
+        unsigned index;
+};
+
+static bool is_about(const struct waiter *waiter, const void *arg)
+{
+        const struct subject *subject = arg;
+
+        return (waiter->ask->kind == ASK_KEYS) == subject->keys &&
+                waiter->ask->index == subject->index;
+}
+
+static bool is_late(const struct waiter *waiter, const void *arg)
+{
+        return waiter->deadline_mono_ms <= *(const int64_t *)arg;
+}
+
+static bool is_any(const struct waiter *waiter, const void *arg)
+{
+        (void)waiter;
+        (void)arg;
+        return true;
+}
+
+void control_answer(struct control *control, bool keys, unsigned index, bool ok, const char *why)
+{
+        struct subject subject = {keys, index};
+
+        answer_those(control, is_about, &subject, ok, why);
+}
+
+void control_answer_all(struct control *control, bool ok, const char *why)
+{
+        answer_those(control, is_any, NULL, ok, why);
+}
+
+void on_ask_timer(evutil_socket_t fd, short what, void *arg)
+{
+        int64_t now = clock_mono_ms();
+
+        (void)fd;
+        (void)what;
+        answer_those(arg, is_late, &now, false, "no answer within 10 s");
+}
+
+void control_asked(struct mail *mail, void *receiver)
+{
+        struct control *control = receiver;
+        struct ask *ask = (struct ask *)mail;
+        const struct config *config = control->parts->config;
+        enum source_answer found = SOURCE_NO;
+        struct error why = {"there is no such issuer or credential"};
+
+        control->n_asks++;
+        if (ask->world_reload != control->reload) {
+                /* Another configuration is on its way to the asker: it has to look again. */
+                answer(control, ask, true, "");
+                return;
+        }
+        switch (ask->kind) {
+        case ASK_KEYS:
+                if (ask->index < config->n_issuers)
+                        found = issuer_ask(control->issuers[ask->index], ask->seen, &why);
+                break;
+        case ASK_CREDENTIAL:
+                if (ask->index < config->n_credentials)
+                        found = token_source_ask(control->sources[ask->index], ask->seen, &why);
+                break;
+        case ASK_CREDENTIAL_REPLACE:
+                if (ask->index < config->n_credentials)
+                        found = token_source_replace(
+                                control->sources[ask->index], ask->seen, &why);
+                break;
+        }
+        switch (found) {
+        case SOURCE_NEWER:
+                answer(control, ask, true, "");
+                break;
+        case SOURCE_WAIT:
+                if (control->stopped)
+                        answer(control, ask, false, "the proxy is stopping");
+                else
+                        wait_for(control, ask);
+                break;
+        case SOURCE_NO:
+                answer(control, ask, false, why.text);
+                break;
+        }
+}

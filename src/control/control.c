@@ -1,0 +1,280 @@
+#include "dagward/control/control.h"
+
+#include <event2/event.h>
+#include <signal.h>
+#include <stdlib.h>
+
+#include "dagward/base/clock.h"
+#include "dagward/base/log.h"
+#include "inside.h"
+
+enum { WATCH_FIRST_MS = 2000, DRAIN_GRACE_MS = 1000 };
+
+static void arm(struct event *event, int64_t ms)
+{
+        struct timeval wait = {ms / 1000, ms % 1000 * 1000};
+
+        event_add(event, &wait);
+}
+
+/* --- the end --- */
+
+static void stop_now(struct control *control)
+{
+        if (control->stopped)
+                return;
+        control->stopped = true;
+        control_answer_all(control, false, "the proxy is stopping");
+        control_event(control, "process.stopped", NULL, 0);
+        log_info("stopped drained=%zu of=%zu", control->n_drained, control->n_ports);
+        event_base_loopbreak(control->base);
+}
+
+static void on_drained(struct mail *mail, void *receiver)
+{
+        struct control *control = receiver;
+
+        (void)mail;
+        if (++control->n_drained == control->n_ports)
+                stop_now(control);
+}
+
+static void on_drain_timer(evutil_socket_t fd, short what, void *arg)
+{
+        (void)fd;
+        (void)what;
+        stop_now(arg);
+}
+
+static void drain(struct control *control, const char *cause)
+{
+        int64_t drain_ms = control->parts->config->timeouts.drain_ms;
+        struct pair detail[] = {{STR("cause"), str_of(cause)}};
+
+        if (control->draining) {
+                stop_now(control);
+                return;
+        }
+        control->draining = true;
+        control->drain_until_mono_ms = clock_mono_ms() + drain_ms;
+        log_info("draining cause=\"%s\" at_most_ms=%lld", cause, (long long)drain_ms);
+        control_event(control, "process.draining", detail, 1);
+        control_publish(control);
+        control->drains = calloc(control->n_ports + 1, sizeof(*control->drains));
+        if (!control->drains)
+                abort();
+        for (size_t i = 0; i < control->n_ports; i++) {
+                control->drains[i] = (struct drain_mail){
+                        .mail = {.deliver = control->ports[i].drain},
+                        .deadline_mono_ms = control->drain_until_mono_ms,
+                        .reply_to = control->box,
+                        .answered = on_drained,
+                };
+                mailbox_post(control->ports[i].box, &control->drains[i].mail);
+        }
+        arm(&control->drain_timer, control->n_ports ? drain_ms + DRAIN_GRACE_MS : 0);
+}
+
+/* --- signals and mail --- */
+
+static void on_terminate(evutil_socket_t number, short what, void *arg)
+{
+        (void)what;
+        drain(arg, number == SIGINT ? "SIGINT" : "SIGTERM");
+}
+
+static void on_hangup(evutil_socket_t number, short what, void *arg)
+{
+        struct control *control = arg;
+
+        (void)number;
+        (void)what;
+        if (!control->draining)
+                control_reload(control, "SIGHUP");
+}
+
+static void on_reopen(evutil_socket_t number, short what, void *arg)
+{
+        struct control *control = arg;
+
+        (void)number;
+        (void)what;
+        if (control->scribe)
+                scribe_reopen(control->scribe);
+}
+
+static void on_box(evutil_socket_t fd, short what, void *arg)
+{
+        struct control *control = arg;
+
+        (void)fd;
+        (void)what;
+        mailbox_drain(control->box);
+}
+
+static void on_stop_mail(struct mail *mail, void *receiver)
+{
+        free(mail);
+        drain(receiver, "the program that runs it");
+}
+
+void control_stop(struct control *control)
+{
+        struct mail *mail = calloc(1, sizeof(*mail));
+
+        if (!mail)
+                abort();
+        mail->deliver = on_stop_mail;
+        mailbox_post(control->box, mail);
+}
+
+/* --- life --- */
+
+struct control *control_new(const char *config_path, struct error_list *errors)
+{
+        struct parts *parts = parts_load(config_path, errors);
+
+        if (!parts)
+                return NULL;
+        struct control *control = calloc(1, sizeof(*control));
+        if (!control)
+                abort();
+        control->path = str_dup(str_of(config_path));
+        control->parts = parts;
+        control->first_config = config_ref(parts->config);
+        control->policy_generation = 1;
+        control->reload = 1;
+        control->last_waiter = &control->waiters;
+        control->lookup = names_getaddrinfo;
+        control->started_mono_ms = clock_mono_ms();
+        control->started_wall_ms = control->loaded_wall_ms = clock_wall_ms();
+        control->base = event_base_new();
+        if (!control->base)
+                abort();
+        control->fetcher = fetcher_new(control->base);
+        control->box = mailbox_new(control);
+        event_assign(&control->box_event, control->base, mailbox_fd(control->box),
+                EV_READ | EV_PERSIST, on_box, control);
+        evsignal_assign(&control->terminate, control->base, SIGTERM, on_terminate, control);
+        evsignal_assign(&control->interrupt, control->base, SIGINT, on_terminate, control);
+        evsignal_assign(&control->hangup, control->base, SIGHUP, on_hangup, control);
+        evsignal_assign(&control->reopen, control->base, SIGUSR1, on_reopen, control);
+        evtimer_assign(&control->ask_timer, control->base, on_ask_timer, control);
+        evtimer_assign(&control->watch_timer, control->base, on_watch_timer, control);
+        evtimer_assign(&control->drain_timer, control->base, on_drain_timer, control);
+        control_sources_make(control);
+        control_publish(control);
+        return control;
+}
+
+void control_free(struct control *control)
+{
+        if (!control)
+                return;
+        control_sources_free(control->issuers, control->parts->config->n_issuers, control->sources,
+                control->parts->config->n_credentials, control->names);
+        admin_free(control->admin);
+        fetcher_free(control->fetcher);
+        /* What still lies in the box belongs to the admin listener, to `drains` or to workers that
+         * are gone: nothing of it is answered any more. */
+        mailbox_free(control->box);
+        struct event *events[] = {&control->box_event, &control->terminate, &control->interrupt,
+                &control->hangup, &control->reopen, &control->ask_timer, &control->watch_timer,
+                &control->drain_timer};
+        for (size_t i = 0; i < sizeof(events) / sizeof(*events); i++)
+                event_del(events[i]);
+        event_base_free(control->base);
+        world_unref(control->world);
+        parts_free(control->parts);
+        config_unref(control->first_config);
+        while (control->waiters) {
+                struct waiter *waiter = control->waiters;
+                control->waiters = waiter->next;
+                free(waiter);
+        }
+        free(control->drains);
+        free(control->ports);
+        free(control->path);
+        free(control);
+}
+
+const struct config *control_config(const struct control *control)
+{
+        return control->first_config;
+}
+
+void control_attach(
+        struct control *control, const struct worker_port *ports, size_t n, struct scribe *scribe)
+{
+        control->ports = calloc(n + 1, sizeof(*ports));
+        if (!control->ports)
+                abort();
+        if (n)
+                memcpy(control->ports, ports, n * sizeof(*ports));
+        control->n_ports = n;
+        control->scribe = scribe;
+}
+
+struct control_port control_port(struct control *control)
+{
+        return (struct control_port){.box = control->box, .asked = control_asked};
+}
+
+struct world *control_world(struct control *control)
+{
+        return world_ref(control->world);
+}
+
+uint16_t control_admin_port(const struct control *control)
+{
+        return control->admin ? admin_port(control->admin) : 0;
+}
+
+static void started_event(struct control *control)
+{
+        char workers[24];
+
+        snprintf(workers, sizeof(workers), "%zu", control->n_ports);
+        struct pair detail[] = {
+                {STR("version"), STR(DAGWARD_VERSION)},
+                {STR("config"), str_of(control->path)},
+                {STR("policy"), str_of(control->parts->policy_digest)},
+                {STR("workers"), str_of(workers)},
+        };
+        control_event(control, "process.started", detail, 4);
+}
+
+bool control_boot(struct control *control, int64_t wait_ms, struct error *err)
+{
+        int64_t deadline = clock_mono_ms() + wait_ms;
+
+        control->admin = admin_new(control, err);
+        if (!control->admin)
+                return false;
+        signal(SIGPIPE, SIG_IGN);
+        event_add(&control->box_event, NULL);
+        event_add(&control->terminate, NULL);
+        event_add(&control->interrupt, NULL);
+        event_add(&control->hangup, NULL);
+        event_add(&control->reopen, NULL);
+        arm(&control->watch_timer, WATCH_FIRST_MS);
+        started_event(control);
+        control_sources_start(control);
+        control->booted = true;
+        control_publish(control);
+        while (!control->stopped && clock_mono_ms() < deadline &&
+                !control_ready(control, NULL, NULL)) {
+                /* Something comes within a moment even if nothing else does. */
+                struct timeval moment = {0, 50 * 1000};
+                event_base_loopexit(control->base, &moment);
+                event_base_dispatch(control->base);
+        }
+        return true;
+}
+
+int control_run(struct control *control)
+{
+        if (!control->stopped)
+                event_base_dispatch(control->base);
+        return 0;
+}

@@ -1,0 +1,131 @@
+/* The inside of `struct control`, for the files of this module only. */
+#ifndef DAGWARD_CONTROL_INSIDE_H
+#define DAGWARD_CONTROL_INSIDE_H
+
+#include <event2/event_struct.h>
+
+#include "dagward/control/control.h"
+#include "dagward/net/fetch.h"
+#include "discovery.h"
+#include "entra.h"
+#include "names.h"
+
+/* What a reload replaces as one. */
+struct parts {
+        struct config *config;
+        struct policy *policy;
+        char policy_digest[65];
+        struct tls_context *upstream_tls;
+        struct tls_context **listener_tls; /* per listener; NULL: plain */
+        struct file_stamp *stamps; /* of the files that a change of reloads */
+        char **watched; /* their names */
+        size_t n_watched;
+};
+
+/* Reads and checks everything; NULL with all findings. */
+struct parts *parts_load(const char *config_path, struct error_list *errors);
+/* Harmless on NULL. */
+void parts_free(struct parts *parts);
+/* Whether one of the files is another one than when it was loaded. Moves the stamps on. */
+bool parts_changed(struct parts *parts);
+
+/* An ask that is not answered yet. */
+struct waiter {
+        struct waiter *next;
+        struct ask *ask;
+        int64_t deadline_mono_ms;
+};
+
+struct admin;
+
+struct control {
+        char *path; /* of the configuration */
+        struct event_base *base;
+        struct fetcher *fetcher;
+        struct mailbox *box;
+        struct event box_event;
+        struct event terminate, interrupt, hangup, reopen; /* signals */
+        struct event ask_timer, watch_timer, drain_timer;
+
+        struct parts *parts;
+        struct config *first_config; /* what control_config answers */
+        struct issuer **issuers; /* parts->config->n_issuers */
+        struct token_source **sources; /* parts->config->n_credentials */
+        struct names *names;
+        names_lookup *lookup; /* tests have their own */
+        uint64_t credential_generations;
+
+        struct world *world; /* published last */
+        uint64_t generation, reload, policy_generation;
+        bool booted; /* sources run, worlds are mailed */
+
+        struct worker_port *ports;
+        size_t n_ports;
+        struct scribe *scribe; /* NULL: none */
+
+        struct waiter *waiters, **last_waiter;
+
+        bool draining, stopped;
+        int64_t drain_until_mono_ms;
+        struct drain_mail *drains; /* n_ports of them */
+        size_t n_drained;
+
+        struct admin *admin;
+        int64_t started_mono_ms, started_wall_ms, loaded_wall_ms;
+        uint64_t n_reloads, n_reloads_failed, n_asks, n_asks_refused;
+        bool change_seen; /* a file has changed: reload when it has been still for a moment */
+};
+
+/* --- publish.c --- */
+
+/* Makes a world of what is known now and mails it to every worker. */
+void control_publish(struct control *control);
+void control_event(
+        struct control *control, const char *name, const struct pair *detail, size_t n);
+struct source_hooks control_hooks(struct control *control);
+/* Makes the sources of `parts`, taking over what those of before know. */
+void control_sources_make(struct control *control);
+void control_sources_start(struct control *control);
+void control_sources_free(struct issuer **issuers, size_t n_issuers, struct token_source **sources,
+        size_t n_sources, struct names *names);
+
+/* --- asks.c --- */
+
+/* A worker's ask, on the control thread. */
+void control_asked(struct mail *mail, void *receiver);
+/* Answers those that wait for a key set (ASK_KEYS) or a credential. */
+void control_answer(struct control *control, bool keys, unsigned index, bool ok, const char *why);
+/* Answers all of them. */
+void control_answer_all(struct control *control, bool ok, const char *why);
+void on_ask_timer(evutil_socket_t fd, short what, void *arg);
+
+/* --- reload.c --- */
+
+void control_reload(struct control *control, const char *cause);
+/* Reloads when a file has changed and been still since the look before. */
+void on_watch_timer(evutil_socket_t fd, short what, void *arg);
+
+/* --- admin.c --- */
+
+/* NULL with a reason when the address cannot be bound. */
+struct admin *admin_new(struct control *control, struct error *err);
+void admin_free(struct admin *admin);
+uint16_t admin_port(const struct admin *admin);
+
+/* --- state.c: what the admin listener says --- */
+
+struct control_counts {
+        struct metrics workers; /* sum of what each told last */
+        size_t n_silent; /* workers that did not answer in time */
+        bool has_scribe, scribe_answered;
+        struct scribe_stats scribe;
+};
+
+/* One line per check; whether all are good. `out` may be NULL. */
+bool control_ready(
+        struct control *control, const struct control_counts *counts, struct buf *out);
+/* Prometheus text format 0.0.4. */
+void control_metrics_write(
+        struct control *control, const struct control_counts *counts, struct buf *out);
+
+#endif

@@ -1,0 +1,307 @@
+#include "dagward/world/preflight.h"
+
+#include <errno.h>
+#include <glob.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "dagward/audit/chain.h"
+#include "dagward/azdo/catalogue.h"
+#include "dagward/base/secret.h"
+#include "dagward/net/tls.h"
+#include "dagward/token/keyset.h"
+#include "dagward/yaml/yaml.h"
+
+/* --- policy files --- */
+
+static void keep_file(struct preflight *p, const char *path)
+{
+        for (size_t i = 0; i < p->n_policy_files; i++)
+                if (strcmp(p->policy_files[i], path) == 0)
+                        return;
+        p->policy_files = realloc(p->policy_files, (p->n_policy_files + 1) * sizeof(char *));
+        if (!p->policy_files)
+                abort();
+        p->policy_files[p->n_policy_files++] = str_dup(str_of(path));
+}
+
+/* One entry of policy.files: the file of that name, or all that the pattern matches. */
+static void expand(
+        struct preflight *p, const char *pattern, struct mark at, struct error_list *errors)
+{
+        glob_t found;
+        bool is_pattern = strpbrk(pattern, "*?[") != NULL;
+
+        if (access(pattern, R_OK) == 0) {
+                keep_file(p, pattern);
+                return;
+        }
+        if (!is_pattern) {
+                error_list_add(errors, at, "`%s` cannot be read: %s", pattern, strerror(errno));
+                return;
+        }
+        int result = glob(pattern, 0, NULL, &found);
+        if (result == GLOB_NOSPACE)
+                abort();
+        if (result == GLOB_NOMATCH)
+                error_list_add(errors, at, "`%s` matches no file", pattern);
+        else if (result != 0)
+                error_list_add(errors, at, "`%s`: the folder cannot be read", pattern);
+        else if (p->n_policy_files + found.gl_pathc > POLICY_MOST_FILES)
+                error_list_add(errors, at, "`%s` matches too many files (more than %d)", pattern,
+                        POLICY_MOST_FILES);
+        else
+                for (size_t i = 0; i < found.gl_pathc; i++)
+                        keep_file(p, found.gl_pathv[i]);
+        if (result == 0)
+                globfree(&found);
+}
+
+static bool digest_file(struct chain *chain, const char *path, char out[65], struct error *err)
+{
+        FILE *file = fopen(path, "re");
+        struct buf bytes;
+        char block[16384];
+        size_t got;
+
+        if (!file)
+                return error_set(err, "%s: %s", path, strerror(errno));
+        buf_init(&bytes, YAML_MAX_BYTES);
+        while ((got = fread(block, 1, sizeof(block), file)) > 0)
+                buf_add(&bytes, block, got);
+        bool good = !ferror(file) && !bytes.overflow;
+        fclose(file);
+        if (good)
+                chain_digest(chain, buf_str(&bytes), out);
+        else
+                error_set(err, "%s: cannot be read", path);
+        buf_clear(&bytes);
+        return good;
+}
+
+bool preflight_digest(char *const *files, size_t n, char out[65], struct error *err)
+{
+        struct chain *chain = chain_new();
+        struct buf digests;
+        bool good = true;
+
+        buf_init(&digests, 1 << 20);
+        for (size_t i = 0; i < n && good; i++) {
+                good = digest_file(chain, files[i], out, err);
+                buf_printf(&digests, "%s\n", out);
+        }
+        if (good && n != 1)
+                chain_digest(chain, buf_str(&digests), out);
+        buf_clear(&digests);
+        chain_free(chain);
+        return good;
+}
+
+static void load_policy(struct preflight *p, struct error_list *errors)
+{
+        const struct config *c = p->config;
+        size_t before = errors->errors;
+        struct error err;
+
+        for (size_t i = 0; i < c->policy.n_files; i++)
+                expand(p, c->policy.files[i].ptr, config_place(c, &c->policy.files[i]), errors);
+        if (p->n_policy_files == 0)
+                return;
+        p->policy = policy_load((const char *const *)p->policy_files, p->n_policy_files, errors);
+        if (!p->policy || errors->errors != before)
+                return;
+        if (!preflight_digest(p->policy_files, p->n_policy_files, p->policy_digest, &err))
+                error_list_add(errors, (struct mark){0}, "%s", err.text);
+}
+
+/* --- configuration x policy --- */
+
+static void review(const struct preflight *p, int64_t now_ms, struct error_list *errors)
+{
+        const struct config *c = p->config;
+        struct str *issuers = calloc(c->n_issuers + 1, sizeof(*issuers));
+        struct str *credentials = calloc(c->n_credentials + 1, sizeof(*credentials));
+
+        if (!issuers || !credentials)
+                abort();
+        for (size_t i = 0; i < c->n_issuers; i++)
+                issuers[i] = c->issuers[i].name;
+        for (size_t i = 0; i < c->n_credentials; i++)
+                credentials[i] = c->credentials[i].name;
+        if (p->policy)
+                (void)!policy_review(p->policy, issuers, c->n_issuers, credentials,
+                        c->n_credentials, now_ms, errors);
+        free(issuers);
+        free(credentials);
+}
+
+/* --- configuration x catalogue --- */
+
+static void review_hosts(const struct config *c, struct error_list *errors)
+{
+        struct str hosts[SERVICE_COUNT];
+
+        for (int s = 0; s < SERVICE_COUNT; s++)
+                hosts[s] = str_of(service_host((enum service)s));
+        for (size_t i = 0; i < c->upstream.n_hosts; i++) {
+                const struct config_host *host = &c->upstream.hosts[i];
+                bool known = str_eq(host->pattern, STR("*"));
+                for (int s = 0; s < SERVICE_COUNT && !known; s++)
+                        known = str_eq_fold(host->pattern, hosts[s]);
+                if (!known)
+                        error_list_add(errors, config_place(c, host),
+                                "`hosts`: `%s` is not a host of Azure DevOps%s",
+                                yaml_shown(host->pattern),
+                                error_did_you_mean(host->pattern, hosts, SERVICE_COUNT));
+        }
+}
+
+bool preflight_complete(
+        struct config *config, int64_t now_ms, struct preflight *out, struct error_list *errors)
+{
+        size_t before = errors->errors;
+
+        *out = (struct preflight){.config = config};
+        review_hosts(config, errors);
+        load_policy(out, errors);
+        review(out, now_ms, errors);
+        return errors->errors == before;
+}
+
+bool preflight_load(
+        const char *config_path, int64_t now_ms, struct preflight *out, struct error_list *errors)
+{
+        struct config *config = config_load(config_path, errors);
+
+        *out = (struct preflight){0};
+        return config && preflight_complete(config, now_ms, out, errors);
+}
+
+void preflight_clear(struct preflight *p)
+{
+        config_unref(p->config);
+        policy_unref(p->policy);
+        for (size_t i = 0; i < p->n_policy_files; i++)
+                free(p->policy_files[i]);
+        free(p->policy_files);
+        *p = (struct preflight){0};
+}
+
+/* --- files --- */
+
+enum { MOST_SECRET_BYTES = 64 << 10 };
+
+/* `path` and the place where the configuration names it. */
+struct named_file {
+        struct str path;
+        struct mark at;
+};
+
+static struct named_file named(const struct config *c, const struct str *path)
+{
+        return (struct named_file){*path, config_place(c, path)};
+}
+
+static void check_authorities(struct named_file file, struct error_list *errors)
+{
+        struct error err;
+
+        if (!file.path.ptr)
+                return;
+        struct tls_context *context = tls_client(file.path.ptr, &err);
+        if (!context)
+                error_list_add(errors, file.at, "%s", err.text);
+        tls_unref(context);
+}
+
+static void check_secret(struct named_file file, struct error_list *errors)
+{
+        struct secret secret = {0};
+        struct error err;
+
+        if (!file.path.ptr)
+                return;
+        if (!secret_read(&secret, file.path.ptr, MOST_SECRET_BYTES, &err))
+                error_list_add(errors, file.at, "%s", err.text);
+        secret_drop(&secret);
+}
+
+static void check_keys(struct named_file file, struct error_list *errors)
+{
+        struct secret text = {0};
+        struct error err;
+
+        if (!file.path.ptr)
+                return;
+        struct keyset *keys = NULL;
+        if (secret_read(&text, file.path.ptr, KEYSET_MOST_BYTES, &err))
+                keys = keyset_parse(secret_reveal(&text), true, file.path.ptr, errors, &err);
+        if (!keys)
+                error_list_add(errors, file.at, "%s", err.text);
+        keyset_unref(keys);
+        secret_drop(&text);
+}
+
+static void check_listener(
+        const struct config *c, const struct config_listener *l, struct error_list *errors)
+{
+        struct error err;
+
+        if (!l->has_tls)
+                return;
+        struct tls_context *context =
+                tls_server(l->tls.certificate.ptr, l->tls.key.ptr, l->tls.client_ca.ptr, &err);
+        if (!context)
+                error_list_add(errors, config_place(c, &l->tls.certificate), "%s", err.text);
+        tls_unref(context);
+}
+
+static void check_audit(const struct config *c, struct error_list *errors)
+{
+        struct mark at = config_place(c, &c->audit.file);
+        const char *path = c->audit.file.ptr;
+        struct stat status;
+
+        if (stat(path, &status) == 0) {
+                if (!S_ISREG(status.st_mode))
+                        error_list_add(errors, at, "`%s` is not a regular file", path);
+                else if (access(path, R_OK | W_OK) != 0)
+                        error_list_add(
+                                errors, at, "`%s` cannot be written: %s", path, strerror(errno));
+                return;
+        }
+        char *folder = str_dup(c->audit.file);
+        char *slash = strrchr(folder, '/');
+        if (slash)
+                slash[slash == folder] = '\0';
+        const char *where = slash ? folder : ".";
+        if (access(where, W_OK | X_OK) != 0)
+                error_list_add(errors, at, "no file can be made in the folder `%s`: %s", where,
+                        strerror(errno));
+        free(folder);
+}
+
+bool preflight_files(const struct config *c, struct error_list *errors)
+{
+        size_t before = errors->errors;
+
+        for (size_t i = 0; i < c->n_listeners; i++)
+                check_listener(c, &c->listeners[i], errors);
+        for (size_t i = 0; i < c->n_issuers; i++) {
+                const struct config_keys *k = &c->issuers[i].keys;
+                check_keys(named(c, &k->file), errors);
+                check_authorities(named(c, &k->ca), errors);
+                check_secret(named(c, &k->bearer_file), errors);
+        }
+        check_authorities(named(c, &c->upstream.ca), errors);
+        for (size_t i = 0; i < c->n_credentials; i++) {
+                const struct config_credential *one = &c->credentials[i];
+                check_secret(named(c, &one->file), errors);
+                check_secret(named(c, &one->secret_file), errors);
+                check_secret(named(c, &one->assertion_file), errors);
+                check_authorities(named(c, &one->ca), errors);
+        }
+        check_audit(c, errors);
+        return errors->errors == before;
+}

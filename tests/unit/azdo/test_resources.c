@@ -1,0 +1,264 @@
+#include "request.h"
+
+#include "dagward/azdo/resources.h"
+
+#define GUID "6ce954b1-ce1f-45d1-b94d-e6bf2464ba2c"
+#define OTHER "0a1b2c3d-0000-4000-8000-00000000beef"
+
+/* The items as "kind=value" and the unresolved kinds as "kind?", or "refused"; NULL body: unread.
+ */
+static const char *gathered(const char *line, const char *body)
+{
+        static char text[4096];
+        struct request request;
+        struct route route;
+        struct resources resources;
+        struct arena arena;
+        const char *why = NULL;
+        size_t n = 0;
+        request_read(&request, line);
+        if (catalogue_match(&request.query, &route, &why) != ROUTE_FOUND)
+                fail_msg("%s is in no template", line);
+        arena_init(&arena, 1024, 65536);
+        text[0] = '\0';
+        if (!resources_gather(&route, &request.query, str_of(body), &arena, &resources, &why)) {
+                assert_non_null(why);
+                strcpy(text, "refused");
+                arena_clear(&arena);
+                return text;
+        }
+        for (size_t i = 0; i < resources.n; i++)
+                n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%s=%.*s", n ? " " : "",
+                        resource_kind_selector(resources.items[i].kind),
+                        STR_FMT(resources.items[i].value));
+        for (unsigned k = 0; k < RESOURCE_KINDS; k++) {
+                if (resources.unresolved[k])
+                        n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%s?", n ? " " : "",
+                                resource_kind_selector((enum resource_kind)k));
+        }
+        arena_clear(&arena);
+        return text;
+}
+
+struct gathering {
+        const char *line, *body, *expected;
+};
+
+static void check(const struct gathering *cases, size_t n)
+{
+        for (size_t i = 0; i < n; i++) {
+                const char *text = gathered(cases[i].line, cases[i].body);
+                if (strcmp(text, cases[i].expected) != 0)
+                        fail_msg("%s with %s: %s, not %s", cases[i].line,
+                                cases[i].body ? cases[i].body : "no body", text, cases[i].expected);
+        }
+}
+#define CHECK(cases) check(cases, sizeof(cases) / sizeof(cases[0]))
+
+static void each_kind_is_found_in_the_path(void **state)
+{
+        (void)state;
+        static const struct gathering cases[] = {
+                {"GET /c/_apis/projects", NULL, "organizations=c"},
+                {"GET /c/_apis/projects/p", NULL, "organizations=c projects=p"},
+                {"GET /c/p/t/_apis/work/backlogs", NULL, "organizations=c projects=p teams=t"},
+                {"GET /c/p/_apis/work/backlogs", NULL, "organizations=c projects=p teams?"},
+                {"GET /c/p/_apis/pipelines/42/runs/7", NULL,
+                        "organizations=c projects=p pipelines=42 builds=7"},
+                {"GET /c/p/_apis/build/definitions/42", NULL,
+                        "organizations=c projects=p pipelines=42"},
+                {"GET /c/p/_apis/build/latest/nightly", NULL,
+                        "organizations=c projects=p pipelines=nightly builds?"},
+                {"GET /c/p/_apis/build/builds/7", NULL,
+                        "organizations=c projects=p builds=7 pipelines?"},
+                {"GET /~vsrm/c/p/_apis/release/releases/3", NULL,
+                        "organizations=c projects=p releases=3"},
+                {"GET /c/p/_apis/git/repositories/dags", NULL,
+                        "organizations=c projects=p repositories=dags"},
+                {"GET /~feeds/c/_apis/packaging/feeds/f", NULL,
+                        "organizations=c feeds=f projects?"},
+                {"GET /~pkgs/c/p/_packaging/f@Release/npm/registry/x", NULL,
+                        "organizations=c projects=p feeds=f"},
+                {"GET /c/p/_apis/pipelines/environments/5", NULL,
+                        "organizations=c projects=p environments=5"},
+                {"POST /c/p/_apis/wit/workitems/$User Story", NULL,
+                        "organizations=c projects=p workItemTypes=User Story"},
+                {"GET /c/p/_apis/wit/workitems/12", NULL,
+                        "organizations=c projects=p workItemTypes?"},
+                {"PATCH /c/p/_apis/git/repositories/r/refs?filter=heads/main", NULL,
+                        "organizations=c projects=p repositories=r refs=refs/heads/main"},
+                {"PATCH /c/p/_apis/git/repositories/r/refs/refs/heads/a/b", NULL,
+                        "organizations=c projects=p repositories=r refs=refs/heads/a/b"},
+        };
+        CHECK(cases);
+}
+
+static void what_a_request_leaves_open_is_unresolved(void **state)
+{
+        (void)state;
+        static const struct gathering cases[] = {
+                {"GET /c/_apis/wit/workitems/12", NULL, "organizations=c projects? workItemTypes?"},
+                {"GET /c/p/_apis/build/builds", NULL,
+                        "organizations=c projects=p pipelines? builds?"},
+                {"GET /c/p/_apis/pipelines", NULL, "organizations=c projects=p pipelines?"},
+                {"GET /c/_apis/git/repositories/" GUID, NULL,
+                        "organizations=c repositories=" GUID " projects?"},
+                {"GET /c/p/_apis/git/repositories", NULL,
+                        "organizations=c projects=p repositories?"},
+                {"GET /c/_apis/resources/Containers/9/drop", NULL,
+                        "organizations=c projects? pipelines? builds?"},
+                {"GET /c/_apis/resources/Containers/9/drop?scope=" GUID, NULL,
+                        "organizations=c projects=" GUID " pipelines? builds?"},
+                {"POST /c/_git/dags/git-upload-pack", NULL,
+                        "organizations=c repositories=dags projects=dags"},
+                {"POST /c/_git/" GUID "/git-upload-pack", NULL,
+                        "organizations=c repositories=" GUID " projects?"},
+                {"POST /c/p/_git/dags.git/git-receive-pack", NULL,
+                        "organizations=c projects=p repositories=dags refs?"},
+        };
+        CHECK(cases);
+}
+
+static void the_query_names_resources_too(void **state)
+{
+        (void)state;
+        static const struct gathering cases[] = {
+                {"GET /c/p/_apis/build/builds?definitions=1,2,1&Definitionids=", NULL,
+                        "organizations=c projects=p pipelines=1 pipelines=2 builds?"},
+                {"GET /c/p/_apis/build/builds?definitions=1&buildIds=5,6", NULL,
+                        "organizations=c projects=p pipelines=1 builds=5 builds=6 pipelines?"},
+                {"GET /c/p/_apis/build/builds?repositoryId=r", NULL,
+                        "organizations=c projects=p repositories=r pipelines? builds?"},
+                {"GET /c/p/_apis/build/builds?projectId=" GUID "&definitions=1", NULL,
+                        "organizations=c projects=p projects=" GUID " pipelines=1 builds?"},
+                {"GET /c/p/_apis/build/builds?projectId=P&definitions=1", NULL,
+                        "organizations=c projects=p pipelines=1 builds?"},
+                {"GET /c/p/_apis/build/builds?projectId=q", NULL, "refused"},
+                {"GET /c/" OTHER "/_apis/build/builds?projectId=" GUID, NULL, "refused"},
+                {"GET /c/p/_apis/build/builds?definitions=01", NULL, "refused"},
+                {"GET /c/p/_apis/build/builds?definitions=+1", NULL, "refused"},
+                {"DELETE /c/_apis/serviceendpoint/endpoints/" GUID "?projectIds=a,b", NULL,
+                        "organizations=c projects=a projects=b"},
+        };
+        CHECK(cases);
+}
+
+static void a_queued_build_is_found_in_body_query_or_source(void **state)
+{
+        (void)state;
+#define QUEUE "POST /c/p/_apis/build/builds"
+        static const struct gathering cases[] = {
+                {QUEUE, NULL, "organizations=c projects=p pipelines? refs?"},
+                {QUEUE, "", "organizations=c projects=p pipelines? refs?"},
+                {QUEUE, "{\"definition\":{\"id\":42}}",
+                        "organizations=c projects=p pipelines=42 refs?"},
+                {QUEUE, "{\"Definition\":{\"ID\":\"42\"},\"sourceBranch\":\"refs/heads/main\"}",
+                        "organizations=c projects=p pipelines=42 refs=refs/heads/main"},
+                {QUEUE "?definitionId=42", "", "organizations=c projects=p pipelines=42 refs?"},
+                {QUEUE "?definitionId=42", NULL,
+                        "organizations=c projects=p pipelines=42 pipelines? refs?"},
+                {QUEUE "?definitionId=42", "{\"definition\":{\"id\":42}}",
+                        "organizations=c projects=p pipelines=42 refs?"},
+                {QUEUE "?definitionId=42", "{\"definition\":{\"id\":99}}", "refused"},
+                {QUEUE "?sourceBuildId=7", "{\"definition\":{\"id\":42}}",
+                        "organizations=c projects=p pipelines=42 builds=7 pipelines? refs?"},
+                {QUEUE, "{\"definition\":{\"id\":42},\"definition\":{\"id\":99}}", "refused"},
+                {QUEUE, "{\"definition\":{\"id\":42},\"DEFINITION\":{\"id\":99}}", "refused"},
+                {QUEUE, "{\"definition\":{\"id\":42,\"Id\":99}}", "refused"},
+                {QUEUE, "{\"definition\":{\"id\":\"042\"}}", "refused"},
+                {QUEUE, "{\"definition\":{\"id\":42.0}}", "refused"},
+                {QUEUE, "{\"definition\":{\"id\":-42}}", "refused"},
+                {QUEUE, "{\"definition\":{\"id\":{}}}", "refused"},
+                {QUEUE, "{\"definition\":[42]}", "refused"},
+                {QUEUE, "[]", "refused"},
+                {QUEUE, "{\"definition\":", "refused"},
+                {QUEUE, "definition=42", "refused"},
+                {QUEUE, "{\"definition\":null}", "organizations=c projects=p pipelines? refs?"},
+        };
+        CHECK(cases);
+        char deep[300] = "{\"definition\":";
+        memset(deep + 14, '[', 200);
+        assert_string_equal(gathered(QUEUE, deep), "refused");
+}
+
+static void other_bodies_are_rows_of_the_table(void **state)
+{
+        (void)state;
+        static const struct gathering cases[] = {
+                {"POST /c/p/_apis/pipelines/42/runs",
+                        "{\"resources\":{\"repositories\":{\"self\":{\"refName\":\"refs/heads/"
+                        "x\"}}}}",
+                        "organizations=c projects=p pipelines=42 refs=refs/heads/x"},
+                {"POST /c/p/_apis/pipelines/42/runs", "{}",
+                        "organizations=c projects=p pipelines=42 refs?"},
+                {"POST /c/p/_apis/git/repositories/r/refs",
+                        "[{\"name\":\"refs/heads/a\"},{\"name\":\"refs/heads/A\"}]",
+                        "organizations=c projects=p repositories=r refs=refs/heads/a "
+                        "refs=refs/heads/A"},
+                {"POST /c/p/_apis/git/repositories/r/refs",
+                        "[{\"repositoryId\":\"" GUID "\",\"name\":\"refs/heads/a\"}]",
+                        "organizations=c projects=p repositories=r repositories=" GUID
+                        " refs=refs/heads/a"},
+                {"POST /c/p/_apis/git/repositories/r/refs", "[{\"repositoryId\":\"other\"}]",
+                        "refused"},
+                {"POST /c/p/_apis/git/repositories/r/refs", "{\"name\":\"refs/heads/a\"}",
+                        "refused"},
+                {"POST /c/p/_apis/git/repositories/r/refs", NULL,
+                        "organizations=c projects=p repositories=r repositories? refs?"},
+                {"POST /c/_apis/serviceendpoint/endpoints",
+                        "{\"serviceEndpointProjectReferences\":[{\"projectReference\":{\"id\":"
+                        "\"a\"}},"
+                        "{\"projectReference\":{\"id\":\"b\"}},{\"projectReference\":null},{}]}",
+                        "organizations=c projects=a projects=b"},
+                {"PATCH /c/p/_apis/pipelines/pipelinepermissions",
+                        "[{\"pipelines\":[{\"id\":1},{\"id\":2}]},{\"pipelines\":[{\"id\":3}]}]",
+                        "organizations=c projects=p pipelines=1 pipelines=2 pipelines=3 "
+                        "environments?"},
+        };
+        CHECK(cases);
+}
+
+static void bodies_are_asked_for_only_where_rows_read_them(void **state)
+{
+        (void)state;
+        static const struct {
+                const char *id;
+                unsigned kinds;
+        } cases[] = {
+                {"build.builds.queue", 1U << RESOURCE_PIPELINE | 1U << RESOURCE_REF},
+                {"pipelines.runs.run", 1U << RESOURCE_REF},
+                {"build.builds.list", 0},
+                {"gitHttp.pack.push", 0},
+        };
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+                const struct operation *op = catalogue_find(str_of(cases[i].id));
+                assert_int_equal(operation_body_kinds(op), cases[i].kinds);
+                assert_int_equal(operation_reads_body(op), cases[i].kinds != 0);
+        }
+}
+
+static void more_resources_than_fit_are_refused(void **state)
+{
+        (void)state;
+        char line[1024] = "GET /c/p/_apis/build/builds?definitions=1";
+        size_t n = strlen(line);
+        for (int i = 2; i <= 62; i++)
+                n += (size_t)sprintf(line + n, ",%d", i);
+        assert_string_not_equal(gathered(line, NULL), "refused");
+        strcpy(line + n, ",63");
+        assert_string_equal(gathered(line, NULL), "refused");
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(each_kind_is_found_in_the_path),
+                cmocka_unit_test(what_a_request_leaves_open_is_unresolved),
+                cmocka_unit_test(the_query_names_resources_too),
+                cmocka_unit_test(a_queued_build_is_found_in_body_query_or_source),
+                cmocka_unit_test(other_bodies_are_rows_of_the_table),
+                cmocka_unit_test(bodies_are_asked_for_only_where_rows_read_them),
+                cmocka_unit_test(more_resources_than_fit_are_refused),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
