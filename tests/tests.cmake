@@ -38,3 +38,10 @@ foreach(source ${fuzz_targets})
 endforeach()
 include(tests/differential/differential.cmake OPTIONAL)
 include(tests/corpora/corpora.cmake OPTIONAL)
+
+# The program itself, where a subcommand can be tested without a network.
+if(TARGET dagward)
+        add_test(NAME program/check COMMAND ${PROJECT_SOURCE_DIR}/tests/program/check.sh
+                $<TARGET_FILE:dagward> ${PROJECT_SOURCE_DIR})
+        set_tests_properties(program/check PROPERTIES TIMEOUT 120)
+endif()

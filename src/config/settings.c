@@ -202,7 +202,7 @@ static const struct setting issuer_rows[] = {
                 AT(config_issuer, max_lifetime_ms),
                 .fallback = "24h",
                 .least = 1 * MINUTE,
-                .most = 366 * DAY,
+                .most = 36600 * DAY,
                 .help = "Tokens made to live longer are refused: `exp` - `iat`, or `exp` - now "
                         "when "
                         "there is no `iat`."},

@@ -139,8 +139,10 @@ static void issuer_succeeded(struct issuer *issuer, struct keyset *fresh, int64_
                 keyset_unref(fresh);
         }
         arm(&issuer->stale, issuer->config->keys.keep_ms);
-        arm(&issuer->timer,
-                issuer->config->keys.file.ptr ? SOURCE_FILE_POLL_MS : jitter_ms(lifetime * 8 / 10));
+        int64_t again = lifetime * 8 / 10;
+        if (again > issuer->config->keys.keep_ms / 2)
+                again = issuer->config->keys.keep_ms / 2; /* or keys would die of a long lifetime */
+        arm(&issuer->timer, issuer->config->keys.file.ptr ? SOURCE_FILE_POLL_MS : jitter_ms(again));
         if (issuer->again && !changed) {
                 /* What ran was older than the question: the key may have appeared since. */
                 issuer->again = false;

@@ -2,23 +2,14 @@
  * Loading everything that a file says, at start and again: all of it is good, or nothing changes.
  */
 #include <event2/event.h>
-#include <errno.h>
-#include <glob.h>
 #include <stdlib.h>
 
-#include "dagward/audit/chain.h"
 #include "dagward/base/clock.h"
 #include "dagward/base/log.h"
+#include "dagward/world/preflight.h"
 #include "inside.h"
 
-enum { POLICY_FILE_MOST_BYTES = 16 * 1024 * 1024, WATCH_MS = 2000 };
-
-static struct mark place(const struct config *config, const void *field)
-{
-        return config_place(config, field);
-}
-
-/* --- policy files --- */
+enum { WATCH_MS = 2000 };
 
 static void watch_file(struct parts *parts, const char *path)
 {
@@ -33,102 +24,6 @@ static void watch_file(struct parts *parts, const char *path)
         parts->stamps[parts->n_watched++] = file_stamp_of(path);
 }
 
-/* The policy's files in order; false when a pattern names none. */
-static bool policy_files(const struct config *config, glob_t *files, struct error_list *errors)
-{
-        bool ok = true;
-
-        for (size_t i = 0; i < config->policy.n_files; i++) {
-                const struct str *pattern = &config->policy.files[i];
-                if (glob(pattern->ptr, i ? GLOB_APPEND : 0, NULL, files) != 0) {
-                        error_list_add(errors, place(config, pattern),
-                                "no policy file can be read at `%s`", pattern->ptr);
-                        ok = false;
-                }
-        }
-        return ok;
-}
-
-/* SHA-256 over the bytes of all files, one behind the other: what `cat FILES | sha256sum` says. */
-static bool policy_digest(const glob_t *files, char out[65], struct error *err)
-{
-        struct buf all;
-        bool ok = true;
-
-        buf_init(&all, POLICY_FILE_MOST_BYTES);
-        for (size_t i = 0; ok && i < files->gl_pathc; i++) {
-                FILE *file = fopen(files->gl_pathv[i], "re");
-                char piece[16384];
-                size_t n;
-                if (!file) {
-                        ok = error_set(err, "%s: %s", files->gl_pathv[i], strerror(errno));
-                        break;
-                }
-                while ((n = fread(piece, 1, sizeof(piece), file)) > 0)
-                        buf_add(&all, piece, n);
-                ok = !ferror(file) && !all.overflow;
-                if (!ok)
-                        error_set(err, "%s: cannot be read, or all are over 16 MiB",
-                                files->gl_pathv[i]);
-                fclose(file);
-        }
-        if (ok) {
-                struct chain *chain = chain_new();
-                chain_digest(chain, buf_str(&all), out);
-                chain_free(chain);
-        }
-        buf_clear(&all);
-        return ok;
-}
-
-static bool policy_part(struct parts *parts, struct error_list *errors)
-{
-        const struct config *config = parts->config;
-        struct mark where = place(config, &config->policy.files[0]);
-        struct error err;
-        glob_t files = {0};
-        char after[65] = "";
-        bool ok = policy_files(config, &files, errors);
-
-        if (ok && !policy_digest(&files, parts->policy_digest, &err)) {
-                error_list_add(errors, where, "%s", err.text);
-                ok = false;
-        }
-        if (ok) {
-                for (size_t i = 0; i < files.gl_pathc; i++)
-                        watch_file(parts, files.gl_pathv[i]);
-                parts->policy = policy_load(
-                        (const char *const *)files.gl_pathv, files.gl_pathc, errors);
-                ok = parts->policy != NULL;
-        }
-        /* What was decided on and what was hashed must be the same bytes. */
-        if (ok &&
-                (!policy_digest(&files, after, &err) || strcmp(after, parts->policy_digest) != 0)) {
-                error_list_add(errors, where, "policy files changed while they were read");
-                ok = false;
-        }
-        globfree(&files);
-        return ok;
-}
-
-/* Names that the policy uses and the configuration must have. */
-static bool review(const struct parts *parts, struct error_list *errors)
-{
-        const struct config *config = parts->config;
-        struct str *names = calloc(config->n_issuers + config->n_credentials + 1, sizeof(*names));
-
-        if (!names)
-                abort();
-        for (size_t i = 0; i < config->n_issuers; i++)
-                names[i] = config->issuers[i].name;
-        for (size_t i = 0; i < config->n_credentials; i++)
-                names[config->n_issuers + i] = config->credentials[i].name;
-        bool ok = policy_review(parts->policy, names, config->n_issuers, names + config->n_issuers,
-                config->n_credentials, clock_wall_ms(), errors);
-        free(names);
-        return ok;
-}
-
 /* --- certificates --- */
 
 static bool tls_part(struct parts *parts, struct error_list *errors)
@@ -141,9 +36,8 @@ static bool tls_part(struct parts *parts, struct error_list *errors)
         if (!parts->listener_tls)
                 abort();
         for (size_t i = 0; i < config->n_listeners; i++) {
-                const struct config_listener *listener = &config->listeners[i];
-                const struct config_tls *tls = &listener->tls;
-                if (!listener->has_tls)
+                const struct config_tls *tls = &config->listeners[i].tls;
+                if (!config->listeners[i].has_tls)
                         continue;
                 watch_file(parts, tls->certificate.ptr);
                 watch_file(parts, tls->key.ptr);
@@ -152,14 +46,14 @@ static bool tls_part(struct parts *parts, struct error_list *errors)
                         tls->certificate.ptr, tls->key.ptr, tls->client_ca.ptr, &err);
                 if (!parts->listener_tls[i]) {
                         error_list_add(
-                                errors, place(config, &tls->certificate), "%s", err.text);
+                                errors, config_place(config, &tls->certificate), "%s", err.text);
                         ok = false;
                 }
         }
         watch_file(parts, config->upstream.ca.ptr);
         parts->upstream_tls = tls_client(config->upstream.ca.ptr, &err);
         if (!parts->upstream_tls) {
-                error_list_add(errors, place(config, &config->upstream.ca), "%s", err.text);
+                error_list_add(errors, config_place(config, &config->upstream.ca), "%s", err.text);
                 ok = false;
         }
         return ok;
@@ -167,20 +61,41 @@ static bool tls_part(struct parts *parts, struct error_list *errors)
 
 /* --- all of it --- */
 
+/* The first file whose bytes are others than those that were stamped before it was read. */
+static const char *moved_under_us(const struct parts *parts)
+{
+        for (size_t i = 0; i < parts->n_watched; i++) {
+                struct file_stamp now = file_stamp_of(parts->watched[i]);
+                if (!file_stamp_same(&now, &parts->stamps[i]))
+                        return parts->watched[i];
+        }
+        return NULL;
+}
+
 struct parts *parts_load(const char *config_path, struct error_list *errors)
 {
         struct parts *parts = calloc(1, sizeof(*parts));
+        struct preflight checked;
 
         if (!parts)
                 abort();
         watch_file(parts, config_path);
-        parts->config = config_load(config_path, errors);
-        bool ok = parts->config != NULL;
-        if (ok) {
-                ok = tls_part(parts, errors);
-                ok = policy_part(parts, errors) && ok;
-                ok = ok && review(parts, errors);
+        bool ok = preflight_load(config_path, clock_wall_ms(), &checked, errors);
+        for (size_t i = 0; i < checked.n_policy_files; i++)
+                watch_file(parts, checked.policy_files[i]);
+        if (checked.config) {
+                parts->config = config_ref(checked.config);
+                parts->policy = checked.policy ? policy_ref(checked.policy) : NULL;
+                memcpy(parts->policy_digest, checked.policy_digest, sizeof(checked.policy_digest));
+                ok = preflight_files(checked.config, errors) && ok;
         }
+        ok = ok && tls_part(parts, errors);
+        const char *moved = moved_under_us(parts);
+        if (ok && moved) {
+                error_list_add(errors, (struct mark){moved, 0, 0}, "changed while it was read");
+                ok = false;
+        }
+        preflight_clear(&checked);
         if (ok)
                 return parts;
         parts_free(parts);

@@ -367,6 +367,7 @@ static bool worth_a_look(const char *data, size_t len, size_t *scanned, size_t l
 {
         size_t from = *scanned;
 
+        assert(from <= len);
         *scanned = len;
         if (from == 0 || len >= limit)
                 return true;

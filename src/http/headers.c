@@ -134,8 +134,10 @@ enum { LONGEST = 30 };
         X(3)                                                                                       \
         X(4)                                                                                       \
         X(5)                                                                                       \
-        X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15) X(16) X(17) X(18) X(19) X(20)      \
-                X(21) X(22) X(23) X(25) X(27)
+        X(6)                                                                                       \
+        X(7)                                                                                       \
+        X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15) X(16) X(17) X(18) X(19) X(20) X(21) X(22)    \
+                X(23) X(25) X(27)
 #define TABLE(length) static const struct known names_##length[] = {NAMES_##length(ROW)};
 LENGTHS(TABLE)
 
@@ -198,6 +200,9 @@ static const struct pattern {
         {STR("http-method"), WHOLE, FIELD_OVERRIDE},
         {STR("x-method"), WHOLE, FIELD_OVERRIDE},
         {STR("verb-override"), ANYWHERE, FIELD_OVERRIDE},
+        /* Old parsers look no further than the end of these names. */
+        {STR("transfer-encoding"), AT_START, FIELD_OURS},
+        {STR("content-length"), AT_START, FIELD_OURS},
         {STR("x-airflow-"), AT_START, FIELD_OURS},
         {STR("x-dagward-"), AT_START, FIELD_CREDENTIAL},
         {STR("impersonat"), ANYWHERE, FIELD_IMPERSONATION},
@@ -258,6 +263,8 @@ static const struct pattern response_patterns[] = {
         {STR("public-key-pins"), AT_START, FIELD_HOP},
         {STR("report-to"), WHOLE, FIELD_HOP},
         {STR("nel"), WHOLE, FIELD_HOP},
+        {STR("transfer-encoding"), AT_START, FIELD_OURS},
+        {STR("content-length"), AT_START, FIELD_OURS},
         {STR("x-dagward-"), AT_START, FIELD_OURS},
         {STR("x-airflow-"), AT_START, FIELD_OURS},
 };

@@ -55,7 +55,7 @@ static bool choice_matches(enum choice choice, struct str value, const struct op
         if (choice == CHOICE_OPERATIONS)
                 return operation_value_matches(value, op);
         if (choice == CHOICE_ACCESS)
-                return str_eq_fold(value, str_of(access_name(op->access)));
+                return str_eq(value, str_of(access_name(op->access)));
         if (!pattern_parse(value, -1, &pattern))
                 return false;
         if (choice == CHOICE_AREAS)

@@ -70,6 +70,25 @@ static void recognise_client(struct exchange *x)
         }
 }
 
+/* Some servers let a field or a parameter change the method that was decided on. */
+static enum next refuse_override(struct exchange *x)
+{
+        struct str found = STR_NONE;
+
+        for (size_t i = 0; i < x->request.n_fields; i++)
+                if (h1_request_class(&x->request.fields[i]) == FIELD_OVERRIDE)
+                        found = x->request.fields[i].name;
+        for (size_t i = 0; i < x->target.n_query; i++)
+                if (str_eq_fold(x->target.query[i].name, STR("_method")) ||
+                        str_eq_fold(x->target.query[i].name, STR("X-HTTP-Method-Override")))
+                        found = x->target.query[i].name;
+        if (!found.ptr)
+                return NEXT;
+        return refuse(x, 400, REFUSED_MALFORMED,
+                "%.*s asks for another method than the request line; send the method itself",
+                STR_FMT(str_head(found, 64)));
+}
+
 static enum next judge_head(struct exchange *x)
 {
         struct h1_request *request = &x->request;
@@ -81,15 +100,9 @@ static enum next judge_head(struct exchange *x)
                 return refuse_fault(x, &fault);
         x->has_target = true;
         recognise_client(x);
-        for (size_t i = 0; i < request->n_fields; i++)
-                if (h1_request_class(&request->fields[i]) == FIELD_OVERRIDE)
-                        return refuse(x, 400, REFUSED_MALFORMED,
-                                "%.*s asks for another method than the request line; send the "
-                                "method itself",
-                                STR_FMT(str_head(request->fields[i].name, 64)));
         if (x->worker->drain && x->client->requests)
                 return refuse(x, 503, REFUSED_DRAINING, "the proxy is shutting down; try again");
-        return NEXT;
+        return refuse_override(x);
 }
 
 static enum next step_parse(struct exchange *x)

@@ -130,8 +130,7 @@ enum naming_result request_name(
         return NAMING_FOUND;
 }
 
-/* Origin form, and what the host says about it. */
-static bool split_url(struct str url, struct str *origin, enum service *service,
+bool naming_split_url(struct str url, struct str *origin, enum service *service,
         struct str *organization, struct error *err)
 {
         struct str authority;
@@ -171,7 +170,7 @@ bool naming_for_policy(void *unused, const struct policy_question *question, str
         (void)unused;
         if (!target || !named)
                 return error_set(err, "the request is too large");
-        if (!split_url(question->url, &origin, &input.service, &input.organization, err))
+        if (!naming_split_url(question->url, &origin, &input.service, &input.organization, err))
                 return false;
         if (!target_parse(origin, STR_NONE, arena, target, &fault))
                 return error_set(err, "the proxy refuses this request: %s", fault.why);

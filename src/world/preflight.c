@@ -203,11 +203,20 @@ static struct named_file named(const struct config *c, const struct str *path)
         return (struct named_file){*path, config_place(c, path)};
 }
 
+/* Says plainly what OpenSSL would call a system library. */
+static bool readable(struct named_file file, struct error_list *errors)
+{
+        if (access(file.path.ptr, R_OK) == 0)
+                return true;
+        error_list_add(errors, file.at, "%s: %s", file.path.ptr, strerror(errno));
+        return false;
+}
+
 static void check_authorities(struct named_file file, struct error_list *errors)
 {
         struct error err;
 
-        if (!file.path.ptr)
+        if (!file.path.ptr || !readable(file, errors))
                 return;
         struct tls_context *context = tls_client(file.path.ptr, &err);
         if (!context)
@@ -234,11 +243,13 @@ static void check_keys(struct named_file file, struct error_list *errors)
 
         if (!file.path.ptr)
                 return;
-        struct keyset *keys = NULL;
-        if (secret_read(&text, file.path.ptr, KEYSET_MOST_BYTES, &err))
-                keys = keyset_parse(secret_reveal(&text), true, file.path.ptr, errors, &err);
-        if (!keys)
+        if (!secret_read(&text, file.path.ptr, KEYSET_MOST_BYTES, &err)) {
                 error_list_add(errors, file.at, "%s", err.text);
+                return;
+        }
+        struct keyset *keys = keyset_parse(secret_reveal(&text), true, file.path.ptr, errors, &err);
+        if (!keys)
+                error_list_add(errors, file.at, "%s: %s", file.path.ptr, err.text);
         keyset_unref(keys);
         secret_drop(&text);
 }
@@ -246,14 +257,21 @@ static void check_keys(struct named_file file, struct error_list *errors)
 static void check_listener(
         const struct config *c, const struct config_listener *l, struct error_list *errors)
 {
+        const struct config_tls *tls = &l->tls;
         struct error err;
 
         if (!l->has_tls)
                 return;
+        bool good = readable(named(c, &tls->certificate), errors);
+        good &= readable(named(c, &tls->key), errors);
+        if (tls->client_ca.ptr)
+                good &= readable(named(c, &tls->client_ca), errors);
+        if (!good)
+                return;
         struct tls_context *context =
-                tls_server(l->tls.certificate.ptr, l->tls.key.ptr, l->tls.client_ca.ptr, &err);
+                tls_server(tls->certificate.ptr, tls->key.ptr, tls->client_ca.ptr, &err);
         if (!context)
-                error_list_add(errors, config_place(c, &l->tls.certificate), "%s", err.text);
+                error_list_add(errors, config_place(c, &tls->certificate), "%s", err.text);
         tls_unref(context);
 }
 

@@ -267,7 +267,7 @@ bool yaml_parse_duration(struct str text, int64_t *out_ms)
         };
         uint64_t ms;
 
-        if (!with_unit(text, units, sizeof(units) / sizeof(*units), 3650ull * 86400 * 1000, &ms))
+        if (!with_unit(text, units, sizeof(units) / sizeof(*units), 36600ull * 86400 * 1000, &ms))
                 return false;
         *out_ms = (int64_t)ms;
         return true;

@@ -3,14 +3,17 @@
 find_library(http_parser_library http_parser)
 find_path(http_parser_include http_parser.h)
 if(TARGET dagward_http AND http_parser_library AND http_parser_include)
-        add_executable(differential_http_parser ${CMAKE_CURRENT_LIST_DIR}/test_http_parser.c)
-        target_include_directories(differential_http_parser SYSTEM PRIVATE ${http_parser_include})
-        target_link_libraries(differential_http_parser PRIVATE dagward_http PkgConfig::cmocka
-                ${http_parser_library})
-        target_compile_definitions(differential_http_parser PRIVATE
-                SOURCE_DIR="${PROJECT_SOURCE_DIR}")
-        add_test(NAME differential/http_parser COMMAND differential_http_parser)
-        set_tests_properties(differential/http_parser PROPERTIES TIMEOUT 300)
+        foreach(name http_parser http_parser_response)
+                add_executable(differential_${name} ${CMAKE_CURRENT_LIST_DIR}/test_${name}.c)
+                target_include_directories(differential_${name} SYSTEM PRIVATE
+                        ${http_parser_include})
+                target_link_libraries(differential_${name} PRIVATE dagward_http
+                        PkgConfig::cmocka ${http_parser_library})
+                target_compile_definitions(differential_${name} PRIVATE
+                        SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+                add_test(NAME differential/${name} COMMAND differential_${name})
+                set_tests_properties(differential/${name} PROPERTIES TIMEOUT 300)
+        endforeach()
 endif()
 
 find_program(node_program NAMES node nodejs)

@@ -77,7 +77,7 @@ struct audit_fields {
                 struct str id, url;
         } run;
         struct {
-                struct str name; /* token.refresh_failed */
+                struct str name;           /* token.refresh_failed */
                 const struct pair *detail; /* names: literals of ours, each once */
                 size_t n_detail;
         } event;

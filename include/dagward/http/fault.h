@@ -10,7 +10,7 @@
 #include "dagward/base/str.h"
 
 struct h1_fault {
-        int status;       /* what a client is told: 400 411 414 417 431 501 505. Upstream's: 502 */
+        int status;       /* for the client: 400 413 414 417 431 501 505; 502 if upstream's */
         const char *rule; /* "RFC 9112 6.3"; "" for rules of our own */
         const char *why;  /* "two Host fields"; what is wrong, without full stop */
         size_t offset;    /* of the byte that shows it, counted as each parser says */

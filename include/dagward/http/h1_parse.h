@@ -78,8 +78,9 @@ struct h1_response {
  *
  * `*scanned` is 0 at the first call for a head and else left alone by the caller: it keeps the
  * work linear in the bytes (each new line costs one more look at the head so far, and lines are
- * limited). What is said does not depend on how the bytes were cut. `request` means something only
- * after success, and while the bytes stay where they are.
+ * limited). What is said of a head does not depend on how its bytes were cut; in a line that is
+ * not complete yet, a fault may be noticed only when its end has come, or the limit. `request`
+ * means something only after success, and while the bytes stay where they are.
  */
 ssize_t h1_parse_request(const char *data, size_t len, size_t *scanned,
         const struct h1_limits *limits, struct h1_request *request, struct h1_fault *fault)

@@ -51,6 +51,11 @@ enum naming_result {
 enum naming_result request_name(const struct naming_input *input, struct arena *arena,
         struct named *out, const char **why) __attribute__((warn_unused_result));
 
+/* Cuts a URL that somebody asks about, in origin form or absolute, into its origin form (a view)
+ * and what its host says: a catalogue host is its service, any other counts as our own. */
+bool naming_split_url(struct str url, struct str *origin, enum service *service,
+        struct str *organization, struct error *err) __attribute__((warn_unused_result));
+
 /* A policy_namer: parses `url` (origin form, or absolute with any catalogue host or any other host,
  * which then counts as our own) and names the request. */
 bool naming_for_policy(void *unused, const struct policy_question *question, struct arena *arena,

@@ -100,7 +100,7 @@ bool yaml_bool(
 /* A whole number, unquoted, from `least` to `most`. */
 bool yaml_u64(const struct yaml_node *node, const char *what, uint64_t least, uint64_t most,
         uint64_t *out, struct error_list *errors);
-/* `250ms`, `30s`, `5m`, `24h`, `7d`; one number and one unit, at most 10 years. Milliseconds. */
+/* `250ms`, `30s`, `5m`, `24h`, `7d`; one number and one unit, at most 100 years. Milliseconds. */
 bool yaml_duration_ms(
         const struct yaml_node *node, const char *what, int64_t *out, struct error_list *errors);
 /* `512B`, `64KiB`, `1MiB`, `2GiB`, at most 1024 GiB. Bytes. */

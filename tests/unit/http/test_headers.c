@@ -129,6 +129,8 @@ static void a_clients_field_is_classed_by_name(void **state)
                 {"Content_Length", FIELD_OURS},
                 {"Transfer-Encoding", FIELD_OURS},
                 {"Transfer_Encoding", FIELD_OURS},
+                {"Transfer-Encodings", FIELD_OURS},
+                {"Content-Length-", FIELD_OURS},
                 {"User-Agent", FIELD_OURS},
                 {"X-Correlation-Id", FIELD_OURS},
                 {"X-Request-Id", FIELD_OURS},
@@ -188,6 +190,7 @@ static void upstreams_field_is_classed_by_name(void **state)
                 {"X-VSS-UserData", FIELD_CREDENTIAL},
                 {"P3P", FIELD_CREDENTIAL},
                 {"Content-Length", FIELD_OURS},
+                {"Transfer-Encoding8", FIELD_OURS},
                 {"Transfer-Encoding", FIELD_OURS},
                 {"X-Correlation-Id", FIELD_OURS},
         };

@@ -1,5 +1,7 @@
 #include "token_kit.h"
 
+#include <openssl/pem.h>
+
 #include "dagward/token/base64.h"
 #include "dagward/token/keyset.h"
 
@@ -255,7 +257,8 @@ static void a_pem_key_serves_whatever_name_the_token_gives(void **state)
         assert_non_null(keyset_find(set, STR_NONE, TOKEN_ES256, &other_alg));
         assert_null(keyset_find(set, STR("any"), TOKEN_RS256, &other_alg));
         keyset_unref(set);
-        assert_null(keyset_parse(str_of(pem_ec), false, NULL, NULL, &err)); /* not over the network */
+        assert_null(
+                keyset_parse(str_of(pem_ec), false, NULL, NULL, &err)); /* not over the network */
 
         char two[2 * sizeof(pem_ec) + 1024];
         snprintf(two, sizeof(two), "\n# comment\n%s%s", pem_ec, pem_ec);
@@ -263,6 +266,49 @@ static void a_pem_key_serves_whatever_name_the_token_gives(void **state)
         assert_non_null(set);
         assert_int_equal(set->n, 1);
         keyset_unref(set);
+}
+
+static void weak_pem_keys_are_left_out(void **state)
+{
+        EVP_PKEY *weak[] = {EVP_RSA_gen(1024), EVP_EC_gen("secp256k1"),
+                EVP_PKEY_Q_keygen(NULL, NULL, "ED448"), EVP_PKEY_Q_keygen(NULL, NULL, "X25519")};
+        static const char *const why[] = {"RSA modulus of 1024 bits, not 2048 to 8192",
+                "the curve is not P-256, P-384 or P-521", "neither RSA, EC nor Ed25519",
+                "neither RSA, EC nor Ed25519"};
+
+        (void)state;
+        for (size_t i = 0; i < 4; i++) {
+                BIO *bio = BIO_new(BIO_s_mem());
+                struct error_list warnings;
+                struct error err;
+                char *pem, expected[256];
+                assert_int_equal(PEM_write_bio_PUBKEY(bio, weak[i]), 1);
+                BIO_puts(bio, pem_ec);
+                long len = BIO_get_mem_data(bio, &pem);
+                error_list_init(&warnings);
+                struct keyset *set =
+                        keyset_parse(str_view(pem, (size_t)len), true, "k", &warnings, &err);
+                assert_non_null(set);
+                assert_int_equal(set->n, 1); /* the good one behind it */
+                assert_int_equal(set->dropped, 1);
+                snprintf(expected, sizeof(expected), "key 1 is not used: %s", why[i]);
+                assert_string_equal(warnings.findings[0].text, expected);
+                keyset_unref(set);
+                error_list_clear(&warnings);
+                BIO_free(bio);
+                EVP_PKEY_free(weak[i]);
+        }
+}
+
+static void a_document_too_long_is_refused(void **state)
+{
+        char *text = calloc(1, KEYSET_MOST_BYTES + 1);
+        struct error err;
+
+        (void)state;
+        assert_null(keyset_parse(str_view(text, KEYSET_MOST_BYTES + 1), true, NULL, NULL, &err));
+        assert_string_equal(err.text, "longer than 1048576 bytes");
+        free(text);
 }
 
 static void a_set_of_too_many_keys_is_refused(void **state)
@@ -331,6 +377,8 @@ int main(void)
                 cmocka_unit_test(a_name_for_two_keys_of_one_algorithm_names_none),
                 cmocka_unit_test(the_generation_follows_the_keys),
                 cmocka_unit_test(a_pem_key_serves_whatever_name_the_token_gives),
+                cmocka_unit_test(weak_pem_keys_are_left_out),
+                cmocka_unit_test(a_document_too_long_is_refused),
                 cmocka_unit_test(a_set_of_too_many_keys_is_refused),
                 cmocka_unit_test(a_signature_holds_for_its_bytes_and_its_algorithm_only),
         };

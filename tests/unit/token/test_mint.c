@@ -163,6 +163,7 @@ static void a_key_signs_only_what_it_is_for(void **state)
                 {TOKEN_ES384, CLAIMS, "the key is not for ES384"},
                 {TOKEN_ES256, "[]", "the claims are not one JSON object"},
                 {TOKEN_ES256, "{", "the claims are not one JSON object"},
+                {TOKEN_ES256, "", "the claims are not one JSON object"},
                 {TOKEN_ES256, "{\"a\":1,\"a\":2}", "the claims are not one JSON object"},
         };
 
@@ -201,6 +202,52 @@ static void a_key_survives_its_pem(void **state)
         assert_string_equal(err.text, "not a PEM private key without pass phrase");
 }
 
+static void keys_that_are_locked_or_weak_are_refused(void **state)
+{
+        EVP_PKEY *locked = EVP_EC_gen("P-256"), *weak = EVP_RSA_gen(1024);
+        BIO *bio = BIO_new(BIO_s_mem()), *weak_bio = BIO_new(BIO_s_mem());
+        char pass[] = "secret", *pem;
+        struct error err;
+
+        (void)state;
+        assert_int_equal(
+                PEM_write_bio_PKCS8PrivateKey(bio, locked, EVP_aes_128_cbc(), pass, 6, NULL, NULL),
+                1);
+        long len = BIO_get_mem_data(bio, &pem);
+        /* and nobody is asked for the pass phrase */
+        assert_null(mint_key_from_pem(str_view(pem, (size_t)len), STR("k"), &err));
+        assert_string_equal(err.text, "not a PEM private key without pass phrase");
+        assert_int_equal(
+                PEM_write_bio_PKCS8PrivateKey(weak_bio, weak, NULL, NULL, 0, NULL, NULL), 1);
+        len = BIO_get_mem_data(weak_bio, &pem);
+        assert_null(mint_key_from_pem(str_view(pem, (size_t)len), STR("k"), &err));
+        assert_string_equal(err.text, "RSA modulus of 1024 bits, not 2048 to 8192");
+        BIO_free(bio);
+        BIO_free(weak_bio);
+        EVP_PKEY_free(locked);
+        EVP_PKEY_free(weak);
+}
+
+static void a_jwk_says_what_the_key_is_for(void **state)
+{
+        struct mint_key *key = mint_key_generate(TOKEN_RS256, STR("a\"b"));
+        struct buf out;
+        struct error err;
+
+        (void)state;
+        buf_init(&out, 1 << 16);
+        BUF_LITERAL(&out, "{\"keys\":[");
+        mint_key_jwk(key, TOKEN_PS384, &out);
+        BUF_LITERAL(&out, "]}");
+        struct keyset *set = keyset_parse(buf_str(&out), false, NULL, NULL, &err);
+        assert_non_null(set);
+        assert_true(str_eq(set->keys[0].kid, STR("a\"b")));
+        assert_int_equal(set->keys[0].algorithms, TOKEN_ALG_BIT(TOKEN_PS384));
+        keyset_unref(set);
+        buf_clear(&out);
+        mint_key_free(key);
+}
+
 static void a_token_without_kid_serves_a_single_key(void **state)
 {
         struct mint_key *key = mint_key_generate(TOKEN_ES256, STR("k"));
@@ -229,6 +276,8 @@ int main(void)
                 cmocka_unit_test(header_members_go_in_and_alg_is_ours),
                 cmocka_unit_test(a_key_signs_only_what_it_is_for),
                 cmocka_unit_test(a_key_survives_its_pem),
+                cmocka_unit_test(keys_that_are_locked_or_weak_are_refused),
+                cmocka_unit_test(a_jwk_says_what_the_key_is_for),
                 cmocka_unit_test(a_token_without_kid_serves_a_single_key),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,323 @@
+/* What the admin listener says about the running proxy. */
+#include "dagward/base/clock.h"
+#include "inside.h"
+
+/* --- readiness --- */
+
+static bool check(struct buf *out, bool good, const char *what, struct str name, const char *why)
+{
+        if (out) {
+                buf_printf(out, "%s %s", good ? "ok  " : "FAIL", what);
+                if (name.ptr)
+                        buf_printf(out, " %.*s", STR_FMT(name));
+                if (!good && why && why[0])
+                        buf_printf(out, ": %s", why);
+                buf_char(out, '\n');
+        }
+        return good;
+}
+
+static bool check_audit(const struct control_counts *counts, struct buf *out)
+{
+        if (!counts || !counts->has_scribe)
+                return true;
+        if (!counts->scribe_answered)
+                return check(out, false, "audit", STR_NONE, "the audit thread does not answer");
+        return check(out, counts->scribe.ok, "audit", STR_NONE, counts->scribe.error);
+}
+
+bool control_ready(struct control *control, const struct control_counts *counts, struct buf *out)
+{
+        const struct config *config = control->parts->config;
+        const struct endpoint *dev = &control->names->endpoints[SERVICE_DEV];
+        int64_t now = clock_mono_ms();
+        bool ready = check(out, !control->draining, "serving", STR_NONE, "draining");
+
+        for (size_t i = 0; i < config->n_issuers; i++) {
+                const struct issuer *issuer = control->issuers[i];
+                ready = check(out, issuer->keys != NULL, "keys", config->issuers[i].name,
+                                issuer->failures ? issuer->last_error.text : "not fetched yet") &&
+                        ready;
+        }
+        for (size_t i = 0; i < config->n_credentials; i++) {
+                const struct token_source *source = control->sources[i];
+                bool usable =
+                        source->credential && now < source->credential->until_mono_ms;
+                ready = check(out, usable, "credential", config->credentials[i].name,
+                                source->failures ? source->last_error.text : "not obtained yet") &&
+                        ready;
+        }
+        ready = check(out, control->parts->policy != NULL, "policy", STR_NONE, "") && ready;
+        ready = check_audit(counts, out) && ready;
+        ready = check(out, dev->n_addresses > 0, "upstream", str_of(dev->host),
+                        "its name is not resolved") &&
+                ready;
+        return ready;
+}
+
+/* --- metrics --- */
+
+static void head(struct buf *out, const char *name, const char *type, const char *help)
+{
+        buf_printf(out, "# HELP dagward_%s %s\n# TYPE dagward_%s %s\n", name, help, name, type);
+}
+
+/* A label's value (Prometheus text format: backslash, quote and newline are escaped). */
+static void label(struct buf *out, const char *name, struct str value)
+{
+        buf_printf(out, "%s=\"", name);
+        for (size_t i = 0; i < value.len; i++) {
+                char c = value.ptr[i];
+                if (c == '\\' || c == '"')
+                        buf_char(out, '\\');
+                if (c == '\n')
+                        buf_add(out, "\\n", 2);
+                else
+                        buf_char(out, c);
+        }
+        buf_char(out, '"');
+}
+
+static void one(struct buf *out, const char *name, const char *type, const char *help, double value)
+{
+        head(out, name, type, help);
+        buf_printf(out, "dagward_%s %.15g\n", name, value);
+}
+
+/* A series with one label that the configuration names. */
+static void named(struct buf *out, const char *name, const char *key, struct str value, double number)
+{
+        buf_printf(out, "dagward_%s{", name);
+        label(out, key, value);
+        buf_printf(out, "} %.15g\n", number);
+}
+
+static void write_requests(const struct metrics *m, struct buf *out)
+{
+        static const char *const access[METRICS_ACCESS] = {
+                "read", "write", "execute", "manage", "delete", "unknown"};
+        static const char *const effect[METRICS_EFFECT] = {"allow", "deny", "error"};
+        static const char *const status[METRICS_STATUS] = {
+                "none", "1xx", "2xx", "3xx", "4xx", "5xx"};
+
+        head(out, "requests_total", "counter",
+                "Requests by access class of the operation, decision and status of the answer.");
+        for (int a = 0; a < METRICS_ACCESS; a++) {
+                for (int e = 0; e < METRICS_EFFECT; e++) {
+                        for (int s = 0; s < METRICS_STATUS; s++) {
+                                if (m->requests[a][e][s])
+                                        buf_printf(out,
+                                                "dagward_requests_total{access=\"%s\",decision="
+                                                "\"%s\",status=\"%s\"} %llu\n",
+                                                access[a], effect[e], status[s],
+                                                (unsigned long long)m->requests[a][e][s]);
+                        }
+                }
+        }
+        head(out, "refusals_total", "counter", "Requests that were not forwarded, by reason.");
+        for (int r = 0; r < REFUSAL_COUNT; r++)
+                named(out, "refusals_total", "reason", str_of(metrics_refusal_names[r]),
+                        (double)m->refusals[r]);
+}
+
+static void write_histogram(struct buf *out, const char *name, const char *help,
+        const uint64_t latency[METRICS_LATENCY], uint64_t sum_ms)
+{
+        uint64_t so_far = 0;
+
+        head(out, name, "histogram", help);
+        for (int i = 0; i < METRICS_LATENCY; i++) {
+                so_far += latency[i];
+                if (i < METRICS_LATENCY - 1)
+                        buf_printf(out, "dagward_%s_bucket{le=\"%g\"} %llu\n", name,
+                                metrics_latency_ms[i] / 1000.0, (unsigned long long)so_far);
+                else
+                        buf_printf(out, "dagward_%s_bucket{le=\"+Inf\"} %llu\n", name,
+                                (unsigned long long)so_far);
+        }
+        buf_printf(out, "dagward_%s_sum %.15g\ndagward_%s_count %llu\n", name,
+                (double)sum_ms / 1000.0, name, (unsigned long long)so_far);
+}
+
+static void write_traffic(const struct metrics *m, struct buf *out)
+{
+        write_histogram(out, "request_duration_seconds", "Whole exchanges with clients.",
+                m->latency, m->latency_sum_ms);
+        write_histogram(out, "upstream_first_byte_seconds", "Waiting for Azure DevOps.",
+                m->upstream_latency, m->upstream_latency_sum_ms);
+        one(out, "token_cache_hits_total", "counter", "Tokens that were verified before.",
+                (double)m->verdict_hits);
+        one(out, "token_cache_misses_total", "counter", "Tokens that had to be verified.",
+                (double)m->verdict_misses);
+        one(out, "challenges_total", "counter", "Requests without a token, answered 401.",
+                (double)m->challenges);
+        one(out, "client_connections_total", "counter", "Client connections taken.",
+                (double)m->clients_accepted);
+        one(out, "client_connections", "gauge", "Client connections open now.",
+                (double)m->clients_now);
+        one(out, "exchanges", "gauge", "Requests being served now.", (double)m->exchanges_now);
+        one(out, "upstream_connections_opened_total", "counter", "Connections to upstream made.",
+                (double)m->upstream_opened);
+        one(out, "upstream_connections_reused_total", "counter",
+                "Requests that went over a connection that was there already.",
+                (double)m->upstream_reused);
+        one(out, "upstream_connections_failed_total", "counter",
+                "Connections to upstream that could not be made.", (double)m->upstream_failed);
+        one(out, "upstream_connections", "gauge", "Connections to upstream open now.",
+                (double)m->upstream_now);
+        one(out, "upstream_connections_idle", "gauge", "Of these, those that wait for a request.",
+                (double)m->upstream_idle);
+        one(out, "retries_total", "counter", "Requests sent upstream a second time.",
+                (double)m->retries);
+        one(out, "credential_rejections_total", "counter", "Answers that rejected our credential.",
+                (double)m->credential_rejected);
+        one(out, "received_bytes_total", "counter", "Bytes from clients.",
+                (double)m->bytes_from_clients);
+        one(out, "sent_bytes_total", "counter", "Bytes to clients.", (double)m->bytes_to_clients);
+        one(out, "audit_waits_total", "counter", "Requests that waited for a durable record.",
+                (double)m->audit_waits);
+}
+
+static void write_issuers(struct control *control, struct buf *out)
+{
+        const struct config *config = control->parts->config;
+        int64_t now = clock_mono_ms();
+
+        head(out, "issuer_keys", "gauge", "Usable keys of an issuer; 0: its callers are refused.");
+        for (size_t i = 0; i < config->n_issuers; i++) {
+                const struct issuer *issuer = control->issuers[i];
+                named(out, "issuer_keys", "issuer", config->issuers[i].name,
+                        issuer->keys ? (double)issuer->keys->n : 0);
+        }
+        head(out, "issuer_keys_age_seconds", "gauge", "Since the keys were confirmed last.");
+        for (size_t i = 0; i < config->n_issuers; i++) {
+                if (control->issuers[i]->keys)
+                        named(out, "issuer_keys_age_seconds", "issuer", config->issuers[i].name,
+                                (double)(now - control->issuers[i]->refreshed_mono_ms) / 1000);
+        }
+        head(out, "issuer_refreshes_total", "counter", "Attempts to read an issuer's keys that worked.");
+        for (size_t i = 0; i < config->n_issuers; i++)
+                named(out, "issuer_refreshes_total", "issuer", config->issuers[i].name,
+                        (double)control->issuers[i]->n_refreshed);
+        head(out, "issuer_refresh_failures_total", "counter", "And those that did not.");
+        for (size_t i = 0; i < config->n_issuers; i++)
+                named(out, "issuer_refresh_failures_total", "issuer", config->issuers[i].name,
+                        (double)control->issuers[i]->n_failed);
+        head(out, "issuer_unknown_key_asks_total", "counter",
+                "Times a worker asked for keys because a token named one it did not know.");
+        for (size_t i = 0; i < config->n_issuers; i++)
+                named(out, "issuer_unknown_key_asks_total", "issuer", config->issuers[i].name,
+                        (double)control->issuers[i]->n_asked);
+}
+
+static void write_credentials(struct control *control, struct buf *out)
+{
+        const struct config *config = control->parts->config;
+        int64_t now = clock_mono_ms();
+
+        head(out, "credential_usable", "gauge", "Whether there is a token to lend.");
+        for (size_t i = 0; i < config->n_credentials; i++) {
+                const struct credential *held = control->sources[i]->credential;
+                named(out, "credential_usable", "credential", config->credentials[i].name,
+                        held && now < held->until_mono_ms ? 1 : 0);
+        }
+        head(out, "credential_age_seconds", "gauge", "Since the token was obtained.");
+        for (size_t i = 0; i < config->n_credentials; i++) {
+                if (control->sources[i]->credential)
+                        named(out, "credential_age_seconds", "credential",
+                                config->credentials[i].name,
+                                (double)(now - control->sources[i]->obtained_mono_ms) / 1000);
+        }
+        head(out, "credential_expires_seconds", "gauge",
+                "Until the token is not lent any more; absent when its end is not known.");
+        for (size_t i = 0; i < config->n_credentials; i++) {
+                const struct credential *held = control->sources[i]->credential;
+                if (held && held->until_mono_ms != INT64_MAX)
+                        named(out, "credential_expires_seconds", "credential",
+                                config->credentials[i].name,
+                                (double)(held->until_mono_ms - now) / 1000);
+        }
+        head(out, "credential_obtained_total", "counter", "Tokens obtained.");
+        for (size_t i = 0; i < config->n_credentials; i++)
+                named(out, "credential_obtained_total", "credential", config->credentials[i].name,
+                        (double)control->sources[i]->n_obtained);
+        head(out, "credential_failures_total", "counter", "Attempts to obtain one that failed.");
+        for (size_t i = 0; i < config->n_credentials; i++)
+                named(out, "credential_failures_total", "credential", config->credentials[i].name,
+                        (double)control->sources[i]->n_failed);
+        head(out, "credential_replaced_total", "counter", "Tokens given up because of a rejection.");
+        for (size_t i = 0; i < config->n_credentials; i++)
+                named(out, "credential_replaced_total", "credential", config->credentials[i].name,
+                        (double)control->sources[i]->n_replaced);
+}
+
+static void write_audit(const struct control_counts *counts, struct buf *out)
+{
+        const struct scribe_stats *s = &counts->scribe;
+
+        if (!counts->has_scribe)
+                return;
+        one(out, "audit_ok", "gauge", "Whether the audit file could be written last.",
+                counts->scribe_answered && s->ok ? 1 : 0);
+        one(out, "audit_failing_seconds", "gauge", "For how long it could not.",
+                (double)s->failing_ms / 1000);
+        one(out, "audit_seq", "gauge", "Number of the last record.", (double)s->seq);
+        one(out, "audit_file_bytes", "gauge", "Size of the audit file.", (double)s->file_bytes);
+        one(out, "audit_records_total", "counter", "Records written.", (double)s->records);
+        one(out, "audit_bytes_total", "counter", "Bytes written.", (double)s->bytes);
+        one(out, "audit_batches_total", "counter", "Batches that workers handed over.",
+                (double)s->batches);
+        one(out, "audit_writes_total", "counter", "Writes (group commits).", (double)s->writes);
+        one(out, "audit_syncs_total", "counter", "fdatasync calls.", (double)s->syncs);
+        one(out, "audit_sync_seconds_total", "counter", "Time in fdatasync.",
+                (double)s->sync_us / 1e6);
+        one(out, "audit_sync_longest_seconds", "gauge", "The longest fdatasync.",
+                (double)s->sync_most_us / 1e6);
+        one(out, "audit_failures_total", "counter", "Group commits that failed.",
+                (double)s->failures);
+        one(out, "audit_refused_records_total", "counter", "Records that were not written.",
+                (double)s->refused_records);
+        one(out, "audit_reopens_total", "counter", "Files begun since the start.",
+                (double)s->reopens);
+}
+
+static void write_process(
+        struct control *control, const struct control_counts *counts, struct buf *out)
+{
+        head(out, "build_info", "gauge", "Which program this is.");
+        named(out, "build_info", "version", STR(DAGWARD_VERSION), 1);
+        head(out, "policy_info", "gauge", "Which policy decides: SHA-256 as in the audit records.");
+        named(out, "policy_info", "digest", str_of(control->parts->policy_digest), 1);
+        one(out, "start_time_seconds", "gauge", "When the process started, Unix time.",
+                (double)control->started_wall_ms / 1000);
+        one(out, "loaded_time_seconds", "gauge", "When configuration and policy were loaded last.",
+                (double)control->loaded_wall_ms / 1000);
+        one(out, "ready", "gauge", "What /readyz says.",
+                control_ready(control, counts, NULL) ? 1 : 0);
+        one(out, "draining", "gauge", "Whether the process is about to end.", control->draining);
+        one(out, "workers", "gauge", "Threads that serve requests.", (double)control->n_ports);
+        one(out, "workers_silent", "gauge", "Of these, those that did not answer within a second.",
+                (double)counts->n_silent);
+        one(out, "world_generation", "gauge", "How often workers were given something new.",
+                (double)control->generation);
+        head(out, "reloads_total", "counter", "Reloads of configuration and policy by result.");
+        named(out, "reloads_total", "result", STR("done"), (double)control->n_reloads);
+        named(out, "reloads_total", "result", STR("refused"), (double)control->n_reloads_failed);
+        one(out, "asks_total", "counter", "Questions of workers for keys and credentials.",
+                (double)control->n_asks);
+        one(out, "asks_refused_total", "counter", "Of these, those that got nothing.",
+                (double)control->n_asks_refused);
+        one(out, "name_failures_total", "counter", "Look-ups of upstream hosts that failed.",
+                (double)control->names->n_failed);
+}
+
+void control_metrics_write(
+        struct control *control, const struct control_counts *counts, struct buf *out)
+{
+        write_process(control, counts, out);
+        write_requests(&counts->workers, out);
+        write_traffic(&counts->workers, out);
+        write_issuers(control, out);
+        write_credentials(control, out);
+        write_audit(counts, out);
+}

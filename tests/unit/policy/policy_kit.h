@@ -1,0 +1,95 @@
+/* Policies, callers and requests in few words, for the tests of this module. */
+#ifndef DAGWARD_TESTS_POLICY_KIT_H
+#define DAGWARD_TESTS_POLICY_KIT_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+
+#include "dagward/policy/policy.h"
+
+/* A binding of everybody of issuer `i` to role `r`, and the role's body. */
+#define ONE_ROLE(body)                                                                             \
+        "version: 1\n"                                                                             \
+        "bindings: [{name: b, callers: {issuer: i}, roles: [r], credential: c}]\n"                 \
+        "roles:\n"                                                                                 \
+        "  r:\n" body
+
+static inline struct policy *kit_policy(const char *text)
+{
+        struct error_list errors;
+
+        error_list_init(&errors);
+        struct policy *policy = policy_load_text("p.yaml", str_of(text), &errors);
+        if (!policy)
+                error_list_print(&errors, stderr);
+        error_list_clear(&errors);
+        assert_non_null(policy);
+        return policy;
+}
+
+/* "project=analytics pipeline=42 ?ref" (a question mark: one of the kind that is not named). */
+static inline void kit_resources(const char *text, struct resources *out)
+{
+        struct str rest = str_of(text);
+
+        *out = (struct resources){0};
+        while (rest.len) {
+                struct str word, name, value;
+                rest = str_cut(rest, ' ', &word);
+                bool unnamed = word.len && word.ptr[0] == '?';
+                value = str_cut(unnamed ? str_from(word, 1) : word, '=', &name);
+                int kind = 0;
+                while (kind < RESOURCE_KINDS &&
+                        !str_eq(name, str_of(resource_kind_selector((enum resource_kind)kind))))
+                        kind++;
+                assert_true(kind < RESOURCE_KINDS);
+                if (unnamed)
+                        out->unresolved[kind] = true;
+                else
+                        out->items[out->n++] = (struct resource){(enum resource_kind)kind, value};
+        }
+}
+
+/* `what` is an operation's id, or "METHOD /path" for one that the catalogue does not know. */
+static inline void kit_request(
+        const char *what, const struct resources *resources, struct policy_request *out)
+{
+        struct str method, path = str_cut(str_of(what), ' ', &method);
+
+        *out = (struct policy_request){.resources = resources, .now_ms = 1000};
+        if (path.ptr) {
+                out->method = method;
+                out->path = path;
+                return;
+        }
+        out->op = catalogue_find(method);
+        assert_non_null(out->op);
+        out->method = str_of(out->op->method);
+        out->path = STR("/contoso/somewhere");
+}
+
+/* Decides for a caller of issuer `i`. */
+static inline struct decision kit_decide(
+        const struct policy *policy, const char *what, const char *resources_text)
+{
+        const struct policy_caller caller = {.issuer = STR("i"), .subject = STR("worker")};
+        struct policy_grants *grants = policy_grants_new(policy, &caller);
+        struct resources resources;
+        struct policy_request request;
+        struct decision decision;
+
+        kit_resources(resources_text, &resources);
+        kit_request(what, &resources, &request);
+        policy_decide(policy, grants, &request, &decision);
+        policy_grants_free(grants);
+        return decision;
+}
+
+#endif
