@@ -62,6 +62,7 @@ static void block_signals(bool block)
         sigaddset(&set, SIGUSR1);
         pthread_sigmask(block ? SIG_BLOCK : SIG_UNBLOCK, &set, NULL);
         signal(SIGPIPE, SIG_IGN);
+        signal(SIGXFSZ, SIG_IGN); /* a full audit file is an error like others */
 }
 
 static bool open_scribe(struct serving *it, const struct config *config, struct error *err)

@@ -157,6 +157,7 @@ void buf_json_str(struct buf *buf, struct str s)
                 i += n ? n : 1;
                 plain = i;
         }
-        buf_add(buf, s.ptr + plain, i - plain);
+        if (i > plain)
+                buf_add(buf, s.ptr + plain, i - plain);
         buf_char(buf, '"');
 }

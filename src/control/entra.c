@@ -76,6 +76,57 @@ static void source_event(struct token_source *source, const char *name, const ch
         source->hooks.event(source->hooks.owner, name, detail, reason ? 3 : 2);
 }
 
+/* The claims of a token that is a JWT, unverified: for a message, and for its end. NULL: it is not. */
+static json_t *jwt_claims(struct str token)
+{
+        struct str head, payload;
+        struct str rest = str_cut(token, '.', &head);
+
+        rest = str_cut(rest, '.', &payload);
+        if (!rest.ptr || payload.len == 0)
+                return NULL;
+        char *json = malloc(BASE64_DECODED(payload.len) + 1);
+        if (!json)
+                abort();
+        ssize_t len = base64url_decode(payload, json);
+        json_t *claims = len > 0 ? json_loadb(json, (size_t)len, 0, NULL) : NULL;
+        free(json);
+        return claims;
+}
+
+/* `exp`, or INT64_MAX: a file says nothing else about the end of a token. */
+static int64_t jwt_expires_s(struct str token)
+{
+        json_t *claims = jwt_claims(token);
+        const json_t *exp = json_object_get(claims, "exp");
+        int64_t expires = INT64_MAX;
+
+        if (json_is_number(exp) && json_number_value(exp) > 0 && json_number_value(exp) < 1e12)
+                expires = (int64_t)json_number_value(exp);
+        json_decref(claims);
+        return expires;
+}
+
+/* What must equal the record in Entra to the byte: worth more in a message than any advice. */
+static void assertion_describe(struct str token, char *out, size_t size)
+{
+        json_t *claims = jwt_claims(token);
+        const json_t *aud = json_object_get(claims, "aud");
+        const char *iss = json_string_value(json_object_get(claims, "iss"));
+        const char *sub = json_string_value(json_object_get(claims, "sub"));
+
+        if (json_is_array(aud))
+                aud = json_array_get(aud, 0);
+        out[0] = '\0';
+        if (claims)
+                snprintf(out, size, "; sent was iss \"%.120s\" sub \"%.120s\" aud \"%.80s\"",
+                        iss ? iss : "", sub ? sub : "",
+                        json_is_string(aud) ? json_string_value(aud) : "");
+        else
+                snprintf(out, size, "; `assertion_file` holds no JWT");
+        json_decref(claims);
+}
+
 /* --- the end of an attempt --- */
 
 static void source_failed(struct token_source *source, int64_t wait_ms, const struct error *why)
@@ -142,7 +193,9 @@ static void token_take(struct token_source *source, const struct entra_answer *a
                 secret_reveal(&answer->token), ++*source->generations, until);
 
         if (!fresh) {
-                error_set(&err, "the token endpoint's access_token cannot stand in a header");
+                error_set(&err,
+                        "credential %s: the token endpoint's access_token cannot stand in a header",
+                        source->config->name.ptr);
                 source_failed(source, backoff_ms(source->failures, BACKOFF_MOST_MS), &err);
                 return;
         }
@@ -181,6 +234,11 @@ static void on_answer(const struct fetch_result *result, void *arg)
                 token_take(source, &answer);
         } else {
                 error_wrap(&answer.why, "credential %s", source->config->name.ptr);
+                if (answer.aadsts) {
+                        size_t len = strlen(answer.why.text);
+                        snprintf(answer.why.text + len, sizeof(answer.why.text) - len, "%s",
+                                source->assertion);
+                }
                 source_failed(source,
                         wait_after(source, &answer, result->status, result->retry_after_s),
                         &answer.why);
@@ -224,12 +282,14 @@ static void token_request(struct token_source *source, struct str secret)
         form_write(&body, config->client_id);
         BUF_LITERAL(&body, "&scope=");
         form_write(&body, config->scope);
-        if (config->type == CREDENTIAL_FEDERATED)
+        if (config->type == CREDENTIAL_FEDERATED) {
                 BUF_LITERAL(&body,
                         "&client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3A"
                         "client-assertion-type%3Ajwt-bearer&client_assertion=");
-        else
+                assertion_describe(secret, source->assertion, sizeof(source->assertion));
+        } else {
                 BUF_LITERAL(&body, "&client_secret=");
+        }
         form_write(&body, secret);
         id_uuid7(clock_wall_ms(), id);
         snprintf(id_line, sizeof(id_line), "client-request-id: %s", id);
@@ -251,29 +311,6 @@ static void token_request(struct token_source *source, struct str secret)
         buf_clear(&url);
 }
 
-/* `exp` of a token that is a JWT, else INT64_MAX. A file says nothing else about its end. */
-static int64_t jwt_expires_s(struct str token)
-{
-        struct str head, payload;
-        int64_t expires = INT64_MAX;
-
-        struct str rest = str_cut(token, '.', &head);
-        rest = str_cut(rest, '.', &payload);
-        if (!rest.ptr || payload.len == 0)
-                return expires;
-        char *json = malloc(BASE64_DECODED(payload.len) + 1);
-        if (!json)
-                abort();
-        ssize_t len = base64url_decode(payload, json);
-        json_t *claims = len > 0 ? json_loadb(json, (size_t)len, 0, NULL) : NULL;
-        const json_t *exp = json_object_get(claims, "exp");
-        if (json_is_number(exp) && json_number_value(exp) > 0 && json_number_value(exp) < 1e12)
-                expires = (int64_t)json_number_value(exp);
-        json_decref(claims);
-        free(json);
-        return expires;
-}
-
 static void static_take(struct token_source *source, struct str token)
 {
         const char *path = source->config->file.ptr;
@@ -285,8 +322,9 @@ static void static_take(struct token_source *source, struct str token)
         if (expires_s != INT64_MAX) {
                 int64_t life_ms = expires_s * 1000 - now_ms;
                 if (life_ms <= 0) {
-                        error_set(&err, "%s: the token in the file has expired: put a new one there",
-                                path);
+                        error_set(&err,
+                                "credential %s: the token in %s has expired: put a new one there",
+                                source->config->name.ptr, path);
                         source_failed(source, BACKOFF_MOST_MS, &err);
                         return;
                 }
@@ -296,7 +334,9 @@ static void static_take(struct token_source *source, struct str token)
         if (fresh) {
                 source_succeeded(source, fresh, BACKOFF_MOST_MS);
         } else {
-                error_set(&err, "%s: holds no token (one line of letters, digits and -._~+/=)", path);
+                error_set(&err,
+                        "credential %s: %s holds no token (letters, digits and -._~+/= only)",
+                        source->config->name.ptr, path);
                 source_failed(source, BACKOFF_MOST_MS, &err);
         }
 }

@@ -30,6 +30,7 @@ struct token_source {
         int64_t next_mono_ms; /* when the next attempt is due */
         struct fetch *fetch; /* under way */
         int64_t started_mono_ms; /* of what is under way */
+        char assertion[400]; /* who the assertion that was sent last is for: iss, sub, aud */
         int64_t replaced_mono_ms; /* last renewal that a rejection started; INT64_MIN: never */
         struct file_stamp stamp; /* of the file that was read last */
         unsigned failures; /* in a row */

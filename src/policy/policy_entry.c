@@ -97,7 +97,8 @@ static void report_unknown(
         if (choice == CHOICE_ACCESS) {
                 error_list_add(loader->errors, at,
                         "no access class `%s`: read, write, execute, manage or delete%s",
-                        yaml_shown(value), error_did_you_mean(value, access_names, N_ACCESS));
+                        yaml_shown(value),
+                        error_did_you_mean(str_head(value, 100), access_names, N_ACCESS));
                 return;
         }
         const char *what = choice == CHOICE_OPERATIONS ? "operation"
@@ -110,7 +111,7 @@ static void report_unknown(
         size_t n;
         struct str *names = known_names(choice, &n);
         error_list_add(loader->errors, at, "no %s `%s` in the catalogue%s", what, yaml_shown(value),
-                error_did_you_mean(value, names, n));
+                error_did_you_mean(str_head(value, 100), names, n));
         free(names);
 }
 
@@ -259,7 +260,8 @@ static bool methods_read(struct loader *loader, const struct yaml_node *node, st
                         continue;
                 error_list_add(loader->errors, marks[i], "no method `%s`%s",
                         yaml_shown(entry->methods.items[i]),
-                        error_did_you_mean(entry->methods.items[i], method_names, N_METHODS));
+                        error_did_you_mean(
+                                str_head(entry->methods.items[i], 100), method_names, N_METHODS));
                 good = false;
         }
         return good;
@@ -321,7 +323,7 @@ static bool unknown_selector(struct loader *loader, const struct yaml_node *key)
         names[n++] = STR("method");
         names[n++] = STR("path");
         error_list_add(loader->errors, key->at, "no selector `%s`%s", yaml_shown(key->text),
-                error_did_you_mean(key->text, names, n));
+                error_did_you_mean(str_head(key->text, 100), names, n));
         return false;
 }
 

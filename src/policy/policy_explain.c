@@ -1,4 +1,5 @@
 /* Why, condition by condition, and what would have to change. */
+#include <limits.h>
 #include <stdlib.h>
 
 #include "dagward/base/clock.h"
@@ -14,7 +15,7 @@ struct explaining {
         struct policy_explanation *out;
         bool full;            /* the arena's ceiling was met */
         unsigned *failed;     /* by binding: how many of its conditions fail */
-        unsigned *nearest_of; /* by role: the binding that gives it, or comes nearest; */
+        unsigned *nearest_of; /* by role: the binding that gives it, or comes nearest to */
         bool *given;          /* by role: some binding lists it */
 };
 
@@ -71,7 +72,7 @@ static enum policy_state met(bool yes)
 static struct str claim_shown(struct explaining *e, const json_t *claim)
 {
         if (!claim)
-                return STR("not in the token");
+                return STR("no such claim");
         char *text = json_dumps(claim, JSON_ENCODE_ANY | JSON_COMPACT);
         struct str copy = text ? kept(e, text) : STR("?");
         free(text);
@@ -484,7 +485,7 @@ bool policy_explain(const struct policy *policy, const struct policy_caller *cal
         out->caller = kept(&e, text);
         out->request = request_shown(&e);
         struct line line = line_over(text, sizeof(text));
-        line_resources(&line, request, 300);
+        line_resources(&line, request, UINT_MAX, 300);
         out->resources = kept(&e, text[0] ? text : "nothing that policies can name");
         explain_bindings(&e);
         if (!e.full)

@@ -223,7 +223,9 @@ void line_add(struct line *line, struct str text);
 /* At most `most` bytes of `text`, "..." behind if there were more. */
 void line_add_most(struct line *line, struct str text, size_t most);
 void line_break(struct line *line);
-void line_resources(struct line *line, const struct policy_request *request, size_t most);
+/* What the request touches; of what it leaves unnamed, only these kinds (a bit each). */
+void line_resources(struct line *line, const struct policy_request *request, unsigned unnamed_kinds,
+        size_t most);
 void caller_describe(const struct policy_caller *caller, char *memory, size_t bytes);
 void reason_write(const struct policy_grants *grants, const struct policy_request *request,
         const struct entry *denied_by, const struct decision *decision, char *out, size_t bytes,

@@ -75,14 +75,14 @@ static ssize_t find_role(const struct named_index *index, size_t n, struct str n
 
         while (low < high) {
                 size_t middle = low + (high - low) / 2;
-                int order = str_cmp_fold(index[middle].name, name);
-                if (order == 0)
-                        return str_eq(index[middle].name, name) ? (ssize_t)index[middle].index : -1;
-                if (order < 0)
+                if (str_cmp_fold(index[middle].name, name) < 0)
                         low = middle + 1;
                 else
                         high = middle;
         }
+        for (; low < n && str_eq_fold(index[low].name, name); low++)
+                if (str_eq(index[low].name, name))
+                        return (ssize_t)index[low].index;
         return -1;
 }
 

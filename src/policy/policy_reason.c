@@ -59,7 +59,8 @@ void caller_describe(const struct policy_caller *caller, char *memory, size_t by
         line_add(&line, STR(")"));
 }
 
-void line_resources(struct line *line, const struct policy_request *request, size_t most)
+void line_resources(struct line *line, const struct policy_request *request, unsigned unnamed_kinds,
+        size_t most)
 {
         const struct resources *resources = request->resources;
         size_t before = line->left;
@@ -79,7 +80,8 @@ void line_resources(struct line *line, const struct policy_request *request, siz
                 line_add_most(line, item->value, 60);
         }
         for (int kind = 0; resources && kind < RESOURCE_KINDS; kind++) {
-                if (!resources->unresolved[kind] || before - line->left > most)
+                if (!(unnamed_kinds >> kind & 1) || !resources->unresolved[kind] ||
+                        before - line->left > most)
                         continue;
                 line_add(line, first ? STR("an unnamed ") : STR(", an unnamed "));
                 first = false;
@@ -87,14 +89,15 @@ void line_resources(struct line *line, const struct policy_request *request, siz
         }
 }
 
-static void add_request(struct line *line, const struct policy_request *request)
+/* `kinds`: those that could have mattered; the others are told only if the request names them. */
+static void add_request(struct line *line, const struct policy_request *request, unsigned kinds)
 {
         if (request->op) {
                 line_add(line, str_of(request->op->id));
                 if (!request->resources || !request->resources->n)
                         return;
                 line_add(line, STR(" on "));
-                line_resources(line, request, 90);
+                line_resources(line, request, kinds, 90);
                 return;
         }
         line_add_most(line, request->method, 20);
@@ -133,13 +136,13 @@ void reason_write(const struct policy_grants *grants, const struct policy_reques
         const struct policy *policy)
 {
         struct line line = line_over(out, bytes);
+        unsigned kinds = policy_kinds(policy, grants, request->op);
 
-        (void)policy;
         if (denied_by) {
                 line_add(&line, STR("role "));
                 line_add_most(&line, decision->role, 60);
                 line_add(&line, STR(" denies "));
-                add_request(&line, request);
+                add_request(&line, request, kinds);
                 line_add(&line, STR(" for "));
                 line_add(&line, str_of(grants->caller));
                 line_add(&line, STR(", whatever else allows it; ask whoever keeps "));
@@ -151,7 +154,7 @@ void reason_write(const struct policy_grants *grants, const struct policy_reques
                                     "method and path: "));
         else
                 line_add(&line, STR("no role allows "));
-        add_request(&line, request);
+        add_request(&line, request, kinds);
         line_add(&line, STR(" for "));
         line_add(&line, str_of(grants->caller));
         line_add(&line, STR("; "));

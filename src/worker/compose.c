@@ -33,6 +33,15 @@ static void write_traceparent(struct exchange *x, struct buf *out)
         BUF_LITERAL(out, "-01\r\n");
 }
 
+/* The client's first field of that name, if there is one. */
+static void write_given(struct exchange *x, enum h1_name name, struct buf *out)
+{
+        struct str value = h1_field_value(&x->request, name);
+
+        if (value.len)
+                h1_write_field(out, h1_name_text(name), value);
+}
+
 static void write_correlation(struct exchange *x, struct buf *out)
 {
         struct str id = str_view(x->correlation_id, ID_UUID_LEN);
@@ -43,6 +52,10 @@ static void write_correlation(struct exchange *x, struct buf *out)
                 h1_write_field(out, STR("X-TFS-Session"), id);
         if (x->request.first[H1_TRACEPARENT] < 0)
                 write_traceparent(x, out);
+        else
+                write_given(x, H1_TRACEPARENT, out);
+        write_given(x, H1_TRACESTATE, out);
+        write_given(x, H1_BAGGAGE, out);
         struct str agent = h1_field_value(&x->request, H1_USER_AGENT);
         BUF_LITERAL(out, "User-Agent: ");
         if (agent.len) {

@@ -4,6 +4,8 @@
  * Records of one loop turn share a batch. A batch goes to the scribe at the end of the turn when a
  * record in it must be on disk before its request may go on, or when it is large; else within
  * BATCH_MS. An exchange that waits is linked to its batch and goes on when the batch comes back.
+ * A batch that could not be written is kept and sent again: an outcome is not lost because the disk
+ * was full for a while.
  */
 #include "inside.h"
 
@@ -16,9 +18,9 @@ enum { AUDIT_MOST_MS = 30000 }; /* a disk that takes longer is as good as broken
 enum { BATCHES_MOST = 256 };    /* under way; the disk does not keep up when there are more */
 
 struct evidence_batch {
-        struct audit_batch batch; /* first */
-        struct link waiters;      /* exchanges, by audit_link */
-        struct evidence_batch *next_spare;
+        struct audit_batch batch;          /* first */
+        struct link waiters;               /* exchanges, by audit_link */
+        struct evidence_batch *next_spare; /* or next failed one */
 };
 
 static void on_written(struct audit_batch *audit, void *receiver)
@@ -32,7 +34,6 @@ static void on_written(struct audit_batch *audit, void *receiver)
                 log_error("worker=%u audit records are %s", worker->number,
                         ok ? "written again" : "not written; see the reason above");
         worker->audit_failing = !ok;
-        audit_batch_reset(audit);
         while (!link_empty(&batch->waiters)) {
                 struct exchange *x = LINK_OF(struct exchange, audit_link, batch->waiters.after);
                 link_remove(&x->audit_link);
@@ -40,8 +41,26 @@ static void on_written(struct audit_batch *audit, void *receiver)
                 x->audit_ok = ok;
                 client_go_on(x->client);
         }
-        batch->next_spare = worker->spare_batches;
-        worker->spare_batches = batch;
+        struct evidence_batch **list = ok ? &worker->spare_batches : &worker->failed_batches;
+        if (ok)
+                audit_batch_reset(audit);
+        else
+                worker->batches_out++; /* it still has to be written */
+        batch->next_spare = *list;
+        *list = batch;
+}
+
+void evidence_tick(struct worker *worker)
+{
+        struct evidence_batch *batch = worker->failed_batches;
+
+        worker->failed_batches = NULL;
+        while (batch) {
+                struct evidence_batch *next = batch->next_spare;
+                batch->batch.durable = false; /* nobody waits for it any more */
+                scribe_post(worker->scribe, &batch->batch);
+                batch = next;
+        }
 }
 
 static struct evidence_batch *batch_take(struct worker *worker)
@@ -80,14 +99,24 @@ void evidence_flush(struct worker *worker, bool all)
                 post(worker);
 }
 
-void evidence_clear(struct worker *worker)
+static void free_batches(struct evidence_batch *batch)
 {
-        while (worker->spare_batches) {
-                struct evidence_batch *batch = worker->spare_batches;
-                worker->spare_batches = batch->next_spare;
+        while (batch) {
+                struct evidence_batch *next = batch->next_spare;
                 audit_batch_clear(&batch->batch);
                 free(batch);
+                batch = next;
         }
+}
+
+void evidence_clear(struct worker *worker)
+{
+        if (worker->failed_batches)
+                log_error("worker=%u ends with audit records that could not be written",
+                        worker->number);
+        free_batches(worker->failed_batches);
+        free_batches(worker->spare_batches);
+        worker->failed_batches = worker->spare_batches = NULL;
 }
 
 static struct evidence_batch *write_record(

@@ -364,9 +364,14 @@ static enum next step_name(struct exchange *x)
 
 /* --- decide --- */
 
+/* A credential goes to the configured organizations only. Routes of no organization (`/_apis/...`;
+ * no organization's name begins so) have passed a rule that names them. */
 static bool organization_is_ours(struct exchange *x)
 {
         const struct config_upstream *upstream = &x->world->config->upstream;
+
+        if (x->named.organization.len == 0 || x->named.organization.ptr[0] == '_')
+                return true;
 
         for (size_t i = 0; i < upstream->n_organizations; i++)
                 if (str_eq_fold(upstream->organizations[i], x->named.organization))

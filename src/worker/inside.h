@@ -100,9 +100,10 @@ struct worker {
         /* evidence */
         struct evidence_batch *batch; /* being filled; NULL: none */
         struct evidence_batch *spare_batches;
-        size_t batches_out;          /* posted, not answered */
-        bool audit_failing;          /* the last answer was no */
-        struct grants_table *grants; /* bindings of callers met before */
+        struct evidence_batch *failed_batches; /* to be posted again */
+        size_t batches_out;                    /* posted, not answered */
+        bool audit_failing;                    /* the last answer was no */
+        struct grants_table *grants;           /* bindings of callers met before */
         struct metrics metrics;
         struct drain_mail *drain;
 };
@@ -321,6 +322,8 @@ enum next evidence_intent(struct exchange *x);
 void evidence_outcome(struct exchange *x);
 /* At the end of a turn: posts what has to go now. */
 void evidence_flush(struct worker *worker, bool all);
+/* Now and then: tries again what could not be written. */
+void evidence_tick(struct worker *worker);
 void evidence_clear(struct worker *worker);
 
 /* --- compose.c --- */

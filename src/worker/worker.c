@@ -194,6 +194,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
                 client_tick(client);
         }
         upstream_tick(worker);
+        evidence_tick(worker);
         verdicts_expire(worker->verdicts, worker->wall_ms / 1000);
 }
 

@@ -89,8 +89,7 @@ static const char after[] =
         "        \"operations\": {\"anyOf\": [{\"$ref\": \"#/$defs/operation\"},\n"
         "          {\"type\": \"array\", \"minItems\": 1, \"items\": {\"$ref\": "
         "\"#/$defs/operation\"}}]}}},\n"
-        "    \"access\": {\"enum\": [\"read\", \"write\", \"execute\", \"manage\", \"delete\", "
-        "\"*\"]},\n"
+        "    \"access\": {\"enum\": [\"read\", \"write\", \"execute\", \"manage\", \"delete\"]},\n"
         "    \"operation\": {\"anyOf\": [{\"type\": \"string\", \"pattern\": \"[*]\"}, {\"enum\": "
         "[";
 
