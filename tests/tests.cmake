@@ -41,7 +41,11 @@ include(tests/corpora/corpora.cmake OPTIONAL)
 
 # The program itself, where a subcommand can be tested without a network.
 if(TARGET dagward)
-        add_test(NAME program/check COMMAND ${PROJECT_SOURCE_DIR}/tests/program/check.sh
-                $<TARGET_FILE:dagward> ${PROJECT_SOURCE_DIR})
-        set_tests_properties(program/check PROPERTIES TIMEOUT 120)
+        foreach(command check policy)
+                add_test(NAME program/${command}
+                        COMMAND ${PROJECT_SOURCE_DIR}/tests/program/${command}.sh
+                        $<TARGET_FILE:dagward> ${PROJECT_SOURCE_DIR})
+                set_tests_properties(program/${command} PROPERTIES TIMEOUT 120)
+        endforeach()
 endif()
+include(tests/schema/schema.cmake OPTIONAL)

@@ -35,7 +35,7 @@ struct admin_client {
         size_t head_bytes, scanned;
         enum page page;
         bool head_only; /* the method is HEAD */
-        bool waiting; /* for the numbers */
+        bool waiting;   /* for the numbers */
         bool finishing; /* all is sent: reads until the peer closes */
         struct buf answer;
         size_t sent;
@@ -57,7 +57,7 @@ struct admin {
         struct admin_client *first;
         size_t n_clients;
         struct told *workers; /* control->n_ports of them */
-        size_t n_pending; /* workers, and the scribe */
+        size_t n_pending;     /* workers, and the scribe */
         struct scribe_ask scribe_ask;
         bool scribe_pending, scribe_known;
         struct scribe_stats scribe;
@@ -148,12 +148,12 @@ static void client_answer_page(struct admin_client *client)
         buf_init(&body, ANSWER_MOST_BYTES);
         if (client->page == PAGE_READY) {
                 bool ready = control_ready(control, &counts, &body);
-                client_answer(client, ready ? 200 : 503, "text/plain; charset=utf-8",
-                        buf_str(&body));
+                client_answer(
+                        client, ready ? 200 : 503, "text/plain; charset=utf-8", buf_str(&body));
         } else {
                 control_metrics_write(control, &counts, &body);
-                client_answer(client, 200, "text/plain; version=0.0.4; charset=utf-8",
-                        buf_str(&body));
+                client_answer(
+                        client, 200, "text/plain; version=0.0.4; charset=utf-8", buf_str(&body));
         }
         buf_clear(&body);
 }
@@ -264,8 +264,8 @@ static void client_parse(struct admin_client *client)
                 .head_bytes = HEAD_MOST_BYTES, .field_bytes = HEAD_MOST_BYTES, .fields = 64};
         struct h1_request request;
         struct h1_fault fault;
-        ssize_t n = h1_parse_request(client->head, client->head_bytes, &client->scanned, &limits,
-                &request, &fault);
+        ssize_t n = h1_parse_request(
+                client->head, client->head_bytes, &client->scanned, &limits, &request, &fault);
 
         if (n == H1_AGAIN && client->head_bytes < sizeof(client->head))
                 return;
@@ -340,8 +340,8 @@ static void on_acceptable(evutil_socket_t fd, short what, void *arg)
         admin->first = client;
         admin->n_clients++;
         struct event_base *base = admin->control->base;
-        event_assign(&client->readable, base, peer, EV_READ | EV_PERSIST, on_client_readable,
-                client);
+        event_assign(
+                &client->readable, base, peer, EV_READ | EV_PERSIST, on_client_readable, client);
         event_assign(&client->writable, base, peer, EV_WRITE, on_client_writable, client);
         evtimer_assign(&client->deadline, base, on_client_deadline, client);
         evtimer_assign(&client->gathered, base, on_gather_timer, client);
@@ -385,10 +385,10 @@ struct admin *admin_new(struct control *control, struct error *err)
                 abort();
         if (getsockname(fd, (struct sockaddr *)&bound, &len) == 0)
                 admin->port = ntohs(bound.ss_family == AF_INET6
-                                ? ((struct sockaddr_in6 *)&bound)->sin6_port
-                                : ((struct sockaddr_in *)&bound)->sin_port);
-        event_assign(&admin->acceptable, control->base, fd, EV_READ | EV_PERSIST, on_acceptable,
-                admin);
+                                            ? ((struct sockaddr_in6 *)&bound)->sin6_port
+                                            : ((struct sockaddr_in *)&bound)->sin_port);
+        event_assign(
+                &admin->acceptable, control->base, fd, EV_READ | EV_PERSIST, on_acceptable, admin);
         event_add(&admin->acceptable, NULL);
         log_info("admin address=%s port=%u", address->text.ptr, admin->port);
         return admin;

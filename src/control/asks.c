@@ -48,8 +48,9 @@ static void wait_for(struct control *control, struct ask *ask)
 
 /* Takes those out that `which` names and answers them. All have the same bound, so that the list
  * stays in the order of deadlines. */
-static void answer_those(struct control *control, bool (*which)(const struct waiter *, const void *),
-        const void *arg, bool ok, const char *why)
+static void answer_those(struct control *control,
+        bool (*which)(const struct waiter *, const void *), const void *arg, bool ok,
+        const char *why)
 {
         struct waiter **link = &control->waiters;
 
@@ -77,7 +78,7 @@ static bool is_about(const struct waiter *waiter, const void *arg)
         const struct subject *subject = arg;
 
         return (waiter->ask->kind == ASK_KEYS) == subject->keys &&
-                waiter->ask->index == subject->index;
+               waiter->ask->index == subject->index;
 }
 
 static bool is_late(const struct waiter *waiter, const void *arg)
@@ -122,6 +123,10 @@ void control_asked(struct mail *mail, void *receiver)
         struct error why = {"there is no such issuer or credential"};
 
         control->n_asks++;
+        if (control->stopped) {
+                answer(control, ask, false, "the proxy is stopping");
+                return;
+        }
         if (ask->world_reload != control->reload) {
                 /* Another configuration is on its way to the asker: it has to look again. */
                 answer(control, ask, true, "");
@@ -138,22 +143,12 @@ void control_asked(struct mail *mail, void *receiver)
                 break;
         case ASK_CREDENTIAL_REPLACE:
                 if (ask->index < config->n_credentials)
-                        found = token_source_replace(
-                                control->sources[ask->index], ask->seen, &why);
+                        found = token_source_replace(control->sources[ask->index], ask->seen, &why);
                 break;
         }
         switch (found) {
-        case SOURCE_NEWER:
-                answer(control, ask, true, "");
-                break;
-        case SOURCE_WAIT:
-                if (control->stopped)
-                        answer(control, ask, false, "the proxy is stopping");
-                else
-                        wait_for(control, ask);
-                break;
-        case SOURCE_NO:
-                answer(control, ask, false, why.text);
-                break;
+        case SOURCE_NEWER: answer(control, ask, true, ""); break;
+        case SOURCE_WAIT: wait_for(control, ask); break;
+        case SOURCE_NO: answer(control, ask, false, why.text); break;
         }
 }

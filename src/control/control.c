@@ -8,6 +8,8 @@
 #include "dagward/base/log.h"
 #include "inside.h"
 
+#define STOPPING "the proxy is stopping"
+
 enum { WATCH_FIRST_MS = 2000, DRAIN_GRACE_MS = 1000 };
 
 static void arm(struct event *event, int64_t ms)
@@ -24,7 +26,7 @@ static void stop_now(struct control *control)
         if (control->stopped)
                 return;
         control->stopped = true;
-        control_answer_all(control, false, "the proxy is stopping");
+        control_answer_all(control, false, STOPPING);
         control_event(control, "process.stopped", NULL, 0);
         log_info("stopped drained=%zu of=%zu", control->n_drained, control->n_ports);
         event_base_loopbreak(control->base);
@@ -51,6 +53,8 @@ static void drain(struct control *control, const char *cause)
         int64_t drain_ms = control->parts->config->timeouts.drain_ms;
         struct pair detail[] = {{STR("cause"), str_of(cause)}};
 
+        if (control->stopped)
+                return;
         if (control->draining) {
                 stop_now(control);
                 return;
@@ -171,12 +175,14 @@ void control_free(struct control *control)
 {
         if (!control)
                 return;
+        /* Asks that came too late are answered all the same: they are their askers' memory. */
+        control->stopped = true;
+        mailbox_drain(control->box);
+        control_answer_all(control, false, STOPPING);
         control_sources_free(control->issuers, control->parts->config->n_issuers, control->sources,
                 control->parts->config->n_credentials, control->names);
         admin_free(control->admin);
         fetcher_free(control->fetcher);
-        /* What still lies in the box belongs to the admin listener, to `drains` or to workers that
-         * are gone: nothing of it is answered any more. */
         mailbox_free(control->box);
         struct event *events[] = {&control->box_event, &control->terminate, &control->interrupt,
                 &control->hangup, &control->reopen, &control->ask_timer, &control->watch_timer,
@@ -187,11 +193,6 @@ void control_free(struct control *control)
         world_unref(control->world);
         parts_free(control->parts);
         config_unref(control->first_config);
-        while (control->waiters) {
-                struct waiter *waiter = control->waiters;
-                control->waiters = waiter->next;
-                free(waiter);
-        }
         free(control->drains);
         free(control->ports);
         free(control->path);

@@ -229,8 +229,8 @@ static bool answer_good(const struct fetch_result *result, const char *url, stru
                 return error_set(err, "%s: redirects elsewhere (status %d), which is not followed",
                         url, result->status);
         if (result->status == 401 || result->status == 403)
-                return error_set(err, "%s: status %d (does it need `bearer_file`?)", url,
-                        result->status);
+                return error_set(
+                        err, "%s: status %d (does it need `bearer_file`?)", url, result->status);
         if (result->status != 200)
                 return error_set(err, "%s: status %d", url, result->status);
         return true;
@@ -239,8 +239,8 @@ static bool answer_good(const struct fetch_result *result, const char *url, stru
 static void on_keys(const struct fetch_result *result, void *arg)
 {
         struct issuer *issuer = arg;
-        char *url = str_dup(str_of(
-                issuer->config->keys.discovery ? issuer->jwks_url : configured_url(issuer)));
+        char *url = str_dup(
+                str_of(issuer->config->keys.discovery ? issuer->jwks_url : configured_url(issuer)));
         struct error err;
 
         issuer->fetch = NULL;
@@ -282,7 +282,7 @@ static bool document_read(struct issuer *issuer, struct str body, struct error *
                         "they must be equal to the last slash",
                         json_string_value(name), wanted);
         else if (json_string_length(uri) != strlen(json_string_value(uri)) ||
-                (url_is_https(wanted) && !url_is_https(json_string_value(uri))))
+                 (url_is_https(wanted) && !url_is_https(json_string_value(uri))))
                 error_set(err, "the `jwks_uri` of the discovery document is not an https URL");
         else
                 ok = true;
@@ -305,8 +305,8 @@ static void on_document(const struct fetch_result *result, void *arg)
                 issuer_failed(issuer, result->retry_after_s, &err);
                 return;
         }
-        issuer->jwks_url_until_mono_ms = clock_mono_ms() +
-                issuer_lifetime_ms(result->max_age_s, issuer->config->keys.refresh_ms);
+        issuer->jwks_url_until_mono_ms = clock_mono_ms() + issuer_lifetime_ms(result->max_age_s,
+                                                                   issuer->config->keys.refresh_ms);
         keys_fetch(issuer);
 }
 
@@ -349,7 +349,7 @@ static void issuer_refresh(struct issuer *issuer)
         if (issuer->config->keys.file.ptr)
                 file_read(issuer);
         else if (issuer->config->keys.discovery &&
-                (!issuer->jwks_url || clock_mono_ms() >= issuer->jwks_url_until_mono_ms))
+                 (!issuer->jwks_url || clock_mono_ms() >= issuer->jwks_url_until_mono_ms))
                 document_fetch(issuer);
         else
                 keys_fetch(issuer);
@@ -400,7 +400,7 @@ enum source_answer issuer_ask(struct issuer *issuer, uint64_t seen, struct error
         if (generation && generation != seen)
                 return SOURCE_NEWER;
         bool cooling = issuer->asked_mono_ms != INT64_MIN &&
-                now - issuer->asked_mono_ms < issuer->config->keys.cooldown_ms;
+                       now - issuer->asked_mono_ms < issuer->config->keys.cooldown_ms;
         if (issuer->fetch) {
                 if (!cooling)
                         issuer->again = true;

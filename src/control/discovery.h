@@ -21,19 +21,19 @@ struct issuer {
         struct source_hooks hooks;
         struct event_base *base;
         struct fetcher *fetcher;
-        struct keyset *keys; /* NULL: none */
+        struct keyset *keys;       /* NULL: none */
         int64_t refreshed_mono_ms; /* last success; 0: never */
-        struct event timer; /* next attempt, or next look at the file */
-        struct event stale; /* the keys are too old to be used */
-        struct fetch *fetch; /* under way */
-        int64_t started_mono_ms; /* of what is under way */
-        char *jwks_url; /* owned; from the discovery document */
+        struct event timer;        /* next attempt, or next look at the file */
+        struct event stale;        /* the keys are too old to be used */
+        struct fetch *fetch;       /* under way */
+        int64_t started_mono_ms;   /* of what is under way */
+        char *jwks_url;            /* owned; from the discovery document */
         int64_t jwks_url_until_mono_ms;
         struct file_stamp stamp; /* of the version of the file that was read */
-        unsigned failures; /* in a row */
+        unsigned failures;       /* in a row */
         struct error last_error;
         int64_t asked_mono_ms; /* when an ask last started a refresh; INT64_MIN: never */
-        bool again; /* an ask came while a refresh of older origin was under way */
+        bool again;            /* an ask came while a refresh of older origin was under way */
         uint64_t n_refreshed, n_failed, n_asked, n_cooled; /* for metrics */
 };
 

@@ -29,12 +29,9 @@ static void source_attempt(struct token_source *source);
 struct str token_source_type(enum config_credential_type type)
 {
         switch (type) {
-        case CREDENTIAL_STATIC_FILE:
-                return STR("static_file");
-        case CREDENTIAL_CLIENT_SECRET:
-                return STR("client_secret");
-        case CREDENTIAL_FEDERATED:
-                return STR("federated");
+        case CREDENTIAL_STATIC_FILE: return STR("static_file");
+        case CREDENTIAL_CLIENT_SECRET: return STR("client_secret");
+        case CREDENTIAL_FEDERATED: return STR("federated");
         }
         abort();
 }
@@ -43,12 +40,9 @@ struct str token_source_type(enum config_credential_type type)
 static const char *source_file(const struct token_source *source)
 {
         switch (source->config->type) {
-        case CREDENTIAL_STATIC_FILE:
-                return source->config->file.ptr;
-        case CREDENTIAL_CLIENT_SECRET:
-                return source->config->secret_file.ptr;
-        case CREDENTIAL_FEDERATED:
-                return source->config->assertion_file.ptr;
+        case CREDENTIAL_STATIC_FILE: return source->config->file.ptr;
+        case CREDENTIAL_CLIENT_SECRET: return source->config->secret_file.ptr;
+        case CREDENTIAL_FEDERATED: return source->config->assertion_file.ptr;
         }
         abort();
 }
@@ -76,7 +70,8 @@ static void source_event(struct token_source *source, const char *name, const ch
         source->hooks.event(source->hooks.owner, name, detail, reason ? 3 : 2);
 }
 
-/* The claims of a token that is a JWT, unverified: for a message, and for its end. NULL: it is not. */
+/* The claims of a token that is a JWT, unverified: for a message, and for its end. NULL: it is not.
+ */
 static json_t *jwt_claims(struct str token)
 {
         struct str head, payload;
@@ -189,8 +184,8 @@ static void token_take(struct token_source *source, const struct entra_answer *a
         int64_t life_ms = answer->expires_in_s * 1000;
         int64_t until = source->started_mono_ms + life_ms - margin_ms(life_ms);
         int64_t refresh_ms = life_ms / 2;
-        struct credential *fresh = credential_new(
-                secret_reveal(&answer->token), ++*source->generations, until);
+        struct credential *fresh =
+                credential_new(secret_reveal(&answer->token), ++*source->generations, until);
 
         if (!fresh) {
                 error_set(&err,
@@ -283,9 +278,8 @@ static void token_request(struct token_source *source, struct str secret)
         BUF_LITERAL(&body, "&scope=");
         form_write(&body, config->scope);
         if (config->type == CREDENTIAL_FEDERATED) {
-                BUF_LITERAL(&body,
-                        "&client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3A"
-                        "client-assertion-type%3Ajwt-bearer&client_assertion=");
+                BUF_LITERAL(&body, "&client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3A"
+                                   "client-assertion-type%3Ajwt-bearer&client_assertion=");
                 assertion_describe(secret, source->assertion, sizeof(source->assertion));
         } else {
                 BUF_LITERAL(&body, "&client_secret=");
@@ -434,7 +428,8 @@ enum source_answer token_source_replace(
         if (source->replaced_mono_ms != INT64_MIN &&
                 now - source->replaced_mono_ms < REPLACE_LEAST_MS) {
                 error_set(why,
-                        "credential %s was renewed %lld s ago and is rejected again: is its service "
+                        "credential %s was renewed %lld s ago and is rejected again: is its "
+                        "service "
                         "principal a member of the organization?",
                         source->config->name.ptr,
                         (long long)(now - source->replaced_mono_ms) / 1000);

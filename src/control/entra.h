@@ -22,18 +22,18 @@ struct token_source {
         struct source_hooks hooks;
         struct event_base *base;
         struct fetcher *fetcher;
-        uint64_t *generations; /* the last one given out, by any source */
+        uint64_t *generations;         /* the last one given out, by any source */
         struct credential *credential; /* what may be lent; NULL: none */
-        struct credential *rejected; /* taken back when its replacement cannot be had */
+        struct credential *rejected;   /* taken back when its replacement cannot be had */
         int64_t obtained_mono_ms;
-        struct event timer; /* next attempt, or next look at a file */
-        int64_t next_mono_ms; /* when the next attempt is due */
-        struct fetch *fetch; /* under way */
-        int64_t started_mono_ms; /* of what is under way */
-        char assertion[400]; /* who the assertion that was sent last is for: iss, sub, aud */
+        struct event timer;       /* next attempt, or next look at a file */
+        int64_t next_mono_ms;     /* when the next attempt is due */
+        struct fetch *fetch;      /* under way */
+        int64_t started_mono_ms;  /* of what is under way */
+        char assertion[400];      /* who the assertion that was sent last is for: iss, sub, aud */
         int64_t replaced_mono_ms; /* last renewal that a rejection started; INT64_MIN: never */
-        struct file_stamp stamp; /* of the file that was read last */
-        unsigned failures; /* in a row */
+        struct file_stamp stamp;  /* of the file that was read last */
+        unsigned failures;        /* in a row */
         struct error last_error;
         uint64_t n_obtained, n_failed, n_replaced; /* for metrics */
 };
@@ -46,8 +46,7 @@ void token_source_free(struct token_source *source);
 void token_source_adopt(struct token_source *source, const struct token_source *old);
 void token_source_start(struct token_source *source);
 /* Somebody needs a token newer than generation `seen` (0: any). */
-enum source_answer token_source_ask(
-        struct token_source *source, uint64_t seen, struct error *why);
+enum source_answer token_source_ask(struct token_source *source, uint64_t seen, struct error *why);
 /* Upstream rejected generation `seen`: it is not lent any more, a new one is fetched. At most once
  * in a minute, else a principal that is not in the organization would hammer the authority. */
 enum source_answer token_source_replace(

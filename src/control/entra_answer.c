@@ -23,8 +23,7 @@ static const struct remedy remedies[] = {
                 "no credential reached the token endpoint: is the application a public client?"},
         {700025, false,
                 "the application is a public client: turn off \"allow public client flows\""},
-        {700027, false,
-                "the assertion's signature or certificate is not known to the application"},
+        {700027, false, "the assertion's signature or certificate is not known to the application"},
         {50012, false, "the assertion is malformed: check its algorithm (RS256) and audience"},
         {50013, false,
                 "the assertion's signature is wrong or it has expired: check the issuer, the "
@@ -57,10 +56,8 @@ static const struct remedy remedies[] = {
                 "the resource is not known in the tenant: check `scope` and `tenant`; has the "
                 "tenant ever used Azure DevOps?"},
         {50001, false, "the resource is unknown or disabled in the tenant: check `scope`"},
-        {70011, false,
-                "the scope is malformed: use 499b84ac-1321-427f-aa17-267ca6975798/.default"},
-        {28002, false,
-                "the scope is malformed: use 499b84ac-1321-427f-aa17-267ca6975798/.default"},
+        {70011, false, "the scope is malformed: use 499b84ac-1321-427f-aa17-267ca6975798/.default"},
+        {28002, false, "the scope is malformed: use 499b84ac-1321-427f-aa17-267ca6975798/.default"},
         {900144, false, "a form field is missing: check `client_id` and `scope`"},
         {9001023, false,
                 "this grant does not work over common, organizations or consumers: set `tenant`"},
@@ -107,8 +104,8 @@ static int64_t seconds_of(const json_t *value)
         if (json_is_real(value) && json_real_value(value) >= 0 && json_real_value(value) < 1e15)
                 return (int64_t)json_real_value(value);
         if (json_is_string(value) &&
-                str_to_u64(str_view(json_string_value(value), json_string_length(value)),
-                        &digits) &&
+                str_to_u64(
+                        str_view(json_string_value(value), json_string_length(value)), &digits) &&
                 digits <= INT64_MAX)
                 return (int64_t)digits;
         return -1;
@@ -141,15 +138,14 @@ static void token_read(json_t *root, struct entra_answer *out)
         if (!json_is_string(token) || json_string_length(token) == 0)
                 error_set(&out->why, "the token endpoint's answer has no access_token");
         else if (json_is_string(type) &&
-                !str_eq_fold(str_of(json_string_value(type)), STR("bearer")))
+                 !str_eq_fold(str_of(json_string_value(type)), STR("bearer")))
                 error_set(&out->why, "the token endpoint's answer is not a bearer token");
         else if (expires <= 0)
                 error_set(&out->why, "the token endpoint's answer has no usable expires_in");
         else
                 out->verdict = ENTRA_TOKEN;
         if (out->verdict == ENTRA_TOKEN) {
-                struct str bytes =
-                        str_view(json_string_value(token), json_string_length(token));
+                struct str bytes = str_view(json_string_value(token), json_string_length(token));
                 secret_set(&out->token, bytes);
                 out->expires_in_s = expires < EXPIRES_MOST_S ? expires : EXPIRES_MOST_S;
                 out->refresh_in_s = seconds_of(json_object_get(root, "refresh_in"));
@@ -171,8 +167,8 @@ static void error_read(int status, const json_t *root, struct entra_answer *out)
                 out->aadsts = json_integer_value(code);
         const struct remedy *remedy = remedy_of(out->aadsts);
         bool passes = status == 429 || status >= 500 ||
-                str_eq(str_of(word), STR("temporarily_unavailable")) ||
-                str_eq(str_of(word), STR("server_error"));
+                      str_eq(str_of(word), STR("temporarily_unavailable")) ||
+                      str_eq(str_of(word), STR("server_error"));
         out->verdict = (remedy ? remedy->retry || passes : passes) ? ENTRA_RETRY : ENTRA_OPERATOR;
         char ids[160] = "";
         if (trace[0] || correlation[0])

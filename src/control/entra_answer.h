@@ -10,18 +10,18 @@
 #include "dagward/base/str.h"
 
 enum entra_verdict {
-        ENTRA_TOKEN, /* `token` and `expires_in_s` are set */
-        ENTRA_RETRY, /* will pass: try again after a while */
+        ENTRA_TOKEN,    /* `token` and `expires_in_s` are set */
+        ENTRA_RETRY,    /* will pass: try again after a while */
         ENTRA_OPERATOR, /* somebody has to change something */
 };
 
 struct entra_answer {
         enum entra_verdict verdict;
-        struct secret token; /* the caller drops it */
+        struct secret token;  /* the caller drops it */
         int64_t expires_in_s; /* 1 to 10 years */
         int64_t refresh_in_s; /* -1: not said */
-        int64_t aadsts; /* 0: none */
-        struct error why; /* unless ENTRA_TOKEN: what is wrong and what to do; no secret */
+        int64_t aadsts;       /* 0: none */
+        struct error why;     /* unless ENTRA_TOKEN: what is wrong and what to do; no secret */
 };
 
 /* Reads an answer. `content_type` may be STR_NONE. Never fails: nonsense is an ENTRA_RETRY (a proxy

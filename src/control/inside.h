@@ -17,8 +17,8 @@ struct parts {
         char policy_digest[65];
         struct tls_context *upstream_tls;
         struct tls_context **listener_tls; /* per listener; NULL: plain */
-        struct file_stamp *stamps; /* of the files that a change of reloads */
-        char **watched; /* their names */
+        struct file_stamp *stamps;         /* of the files that a change of reloads */
+        char **watched;                    /* their names */
         size_t n_watched;
 };
 
@@ -48,8 +48,8 @@ struct control {
         struct event ask_timer, watch_timer, drain_timer;
 
         struct parts *parts;
-        struct config *first_config; /* what control_config answers */
-        struct issuer **issuers; /* parts->config->n_issuers */
+        struct config *first_config;   /* what control_config answers */
+        struct issuer **issuers;       /* parts->config->n_issuers */
         struct token_source **sources; /* parts->config->n_credentials */
         struct names *names;
         names_lookup *lookup; /* tests have their own */
@@ -80,8 +80,7 @@ struct control {
 
 /* Makes a world of what is known now and mails it to every worker. */
 void control_publish(struct control *control);
-void control_event(
-        struct control *control, const char *name, const struct pair *detail, size_t n);
+void control_event(struct control *control, const char *name, const struct pair *detail, size_t n);
 struct source_hooks control_hooks(struct control *control);
 /* Makes the sources of `parts`, taking over what those of before know. */
 void control_sources_make(struct control *control);
@@ -116,14 +115,13 @@ uint16_t admin_port(const struct admin *admin);
 
 struct control_counts {
         struct metrics workers; /* sum of what each told last */
-        size_t n_silent; /* workers that did not answer in time */
+        size_t n_silent;        /* workers that did not answer in time */
         bool has_scribe, scribe_answered;
         struct scribe_stats scribe;
 };
 
 /* One line per check; whether all are good. `out` may be NULL. */
-bool control_ready(
-        struct control *control, const struct control_counts *counts, struct buf *out);
+bool control_ready(struct control *control, const struct control_counts *counts, struct buf *out);
 /* Prometheus text format 0.0.4. */
 void control_metrics_write(
         struct control *control, const struct control_counts *counts, struct buf *out);

@@ -15,14 +15,15 @@ enum { ROUND_MS = 60 * 1000, RETRY_MS = 5 * 1000, TOGETHER_MS = 10 };
 /* --- the thread --- */
 
 /* Two mailboxes: questions for the thread, answers for the loop. Names go by value, so that the
- * thread can be left behind in a look-up that does not end, with nothing it could touch but this. */
+ * thread can be left behind in a look-up that does not end, with nothing it could touch but this.
+ */
 struct resolver {
         pthread_t thread;
         struct mailbox *questions, *answers;
         struct event answered;
         names_lookup *lookup;
-        bool ends, orphan; /* the thread's: it has read the last question */
-        unsigned n_pending; /* the loop's: questions without an answer */
+        bool ends, orphan;   /* the thread's: it has read the last question */
+        unsigned n_pending;  /* the loop's: questions without an answer */
         struct names *names; /* NULL: nobody listens any more */
 };
 
@@ -208,33 +209,39 @@ static bool same_place(const struct endpoint *a, const struct endpoint *b)
         return a->port == b->port && strcmp(a->host, b->host) == 0;
 }
 
+/* Said once for all services of a host, when it begins and when it ends. */
+static void say(const struct endpoint *endpoint, const struct question *question, unsigned service)
+{
+        if (question->ok)
+                log_info("names host=%s found again", endpoint->host);
+        else if (service == SERVICE_DEV)
+                log_error("names host=%s not found, %s: %s", endpoint->host,
+                        endpoint->n_addresses ? "keeping the old addresses"
+                                              : "nothing can be forwarded",
+                        question->why.text);
+        else
+                log_info("names host=%s not found: %s", endpoint->host, question->why.text);
+}
+
 static void names_answer(struct names *names, const struct question *question)
 {
+        bool said = false;
+
+        names->n_failed += !question->ok;
         for (unsigned s = 0; s < SERVICE_COUNT; s++) {
                 struct endpoint *endpoint = &names->endpoints[s];
                 if (names->literal[s] || !same_place(endpoint, &question->endpoint))
                         continue;
                 names->pending[s] = false;
-                if (question->ok) {
-                        if (names->failing[s])
-                                log_info("names host=%s found again", endpoint->host);
-                        names->failing[s] = false;
-                        if (!same_addresses(endpoint, &question->endpoint)) {
-                                take_addresses(endpoint, &question->endpoint);
-                                arm(&names->soon, TOGETHER_MS);
-                        }
-                        continue;
+                if (names->failing[s] == question->ok && !said) {
+                        say(endpoint, question, s);
+                        said = true;
                 }
-                names->n_failed++;
-                if (!names->failing[s] && s == SERVICE_DEV)
-                        log_error("names host=%s not found, %s: %s", endpoint->host,
-                                endpoint->n_addresses ? "keeping the old addresses"
-                                                      : "nothing can be forwarded",
-                                question->why.text);
-                else if (!names->failing[s])
-                        log_info("names host=%s not found: %s", endpoint->host,
-                                question->why.text);
-                names->failing[s] = true;
+                names->failing[s] = !question->ok;
+                if (question->ok && !same_addresses(endpoint, &question->endpoint)) {
+                        take_addresses(endpoint, &question->endpoint);
+                        arm(&names->soon, TOGETHER_MS);
+                }
         }
 }
 
@@ -262,9 +269,8 @@ static void names_round(struct names *names)
                 if (endpoint->n_addresses == 0)
                         next = RETRY_MS;
                 for (unsigned before = 0; before < s; before++)
-                        asked = asked ||
-                                (!names->literal[before] &&
-                                        same_place(endpoint, &names->endpoints[before]));
+                        asked = asked || (!names->literal[before] &&
+                                                 same_place(endpoint, &names->endpoints[before]));
                 if (names->pending[s] || asked)
                         continue;
                 if (!names->resolver)
@@ -299,7 +305,8 @@ static void on_soon(evutil_socket_t fd, short what, void *arg)
 
 /* --- which host a service has --- */
 
-static const struct config_url *override_of(const struct config_upstream *upstream, const char *host)
+static const struct config_url *override_of(
+        const struct config_upstream *upstream, const char *host)
 {
         const struct config_url *all = NULL;
 
@@ -335,7 +342,8 @@ static bool endpoint_init(
 
         endpoint->tls = override ? override->https : true;
         endpoint->port = override ? override->port : 443;
-        snprintf(endpoint->host, sizeof(endpoint->host), "%s", override ? override->host.ptr : host);
+        snprintf(
+                endpoint->host, sizeof(endpoint->host), "%s", override ? override->host.ptr : host);
         v6 = strchr(endpoint->host, ':') != NULL;
         if (endpoint->port == (endpoint->tls ? 443 : 80))
                 snprintf(endpoint->authority, sizeof(endpoint->authority), v6 ? "[%s]" : "%s",
@@ -390,9 +398,11 @@ void names_adopt(struct names *names, struct names *old)
                 names->resolver->names = names;
         for (unsigned s = 0; s < SERVICE_COUNT; s++) {
                 for (unsigned o = 0; o < SERVICE_COUNT; o++) {
-                        if (!names->literal[s] && names->endpoints[s].n_addresses == 0 &&
-                                same_place(&names->endpoints[s], &old->endpoints[o]))
-                                take_addresses(&names->endpoints[s], &old->endpoints[o]);
+                        if (names->literal[s] ||
+                                !same_place(&names->endpoints[s], &old->endpoints[o]))
+                                continue;
+                        take_addresses(&names->endpoints[s], &old->endpoints[o]);
+                        names->failing[s] = old->failing[o];
                 }
         }
 }

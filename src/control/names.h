@@ -15,8 +15,10 @@
 #include "dagward/world/world.h"
 #include "source.h"
 
-enum { NAMES_MOST_ADDRESSES = sizeof(((struct endpoint *)0)->addresses) /
-                sizeof(((struct endpoint *)0)->addresses[0]) };
+enum {
+        NAMES_MOST_ADDRESSES = sizeof(((struct endpoint *)0)->addresses) /
+                               sizeof(((struct endpoint *)0)->addresses[0])
+};
 
 struct resolver; /* the thread */
 
@@ -34,8 +36,8 @@ struct names {
         bool literal[SERVICE_COUNT]; /* needs no look-up */
         bool failing[SERVICE_COUNT]; /* the last look-up failed */
         bool pending[SERVICE_COUNT]; /* a look-up is under way */
-        struct event timer; /* next round */
-        struct event soon; /* publishes several answers together */
+        struct event timer;          /* next round */
+        struct event soon;           /* publishes several answers together */
         uint64_t n_failed;
 };
 

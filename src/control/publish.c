@@ -58,8 +58,7 @@ void control_publish(struct control *control)
         free(keysets);
         for (size_t i = 0; control->booted && i < control->n_ports; i++) {
                 struct worker_port *port = &control->ports[i];
-                mailbox_post(
-                        port->box, &world_mail_new(control->world, port->take_world)->mail);
+                mailbox_post(port->box, &world_mail_new(control->world, port->take_world)->mail);
         }
 }
 
@@ -109,8 +108,8 @@ void control_sources_make(struct control *control)
         control->sources = take(config->n_credentials, sizeof(struct token_source *));
         hooks.settled = on_keys_settled;
         for (size_t i = 0; i < config->n_issuers; i++)
-                control->issuers[i] = issuer_new(&config->issuers[i], (unsigned)i, control->base,
-                        control->fetcher, &hooks);
+                control->issuers[i] = issuer_new(
+                        &config->issuers[i], (unsigned)i, control->base, control->fetcher, &hooks);
         hooks.settled = on_credential_settled;
         for (size_t i = 0; i < config->n_credentials; i++)
                 control->sources[i] = token_source_new(&config->credentials[i], (unsigned)i,

@@ -16,8 +16,7 @@ static void watch_file(struct parts *parts, const char *path)
         if (!path)
                 return;
         parts->watched = realloc(parts->watched, (parts->n_watched + 1) * sizeof(char *));
-        parts->stamps =
-                realloc(parts->stamps, (parts->n_watched + 1) * sizeof(struct file_stamp));
+        parts->stamps = realloc(parts->stamps, (parts->n_watched + 1) * sizeof(struct file_stamp));
         if (!parts->watched || !parts->stamps)
                 abort();
         parts->watched[parts->n_watched] = str_dup(str_of(path));
@@ -42,8 +41,8 @@ static bool tls_part(struct parts *parts, struct error_list *errors)
                 watch_file(parts, tls->certificate.ptr);
                 watch_file(parts, tls->key.ptr);
                 watch_file(parts, tls->client_ca.ptr);
-                parts->listener_tls[i] = tls_server(
-                        tls->certificate.ptr, tls->key.ptr, tls->client_ca.ptr, &err);
+                parts->listener_tls[i] =
+                        tls_server(tls->certificate.ptr, tls->key.ptr, tls->client_ca.ptr, &err);
                 if (!parts->listener_tls[i]) {
                         error_list_add(
                                 errors, config_place(config, &tls->certificate), "%s", err.text);
@@ -147,8 +146,8 @@ static void say_failed(struct control *control, const char *cause, struct error_
                                 found->file ? found->file : "", found->line, found->column,
                                 found->text);
         }
-        log_error("reload cause=\"%s\" refused errors=%zu: the running state stays as it was", cause,
-                errors->errors);
+        log_error("reload cause=\"%s\" refused errors=%zu: the running state stays as it was",
+                cause, errors->errors);
         snprintf(count, sizeof(count), "%zu", errors->errors);
         struct pair detail[] = {
                 {STR("cause"), str_of(cause)},

@@ -14,10 +14,10 @@ struct file_stamp file_stamp_of(const char *path)
 bool file_stamp_same(const struct file_stamp *a, const struct file_stamp *b)
 {
         return a->there == b->there &&
-                (!a->there ||
-                        (a->device == b->device && a->inode == b->inode && a->bytes == b->bytes &&
-                                a->modified.tv_sec == b->modified.tv_sec &&
-                                a->modified.tv_nsec == b->modified.tv_nsec));
+               (!a->there ||
+                       (a->device == b->device && a->inode == b->inode && a->bytes == b->bytes &&
+                               a->modified.tv_sec == b->modified.tv_sec &&
+                               a->modified.tv_nsec == b->modified.tv_nsec));
 }
 
 /* 0 to `most`, both included. */

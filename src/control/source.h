@@ -11,7 +11,8 @@
  * published when those who wait for it are answered. */
 struct source_hooks {
         void (*changed)(void *owner); /* there is something new to publish */
-        void (*settled)(void *owner, unsigned index, bool ok, const char *why); /* an attempt ended */
+        void (*settled)(
+                void *owner, unsigned index, bool ok, const char *why); /* an attempt ended */
         void (*event)(void *owner, const char *name, const struct pair *detail, size_t n);
         void *owner;
 };
@@ -19,8 +20,8 @@ struct source_hooks {
 /* The answer to an ask. */
 enum source_answer {
         SOURCE_NEWER, /* something newer than what the asker has is published already */
-        SOURCE_WAIT, /* an attempt runs: `settled` will tell */
-        SOURCE_NO, /* not now; the reason is for people */
+        SOURCE_WAIT,  /* an attempt runs: `settled` will tell */
+        SOURCE_NO,    /* not now; the reason is for people */
 };
 
 enum { SOURCE_FILE_POLL_MS = 2000 }; /* how soon a changed file is seen */

@@ -41,8 +41,7 @@ bool control_ready(struct control *control, const struct control_counts *counts,
         }
         for (size_t i = 0; i < config->n_credentials; i++) {
                 const struct token_source *source = control->sources[i];
-                bool usable =
-                        source->credential && now < source->credential->until_mono_ms;
+                bool usable = source->credential && now < source->credential->until_mono_ms;
                 ready = check(out, usable, "credential", config->credentials[i].name,
                                 source->failures ? source->last_error.text : "not obtained yet") &&
                         ready;
@@ -85,7 +84,8 @@ static void one(struct buf *out, const char *name, const char *type, const char 
 }
 
 /* A series with one label that the configuration names. */
-static void named(struct buf *out, const char *name, const char *key, struct str value, double number)
+static void named(
+        struct buf *out, const char *name, const char *key, struct str value, double number)
 {
         buf_printf(out, "dagward_%s{", name);
         label(out, key, value);
@@ -195,7 +195,8 @@ static void write_issuers(struct control *control, struct buf *out)
                         named(out, "issuer_keys_age_seconds", "issuer", config->issuers[i].name,
                                 (double)(now - control->issuers[i]->refreshed_mono_ms) / 1000);
         }
-        head(out, "issuer_refreshes_total", "counter", "Attempts to read an issuer's keys that worked.");
+        head(out, "issuer_refreshes_total", "counter",
+                "Attempts to read an issuer's keys that worked.");
         for (size_t i = 0; i < config->n_issuers; i++)
                 named(out, "issuer_refreshes_total", "issuer", config->issuers[i].name,
                         (double)control->issuers[i]->n_refreshed);
@@ -245,7 +246,8 @@ static void write_credentials(struct control *control, struct buf *out)
         for (size_t i = 0; i < config->n_credentials; i++)
                 named(out, "credential_failures_total", "credential", config->credentials[i].name,
                         (double)control->sources[i]->n_failed);
-        head(out, "credential_replaced_total", "counter", "Tokens given up because of a rejection.");
+        head(out, "credential_replaced_total", "counter",
+                "Tokens given up because of a rejection.");
         for (size_t i = 0; i < config->n_credentials; i++)
                 named(out, "credential_replaced_total", "credential", config->credentials[i].name,
                         (double)control->sources[i]->n_replaced);

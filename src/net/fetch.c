@@ -68,12 +68,12 @@ static bool origin_of(const char *url, struct origin *origin)
         must(parts != NULL);
         *origin = (struct origin){NULL, NULL, NULL};
         bool ok = curl_url_set(parts, CURLUPART_URL, url, 0) == CURLUE_OK &&
-                curl_url_get(parts, CURLUPART_SCHEME, &origin->scheme, 0) == CURLUE_OK &&
-                curl_url_get(parts, CURLUPART_HOST, &origin->host, 0) == CURLUE_OK &&
-                curl_url_get(parts, CURLUPART_PORT, &origin->port, CURLU_DEFAULT_PORT) ==
-                        CURLUE_OK &&
-                curl_url_get(parts, CURLUPART_USER, &user, 0) == CURLUE_NO_USER &&
-                (strcmp(origin->scheme, "https") == 0 || strcmp(origin->scheme, "http") == 0);
+                  curl_url_get(parts, CURLUPART_SCHEME, &origin->scheme, 0) == CURLUE_OK &&
+                  curl_url_get(parts, CURLUPART_HOST, &origin->host, 0) == CURLUE_OK &&
+                  curl_url_get(parts, CURLUPART_PORT, &origin->port, CURLU_DEFAULT_PORT) ==
+                          CURLUE_OK &&
+                  curl_url_get(parts, CURLUPART_USER, &user, 0) == CURLUE_NO_USER &&
+                  (strcmp(origin->scheme, "https") == 0 || strcmp(origin->scheme, "http") == 0);
         curl_free(user);
         curl_url_cleanup(parts);
         return ok;
@@ -94,7 +94,7 @@ bool fetch_same_origin(const char *a, const char *b)
         bool same = origin_of(a, &one);
 
         same = origin_of(b, &other) && same && strcmp(one.scheme, other.scheme) == 0 &&
-                strcasecmp(one.host, other.host) == 0 && strcmp(one.port, other.port) == 0;
+               strcasecmp(one.host, other.host) == 0 && strcmp(one.port, other.port) == 0;
         origin_clear(&one);
         origin_clear(&other);
         return same;
@@ -108,7 +108,7 @@ static bool url_allowed(const char *url, bool plain_loopback, struct error *err)
         if (!ok)
                 error_set(err, "not an http or https URL without user and password");
         else if (strcmp(origin.scheme, "http") == 0 &&
-                !(plain_loopback && host_is_loopback(origin.host)))
+                 !(plain_loopback && host_is_loopback(origin.host)))
                 ok = error_set(err, "plain http is only for loopback addresses: use https");
         origin_clear(&origin);
         return ok;
@@ -440,7 +440,8 @@ static void on_descriptor(evutil_socket_t fd, short what, void *arg)
 {
         struct fetcher *fetcher = arg;
         int running;
-        int bits = (what & EV_READ ? CURL_CSELECT_IN : 0) | (what & EV_WRITE ? CURL_CSELECT_OUT : 0);
+        int bits =
+                (what & EV_READ ? CURL_CSELECT_IN : 0) | (what & EV_WRITE ? CURL_CSELECT_OUT : 0);
 
         curl_multi_socket_action(fetcher->multi, fd, bits, &running);
         collect(fetcher);
@@ -475,7 +476,7 @@ static int want_descriptor(CURL *easy, curl_socket_t fd, int what, void *arg, vo
                 curl_multi_assign(fetcher->multi, fd, event);
         }
         short bits = (short)(EV_PERSIST | (what & CURL_POLL_IN ? EV_READ : 0) |
-                (what & CURL_POLL_OUT ? EV_WRITE : 0));
+                             (what & CURL_POLL_OUT ? EV_WRITE : 0));
         event_assign(event, fetcher->base, fd, bits, on_descriptor, fetcher);
         event_add(event, NULL);
         return 0;

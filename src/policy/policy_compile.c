@@ -177,7 +177,7 @@ static unsigned entry_kinds(const struct entry *entry)
         return kinds;
 }
 
-static void *take(struct policy *policy, size_t bytes)
+void *policy_take(struct policy *policy, size_t bytes)
 {
         void *memory = arena_alloc(&policy->arena, bytes ? bytes : 1);
 
@@ -216,8 +216,8 @@ static void compile_role(struct policy *policy, struct role *role, struct classe
                 classes->first[classes->of[slots[i]]] = slots[i];
 
         role->n_classes = classes->n;
-        role->classes = take(policy, classes->n * sizeof(*role->classes));
-        role->class_of = take(policy, sizeof(classes->of));
+        role->classes = policy_take(policy, classes->n * sizeof(*role->classes));
+        role->class_of = policy_take(policy, sizeof(classes->of));
         memcpy(role->class_of, classes->of, sizeof(classes->of));
         for (size_t i = 0; i < classes->n; i++) {
                 struct op_class *class = &role->classes[i];
@@ -228,14 +228,16 @@ static void compile_role(struct policy *policy, struct role *role, struct classe
                 n = list_entries(policy, role, slot, EFFECT_ALLOW, NULL, n, &class->kinds);
                 class->end = n;
         }
-        role->list = take(policy, n * sizeof(*role->list));
+        role->list = policy_take(policy, n * sizeof(*role->list));
         for (size_t i = 0; i < classes->n; i++) {
-                const struct op_class *class = &role->classes[i];
+                struct op_class *class = &role->classes[i];
                 unsigned slot = classes->first[i], ignored = 0;
                 (void)list_entries(
                         policy, role, slot, EFFECT_DENY, role->list, class->start, &ignored);
                 (void)list_entries(
                         policy, role, slot, EFFECT_ALLOW, role->list, class->middle, &ignored);
+                class->index =
+                        index_build(policy, role->list + class->middle, class->end - class->middle);
         }
 }
 

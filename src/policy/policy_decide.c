@@ -82,22 +82,32 @@ static const struct op_class *class_of(const struct role *role, unsigned slot)
         return &role->classes[role->class_of[slot]];
 }
 
+/* The entries of that effect that may match, in file order. */
+static struct candidates candidates_of(const struct role *role, const struct op_class *class,
+        const struct policy_request *request, enum effect effect)
+{
+        if (effect == EFFECT_ALLOW && class->index)
+                return index_candidates(class->index, request->resources);
+        unsigned from = effect == EFFECT_DENY ? class->start : class->middle;
+        unsigned to = effect == EFFECT_DENY ? class->middle : class->end;
+        return (struct candidates){.a = role->list + from, .a_end = role->list + to};
+}
+
 /* The first entry of that effect that matches, in the order that policy_decide promises. */
 static const struct entry *first_match(const struct policy *policy,
         const struct policy_grants *grants, const struct policy_request *request,
         enum effect effect, const struct grant **by)
 {
-        unsigned slot = operation_slot(request->op);
+        unsigned slot = operation_slot(request->op), index;
 
         for (size_t i = 0; i < grants->n; i++) {
                 const struct grant *grant = &grants->grants[i];
                 const struct op_class *class = class_of(grant->role, slot);
-                unsigned from = effect == EFFECT_DENY ? class->start : class->middle;
-                unsigned to = effect == EFFECT_DENY ? class->middle : class->end;
-                if (from == to || !binding_live(grant->binding, request->now_ms))
+                struct candidates from = candidates_of(grant->role, class, request, effect);
+                if (!binding_live(grant->binding, request->now_ms))
                         continue;
-                for (unsigned k = from; k < to; k++) {
-                        const struct entry *entry = &policy->entries[grant->role->list[k]];
+                while (candidates_next(&from, &index)) {
+                        const struct entry *entry = &policy->entries[index];
                         if (entry_matches(entry, request)) {
                                 *by = grant;
                                 return entry;

@@ -223,7 +223,7 @@ static struct str kind_actual(struct explaining *e, enum resource_kind kind)
         if (unnamed)
                 line_add(&line, n ? STR(", and one that the request does not name")
                                   : STR("one that the request does not name"));
-        return kept(e, n || unnamed ? text : "the request touches none");
+        return kept(e, n || unnamed ? text : "none");
 }
 
 static bool fails(const struct policy_condition *condition, enum effect effect)

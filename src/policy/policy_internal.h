@@ -77,10 +77,23 @@ struct entry {
         struct operation_set *set; /* only while compiling */
 };
 
+/* The allow entries of a class, by the name of a resource that they insist on: of many entries,
+ * only those in the bucket of the request's own resource can match, and those that do not insist.
+ */
+struct op_index {
+        enum resource_kind kind;
+        unsigned mask;    /* of the name's hash */
+        unsigned *starts; /* mask + 2 of them, into items */
+        unsigned *items;  /* entries, ascending in each bucket */
+        unsigned *others; /* entries without an exact name of that kind, ascending */
+        unsigned n_others;
+};
+
 /* Which entries are about one operation: list[start..middle) deny, list[middle..end) allow. */
 struct op_class {
         unsigned start, middle, end;
-        unsigned kinds; /* bit per resource kind that these entries look at */
+        unsigned kinds;         /* bit per resource kind that these entries look at */
+        struct op_index *index; /* NULL: too few to be worth it */
 };
 
 struct role {
@@ -208,8 +221,30 @@ bool choice_select(
 enum policy_state choice_state(
         const struct entry *entry, enum choice choice, const struct operation *op);
 const char *choice_name(enum choice choice);
+/* Memory of the policy's arena. */
+void *policy_take(struct policy *policy, size_t bytes);
 /* Fills roles' tables from entries' sets and forgets the sets. */
 void policy_compile(struct policy *policy);
+
+/* policy_index.c */
+
+/* Makes an index over `n` allow entries, or NULL when they are few or name nothing to tell them
+ * apart by. */
+struct op_index *index_build(struct policy *policy, const unsigned *entries, unsigned n);
+/* Entries that may match, in ascending order. */
+struct candidates {
+        const unsigned *a, *a_end, *b, *b_end;
+};
+struct candidates index_candidates(const struct op_index *index, const struct resources *resources);
+static inline bool candidates_next(struct candidates *from, unsigned *entry)
+{
+        bool a = from->a < from->a_end, b = from->b < from->b_end;
+
+        if (!a && !b)
+                return false;
+        *entry = a && (!b || *from->a < *from->b) ? *from->a++ : *from->b++;
+        return true;
+}
 
 /* policy_reason.c */
 

@@ -569,16 +569,19 @@ static void answer_go_on(struct exchange *x)
         }
 }
 
-/* A client that hangs up while somebody else is asked must not wake us over and over. */
+/* Something came while somebody else is asked. A client that is gone needs no answer; one that has
+ * said all it will (or more than there is room for) must not wake us over and over. */
 static void watch_while_pending(struct exchange *x)
 {
         struct stream *stream = &x->client->stream;
 
-        if (stream_fill(stream) == STREAM_ERROR) {
-                exchange_abandon(x);
-                return;
+        switch (stream_fill(stream)) {
+        case STREAM_OK:
+        case STREAM_AGAIN: return;
+        case STREAM_FULL:
+        case STREAM_EOF: stream_listen(stream, false); return;
+        case STREAM_ERROR: exchange_abandon(x); return;
         }
-        stream_listen(stream, false);
 }
 
 static void steps_go_on(struct exchange *x)
@@ -590,10 +593,7 @@ static void steps_go_on(struct exchange *x)
                 switch (steps[x->step](x)) {
                 case NEXT: x->step++; continue;
                 case AGAIN: return;
-                case PENDING:
-                        if (client->exchange == x)
-                                watch_while_pending(x);
-                        return;
+                case PENDING: return;
                 case REFUSE: exchange_refuse(x); return;
                 case ANSWER:
                         x->phase = PHASE_ANSWER;
@@ -611,7 +611,9 @@ void exchange_go_on(struct exchange *x)
 {
         switch (x->phase) {
         case PHASE_STEPS:
-                if (!x->ask && link_empty(&x->audit_link))
+                if (x->ask || !link_empty(&x->audit_link))
+                        watch_while_pending(x);
+                else
                         steps_go_on(x);
                 return;
         case PHASE_RELAY: relay_go_on(x); return;

@@ -105,6 +105,7 @@ static void lost(struct exchange *x)
                 stream_why(&upstream->stream));
         if (never_connected &&
                 x->addresses_tried < x->world->endpoints[x->named.service].n_addresses) {
+                log_info("correlation=%s %s; another address is tried", x->correlation_id, text);
                 upstream_drop(upstream);
                 start(x, true);
                 return;

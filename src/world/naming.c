@@ -121,8 +121,10 @@ enum naming_result request_name(
                 out->op = out->route.op;
         if (!write_path(out, arena))
                 return NAMING_FULL;
-        if (result == ROUTE_NEEDS_BODY)
+        if (result == ROUTE_NEEDS_BODY) {
+                *why = "which operation this is depends on the body, and the body does not tell";
                 return NAMING_NEEDS_BODY;
+        }
         if (result == ROUTE_UNKNOWN)
                 return NAMING_UNKNOWN;
         if (!resources_gather(&out->route, &out->query, input->body, arena, &out->resources, why))

@@ -73,8 +73,7 @@ struct world *world_new(const struct world_parts *parts)
         for (size_t i = 0; i < config->n_issuers; i++) {
                 rules[i] = world_token_rules(&config->issuers[i]);
                 world->issuers[i].rules = &rules[i];
-                world->issuers[i].keys =
-                        parts->keysets[i] ? keyset_ref(parts->keysets[i]) : NULL;
+                world->issuers[i].keys = parts->keysets[i] ? keyset_ref(parts->keysets[i]) : NULL;
         }
         if (config->n_issuers == 0)
                 free(rules);

@@ -11,7 +11,14 @@
  * the workers; close the audit file; control_free.
  *
  * Signals: SIGTERM and SIGINT drain and then stop (a second one stops at once), SIGHUP reloads,
- * SIGUSR1 reopens the audit file. Other threads should block them.
+ * SIGUSR1 reopens the audit file. Other threads should block them. A change of the configuration
+ * file, of a loaded policy file or of a certificate reloads as well, once it has been still for two
+ * seconds; a new file that a policy pattern would match needs the signal.
+ *
+ * A reload is all or nothing: what is new is loaded and checked beside what runs, then published as
+ * one world; keys, tokens and addresses that the new configuration would get in the same way are
+ * taken over. When anything is wrong, or a setting changed that only a restart can apply, nothing
+ * changes.
  *
  * World mails (struct world_mail) are malloc'd: the receiver frees them and owns one reference of
  * the world inside. Count and drain mails stay the control's: the receiver only posts them back.
@@ -33,13 +40,15 @@ struct control;
  * it in `errors`. Opens no socket, fetches nothing, starts no thread. */
 struct control *control_new(const char *config_path, struct error_list *errors)
         __attribute__((warn_unused_result));
-/* Only when control_run is not running and no worker is left. Harmless on NULL. */
+/* Only when control_run is not running and the workers' threads have been joined; their mailboxes
+ * are still there, because asks that nobody answered are answered now. Harmless on NULL. */
 void control_free(struct control *control);
 
 /* Of the first load; stays valid until control_free (a reload has another one). */
 const struct config *control_config(const struct control *control);
-/* Names the threads to publish to, and the audit log. `ports` is copied, the mailboxes in it and the
- * scribe (NULL: none, for tests) outlive control_run. Before control_boot. */
+/* Names the threads to publish to, and the audit log. `ports` is copied, the mailboxes in it and
+ * the scribe (NULL: none, for tests) outlive control_run, the mailboxes control_free as well.
+ * Before control_boot. */
 void control_attach(
         struct control *control, const struct worker_port *ports, size_t n, struct scribe *scribe);
 /* Where workers post their asks. Valid from control_new on. */
@@ -52,8 +61,8 @@ bool control_boot(struct control *control, int64_t wait_ms, struct error *err)
 /* The world of now, with a reference for the caller: what a worker starts with (without keys and
  * credentials before control_boot). Worlds published later arrive by mail. */
 struct world *control_world(struct control *control);
-/* Runs until a signal or control_stop ends it; workers have answered their drain, or the deadline is
- * over. The status for exit. */
+/* Runs until a signal or control_stop ends it; workers have answered their drain, or the deadline
+ * is over. The status for exit. */
 int control_run(struct control *control) __attribute__((warn_unused_result));
 /* As SIGTERM, for programs that embed a proxy. From any thread. */
 void control_stop(struct control *control);

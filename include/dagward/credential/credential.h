@@ -17,14 +17,14 @@ enum { CREDENTIAL_TOKEN_MOST_BYTES = 16 * 1024 };
 
 struct credential {
         struct snapshot snap;
-        struct secret line; /* "Authorization: Bearer <token>\r\n" */
-        uint64_t generation; /* grows with each token of its slot, never 0 */
+        struct secret line;    /* "Authorization: Bearer <token>\r\n" */
+        uint64_t generation;   /* grows with each token of its slot, never 0 */
         int64_t until_mono_ms; /* not to be lent from then on */
 };
 
 struct credential_slot {
-        struct str name; /* in the configuration; owned by the store, NUL behind it */
-        struct str type; /* "federated"; owned by the store, NUL behind it */
+        struct str name;               /* in the configuration; owned by the store, NUL behind it */
+        struct str type;               /* "federated"; owned by the store, NUL behind it */
         struct credential *credential; /* NULL: none (yet); one reference is the store's */
 };
 

@@ -44,7 +44,7 @@
 struct json_t;
 
 enum {
-        POLICY_MOST_ENTRIES = 200000, /* of all files together */
+        POLICY_MOST_ENTRIES = 100000, /* of all files together */
         POLICY_MOST_FILES = 1000,
         POLICY_REASON_BYTES = 512,
 };

@@ -39,7 +39,7 @@ enum naming_result {
         NAMING_FOUND,
         NAMING_UNKNOWN,    /* named.op is NULL; may still be granted by method and path */
         NAMING_NEEDS_BODY, /* the operation depends on the body: read it, call again. named.op is
-                              the gravest candidate, resources are not gathered */
+                              the gravest candidate, resources are not gathered, `*why` is set */
         NAMING_REFUSED,    /* 400, `*why` says what is ambiguous or malformed (static text) */
         NAMING_FULL,       /* the arena's ceiling was met: 431 */
 };

@@ -1,4 +1,5 @@
-/* What a token endpoint may answer: first byte picks status and content type, the rest is the body. */
+/* What a token endpoint may answer: first byte picks status and content type, the rest is the body.
+ */
 #include <assert.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -21,8 +22,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (answer.verdict == ENTRA_TOKEN) {
                 assert(answer.token.len > 0);
                 assert(answer.expires_in_s > 0 && answer.expires_in_s < INT64_MAX / 1000);
-                struct credential *credential = credential_new(
-                        secret_reveal(&answer.token), 1, answer.expires_in_s * 1000);
+                struct credential *credential =
+                        credential_new(secret_reveal(&answer.token), 1, answer.expires_in_s * 1000);
                 if (credential) {
                         /* Nothing of an answer can end a header line early. */
                         struct str line = secret_reveal(&credential->line);

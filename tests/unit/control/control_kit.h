@@ -32,7 +32,7 @@ struct told {
         unsigned changed, settled;
         bool ok; /* of the last settled */
         char why[512];
-        char events[2048]; /* names, each with a blank behind it */
+        char events[2048];  /* names, each with a blank behind it */
         char details[4096]; /* their values */
 };
 
@@ -51,8 +51,7 @@ static inline void told_settled(void *owner, unsigned index, bool ok, const char
         snprintf(told->why, sizeof(told->why), "%s", why);
 }
 
-static inline void told_event(
-        void *owner, const char *name, const struct pair *detail, size_t n)
+static inline void told_event(void *owner, const char *name, const struct pair *detail, size_t n)
 {
         struct told *told = owner;
         size_t at = strlen(told->events);

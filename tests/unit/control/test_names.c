@@ -49,8 +49,8 @@ static unsigned dns_calls(void)
         return calls;
 }
 
-static struct names *names_of(struct event_base *base, struct told *told, struct config_host *hosts,
-        size_t n_hosts)
+static struct names *names_of(
+        struct event_base *base, struct told *told, struct config_host *hosts, size_t n_hosts)
 {
         static struct config config; /* only read while names_new runs */
         struct source_hooks hooks = {told_changed, told_settled, told_event, told};
@@ -179,7 +179,7 @@ static void a_look_up_that_hangs_stops_nobody(void **state)
                 .url = {.https = true, .host = STR("emulator.test"), .port = 9443}};
 
         (void)state;
-        dns_set("192.0.2.1", NULL, 400);
+        dns_set("192.0.2.1", NULL, 1000);
         struct names *names = names_of(base, &told, &host, 1);
         names_start(names);
         int64_t start = clock_mono_ms();
@@ -189,7 +189,7 @@ static void a_look_up_that_hangs_stops_nobody(void **state)
         names_adopt(fresh, names);
         names_free(names);
         names_start(fresh);
-        assert_true(clock_mono_ms() - start < 300);
+        assert_true(clock_mono_ms() - start < 800);
         assert_true(turn_until(base, &told_fresh.changed, 1, 5000));
         assert_int_equal(told.changed, 0);
         /* So does the end, while another look-up hangs. */
@@ -197,9 +197,9 @@ static void a_look_up_that_hangs_stops_nobody(void **state)
         turn(base, 50);
         start = clock_mono_ms();
         names_free(fresh);
-        assert_true(clock_mono_ms() - start < 200);
+        assert_true(clock_mono_ms() - start < 800);
         event_base_free(base);
-        usleep(1500 * 1000); /* the thread that was left behind cleans up */
+        usleep(3000 * 1000); /* the thread that was left behind cleans up */
 }
 
 int main(void)

@@ -12,8 +12,8 @@ static void a_credential_is_a_ready_made_header_line(void **state)
         (void)state;
         struct credential *one = credential_new(STR("eyJ.a-b_~+/=="), 7, 1000);
         assert_non_null(one);
-        assert_true(str_eq(
-                secret_reveal(&one->line), STR("Authorization: Bearer eyJ.a-b_~+/==\r\n")));
+        assert_true(
+                str_eq(secret_reveal(&one->line), STR("Authorization: Bearer eyJ.a-b_~+/==\r\n")));
         assert_int_equal(one->generation, 7);
         credential_unref(one);
 }
@@ -31,7 +31,8 @@ static void a_token_that_could_end_its_line_is_no_credential(void **state)
         assert_null(credential_new(str_view(nul, sizeof(nul)), 1, 1));
         memset(large, 'a', CREDENTIAL_TOKEN_MOST_BYTES + 1);
         assert_null(credential_new(str_view(large, CREDENTIAL_TOKEN_MOST_BYTES + 1), 1, 1));
-        struct credential *fits = credential_new(str_view(large, CREDENTIAL_TOKEN_MOST_BYTES), 1, 1);
+        struct credential *fits =
+                credential_new(str_view(large, CREDENTIAL_TOKEN_MOST_BYTES), 1, 1);
         assert_non_null(fits);
         credential_unref(fits);
         free(large);
@@ -69,8 +70,7 @@ static void a_credential_outlives_the_store_it_was_lent_from(void **state)
         struct credential_store *store = credential_store_new(&slot, 1);
         struct credential_store *next = credential_store_new(&slot, 1);
         credential_unref(one);
-        struct credential *lent =
-                credential_ref((struct credential *)credential_lend(store, 0, 0));
+        struct credential *lent = credential_ref((struct credential *)credential_lend(store, 0, 0));
         credential_store_unref(store);
         credential_store_unref(next);
         assert_true(str_eq(secret_reveal(&lent->line), STR("Authorization: Bearer one\r\n")));

@@ -1,5 +1,6 @@
 #include "policy_kit.h"
 
+#include "dagward/base/buf.h"
 #include "dagward/base/clock.h"
 
 #define RUN "pipelines.runs.run"
@@ -466,6 +467,48 @@ static void the_kinds_that_matter_are_those_of_entries_about_the_operation(void 
         policy_unref(policy);
 }
 
+static void one_of_many_entries_is_found_by_any_spelling_of_its_resource(void **state)
+{
+        struct buf text;
+
+        (void)state;
+        buf_init(&text, 1 << 20);
+        buf_printf(&text, ONE_ROLE("    allow:\n"));
+        for (unsigned i = 0; i < 200; i++)
+                buf_printf(
+                        &text, "      - {operations: [" RUN "], projects: [Team-%u, x%u]}\n", i, i);
+        buf_printf(&text, "      - {operations: [" RUN "], projects: ['wild*'], pipelines: [5]}\n");
+        buf_char(&text, '\0');
+        struct policy *policy = kit_policy(text.data);
+        for (unsigned i = 0; i < 200; i++) {
+                char resources[80], rule[20];
+                snprintf(rule, sizeof(rule), "p.yaml:%u", i + 6);
+                for (size_t k = 0; k < 4; k++) {
+                        if (k == 3)
+                                snprintf(resources, sizeof(resources),
+                                        "projects=X%u projects=team-%u", i, i);
+                        else if (k == 2)
+                                snprintf(resources, sizeof(resources), "projects=Team-%u", i);
+                        else if (k == 1)
+                                snprintf(resources, sizeof(resources), "projects=team-%u", i);
+                        else
+                                snprintf(resources, sizeof(resources), "projects=TEAM-%u", i);
+                        struct decision decision = kit_decide(policy, RUN, resources);
+                        assert_int_equal(decision.effect, EFFECT_ALLOW);
+                        ASSERT_STR(decision.rule, rule);
+                }
+        }
+        assert_int_equal(kit_decide(policy, RUN, "projects=team-200").effect, EFFECT_DENY);
+        assert_int_equal(
+                kit_decide(policy, RUN, "projects=team-1 projects=team-2").effect, EFFECT_DENY);
+        assert_int_equal(kit_decide(policy, RUN, "?projects").effect, EFFECT_DENY);
+        assert_int_equal(kit_decide(policy, RUN, "").effect, EFFECT_DENY);
+        assert_int_equal(
+                kit_decide(policy, RUN, "projects=wilder pipelines=5").effect, EFFECT_ALLOW);
+        policy_unref(policy);
+        buf_clear(&text);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -479,6 +522,7 @@ int main(void)
                 cmocka_unit_test(the_decision_names_rule_role_binding_and_credential),
                 cmocka_unit_test(a_reason_is_cut_at_whole_characters_and_holds_no_controls),
                 cmocka_unit_test(the_kinds_that_matter_are_those_of_entries_about_the_operation),
+                cmocka_unit_test(one_of_many_entries_is_found_by_any_spelling_of_its_resource),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,7 +10,7 @@
 
 /* --- a policy as plain lists, the shape it is generated in --- */
 
-enum { MOST_VALUES = 3, MOST_ENTRIES = 4, MOST_ROLES = 4, MOST_BINDINGS = 4 };
+enum { MOST_VALUES = 3, MOST_ENTRIES = 12, MOST_ROLES = 4, MOST_BINDINGS = 4 };
 enum { KINDS = 4 };
 
 static const enum resource_kind kinds[KINDS] = {
@@ -28,6 +28,7 @@ struct model_entry {
 struct model_role {
         struct model_entry allow[MOST_ENTRIES], deny[MOST_ENTRIES];
         size_t n_allow, n_deny;
+        size_t first_line; /* of the first allow entry, once printed */
 };
 
 struct model_binding {
@@ -266,10 +267,11 @@ static bool entry_decides(
         return true;
 }
 
-static bool reference_allows(const struct model *model, const struct policy_caller *caller,
+/* The line of the first entry that allows; 0: denied. */
+static size_t reference_allows(const struct model *model, const struct policy_caller *caller,
         const struct policy_request *request)
 {
-        bool allowed = false;
+        size_t allowed = 0;
 
         for (size_t b = 0; b < model->n_bindings; b++) {
                 const struct model_binding *binding = &model->bindings[b];
@@ -281,9 +283,10 @@ static bool reference_allows(const struct model *model, const struct policy_call
                         const struct model_role *role = &model->roles[binding->roles[r]];
                         for (size_t i = 0; i < role->n_deny; i++)
                                 if (entry_decides(&role->deny[i], request, true))
-                                        return false;
-                        for (size_t i = 0; i < role->n_allow; i++)
-                                allowed |= entry_decides(&role->allow[i], request, false);
+                                        return 0;
+                        for (size_t i = 0; i < role->n_allow && !allowed; i++)
+                                if (entry_decides(&role->allow[i], request, false))
+                                        allowed = role->first_line + i;
                 }
         }
         return allowed;
@@ -419,12 +422,22 @@ static void print_entry(struct buf *out, const struct model_entry *entry)
         buf_printf(out, "}\n");
 }
 
-static void print_model(struct buf *out, const struct model *model)
+static size_t lines(const struct buf *out)
+{
+        size_t n = 0;
+
+        for (size_t i = 0; i < out->len; i++)
+                n += out->data[i] == '\n';
+        return n;
+}
+
+static void print_model(struct buf *out, struct model *model)
 {
         buf_printf(out, "version: 1\nroles:\n");
         for (size_t r = 0; r < model->n_roles; r++) {
-                const struct model_role *role = &model->roles[r];
+                struct model_role *role = &model->roles[r];
                 buf_printf(out, "  r%zu:\n    allow:\n", r);
+                role->first_line = lines(out) + 1;
                 for (size_t i = 0; i < role->n_allow; i++)
                         print_entry(out, &role->allow[i]);
                 if (role->n_deny)
@@ -489,12 +502,15 @@ static void the_compiled_decision_equals_the_reference(void **state)
                                 struct decision decision;
                                 random_request(&request, &resources);
                                 policy_decide(policy, grants, &request, &decision);
-                                bool want = reference_allows(&model, &caller, &request);
-                                if ((decision.effect == EFFECT_ALLOW) != want)
+                                size_t want = reference_allows(&model, &caller, &request);
+                                char rule[40];
+                                snprintf(rule, sizeof(rule), "p.yaml:%zu", want);
+                                if ((decision.effect == EFFECT_ALLOW) != (want != 0) ||
+                                        (want && !str_eq(decision.rule, str_of(rule))))
                                         fail_msg("reference says %s: %s\n%s",
                                                 want ? "allow" : "deny", decision.reason,
                                                 text.data);
-                                allowed += want;
+                                allowed += want != 0;
                                 denied_by_rule += !want && decision.rule.len;
                         }
                         policy_grants_free(grants);

@@ -35,8 +35,8 @@ static void check_example(const char *path)
 
 static void every_example_policy_passes_its_own_tests(void **state)
 {
-        static const char *const names[] = {
-                "trigger-only", "read-only", "dag-sync", "artifact-publisher", "teams"};
+        static const char *const names[] = {"trigger-only", "read-only", "dag-sync",
+                "artifact-publisher", "teams", "example.policy"};
         char path[512];
 
         (void)state;

@@ -1,0 +1,154 @@
+"""The whole program, tested from outside with clients and providers of others.
+
+    /usr/bin/python3 -m pytest -q tests/integration
+
+DAGWARD names the binary (default build/dagward); DAGWARD_SLOWNESS multiplies every deadline (default
+1, and 4 for a binary with sanitizers).
+"""
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from kit import waiting  # noqa: E402
+from kit.certs import Authority  # noqa: E402
+from kit.emulator import Emulator  # noqa: E402
+from kit.issuers import Issuer, OidcProvider  # noqa: E402
+from kit.policies import POLICY  # noqa: E402
+from kit.proxy import Proxy  # noqa: E402
+from kit.upstreams import Upstream  # noqa: E402
+
+
+def pytest_configure(config):
+    if not waiting.BINARY.exists():
+        pytest.exit("there is no binary %s: build it, or name another one in DAGWARD" % waiting.BINARY, returncode=2)
+
+
+def pytest_report_header(config):
+    return "dagward: %s, sanitizer %s, deadlines times %g" % (waiting.BINARY, waiting.sanitizer(), waiting.slowness())
+
+
+@pytest.fixture(autouse=True)
+def environment_of_nobody(monkeypatch, tmp_path):
+    """Settings of whoever runs the tests must not reach clients: no proxy, no netrc, no git config."""
+    import os
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy") or name.startswith(("GIT_", "AZURE_", "IDENTITY_")):
+            monkeypatch.delenv(name)
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    monkeypatch.setenv("GIT_TERMINAL_PROMPT", "0")
+
+
+@pytest.fixture
+def start_proxy(tmp_path):
+    """Starts proxies for this test alone; at its end each must end well and leave whole evidence."""
+    started = []
+
+    def start(*arguments, ready=True, file_size=None, **settings):
+        proxy = Proxy(tmp_path / ("proxy%d" % len(started)), *arguments, **settings)
+        started.append(proxy)
+        return proxy.start(ready=ready, file_size=file_size)
+
+    yield start
+    try:
+        for proxy in started:
+            proxy.stop()
+    finally:
+        for proxy in started:
+            proxy.kill()
+
+
+@pytest.fixture(scope="session")
+def issuer():
+    """Mints tokens inside the test process."""
+    issuer = Issuer()
+    yield issuer
+    issuer.down()
+
+
+@pytest.fixture
+def own_issuer():
+    """The same for one test, which may rotate its keys or take it down."""
+    issuer = Issuer()
+    yield issuer
+    issuer.down()
+
+
+@pytest.fixture
+def upstream():
+    """An upstream that does what the test says, byte by byte."""
+    upstream = Upstream()
+    yield upstream
+    upstream.close()
+
+
+@pytest.fixture
+def proxy(start_proxy, issuer, upstream):
+    """A proxy between `issuer` and `upstream`, under the policy of kit/policies.py."""
+    return start_proxy([issuer.config()], POLICY, upstream.url)
+
+
+@pytest.fixture
+def operator(issuer):
+    return issuer.mint("operator-1", roles=["operator"])
+
+
+@pytest.fixture
+def publisher(issuer):
+    return issuer.mint("publisher-1", roles=["publisher"])
+
+
+@pytest.fixture
+def authority(tmp_path):
+    return Authority(tmp_path / "pki")
+
+
+@pytest.fixture(scope="session")
+def provider(tmp_path_factory):
+    """A certified OpenID provider."""
+    provider = OidcProvider(tmp_path_factory.mktemp("provider"))
+    yield provider
+    provider.stop()
+
+
+class World:
+    """Certified provider, proxy, Azure DevOps emulator: what the acceptance flows run on."""
+
+    def __init__(self, folder, provider, issuer):
+        from kit.policies import policy_for
+        self.provider, self.issuer = provider, issuer
+        self.proxy = Proxy(folder / "proxy", [provider.config(), issuer.config()], policy_for("certified", "airflow"))
+        self.emulator = Emulator(folder / "emulator", self.proxy.upstream_token)
+        self.proxy.config["upstream"]["hosts"] = {"*": self.emulator.url}
+        self.proxy.start()
+
+    def stop(self):
+        try:
+            self.emulator.assert_clean()
+            self.proxy.stop()
+            self.emulator.stop()
+        finally:
+            self.proxy.kill()
+            if self.emulator.process.poll() is None:
+                self.emulator.process.kill()
+
+
+@pytest.fixture(scope="module")
+def _world(tmp_path_factory, provider, issuer):
+    world = World(tmp_path_factory.mktemp("world"), provider, issuer)
+    yield world
+    world.stop()
+
+
+@pytest.fixture
+def world(_world):
+    """The module's world, with what it remembers wiped and no misbehaviour left from another test."""
+    _world.emulator.behave(reset=True) if False else None
+    _world.emulator.forget()
+    yield _world
+    _world.emulator.assert_clean()

@@ -1,0 +1,49 @@
+"""Time: everything that is awaited is polled against a deadline, and all deadlines share one factor."""
+import functools
+import os
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+BINARY = Path(os.environ.get("DAGWARD", ROOT / "build" / "dagward")).resolve()
+
+
+@functools.lru_cache(None)
+def sanitizer():
+    """What the binary under test was built with: "none", "address,undefined", "thread"."""
+    told = subprocess.run([BINARY, "version"], capture_output=True, text=True).stdout
+    for line in told.splitlines():
+        if line.startswith("sanitizer"):
+            return line.split()[1]
+    return "none"
+
+
+@functools.lru_cache(None)
+def slowness():
+    """How much longer than a release binary on a quiet machine things may take."""
+    given = os.environ.get("DAGWARD_SLOWNESS")
+    return float(given) if given else 1.0 if sanitizer() == "none" else 4.0
+
+
+def seconds(n):
+    return n * slowness()
+
+
+def until(what, about, within=10, every=0.02):
+    """The first truthy answer of `what`; fails with `about` when none comes in time."""
+    deadline = time.monotonic() + seconds(within)
+    while True:
+        got = what()
+        if got:
+            return got
+        if time.monotonic() > deadline:
+            raise AssertionError("waited %.0f s in vain: %s" % (seconds(within), about))
+        time.sleep(every)
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]

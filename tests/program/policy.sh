@@ -1,0 +1,87 @@
+#!/bin/sh
+# `dagward policy`: exit status and what it prints. Usage: policy.sh PROGRAM SOURCE_DIR
+set -u
+program=$1 source=$2
+policies=$source/policies
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+failed=0
+
+# expect STATUS WHAT ARGUMENT...: the program's status, its output in $work/out and $work/err
+expect() {
+        wanted=$1 what=$2
+        shift 2
+        "$program" policy "$@" >"$work/out" 2>"$work/err" </dev/null
+        status=$?
+        if [ $status -ne "$wanted" ]; then
+                echo "FAILED: $what: status $status, not $wanted"
+                cat "$work/out" "$work/err"
+                failed=1
+        fi
+}
+
+# says FILE TEXT: the output has that text
+says() {
+        if ! grep -qF -- "$2" "$work/$1"; then
+                echo "FAILED: $what: no \"$2\" in std$1:"
+                cat "$work/$1"
+                failed=1
+        fi
+}
+
+trigger="--policy $policies/trigger-only.yaml"
+worker="--issuer airflow --subject system:serviceaccount:airflow:worker"
+run42="POST /contoso/analytics/_apis/pipelines/42/runs"
+echo '{"resources": {"repositories": {"self": {"refName": "refs/heads/main"}}}}' >"$work/main.json"
+
+expect 0 "tests that pass" test $trigger
+says out "11 passed, 0 failed; 2 of 2 entries reached by a test"
+expect 0 "two files" test $trigger --policy "$policies/teams.yaml" --verbose
+says out "teams.yaml"
+sed 's/expect: allow/expect: deny/' "$policies/trigger-only.yaml" >"$work/wrong.yaml"
+expect 1 "tests that fail" test --policy "$work/wrong.yaml"
+says out "expected deny, was allowed by wrong.yaml:"
+expect 1 "the same as JSON" test --policy "$work/wrong.yaml" --json
+says out '"passed":false'
+sed 's/projects:/project:/' "$policies/trigger-only.yaml" >"$work/bad.yaml"
+expect 2 "a policy with errors" test --policy "$work/bad.yaml"
+says err "bad.yaml:14:9: no selector \`project\`; did you mean \`projects\`?"
+says err "bad.yaml:20:9: "
+expect 2 "a file that is not there" test --policy "$work/none.yaml"
+
+expect 0 "an allowed request" explain $trigger $worker $run42 --body "$work/main.json"
+says out "ALLOWED"
+says out "trigger-only.yaml:"
+expect 1 "a denied request" explain $trigger $worker $run42
+says out "one that the request does not name: cannot tell, so NO"
+expect 1 "a denied request as JSON" explain $trigger $worker --json $run42
+says out '"effect":"deny"'
+expect 1 "a caller without a binding" explain $trigger --issuer airflow --subject x $run42
+says out "no binding applies to this caller"
+echo '{"sub": "ann", "roles": ["Viewer"]}' >"$work/ann.json"
+expect 0 "claims from a file" explain --policy "$policies/read-only.yaml" --issuer entra \
+        --claims "$work/ann.json" GET https://dev.azure.com/contoso/analytics/_apis/build/builds
+echo '[]' >"$work/list.json"
+expect 2 "claims that are no object" explain $trigger --issuer entra --claims "$work/list.json" $run42
+expect 2 "a request that is malformed" explain $trigger $worker GET /contoso/../x
+says err "the proxy refuses this request"
+expect 1 "a time after the binding's" explain --policy "$policies/artifact-publisher.yaml" \
+        --issuer airflow --subject system:serviceaccount:airflow:train-1 --at 2027-01-01 \
+        POST /~pkgs/contoso/analytics/_packaging/models/pypi/upload
+says out "expired"
+
+for later in who-can can diff replay suggest lint; do
+        expect 2 "$later" $later
+        says err "not available in this version"
+done
+expect 0 "help" --help
+expect 0 "help of a subcommand" explain --help
+expect 2 "no subcommand"
+expect 2 "a misspelt subcommand" explian
+says err "did you mean \`explain\`?"
+expect 2 "no policy" test
+expect 2 "a configuration and a policy" test $trigger --config x
+expect 2 "no URL" explain $trigger $worker GET
+expect 2 "no issuer" explain $trigger GET /contoso
+says err "--issuer NAME is missing"
+exit $failed
