@@ -108,6 +108,14 @@ void stream_listen(struct stream *stream, bool on)
                 event_del(&stream->read_event);
 }
 
+void stream_wake(struct stream *stream)
+{
+        /* In this order: libevent does not watch the descriptor of an event that was added while it
+         * was active already. */
+        stream_listen(stream, true);
+        event_active(&stream->read_event, EV_READ, 0);
+}
+
 static void want_write(struct stream *stream)
 {
         if (!stream->wants_write) {

@@ -115,7 +115,7 @@ static void throw_away(struct client *client)
                 }
         }
         /* More than a round's worth: TLS may hold bytes that wake nobody. */
-        event_active(&client->stream.read_event, EV_READ, 0);
+        stream_wake(&client->stream);
 }
 
 /* Between two requests: begins an exchange when bytes are there. */

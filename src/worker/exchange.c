@@ -547,7 +547,7 @@ static void drain_go_on(struct exchange *x)
         enum pipe_state state = pipe_pump(&x->in);
 
         if (state == PIPE_MORE)
-                event_active(&x->client->stream.read_event, EV_READ, 0);
+                stream_wake(&x->client->stream);
         if ((state == PIPE_HUNGRY || state == PIPE_MORE) && x->in.moved <= DRAIN_MOST)
                 return;
         if (state != PIPE_DONE)

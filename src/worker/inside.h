@@ -230,9 +230,10 @@ struct exchange {
         struct upstream *upstream;
         struct pipe out; /* the answer's body: upstream -> client */
         size_t response_scanned;
-        bool response_begun; /* the head has been given to the client */
-        bool request_sent;   /* all of it */
-        bool retried;        /* on another connection */
+        bool response_begun;  /* the head has been given to the client */
+        bool request_sent;    /* all of it */
+        bool request_blocked; /* upstream takes no more of its body for now */
+        bool retried;         /* on another connection */
         unsigned attempts, addresses_tried;
         int64_t upstream_begun_us, first_byte_us;
         uint64_t moved_before; /* body bytes both ways when a deadline was last set */

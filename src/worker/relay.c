@@ -132,11 +132,10 @@ static bool send_request(struct exchange *x)
                 return true;
         if (!x->holds_body) {
                 enum pipe_state state = pipe_pump(&x->in);
+                x->request_blocked = state == PIPE_BLOCKED;
                 switch (state) {
                 case PIPE_DONE: x->request_sent = true; return true;
-                case PIPE_MORE:
-                        event_active(&x->client->stream.read_event, EV_READ, 0);
-                        return true;
+                case PIPE_MORE: stream_wake(&x->client->stream); return true;
                 case PIPE_HUNGRY:
                 case PIPE_BLOCKED: return true;
                 case PIPE_TO_BROKEN: return true; /* it may have answered: reading will tell */
@@ -318,7 +317,7 @@ static void wait_on(struct exchange *x, enum pipe_state out)
 static void listen_where_useful(struct exchange *x, enum pipe_state out)
 {
         struct stream *client = &x->client->stream;
-        bool wants_body = !x->request_sent && !x->holds_body && x->in.payload_left == 0;
+        bool wants_body = !x->request_sent && !x->holds_body && !x->request_blocked;
 
         /* Without a body to come the client can only hang up or send its next request early. */
         stream_listen(client, wants_body || (!client->eof && stream_in(client).len == 0 &&
@@ -366,7 +365,7 @@ void relay_go_on(struct exchange *x)
                 out = pipe_pump(&x->out);
                 switch (out) {
                 case PIPE_DONE: finish(x); return;
-                case PIPE_MORE: event_active(&x->upstream->stream.read_event, EV_READ, 0); break;
+                case PIPE_MORE: stream_wake(&x->upstream->stream); break;
                 case PIPE_HUNGRY:
                 case PIPE_BLOCKED: break;
                 case PIPE_CUT: fail(x, 502, REFUSED_UPSTREAM, "cut short"); return;

@@ -63,6 +63,9 @@ void stream_open(struct stream *stream, struct event_base *base, struct stream_p
 void stream_close(struct stream *stream);
 /* Whether readable bytes wake the owner. */
 void stream_listen(struct stream *stream, bool on);
+/* Runs on_ready in the next loop turn whatever the descriptor says, and listens: for who stops in the
+ * middle of what has been received to let others have their turn. */
+void stream_wake(struct stream *stream);
 /* Reads once, as much as there is room for. */
 enum stream_io stream_fill(struct stream *stream);
 /* What has been received and not consumed. */
