@@ -87,8 +87,8 @@ struct tour_call {
 };
 
 struct tour_answer {
-        int status;             /* 0: no answer, `line` says why */
-        const char *line;       /* status line without line end */
+        int status;              /* 0: no answer, `line` says why */
+        const char *line;        /* status line without line end */
         const char *correlation; /* X-Correlation-Id, or "" */
         struct str body;
         json_t *json; /* the body, if it is JSON; tour_answer_clear releases it */
@@ -98,7 +98,8 @@ struct tour_answer {
 void tour_call(struct tour *t, const struct tour_call *call, struct tour_answer *answer);
 void tour_answer_clear(struct tour_answer *answer);
 /* What the emulator received with this correlation ID: how many requests; `first` (borrowed from
- * `*all`, which the caller releases) is one of them or NULL. -1 when the emulator does not answer. */
+ * `*all`, which the caller releases) is one of them or NULL. -1 when the emulator does not answer.
+ */
 int tour_upstream_saw(struct tour *t, const char *correlation, json_t **all, json_t **first);
 /* A header of a recorded request, letter case ignored; "" when it is not there. */
 const char *tour_recorded_header(const json_t *request, const char *name);
@@ -130,10 +131,13 @@ void report_gap(struct tour *t);
 const char *report_short(struct tour *t, const char *token);
 
 void step_begin(struct tour *t, const char *title);
-/* `what` is a short phrase that is true when all is well; the format says what was found instead. */
+/* `what` is a short phrase that is true when all is well; the format says what was found instead.
+ */
 void step_check(struct tour *t, bool good, const char *what, const char *format, ...)
         __attribute__((format(printf, 4, 5)));
 void step_end(struct tour *t);
+/* How many steps went as they should. */
+void report_summary(struct tour *t);
 
 /* --- tour_records.c: the audit file as a reader sees it --- */
 
@@ -146,7 +150,8 @@ void records_clear(json_t **records, size_t n);
 const char *record_text(const json_t *record, const char *path);
 /* The newest outcome among the records, or NULL. */
 json_t *records_outcome(json_t *const *records, size_t n);
-/* The number of the first line that holds all of the texts (1-based), and where it begins; 0: none. */
+/* The number of the first line that holds all of the texts (1-based), and where it begins; 0: none.
+ */
 size_t records_line(struct str file, const char *const *texts, size_t *offset, size_t *len);
 
 /* --- tour_world.c: the configuration, and the three programs --- */

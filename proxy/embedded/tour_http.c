@@ -38,8 +38,7 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *arg)
         return it->body.overflow ? 0 : size * n;
 }
 
-static int on_progress(
-        void *arg, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
+static int on_progress(void *arg, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
 {
         (void)arg, (void)a, (void)b, (void)c, (void)d;
         return tour_stopped();

@@ -40,6 +40,7 @@ void tour_catch_signals(void)
         sigaction(SIGTERM, &action, NULL);
         sigaction(SIGHUP, &action, NULL);
         signal(SIGPIPE, SIG_IGN); /* `| head` must not leave children behind */
+        signal(SIGXFSZ, SIG_IGN);
 }
 
 bool tour_stopped(void)
@@ -93,9 +94,8 @@ bool tour_folder_make(struct tour *t, const char *keep)
                 return keep_folder(t, keep);
         if (!where || where[0] != '/')
                 where = "/tmp";
-        char *name = (char *)(uintptr_t)arena_printf(
-                &t->arena, "%s/dagward-demo-XXXXXX", where)
-                             .ptr;
+        char *name =
+                (char *)(uintptr_t)arena_printf(&t->arena, "%s/dagward-demo-XXXXXX", where).ptr;
         if (!mkdtemp(name))
                 return error_set(&t->err,
                         "no temporary folder in %s: %s; set TMPDIR to a folder that can be "
@@ -176,7 +176,7 @@ bool tour_read(const char *path, struct buf *out)
 _Noreturn static void become(
         pid_t parent, const char *folder, int out, const char *const *argv, const char *file)
 {
-        static const int defaults[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
+        static const int defaults[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGXFSZ};
         sigset_t none;
         int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 

@@ -6,7 +6,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
-enum { MARGIN = 2, LABEL = 10, FIELD = 13, TEXT_MOST = 16 << 10 };
+enum { MARGIN = 2, LABEL = 9, FIELD = 13, TEXT_MOST = 16 << 10 };
 
 #define BOLD "1"
 #define DIM "2"
@@ -131,9 +131,10 @@ void report_title(struct tour *t, const char *text)
         paint(t, DIM, STR("── "));
         paint(t, BOLD, str_of(text));
         putchar(' ');
+        printf("%s", t->colour ? "\033[" DIM "m" : "");
         for (; n < TOUR_COLUMNS; n++)
-                paint(t, DIM, STR("─"));
-        printf("\n\n");
+                printf("─");
+        printf("%s\n\n", t->colour ? "\033[0m" : "");
 }
 
 void report_prose(struct tour *t, const char *format, ...)
@@ -185,7 +186,7 @@ void report_command(struct tour *t, const char *label, const char *format, ...)
                 rest = str_cut(rest, '\n', &line);
                 spaces(MARGIN);
                 padded(t, CYAN, first ? label : "", LABEL);
-                printf("%s%.*s%s\n", first ? "$ " : "    ", STR_FMT(line), rest.ptr ? " \\" : "");
+                printf("%s%.*s%s\n", first ? "$ " : "  ", STR_FMT(line), rest.ptr ? " \\" : "");
                 first = false;
         } while (rest.ptr);
         putchar('\n');
@@ -222,8 +223,7 @@ static const json_t *member_at(const json_t *value, const char *path)
         return value;
 }
 
-void report_answer(
-        struct tour *t, const struct tour_answer *answer, const char *const *members)
+void report_answer(struct tour *t, const struct tour_answer *answer, const char *const *members)
 {
         emit(t, "answer", NULL, str_of(answer->line));
         for (size_t i = 0; members && members[i]; i++) {
@@ -262,8 +262,7 @@ static void record_head(struct tour *t, const json_t *record, const char *label,
 {
         const char *kind = record_text(record, "kind");
         const char *effect = record_text(record, "decision.effect");
-        const char *name =
-                arena_printf(&t->arena, "#%lld %s", number_at(record, "seq"), kind).ptr;
+        const char *name = arena_printf(&t->arena, "#%lld %s", number_at(record, "seq"), kind).ptr;
         double ms = json_number_value(json_object_get(record, "ms"));
 
         if (strcmp(kind, "intent") == 0)
@@ -289,7 +288,7 @@ static void record_caller(struct tour *t, const json_t *record)
         struct buf text;
 
         if (subject[0])
-                field_line(t, "caller", "%s, vouched for by issuer %s (%s)", subject,
+                field_line(t, "caller", "%s of issuer %s (%s)", subject,
                         record_text(record, "caller.issuer"), record_text(record, "caller.via"));
         else
                 field_line(t, "caller", "unknown, from %s", record_text(record, "caller.address"));
@@ -304,22 +303,16 @@ static void record_caller(struct tour *t, const json_t *record)
         buf_clear(&text);
 }
 
-/* `, pipeline 42` for each thing that the request touches. */
+/* `, pipeline 42` for each `pipeline:42` that the request touches. */
 static void add_resources(struct buf *text, const json_t *request)
 {
-        const char *kind;
-        json_t *value, *one;
+        json_t *one;
         size_t i;
 
-        json_object_foreach(json_object_get(request, "resources"), kind, value)
+        json_array_foreach(json_object_get(request, "resources"), i, one)
         {
-                if (json_is_string(value))
-                        buf_printf(text, ", %s %s", kind, json_string_value(value));
-                json_array_foreach(value, i, one)
-                {
-                        if (json_is_string(one))
-                                buf_printf(text, ", %s %s", kind, json_string_value(one));
-                }
+                struct str kind, name = str_cut(str_of(json_string_value(one)), ':', &kind);
+                buf_printf(text, ", %.*s %.*s", STR_FMT(kind), STR_FMT(name));
         }
 }
 
@@ -385,6 +378,18 @@ void report_records(struct tour *t, json_t *const *records, size_t n, int saw)
 
 /* --- steps --- */
 
+void report_summary(struct tour *t)
+{
+        report_title(t, "Summary");
+        spaces(MARGIN);
+        if (t->good == TOUR_STEPS)
+                paint(t, GREEN, STR("✓ "));
+        else
+                paint(t, RED, STR("✗ "));
+        printf("%u of %d steps as expected\n", t->good, TOUR_STEPS);
+        fflush(stdout);
+}
+
 void step_begin(struct tour *t, const char *title)
 {
         t->step++;
@@ -412,6 +417,10 @@ void step_check(struct tour *t, bool good, const char *what, const char *format,
 {
         va_list args;
 
+        if (tour_stopped()) { /* what is cut short proves nothing */
+                t->step_bad = true;
+                return;
+        }
         if (good) {
                 buf_printf(&t->passed, "%s%s", t->passed.len ? ", " : "", what);
                 return;
@@ -422,8 +431,8 @@ void step_check(struct tour *t, bool good, const char *what, const char *format,
         if (!t->step_bad)
                 putchar('\n');
         mark(t, false,
-                harmless(t, arena_printf(&t->arena, "should be: %s. But %.*s", what,
-                                    STR_FMT(found))));
+                harmless(t,
+                        arena_printf(&t->arena, "should be: %s. But %.*s", what, STR_FMT(found))));
         t->step_bad = true;
 }
 

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "dagward/audit/journal.h"
@@ -20,6 +21,9 @@ enum {
         /* How long records that nobody waits for are gathered: a wake-up for each would cost more
          * than writing them. Whatever somebody waits for cuts it short. */
         GATHER_MS = 2,
+        /* Under load, who comes within this time after an fdatasync shares the next one; after a
+         * pause nobody is delayed. */
+        SYNC_DISTANCE_US = 1000,
 };
 
 struct scribe {
@@ -40,6 +44,7 @@ struct scribe {
         struct buf lines;
         struct scribe_stats stats;
         int64_t failing_since_ms; /* monotonic; 0: writing works */
+        int64_t synced_us;        /* monotonic; when the last fdatasync ended */
         int64_t failed_wall_ms;
         uint64_t failed_records; /* since then */
 };
@@ -190,8 +195,9 @@ static bool sync_file(struct scribe *scribe, struct error *err)
 {
         int64_t start = clock_mono_us();
         bool ok = journal_sync(&scribe->journal, err);
-        uint64_t took = (uint64_t)(clock_mono_us() - start);
 
+        scribe->synced_us = clock_mono_us();
+        uint64_t took = (uint64_t)(scribe->synced_us - start);
         scribe->stats.syncs++;
         scribe->stats.sync_us += took;
         if (took > scribe->stats.sync_most_us)
@@ -447,6 +453,18 @@ static void wait_for_mail(struct scribe *scribe, bool gather)
         (void)n; /* EAGAIN: it was the mailbox */
 }
 
+/* Lets a group grow when the last one was made durable only a moment ago. */
+static void keep_distance(struct scribe *scribe)
+{
+        int64_t left = SYNC_DISTANCE_US - (clock_mono_us() - scribe->synced_us);
+
+        if (!scribe->first || left <= 0 || left > SYNC_DISTANCE_US)
+                return;
+        struct timespec pause = {.tv_nsec = left * 1000};
+        nanosleep(&pause, NULL);
+        mailbox_drain(scribe->box);
+}
+
 static void *run(void *argument)
 {
         struct scribe *scribe = argument;
@@ -456,6 +474,7 @@ static void *run(void *argument)
                 wait_for_mail(scribe, gather);
                 mailbox_drain(scribe->box);
                 gather = scribe->first && !scribe->failing_since_ms;
+                keep_distance(scribe);
                 commit(scribe);
                 answer_asks(scribe);
         }

@@ -149,7 +149,8 @@ void buf_json_str(struct buf *buf, struct str s)
                 }
                 buf_add(buf, s.ptr + plain, i - plain);
                 if (separator)
-                        buf_printf(buf, "\\u202%c", (unsigned char)s.ptr[i + 2] == 0xA8 ? '8' : '9');
+                        buf_printf(
+                                buf, "\\u202%c", (unsigned char)s.ptr[i + 2] == 0xA8 ? '8' : '9');
                 else if (c >= 0x80)
                         BUF_LITERAL(buf, "\xEF\xBF\xBD");
                 else

@@ -46,8 +46,8 @@ void error_list_clear(struct error_list *list)
         error_list_init(list);
 }
 
-static void add(struct error_list *list, struct mark at, bool warning, const char *format,
-        va_list args)
+static void add(
+        struct error_list *list, struct mark at, bool warning, const char *format, va_list args)
 {
         enum { most = 200 };
         char text[512];

@@ -27,7 +27,8 @@ int str_cmp_fold(struct str a, struct str b)
         size_t common = a.len < b.len ? a.len : b.len;
 
         for (size_t i = 0; i < common; i++) {
-                int order = (unsigned char)char_lower(a.ptr[i]) - (unsigned char)char_lower(b.ptr[i]);
+                int order =
+                        (unsigned char)char_lower(a.ptr[i]) - (unsigned char)char_lower(b.ptr[i]);
                 if (order != 0)
                         return order;
         }

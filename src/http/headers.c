@@ -129,15 +129,11 @@ enum { LONGEST = 30 };
 
 #define ROW(literal, name, request_class, response_class)                                          \
         {STR(literal), H1_##name, request_class, response_class},
-#define LENGTHS(X)                                                                                 \
-        X(2)                                                                                       \
-        X(3)                                                                                       \
-        X(4)                                                                                       \
-        X(5)                                                                                       \
-        X(6)                                                                                       \
-        X(7)                                                                                       \
-        X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15) X(16) X(17) X(18) X(19) X(20) X(21) X(22)    \
-                X(23) X(25) X(27)
+/* clang-format off */
+#define LENGTHS(X) \
+        X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15) X(16) X(17) \
+        X(18) X(19) X(20) X(21) X(22) X(23) X(25) X(27)
+/* clang-format on */
 #define TABLE(length) static const struct known names_##length[] = {NAMES_##length(ROW)};
 LENGTHS(TABLE)
 

@@ -58,6 +58,15 @@ int listener_open(const char *address, bool reuse_port, struct error *err)
         return fd;
 }
 
+bool listener_is_free(const char *address, struct error *err)
+{
+        int fd = listener_open(address, false, err);
+
+        if (fd >= 0)
+                close(fd);
+        return fd >= 0;
+}
+
 void listener_peer_text(const struct sockaddr *address, socklen_t len, char peer[64])
 {
         (void)len;

@@ -62,7 +62,7 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
         (void)fd;
         if (what & EV_WRITE)
                 stream->wants_write = false; /* the event was not persistent */
-        if (what & EV_READ)
+        if (what & (EV_READ | EV_TIMEOUT))
                 stream->drained = false;
         stream->on_ready(stream, stream->owner);
 }
@@ -74,6 +74,7 @@ void stream_open(struct stream *stream, struct event_base *base, struct stream_p
                 .fd = fd, .ssl = ssl, .pool = pool, .on_ready = on_ready, .owner = owner};
         event_assign(&stream->read_event, base, fd, EV_READ | EV_PERSIST, on_event, stream);
         event_assign(&stream->write_event, base, fd, EV_WRITE, on_event, stream);
+        event_assign(&stream->wake_event, base, -1, 0, on_event, stream);
         stream_listen(stream, true);
 }
 
@@ -83,8 +84,9 @@ void stream_close(struct stream *stream)
                 return;
         event_del(&stream->read_event);
         event_del(&stream->write_event);
+        event_del(&stream->wake_event);
         if (stream->ssl) {
-                if (!stream->failed && SSL_is_init_finished(stream->ssl))
+                if (!stream->failed && !stream->deaf && SSL_is_init_finished(stream->ssl))
                         SSL_shutdown(stream->ssl);
                 SSL_free(stream->ssl);
                 stream->ssl = NULL;
@@ -110,10 +112,11 @@ void stream_listen(struct stream *stream, bool on)
 
 void stream_wake(struct stream *stream)
 {
-        /* In this order: libevent does not watch the descriptor of an event that was added while it
-         * was active already. */
-        stream_listen(stream, true);
-        event_active(&stream->read_event, EV_READ, 0);
+        static const struct timeval at_once = {0, 0};
+
+        /* A timer, because event_active would run us again before anybody else's descriptor is
+         * looked at: libevent empties its queue of active events before it polls. */
+        event_add(&stream->wake_event, &at_once);
 }
 
 static void want_write(struct stream *stream)
@@ -127,8 +130,9 @@ static void want_write(struct stream *stream)
 static void fail(struct stream *stream, int error)
 {
         stream->failed = true;
-        stream->error = error;
-        if (error == 0) {
+        if (!stream->deaf) /* the first reason is the better one */
+                stream->error = error;
+        if (stream->error == 0) {
                 long verdict = stream->ssl ? SSL_get_verify_result(stream->ssl) : X509_V_OK;
                 const char *reason = tls_reason();
                 snprintf(stream->why, sizeof(stream->why), "TLS: %s%s%s",
@@ -263,27 +267,35 @@ bool stream_queue(struct stream *stream, struct str bytes)
 /* One write: bytes taken, 0 for "later", -1 for broken. */
 static ssize_t put(struct stream *stream, const char *bytes, size_t len)
 {
-        if (stream->failed || stream->fd < 0)
+        if (stream->failed || stream->deaf || stream->fd < 0)
                 return -1;
         if (!stream->ssl) {
                 ssize_t n = send(stream->fd, bytes, len, MSG_NOSIGNAL);
-                if (n >= 0)
+                if (n >= 0) {
+                        stream->sent += (size_t)n;
                         return n;
+                }
                 if (errno == EAGAIN || errno == EINTR || errno == ENOTCONN) {
                         want_write(stream);
                         return 0;
                 }
-                fail(stream, errno);
+                stream->deaf = true;
+                stream->error = errno;
                 return -1;
         }
         ERR_clear_error();
         int n = SSL_write(stream->ssl, bytes, len > TLS_RECORD ? TLS_RECORD : (int)len);
-        if (n > 0)
+        if (n > 0) {
+                stream->sent += (size_t)n;
                 return n;
+        }
         switch (SSL_get_error(stream->ssl, n)) {
         case SSL_ERROR_WANT_WRITE: want_write(stream); return 0;
         case SSL_ERROR_WANT_READ: return 0; /* the handshake; reading wakes us */
-        case SSL_ERROR_SYSCALL: fail(stream, errno ? errno : ECONNRESET); return -1;
+        case SSL_ERROR_SYSCALL:
+                stream->deaf = true;
+                stream->error = errno ? errno : ECONNRESET;
+                return -1;
         default: fail(stream, 0); return -1;
         }
 }
@@ -312,11 +324,22 @@ ssize_t stream_write(struct stream *stream, struct str bytes)
 
 void stream_finish(struct stream *stream)
 {
-        if (stream->fd < 0 || stream->failed)
+        if (stream->fd < 0 || stream->failed || stream->deaf)
                 return;
         if (stream->ssl && SSL_is_init_finished(stream->ssl))
                 SSL_shutdown(stream->ssl);
         shutdown(stream->fd, SHUT_WR);
+}
+
+void stream_abort(struct stream *stream)
+{
+        struct linger now = {.l_onoff = 1};
+
+        if (stream->fd < 0)
+                return;
+        setsockopt(stream->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+        stream->failed = true;
+        stream_close(stream);
 }
 
 const char *stream_why(const struct stream *stream)

@@ -21,6 +21,11 @@ void answer_write(struct exchange *x, int status, struct str content_type, struc
         char reason[96];
         struct buf head;
 
+        /* A client that was not asked for its body may send it or not: no telling what comes next.
+         */
+        if (x->worker->drain ||
+                (x->parsed && x->request.expect_continue && !x->continued && !x->in.body.done))
+                x->keep_alive = false;
         if (status < 400)
                 snprintf(reason, sizeof(reason), "%s", h1_reason(status));
         else

@@ -9,7 +9,8 @@
 #include "dagward/net/listener.h"
 #include "dagward/net/tls.h"
 
-enum { LINGER_MS = 2000 }; /* how long bytes of a refused request are thrown away */
+enum { LINGER_MS = 2000 };       /* how long bytes of a refused request are thrown away */
+enum { REQUESTS_PER_TURN = 32 }; /* of one client that sends them without waiting */
 
 static void on_ready(struct stream *stream, void *owner)
 {
@@ -48,7 +49,7 @@ void client_accept(struct worker *worker, struct worker_listener *listener)
                 if (errno == ECONNABORTED || errno == EINTR)
                         errno = 0; /* that one is gone; there may be others */
                 else if (errno != EAGAIN)
-                        log_errno("accept on listener %u", listener->index);
+                        listener_pause(listener);
                 return;
         }
         errno = 0;
@@ -86,11 +87,20 @@ void client_drop(struct client *client)
         worker_defer_client(client);
 }
 
+void client_cut(struct client *client)
+{
+        if (client->stream.fd < 0)
+                return;
+        stream_abort(&client->stream);
+        client->worker->metrics.clients_now--;
+        worker_defer_client(client);
+}
+
 /* Nothing more will be said; what the peer still sends is thrown away for a while, because closing
  * on unread bytes would reset the connection and could destroy the answer (RFC 9112 9.6). */
 static void finish(struct client *client)
 {
-        if (client->stream.failed || client->stream.eof) {
+        if (client->stream.failed || client->stream.deaf || client->stream.eof) {
                 client_drop(client);
                 return;
         }
@@ -124,6 +134,10 @@ static void look_for_request(struct client *client)
         struct stream *stream = &client->stream;
         struct worker *worker = client->worker;
 
+        if (evidence_is_full(worker)) {
+                client_drop(client); /* what cannot be recorded is not even read */
+                return;
+        }
         if (stream_in(stream).len == 0) {
                 enum stream_io io = stream_fill(stream);
                 if (io == STREAM_EOF || io == STREAM_ERROR) {
@@ -145,11 +159,18 @@ static void look_for_request(struct client *client)
 void client_go_on(struct client *client)
 {
         struct worker *worker = client->worker;
+        unsigned served = 0;
 
         worker->now_ms = clock_mono_ms();
         while (client->stream.fd >= 0) {
                 if (client->closing) {
                         throw_away(client);
+                        return;
+                }
+                /* An exchange may have ended elsewhere, too: what is left in the buffer then is a
+                 * body that nobody wanted, and no request. */
+                if (!client->exchange && client->last) {
+                        finish(client);
                         return;
                 }
                 if (!client->exchange) {
@@ -161,11 +182,13 @@ void client_go_on(struct client *client)
                 exchange_go_on(x);
                 if (client->stream.fd < 0 || client->exchange == x)
                         return; /* it waits for something */
-                if (client->last) {
-                        finish(client);
+                if (client->last)
+                        continue;
+                wait_for_request(client);
+                if (++served == REQUESTS_PER_TURN) {
+                        stream_wake(&client->stream);
                         return;
                 }
-                wait_for_request(client);
                 if (stream_in(&client->stream).len == 0 && client->stream.drained &&
                         !client->stream.ssl)
                         return;
@@ -174,7 +197,9 @@ void client_go_on(struct client *client)
 
 void client_tick(struct client *client)
 {
-        if (client->worker->now_ms < client->deadline_ms)
+        if (client->exchange && client->exchange->waits == WAIT_TURN)
+                client_go_on(client);
+        if (client->stream.fd < 0 || client->worker->now_ms < client->deadline_ms)
                 return;
         if (client->exchange)
                 exchange_late(client->exchange);

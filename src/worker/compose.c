@@ -147,31 +147,58 @@ static bool service_of(struct exchange *x, struct str host, enum service *servic
         return false;
 }
 
+/* Where `service` is found under the URL that the client used. When that is a name of Azure DevOps
+ * itself (its DNS points here), the host says which service is meant and a `~service` behind it is
+ * refused, but for the host that all of them can be reached by. */
+static void write_place(struct exchange *x, enum service service, bool relative, struct buf *out)
+{
+        struct str name, organization, port = str_cut(x->request.host, ':', &name);
+        enum service used;
+        bool by_name = !x->world->config->public_url.text.ptr &&
+                       service_of_host(x->request.host, &used, &organization);
+
+        if (!by_name || (organization.len == 0 && (used == SERVICE_DEV || used == service))) {
+                if (!relative)
+                        write_base(x, out);
+                if (by_name && used == service)
+                        return;
+        } else {
+                buf_str_add(out, x->client->tls ? STR("https://") : STR("http://"));
+                buf_str_add(out, str_of(service_host(SERVICE_DEV)));
+                if (port.ptr) {
+                        buf_char(out, ':');
+                        buf_str_add(out, port);
+                }
+        }
+        if (service != SERVICE_DEV)
+                buf_printf(out, "/~%s", service_name(service));
+}
+
 /* Location in terms of our own URL. A place that we do not serve is not passed on: the client would
- * go there with its token. */
+ * go there with its token. Only a redirect is nothing without it. */
 static bool write_location(struct exchange *x, struct str value, struct buf *out, struct error *why)
 {
         struct str host, path;
-        enum service service;
+        enum service service = x->named.service;
+        bool redirect = x->response.status >= 300 && x->response.status < 400;
+        bool relative = !split_url(value, &host, &path);
 
-        BUF_LITERAL(out, "Location: ");
-        if (!split_url(value, &host, &path)) {
-                if (!str_starts(value, STR("/")) || str_starts(value, STR("//")))
-                        return error_set(why, "Azure DevOps redirected to an unusable place");
-                if (x->named.service != SERVICE_DEV)
-                        buf_printf(out, "/~%s", service_name(x->named.service));
-                buf_str_add(out, value);
-        } else if (service_of(x, host, &service)) {
-                write_base(x, out);
-                if (service != SERVICE_DEV)
-                        buf_printf(out, "/~%s", service_name(service));
-                buf_str_add(out, path);
-        } else {
-                return error_set(why,
-                        "Azure DevOps redirected to %.*s, which is not behind this "
-                        "proxy; the redirect was not passed on",
-                        (int)(host.len < 200 ? host.len : 200), host.ptr);
+        if (relative) {
+                bool ours = str_starts(value, STR("/")) && !str_starts(value, STR("//")) &&
+                            str_find(value, '\\') < 0;
+                if (!ours)
+                        return !redirect ||
+                               error_set(why, "Azure DevOps redirected to an unusable place");
+                path = value;
+        } else if (!service_of(x, host, &service)) {
+                return !redirect || error_set(why,
+                                            "Azure DevOps redirected to %.*s, which is not behind "
+                                            "this proxy; the redirect was not passed on",
+                                            (int)(host.len < 200 ? host.len : 200), host.ptr);
         }
+        BUF_LITERAL(out, "Location: ");
+        write_place(x, service, relative, out);
+        buf_str_add(out, path);
         BUF_LITERAL(out, "\r\n");
         return true;
 }

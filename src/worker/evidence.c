@@ -16,12 +16,26 @@ enum { BATCH_MS = 20 };
 enum { BATCH_LARGE = 32 * 1024 };
 enum { AUDIT_MOST_MS = 30000 }; /* a disk that takes longer is as good as broken */
 enum { BATCHES_MOST = 256 };    /* under way; the disk does not keep up when there are more */
+enum { SPARE_BATCHES_MOST = 8 };
 
 struct evidence_batch {
         struct audit_batch batch;          /* first */
         struct link waiters;               /* exchanges, by audit_link */
         struct evidence_batch *next_spare; /* or next failed one */
 };
+
+static void give_back(struct worker *worker, struct evidence_batch *batch)
+{
+        if (worker->n_spare_batches == SPARE_BATCHES_MOST) {
+                audit_batch_clear(&batch->batch);
+                free(batch);
+                return;
+        }
+        audit_batch_reset(&batch->batch);
+        batch->next_spare = worker->spare_batches;
+        worker->spare_batches = batch;
+        worker->n_spare_batches++;
+}
 
 static void on_written(struct audit_batch *audit, void *receiver)
 {
@@ -41,13 +55,13 @@ static void on_written(struct audit_batch *audit, void *receiver)
                 x->audit_ok = ok;
                 client_go_on(x->client);
         }
-        struct evidence_batch **list = ok ? &worker->spare_batches : &worker->failed_batches;
-        if (ok)
-                audit_batch_reset(audit);
-        else
-                worker->batches_out++; /* it still has to be written */
-        batch->next_spare = *list;
-        *list = batch;
+        if (ok) {
+                give_back(worker, batch);
+                return;
+        }
+        worker->batches_out++; /* it still has to be written */
+        batch->next_spare = worker->failed_batches;
+        worker->failed_batches = batch;
 }
 
 void evidence_tick(struct worker *worker)
@@ -55,6 +69,8 @@ void evidence_tick(struct worker *worker)
         struct evidence_batch *batch = worker->failed_batches;
 
         worker->failed_batches = NULL;
+        if (!worker->audit_failing)
+                evidence_flush(worker, true);
         while (batch) {
                 struct evidence_batch *next = batch->next_spare;
                 batch->batch.durable = false; /* nobody waits for it any more */
@@ -70,6 +86,7 @@ static struct evidence_batch *batch_take(struct worker *worker)
 
         if (batch) {
                 worker->spare_batches = batch->next_spare;
+                worker->n_spare_batches--;
         } else {
                 batch = calloc(1, sizeof(*batch));
                 if (!batch)
@@ -91,11 +108,25 @@ static void post(struct worker *worker)
         scribe_post(worker->scribe, &batch->batch);
 }
 
+bool evidence_is_full(const struct worker *worker)
+{
+        return worker->batches_out > 2 * BATCHES_MOST;
+}
+
+/* The time of a batch is over. While nothing can be written it is filled up instead, so that few
+ * large batches wait and not many small ones; the tick sees when that is over. */
+void evidence_due(struct worker *worker)
+{
+        if (!worker->audit_failing)
+                evidence_flush(worker, true);
+}
+
 void evidence_flush(struct worker *worker, bool all)
 {
         struct evidence_batch *batch = worker->batch;
 
-        if (batch && (all || batch->batch.durable || batch->batch.records.len >= BATCH_LARGE))
+        size_t large = worker->audit_failing ? AUDIT_BATCH_BYTES / 2 : BATCH_LARGE;
+        if (batch && (all || batch->batch.durable || batch->batch.records.len >= large))
                 post(worker);
 }
 
@@ -237,9 +268,12 @@ static void fill_decision(struct exchange *x, struct audit_fields *fields)
                 fields->decision.reason = str_of(decision->reason);
         }
         if (!x->refused) {
-                if (!x->decided && x->caller) { /* `GET /`: anybody known may ask who they are */
+                if (!x->decided && x->status) { /* `GET /`: anybody known may ask who they are */
                         fields->decision.effect = AUDIT_ALLOW;
                         fields->decision.reason = STR("told the caller who it is");
+                } else if (!x->decided) {
+                        fields->decision.effect = AUDIT_ERROR;
+                        fields->decision.reason = STR("the client left before a decision");
                 }
                 return;
         }

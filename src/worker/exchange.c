@@ -15,9 +15,10 @@
 #include "dagward/http/h1_write.h"
 
 enum { ARENA_BLOCK = 16 * 1024, ARENA_CEILING = 256 * 1024 };
-enum {
-        HOLD_MOST = 16 * 1024
-}; /* bodies up to this are awaited whole, so that they can be resent */
+enum { HEAD_MOST = STREAM_BLOCK - 16 * 1024 }; /* a TLS record fits behind it */
+/* Bodies up to this are awaited whole, so that they can be sent again. Behind the largest head they
+ * leave room in the block, or what comes next could never be read. */
+enum { HOLD_MOST = 15 * 1024 };
 enum { DRAIN_MOST = 1024 * 1024, DRAIN_MS = 5000 };
 
 static enum next step_parse(struct exchange *x);
@@ -59,7 +60,7 @@ static void recognise_client(struct exchange *x)
 {
         const struct target *target = &x->target;
 
-        for (size_t i = 1; i < target->n_segments && i < 4; i++) {
+        for (size_t i = 0; i < target->n_segments && i < 4; i++) {
                 if (!str_eq_fold(target->segments[i], STR("_git")))
                         continue;
                 x->is_git = true;
@@ -109,7 +110,8 @@ static enum next step_parse(struct exchange *x)
 {
         struct stream *stream = &x->client->stream;
         const struct config *config = x->world->config;
-        struct h1_limits limits = {.head_bytes = config->limits.headers_bytes,
+        size_t most = config->limits.headers_bytes;
+        struct h1_limits limits = {.head_bytes = most < HEAD_MOST ? most : HEAD_MOST,
                 .field_bytes = config->limits.header_bytes,
                 .fields = H1_MAX_FIELDS};
 
@@ -145,91 +147,9 @@ static enum next step_parse(struct exchange *x)
 
 /* --- identify: a token to a caller --- */
 
-static enum next refuse_token(struct exchange *x, enum refusal kind, const char *text)
-{
-        x->refusal.challenge = true;
-        return refuse(x, 401, kind, "%s", text);
-}
-
-static enum next find_token(struct exchange *x, struct str *token)
-{
-        enum { MOST = 4 };
-        struct str authorization[MOST], ours[MOST];
-        size_t n = h1_field_values(&x->request, H1_AUTHORIZATION, authorization, MOST);
-        size_t n_ours = h1_field_values(&x->request, H1_X_DAGWARD_TOKEN, ours, MOST);
-
-        switch (carrier_find(authorization, n < MOST ? n : MOST, ours,
-                n_ours < MOST ? n_ours : MOST, &x->arena, token, &x->via, &x->claimed_user)) {
-        case CARRIER_TOKEN: break;
-        case CARRIER_NONE:
-                x->worker->metrics.challenges++;
-                return refuse_token(x, REFUSED_NO_TOKEN,
-                        "no token: send your OIDC token as Bearer, or as the password of Basic");
-        case CARRIER_PAT: return refuse_token(x, REFUSED_PAT, token_verdict_text(TOKEN_PAT));
-        case CARRIER_SEVERAL:
-                return refuse(x, 400, REFUSED_MALFORMED,
-                        "more than one credential: send the token in exactly one place");
-        case CARRIER_BAD:
-                return refuse(x, 400, REFUSED_MALFORMED,
-                        "the credential cannot be read as what its scheme promises");
-        case CARRIER_LARGE: return refuse(x, 431, REFUSED_TOO_LARGE, "the token is too large");
-        }
-        if (token->len > x->world->config->limits.token_bytes)
-                return refuse(x, 431, REFUSED_TOO_LARGE, "the token is too large");
-        return NEXT;
-}
-
-/* The keys may be newer than what this exchange began with; nothing else was used of it yet. */
-static void use_newest_world(struct exchange *x)
-{
-        lease_return(x->lease);
-        x->lease = lease_take(x->worker);
-        x->world = x->lease->world;
-}
-
-static enum next verify(struct exchange *x, struct str token)
-{
-        struct world *world = x->world;
-        size_t n = world->config->n_issuers;
-        int64_t now_s = x->worker->wall_ms / 1000;
-        unsigned issuer = 0;
-        struct error why = {{0}};
-
-        x->caller =
-                verdicts_find(x->worker->verdicts, token, world->issuers, n, world->reload, now_s);
-        if (x->caller) {
-                x->worker->metrics.verdict_hits++;
-                return NEXT;
-        }
-        x->worker->metrics.verdict_misses++;
-        enum token_verdict verdict =
-                token_verify(token, world->issuers, n, now_s, &x->caller, &issuer, &why);
-        if (verdict == TOKEN_OK) {
-                verdicts_put(
-                        x->worker->verdicts, token, x->caller, world->issuers, n, world->reload);
-                return NEXT;
-        }
-        bool keys_missing = verdict == TOKEN_UNKNOWN_KID || verdict == TOKEN_NO_KEYS;
-        if (keys_missing && !x->asked_keys)
-                return ask_keys(x, issuer);
-        if (verdict == TOKEN_NO_KEYS)
-                return refuse(x, 503, REFUSED_BAD_TOKEN,
-                        "the keys of your token's issuer cannot be had at the moment");
-        log_debug("correlation=%s token=%s %s", x->correlation_id, token_verdict_name(verdict),
-                why.text);
-        return refuse_token(x, REFUSED_BAD_TOKEN, token_verdict_text(verdict));
-}
-
 static enum next step_identify(struct exchange *x)
 {
-        struct str token = STR_NONE;
-
-        if (x->asked_keys)
-                use_newest_world(x);
-        enum next next = find_token(x, &token);
-        if (next == NEXT)
-                next = verify(x, token);
-        return next;
+        return identify(x);
 }
 
 /* --- name: which operation this is, and what it touches --- */
@@ -252,6 +172,8 @@ static enum next wait_for_body(struct exchange *x)
                 return NEXT;
         if (io == STREAM_AGAIN) {
                 invite_body(x);
+                if (stream_pending(&x->client->stream))
+                        (void)stream_flush(&x->client->stream);
                 uint64_t have = x->in.body.wire_bytes + stream_in(&x->client->stream).len;
                 if (x->waits != WAIT_BODY || have != x->moved_before)
                         exchange_wait(x, WAIT_BODY, x->world->config->timeouts.body_ms);
@@ -364,15 +286,24 @@ static enum next step_name(struct exchange *x)
 
 /* --- decide --- */
 
-/* A credential goes to the configured organizations only. Routes of no organization (`/_apis/...`;
- * no organization's name begins so) have passed a rule that names them. */
-static bool organization_is_ours(struct exchange *x)
+/* Routes of no organization (`/_apis/...`; no organization's name begins so) reach what the
+ * credential may do everywhere: its profile, its tokens, its organizations. A rule about classes or
+ * areas did not mean those. Only one that spells out method and path does, as it would have to for
+ * a request that the catalogue does not know; so that is what the policy is asked about. */
+static bool is_spelt_out(struct exchange *x, struct policy_request request)
+{
+        request.op = NULL;
+        policy_decide(x->world->policy, x->grants, &request, &x->decision);
+        return x->decision.effect == EFFECT_ALLOW;
+}
+
+/* A credential goes to the configured organizations only. */
+static bool organization_is_ours(struct exchange *x, const struct policy_request *request)
 {
         const struct config_upstream *upstream = &x->world->config->upstream;
 
-        if (x->named.organization.len == 0 || x->named.organization.ptr[0] == '_')
-                return true;
-
+        if (x->named.organization.len == 0)
+                return is_spelt_out(x, *request);
         for (size_t i = 0; i < upstream->n_organizations; i++)
                 if (str_eq_fold(upstream->organizations[i], x->named.organization))
                         return true;
@@ -397,13 +328,19 @@ static enum next step_decide(struct exchange *x)
                         STR_FMT(x->decision.rule));
                 return refuse(x, 403, REFUSED_POLICY, "%s", x->decision.reason);
         }
-        if (!organization_is_ours(x)) {
+        enum next next = answer_locally(x);
+        if (next != NEXT)
+                return next; /* no credential leaves for that */
+        if (!organization_is_ours(x, &request)) {
                 x->decision.effect = EFFECT_DENY;
-                snprintf(x->decision.reason, sizeof(x->decision.reason),
-                        "the proxy does not serve this organization");
+                snprintf(x->decision.reason, sizeof(x->decision.reason), "%s",
+                        x->named.organization.len
+                                ? "the proxy does not serve this organization"
+                                : "this address belongs to no organization; it is open only to "
+                                  "rules that name its `method` and `path`");
                 return refuse(x, 403, REFUSED_POLICY, "%s", x->decision.reason);
         }
-        return answer_locally(x);
+        return NEXT;
 }
 
 /* --- hold: a small body is awaited whole --- */
@@ -511,7 +448,8 @@ void exchange_refuse(struct exchange *x)
 
 static bool body_is_unread(const struct exchange *x)
 {
-        return x->parsed && !x->in.body.done;
+        /* What has been understood may still stand in the buffer, because upstream took no more. */
+        return x->parsed && (!x->in.body.done || x->in.payload_left);
 }
 
 /* The answer has gone out. A connection whose framing is in doubt, or whose next request stands
@@ -562,6 +500,8 @@ static void answer_go_on(struct exchange *x)
         case STREAM_AGAIN:
                 if (x->waits != WAIT_CLIENT)
                         exchange_wait(x, WAIT_CLIENT, x->world->config->timeouts.body_ms);
+                /* Its next requests are not read before it takes this answer. */
+                stream_listen(&x->client->stream, false);
                 return;
         case STREAM_FULL:
         case STREAM_EOF:
@@ -636,11 +576,21 @@ void exchange_late(struct exchange *x)
                 (void)refuse(x, 408, REFUSED_MALFORMED, "the request did not come in time");
                 break;
         case WAIT_BODY:
-                if (x->phase == PHASE_DRAIN || x->response_begun) {
+                if (x->phase == PHASE_DRAIN) { /* it has its answer */
+                        exchange_end(x);
+                        client_go_on(client);
+                        return;
+                }
+                if (x->response_begun) {
                         exchange_abandon(x);
                         return;
                 }
                 (void)refuse(x, 408, REFUSED_MALFORMED, "the body did not come in time");
+                break;
+        case WAIT_TURN:
+                x->refusal.retry_after_s = 1;
+                (void)refuse(x, 429, REFUSED_BAD_TOKEN,
+                        "too many tokens that are not valid come from your address; try again");
                 break;
         case WAIT_CONTROL:
                 ask_forget(x);
@@ -653,6 +603,8 @@ void exchange_late(struct exchange *x)
                         x, 503, REFUSED_AUDIT, "the audit record could not be written in time");
                 break;
         case WAIT_CONNECT:
+                x->worker->rotation++; /* others begin with another address */
+                __attribute__((fallthrough));
         case WAIT_FIRST_BYTE:
         case WAIT_UPSTREAM:
                 if (x->response_begun) {
@@ -735,7 +687,7 @@ void exchange_end(struct exchange *x)
         if (x->upstream)
                 upstream_drop(x->upstream);
         evidence_outcome(x);
-        client->last = !x->keep_alive;
+        client->last = !x->keep_alive || x->worker->drain;
         release(x);
         stream_unfix(&client->stream);
         stream_listen(&client->stream, true);
@@ -744,12 +696,18 @@ void exchange_end(struct exchange *x)
 void exchange_abandon(struct exchange *x)
 {
         struct client *client = x->client;
+        bool cut = x->response_begun && x->phase == PHASE_RELAY;
 
         if (x->upstream)
                 upstream_drop(x->upstream);
+        if (cut)
+                x->response_bytes = x->out.moved;
         /* A connection that closed before it said anything was no request. */
         if (x->parsed || stream_in(&client->stream).len)
                 evidence_outcome(x);
         release(x);
-        client_drop(client);
+        if (cut)
+                client_cut(client);
+        else
+                client_drop(client);
 }

@@ -35,12 +35,17 @@ static void slot_clear(struct grants_slot *slot)
         *slot = (struct grants_slot){0};
 }
 
+void grants_clear(struct grants_table *table)
+{
+        for (size_t i = 0; i < SLOTS; i++)
+                slot_clear(&table->slots[i]);
+}
+
 void grants_free(struct grants_table *table)
 {
         if (!table)
                 return;
-        for (size_t i = 0; i < SLOTS; i++)
-                slot_clear(&table->slots[i]);
+        grants_clear(table);
         free(table);
 }
 

@@ -61,6 +61,15 @@ static inline void link_remove(struct link *link)
 /* The object that holds `link` as its member. */
 #define LINK_OF(type, member, link) ((type *)(void *)((char *)(link)-offsetof(type, member)))
 
+/* Time spent on tokens that turned out to be worthless, by who sent them. */
+enum { FORGERS = 256 };
+
+struct forgers {
+        struct {
+                int64_t debt_us, at_ms;
+        } slots[FORGERS];
+};
+
 /* A world, and how many exchanges of this worker began with it. One counted reference. */
 struct lease {
         struct world *world;
@@ -71,6 +80,7 @@ struct worker_listener {
         struct worker *worker;
         unsigned index; /* in the configuration */
         int fd;
+        bool paused; /* descriptors had run out; the next tick tries again */
         struct event event;
 };
 
@@ -85,8 +95,9 @@ struct worker {
         struct scribe *scribe;
         struct worker_listener *listeners;
         size_t n_listeners;
-        uint64_t most_clients; /* this worker's share of the limit */
-        struct lease *lease;   /* the newest */
+        uint64_t most_clients;    /* this worker's share of the limit */
+        int64_t accept_failed_ms; /* when a lack of descriptors was last logged */
+        struct lease *lease;      /* the newest */
         struct stream_pool pool;
         int64_t now_ms; /* monotonic, of this turn */
         int64_t wall_ms;
@@ -100,10 +111,12 @@ struct worker {
         /* evidence */
         struct evidence_batch *batch; /* being filled; NULL: none */
         struct evidence_batch *spare_batches;
+        unsigned n_spare_batches;
         struct evidence_batch *failed_batches; /* to be posted again */
         size_t batches_out;                    /* posted, not answered */
         bool audit_failing;                    /* the last answer was no */
         struct grants_table *grants;           /* bindings of callers met before */
+        struct forgers forgers;
         struct metrics metrics;
         struct drain_mail *drain;
 };
@@ -128,9 +141,10 @@ struct upstream {
         struct stream stream;
         struct exchange *exchange; /* NULL: idle */
         enum service service;
-        uint64_t reload;  /* of the world it was opened in */
-        unsigned served;  /* answers so far: 0 = fresh */
-        unsigned address; /* of the endpoint's */
+        uint64_t reload;      /* of the world it was opened in */
+        unsigned served;      /* answers so far: 0 = fresh */
+        uint64_t sent_before; /* stream.sent when it was lent */
+        unsigned address;     /* of the endpoint's */
         int64_t idle_until_ms;
         char host[256]; /* for logs */
 };
@@ -156,6 +170,7 @@ enum phase {
 enum waits_for {
         WAIT_NOTHING,
         WAIT_HEAD,
+        WAIT_TURN, /* for its token to be looked at; see forgers.c */
         WAIT_BODY, /* the client's */
         WAIT_CONTROL,
         WAIT_AUDIT,
@@ -235,6 +250,7 @@ struct exchange {
         bool request_blocked; /* upstream takes no more of its body for now */
         bool retried;         /* on another connection */
         unsigned attempts, addresses_tried;
+        unsigned interims; /* 1xx answers of this connection */
         int64_t upstream_begun_us, first_byte_us;
         uint64_t moved_before; /* body bytes both ways when a deadline was last set */
         int upstream_status;
@@ -260,10 +276,14 @@ void worker_defer_client(struct client *client);
 void worker_defer_upstream(struct upstream *upstream);
 struct lease *lease_take(struct worker *worker);
 void lease_return(struct lease *lease);
+/* Accepts nothing until the next tick: what accept lacks is not there before somebody hangs up. */
+void listener_pause(struct worker_listener *listener);
 
 /* --- client.c --- */
 void client_accept(struct worker *worker, struct worker_listener *listener);
 void client_drop(struct client *client);
+/* The same in the middle of an answer: the client must not take the part for the whole. */
+void client_cut(struct client *client);
 /* Bytes moved, or somebody called: go on with whatever the client's state is. */
 void client_go_on(struct client *client);
 /* Looks at the deadline. */
@@ -309,8 +329,20 @@ enum next ask_keys(struct exchange *x, unsigned issuer);
 enum next ask_credential(struct exchange *x, unsigned index, uint64_t seen, enum ask_kind kind);
 void ask_forget(struct exchange *x);
 
+/* --- identify.c --- */
+/* NEXT with x->caller set, PENDING while keys are fetched or others have their turn, or REFUSE. */
+enum next identify(struct exchange *x);
+
+/* --- forgers.c --- */
+/* Whether a token of `peer` that is not known yet may be verified now. */
+bool forgers_may_try(const struct forgers *forgers, const char *peer, int64_t now_ms);
+/* A worthless token of `peer` has cost that much. */
+void forgers_charge(struct forgers *forgers, const char *peer, int64_t now_ms, int64_t us);
+
 /* --- grants.c --- */
 struct grants_table *grants_new(void);
+/* Forgets everybody. */
+void grants_clear(struct grants_table *table);
 void grants_free(struct grants_table *table);
 /* The bindings that apply to `caller` under the policy of `world`; the table's, until it is asked
  * again. */
@@ -323,6 +355,10 @@ enum next evidence_intent(struct exchange *x);
 void evidence_outcome(struct exchange *x);
 /* At the end of a turn: posts what has to go now. */
 void evidence_flush(struct worker *worker, bool all);
+/* A batch has waited for BATCH_MS. */
+void evidence_due(struct worker *worker);
+/* So much waits to be written that no more requests may be read. */
+bool evidence_is_full(const struct worker *worker);
 /* Now and then: tries again what could not be written. */
 void evidence_tick(struct worker *worker);
 void evidence_clear(struct worker *worker);

@@ -13,6 +13,7 @@
 #include "dagward/http/h1_write.h"
 
 enum { HEAD_MOST = 70 * 1024 };
+enum { INTERIMS_MOST = 16 };        /* 1xx answers before the one that counts */
 enum { COALESCE_MOST = 16 * 1024 }; /* a held body up to this goes in one write with the head */
 
 /* Gives up on upstream: an answer of ours if none has begun, else the connection is cut so that the
@@ -56,7 +57,9 @@ static void start(struct exchange *x, bool fresh)
         struct error why = {{0}};
 
         x->request_sent = false;
+        x->request_blocked = false;
         x->response_scanned = 0;
+        x->interims = 0;
         if (!upstream_lend(x, fresh, &why)) {
                 log_info("correlation=%s %s", x->correlation_id, why.text);
                 fail(x, 502, REFUSED_UPSTREAM, why.text);
@@ -94,7 +97,9 @@ static void lost(struct exchange *x)
 {
         struct upstream *upstream = x->upstream;
         struct str method = x->request.method;
-        bool never_connected = x->waits == WAIT_CONNECT && upstream->served == 0;
+        /* Whatever the method, what upstream cannot have seen may be sent elsewhere. */
+        bool nothing_sent = upstream->stream.sent == upstream->sent_before;
+        bool never_connected = nothing_sent && upstream->served == 0;
         bool repeatable = str_eq(method, STR("GET")) || str_eq(method, STR("HEAD")) ||
                           str_eq(method, STR("OPTIONS"));
         bool untouched = stream_in(&upstream->stream).len == 0;
@@ -111,7 +116,8 @@ static void lost(struct exchange *x)
                 return;
         }
         /* Reused connections are closed by their peer at any time; a fresh one was meant. */
-        if (repeatable && untouched && upstream->served && !x->retried && x->holds_body) {
+        if ((repeatable || nothing_sent) && untouched && upstream->served && !x->retried &&
+                x->holds_body) {
                 x->retried = true;
                 x->worker->metrics.retries++;
                 upstream_drop(upstream);
@@ -130,9 +136,17 @@ static bool send_request(struct exchange *x)
 
         if (x->request_sent)
                 return true;
+        /* A body that streams stays with the client until there is a connection to put it on:
+         * another address may have to be tried, with all of it. */
+        if (!x->holds_body && to->sent == x->upstream->sent_before) {
+                (void)stream_flush(to); /* if it is broken, reading will tell */
+                x->request_blocked = to->sent == x->upstream->sent_before;
+                if (x->request_blocked)
+                        return true;
+        }
         if (!x->holds_body) {
                 enum pipe_state state = pipe_pump(&x->in);
-                x->request_blocked = state == PIPE_BLOCKED;
+                x->request_blocked = state == PIPE_BLOCKED || state == PIPE_TO_BROKEN;
                 switch (state) {
                 case PIPE_DONE: x->request_sent = true; return true;
                 case PIPE_MORE: stream_wake(&x->client->stream); return true;
@@ -200,6 +214,7 @@ static void begin_response(struct exchange *x)
 
         x->first_byte_us = clock_mono_us();
         x->upstream_status = response->status;
+        x->keep_alive = x->keep_alive && !x->worker->drain;
         x->activity_id = keep(x, H1_ACTIVITY_ID);
         x->upstream_e2eid = keep(x, H1_X_VSS_E2EID);
         if (response_is_sign_in(response)) {
@@ -250,7 +265,11 @@ static void read_response_head(struct exchange *x)
                 if (n > 0 && x->response.status < 200) {
                         stream_consume(from, (size_t)n);
                         x->response_scanned = 0;
-                        continue;
+                        if (++x->interims <= INTERIMS_MOST)
+                                continue;
+                        fail(x, 502, REFUSED_UPSTREAM,
+                                "Azure DevOps sent too many interim answers and no final one");
+                        return;
                 }
                 if (n > 0) {
                         begin_response(x);
@@ -292,7 +311,7 @@ static void wait_on(struct exchange *x, enum pipe_state out)
         enum waits_for what;
         int64_t ms;
 
-        bool connected = x->upstream->served || !stream_pending(to) || to->out_start > 0;
+        bool connected = x->upstream->served || to->sent;
         if (x->waits == WAIT_CONNECT && !connected)
                 return;
         if (x->response_begun) {
@@ -359,6 +378,8 @@ void relay_go_on(struct exchange *x)
 {
         enum pipe_state out = PIPE_HUNGRY;
 
+        if (!x->response_begun && stream_pending(&x->client->stream))
+                (void)stream_flush(&x->client->stream); /* 100 Continue */
         if (!send_and_listen(x))
                 return;
         if (x->response_begun) {

@@ -73,19 +73,38 @@ static struct upstream *upstream_open(
         return upstream;
 }
 
+/* Whether a pooled connection is still as it was left. One that the loop has found readable in this
+ * very turn has been closed, or holds bytes that would be taken for our answer. What may not be
+ * sent twice is not sent on one that is closed already; that is worth a system call. */
+static bool is_quiet(struct exchange *x, struct stream *stream)
+{
+        bool repeatable =
+                str_eq(x->request.method, STR("GET")) || str_eq(x->request.method, STR("HEAD"));
+
+        if (repeatable && !stream_has_news(stream))
+                return true;
+        stream->drained = false;
+        return stream_fill(stream) == STREAM_AGAIN;
+}
+
 static struct upstream *from_pool(struct exchange *x)
 {
         struct link *pool = &x->worker->idle[x->named.service];
 
-        if (link_empty(pool))
-                return NULL;
-        struct upstream *upstream = LINK_OF(struct upstream, idle_link, pool->after);
-        if (upstream->reload != x->world->reload)
-                return NULL;
-        link_remove(&upstream->idle_link);
-        x->worker->metrics.upstream_idle--;
-        x->worker->metrics.upstream_reused++;
-        return upstream;
+        while (!link_empty(pool)) {
+                struct upstream *upstream = LINK_OF(struct upstream, idle_link, pool->after);
+                if (upstream->reload != x->world->reload)
+                        return NULL;
+                if (!is_quiet(x, &upstream->stream)) {
+                        upstream_drop(upstream);
+                        continue;
+                }
+                link_remove(&upstream->idle_link);
+                x->worker->metrics.upstream_idle--;
+                x->worker->metrics.upstream_reused++;
+                return upstream;
+        }
+        return NULL;
 }
 
 /* Makes room by closing the connection that has been idle the longest. */
@@ -126,6 +145,7 @@ bool upstream_lend(struct exchange *x, bool fresh, struct error *why)
                 return false;
         }
         upstream->exchange = x;
+        upstream->sent_before = upstream->stream.sent;
         x->upstream = upstream;
         x->attempts++;
         return true;
@@ -143,8 +163,9 @@ void upstream_return(struct exchange *x, bool reusable)
         upstream->served++;
         stream_unfix(&upstream->stream);
         /* Bytes behind an answer nobody asked for: the peer is confused or hostile. */
-        reusable = reusable && !upstream->stream.failed && !upstream->stream.eof &&
-                   stream_in(&upstream->stream).len == 0 && !stream_pending(&upstream->stream) &&
+        reusable = reusable && !upstream->stream.failed && !upstream->stream.deaf &&
+                   !upstream->stream.eof && stream_in(&upstream->stream).len == 0 &&
+                   !stream_pending(&upstream->stream) &&
                    upstream->reload == worker->lease->world->reload && !worker->drain;
         if (!reusable) {
                 upstream_drop(upstream);

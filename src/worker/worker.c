@@ -10,7 +10,8 @@
 enum { TICK_MS = 250 };        /* how exactly deadlines are kept */
 enum { VERDICTS_MOST = 4096 }; /* tokens a worker remembers */
 enum { ACCEPTS_PER_TURN = 32 };
-enum { SPARE_MOST = 256 }; /* finished exchanges that are kept */
+enum { ACCEPT_LOG_MS = 10000 }; /* a lack of descriptors is logged no more often */
+enum { SPARE_MOST = 256 };      /* finished exchanges that are kept */
 
 /* --- worlds --- */
 
@@ -92,6 +93,8 @@ static void on_world(struct mail *mail, void *receiver)
         struct world_mail *letter = (struct world_mail *)mail;
         struct worker *worker = receiver;
 
+        if (worker->lease->world->policy != letter->world->policy)
+                grants_clear(worker->grants);
         lease_renew(worker, letter->world);
         free(letter);
         drop_stale_idle(worker);
@@ -181,6 +184,29 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
         }
 }
 
+void listener_pause(struct worker_listener *listener)
+{
+        struct worker *worker = listener->worker;
+
+        if (worker->now_ms - worker->accept_failed_ms > ACCEPT_LOG_MS) {
+                log_errno("accept on listener %u fails; tried again every %d ms", listener->index,
+                        TICK_MS);
+                worker->accept_failed_ms = worker->now_ms;
+        }
+        event_del(&listener->event);
+        listener->paused = true;
+}
+
+static void resume_listeners(struct worker *worker)
+{
+        for (size_t i = 0; i < worker->n_listeners; i++) {
+                struct worker_listener *listener = &worker->listeners[i];
+                if (listener->paused && listener->fd >= 0)
+                        event_add(&listener->event, NULL);
+                listener->paused = false;
+        }
+}
+
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
         struct worker *worker = arg;
@@ -195,6 +221,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
         }
         upstream_tick(worker);
         evidence_tick(worker);
+        resume_listeners(worker);
         verdicts_expire(worker->verdicts, worker->wall_ms / 1000);
 }
 
@@ -202,7 +229,7 @@ static void on_audit_due(evutil_socket_t fd, short what, void *arg)
 {
         (void)fd;
         (void)what;
-        evidence_flush(arg, true);
+        evidence_due(arg);
 }
 
 void worker_defer_client(struct client *client)
@@ -264,6 +291,7 @@ static void *worker_run(void *arg)
         }
         abandon_clients(worker);
         evidence_flush(worker, true);
+        evidence_tick(worker); /* what could not be written has one more chance */
         return NULL;
 }
 
@@ -278,6 +306,10 @@ static bool bind_listeners(
         for (size_t i = 0; i < config->n_listeners; i++) {
                 struct worker_listener *listener = &worker->listeners[i];
                 *listener = (struct worker_listener){.worker = worker, .index = (unsigned)i};
+                /* With SO_REUSEPORT a second process would get its share unnoticed. */
+                if (several && worker->number == 0 &&
+                        !listener_is_free(config->listeners[i].address.text.ptr, err))
+                        return false;
                 listener->fd = listener_open(config->listeners[i].address.text.ptr, several, err);
                 if (listener->fd < 0)
                         return false;
@@ -307,7 +339,8 @@ struct worker *worker_new(unsigned number, unsigned n_workers, struct world *wor
         worker->scribe = scribe;
         worker->verdicts = verdicts_new(VERDICTS_MOST);
         worker->grants = grants_new();
-        worker->most_clients = world->config->limits.connections / n_workers;
+        worker->most_clients = (world->config->limits.connections + n_workers - 1) / n_workers;
+        worker->accept_failed_ms = INT64_MIN / 2;
         link_init(&worker->clients);
         link_init(&worker->dropped_clients);
         link_init(&worker->upstreams);

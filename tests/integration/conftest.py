@@ -5,7 +5,10 @@
 DAGWARD names the binary (default build/dagward); DAGWARD_SLOWNESS multiplies every deadline (default
 1, and 4 for a binary with sanitizers).
 """
+import datetime
+import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +19,7 @@ from kit import waiting  # noqa: E402
 from kit.certs import Authority  # noqa: E402
 from kit.emulator import Emulator  # noqa: E402
 from kit.issuers import Issuer, OidcProvider  # noqa: E402
-from kit.policies import POLICY  # noqa: E402
+from kit.policies import POLICY, policy_for  # noqa: E402
 from kit.proxy import Proxy  # noqa: E402
 from kit.upstreams import Upstream  # noqa: E402
 
@@ -33,7 +36,6 @@ def pytest_report_header(config):
 @pytest.fixture(autouse=True)
 def environment_of_nobody(monkeypatch, tmp_path):
     """Settings of whoever runs the tests must not reach clients: no proxy, no netrc, no git config."""
-    import os
     for name in list(os.environ):
         if name.lower().endswith("_proxy") or name.startswith(("GIT_", "AZURE_", "IDENTITY_")):
             monkeypatch.delenv(name)
@@ -120,12 +122,26 @@ class World:
     """Certified provider, proxy, Azure DevOps emulator: what the acceptance flows run on."""
 
     def __init__(self, folder, provider, issuer):
-        from kit.policies import policy_for
         self.provider, self.issuer = provider, issuer
         self.proxy = Proxy(folder / "proxy", [provider.config(), issuer.config()], policy_for("certified", "airflow"))
         self.emulator = Emulator(folder / "emulator", self.proxy.upstream_token)
         self.proxy.config["upstream"]["hosts"] = {"*": self.emulator.url}
         self.proxy.start()
+
+    def records(self):
+        """Outcome records of this test, when all that went upstream is among them."""
+
+        def look():
+            found = [r for r in self.proxy.records("outcome") if r["time"] >= self.began]
+            sent = sum(r["upstream"]["attempts"] for r in found if "upstream" in r)
+            return (found,) if sent >= len(self.emulator.requests()) else None
+
+        waiting.until(look, "an outcome for each request that the emulator received")
+        time.sleep(waiting.seconds(0.06))  # refusals are written within 20 ms
+        (found,) = look()
+        sent = sum(r["upstream"]["attempts"] for r in found if "upstream" in r)
+        assert sent == len(self.emulator.requests()), "what arrived is not what the records say was sent"
+        return found
 
     def stop(self):
         try:
@@ -147,8 +163,10 @@ def _world(tmp_path_factory, provider, issuer):
 
 @pytest.fixture
 def world(_world):
-    """The module's world, with what it remembers wiped and no misbehaviour left from another test."""
-    _world.emulator.behave(reset=True) if False else None
+    """The module's world, with nothing remembered of other tests."""
+    _world.emulator.behave(signin=None)
     _world.emulator.forget()
+    time.sleep(0.002)  # the times of records are whole milliseconds
+    _world.began = datetime.datetime.utcnow().isoformat(timespec="milliseconds") + "Z"
     yield _world
     _world.emulator.assert_clean()

@@ -1,14 +1,12 @@
 """Keys of issuers: where they come from, how they change, and what a caller notices (nothing)."""
 import json
-import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from kit.issuers import some_key
-from kit.policies import POLICY
-from kit.waiting import seconds, until
+from kit.policies import POLICY, policy_for
+from kit.waiting import until
 
 RUNS = "/contoso/analytics/_apis/pipelines/42/runs"
 
@@ -128,7 +126,6 @@ def test_algorithms(start_proxy, own_issuer, upstream, alg):
 
 
 def test_the_certified_provider(start_proxy, provider, upstream, tmp_path):
-    from kit.policies import policy_for
     proxy = start_proxy([provider.config(keys={"discovery": True, "cooldown": "1s"})], policy_for("certified"), upstream.url)
     for alg in ("RS256", "ES256", "PS256", "EdDSA"):
         answer = proxy.ask("GET", RUNS, provider.token(alg=alg))

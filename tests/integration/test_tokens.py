@@ -1,18 +1,17 @@
 """Tokens as they come: where they may stand, and what is wrong with them."""
-import base64
+import hashlib
+import hmac
 import json
-import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 from kit import secrets
 from kit.issuers import b64, some_key
-from kit.policies import POLICY
-from kit.waiting import ROOT, free_port, sanitizer, seconds
+from kit.waiting import ROOT, free_port, seconds
 
 RUNS = "/contoso/analytics/_apis/pipelines/42/runs"
 
@@ -62,9 +61,6 @@ def test_forgeries(proxy, issuer, upstream, operator):
     flipped = signature[:-8] + ("A" if signature[-8] != "A" else "B") + signature[-7:]
     none = b64(json.dumps({"alg": "none"}).encode()) + "." + body + "."
     hs = b64(json.dumps({"alg": "HS256", "kid": "first"}).encode())
-    import hashlib
-    import hmac
-    from cryptography.hazmat.primitives import serialization
     pem = some_key("first").key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     confused = hs + "." + body + "." + b64(hmac.new(pem, (hs + "." + body).encode(), hashlib.sha256).digest())
     bigger = head + "." + b64(json.dumps({"iss": issuer.url, "aud": "dagward", "sub": "root", "exp": now() + 600}).encode()) + "." + signature

@@ -1,7 +1,4 @@
 """Upstreams that are slow, broken or hostile: the client sees an error that says so, never a lie."""
-import socket
-import ssl
-import threading
 import time
 
 import pytest

@@ -50,7 +50,8 @@ void error_list_warn(struct error_list *list, struct mark at, const char *format
         __attribute__((format(printf, 3, 4)));
 /* Prints `file:line:column: message`, one a line, in the order of file and place. */
 void error_list_print(struct error_list *list, FILE *out);
-/* "; did you mean `x`?" when one of `n` names is near `word`, else "". Static storage per thread. */
+/* "; did you mean `x`?" when one of `n` names is near `word`, else "". Static storage per thread.
+ */
 const char *error_did_you_mean(struct str word, const struct str *names, size_t n);
 
 #endif

@@ -14,6 +14,10 @@
 /* The descriptor (non-blocking, close-on-exec), or -1 with a reason. `reuse_port`: several threads
  * will listen on it. */
 int listener_open(const char *address, bool reuse_port, struct error *err);
+/* Whether the address can be had by one that shares it with nobody; false with a reason. To be
+ * asked before the first of several listeners is opened: SO_REUSEPORT alone lets other processes
+ * in. */
+bool listener_is_free(const char *address, struct error *err);
 /* Takes one waiting connection: the descriptor (non-blocking, no delay), or -1 when none waits or
  * descriptors have run out (errno tells). `peer` gets the numeric address, without port. */
 int listener_accept(int fd, char peer[64]);

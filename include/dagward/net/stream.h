@@ -41,14 +41,16 @@ struct stream {
         int fd;   /* -1 when closed */
         SSL *ssl; /* owned; NULL on plain connections */
         struct stream_pool *pool;
-        struct event read_event, write_event;
+        struct event read_event, write_event, wake_event;
         bool listening, wants_write;
         bool drained; /* the last read took everything there was */
         bool eof, failed;
+        bool deaf; /* the peer takes no more bytes; what it said before can still be read */
         int error; /* errno of the failure, 0: TLS */
         char *in, *out;
         size_t in_floor, in_start, in_end;
         size_t out_start, out_end;
+        uint64_t sent; /* bytes that the descriptor, or TLS, has taken */
         void (*on_ready)(struct stream *stream, void *owner);
         void *owner;
         char why[96]; /* of a TLS failure */
@@ -63,9 +65,15 @@ void stream_open(struct stream *stream, struct event_base *base, struct stream_p
 void stream_close(struct stream *stream);
 /* Whether readable bytes wake the owner. */
 void stream_listen(struct stream *stream, bool on);
-/* Runs on_ready in the next loop turn whatever the descriptor says, and listens: for who stops in the
- * middle of what has been received to let others have their turn. */
+/* Runs on_ready once in the next loop turn, whatever the descriptor says and whether or not it is
+ * listened to by then: for who stops in the middle of what has been received to let others have
+ * their turn. */
 void stream_wake(struct stream *stream);
+/* Whether the loop has found it readable in this turn and on_ready has not run yet. */
+static inline bool stream_has_news(const struct stream *stream)
+{
+        return stream->read_event.ev_evcallback.evcb_flags & EVLIST_ACTIVE;
+}
 /* Reads once, as much as there is room for. */
 enum stream_io stream_fill(struct stream *stream);
 /* What has been received and not consumed. */
@@ -76,8 +84,8 @@ static inline struct str stream_in(const struct stream *stream)
 }
 /* Forgets `len` received bytes. An empty block without a floor goes back to the pool. */
 void stream_consume(struct stream *stream, size_t len);
-/* Forgets `len` received bytes, but keeps them, and all before, in place: views into them stay valid
- * until stream_unfix. */
+/* Forgets `len` received bytes, but keeps them, and all before, in place: views into them stay
+ * valid until stream_unfix. */
 void stream_fix(struct stream *stream, size_t len);
 /* Views may go; unread bytes move to the front of the block. */
 void stream_unfix(struct stream *stream);
@@ -100,6 +108,9 @@ ssize_t stream_write(struct stream *stream, struct str bytes);
 /* Half-closes: the peer sees the end, its bytes can still be read. Plain connections only send FIN,
  * TLS ones close_notify first. */
 void stream_finish(struct stream *stream);
+/* Closes so that the peer cannot take what it has for all there is: no close_notify, and a reset
+ * instead of FIN. */
+void stream_abort(struct stream *stream);
 /* Why it failed, for a log. Static per thread. */
 const char *stream_why(const struct stream *stream);
 

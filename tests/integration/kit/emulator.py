@@ -5,7 +5,7 @@ from pathlib import Path
 import requests
 
 from kit import secrets
-from kit.waiting import BINARY, seconds, until
+from kit.waiting import BINARY, seconds
 
 
 def ready_line(process, log):

@@ -10,6 +10,7 @@ POLICY = {
                 {"access": ["read"], "areas": ["build", "pipelines", "git"], "projects": ["analytics"]},
                 {"operations": ["core.projects.list", "core.projects.get", "discovery"]},
                 {"operations": ["git.fetch", "git.lfs.fetch"], "repositories": ["analytics/dags"]},
+                {"method": "HEAD", "path": "/contoso/analytics/_apis/unheard/*"},
             ],
             "deny": [{"operations": ["pipelines.runs.run"], "pipelines": [99]}],
         },

@@ -12,7 +12,7 @@ from pathlib import Path
 import requests
 
 from kit import secrets, wire
-from kit.waiting import BINARY, free_port, sanitizer, seconds, until
+from kit.waiting import BINARY, free_port, seconds, until
 
 REPORTS = re.compile(r"ERROR: \w*Sanitizer|WARNING: ThreadSanitizer|runtime error:|LeakSanitizer: detected|assert\w* .*failed", re.I)
 

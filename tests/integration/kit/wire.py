@@ -31,6 +31,10 @@ class CutOff(Exception):
     """The peer ended the connection inside, or instead of, an answer."""
 
 
+class Reset(CutOff):
+    """It did so with a reset: what came until then is not all there is."""
+
+
 class Reader:
     """Reads messages from a socket. Bodies are counted and hashed, and kept up to `keep` bytes."""
 
@@ -41,7 +45,7 @@ class Reader:
         try:
             data = self.sock.recv(1 << 20)
         except (ConnectionResetError, BrokenPipeError) as e:
-            raise CutOff(str(e))
+            raise Reset(str(e))
         if not data:
             raise CutOff("closed with %r unread" % self.buffer[:80])
         self.buffer += data
@@ -85,6 +89,8 @@ class Reader:
                         sink(self.buffer)
                         self.buffer = b""
                     self.more()
+            except Reset:
+                raise
             except CutOff:
                 pass
 

@@ -176,6 +176,8 @@ static inline void stub_set(
         struct stub_route *route = stub_find(stub, path);
         if (!route)
                 route = stub_find(stub, "");
+        if (!route)
+                abort(); /* STUB_ROUTES are not enough */
         snprintf(route->path, sizeof(route->path), "%s", path);
         snprintf(route->fields, sizeof(route->fields), "%s", fields);
         route->status = status;
