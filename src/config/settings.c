@@ -454,7 +454,7 @@ static const struct setting limit_rows[] = {
                 AT(config_limits, headers_bytes),
                 .fallback = "64KiB",
                 .least = 4 * KIB,
-                .most = 256 * KIB,
+                .most = 64 * KIB,
                 .help = "The head of a request: request line and all fields."},
         {.key = "header",
                 .type = SETTING_SIZE,
