@@ -61,8 +61,9 @@ static void start(struct exchange *x, bool fresh)
         x->response_scanned = 0;
         x->interims = 0;
         if (!upstream_lend(x, fresh, &why)) {
+                bool full = x->worker->metrics.upstream_now >= config->upstream.connections;
                 log_info("correlation=%s %s", x->correlation_id, why.text);
-                fail(x, 502, REFUSED_UPSTREAM, why.text);
+                fail(x, full ? 503 : 502, REFUSED_UPSTREAM, why.text);
                 return;
         }
         x->in.to = &x->upstream->stream;
