@@ -10,6 +10,8 @@
 
 #include "dagward/net/tls.h"
 
+enum { IDLE_FRESH_MS = 1000 };
+
 static void on_ready(struct stream *stream, void *owner)
 {
         struct upstream *upstream = owner;
@@ -75,16 +77,19 @@ static struct upstream *upstream_open(
 
 /* Whether a pooled connection is still as it was left. One that the loop has found readable in this
  * very turn has been closed, or holds bytes that would be taken for our answer. What may not be
- * sent twice is not sent on one that is closed already; that is worth a system call. */
-static bool is_quiet(struct exchange *x, struct stream *stream)
+ * sent twice is not sent on one that is closed already: when it has been idle for a while, in which
+ * peers close, that is worth a system call. */
+static bool is_quiet(struct exchange *x, struct upstream *upstream)
 {
-        bool repeatable =
-                str_eq(x->request.method, STR("GET")) || str_eq(x->request.method, STR("HEAD"));
+        struct str method = x->request.method;
+        bool repeatable = str_eq(method, STR("GET")) || str_eq(method, STR("HEAD"));
+        int64_t since_ms = upstream->idle_until_ms - x->world->config->upstream.keep_alive_ms;
+        bool fresh = x->worker->now_ms - since_ms < IDLE_FRESH_MS;
 
-        if (repeatable && !stream_has_news(stream))
+        if ((repeatable || fresh) && !stream_has_news(&upstream->stream))
                 return true;
-        stream->drained = false;
-        return stream_fill(stream) == STREAM_AGAIN;
+        upstream->stream.drained = false;
+        return stream_fill(&upstream->stream) == STREAM_AGAIN;
 }
 
 static struct upstream *from_pool(struct exchange *x)
@@ -95,7 +100,7 @@ static struct upstream *from_pool(struct exchange *x)
                 struct upstream *upstream = LINK_OF(struct upstream, idle_link, pool->after);
                 if (upstream->reload != x->world->reload)
                         return NULL;
-                if (!is_quiet(x, &upstream->stream)) {
+                if (!is_quiet(x, upstream)) {
                         upstream_drop(upstream);
                         continue;
                 }
