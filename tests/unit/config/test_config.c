@@ -195,7 +195,7 @@ static void everything_that_can_be_set_is_read(void **state)
                 "     scope: api://x/.default, ca: ca.pem}\n"
                 "policy: {files: ['p/*.yaml', /q.yaml]}\n"
                 "audit: {file: /a, durability: all, on_failure: allow-reads}\n"
-                "limits: {connections: 1, headers: 128KiB, header: 64KiB, inspect: 2MiB, token: "
+                "limits: {connections: 1, headers: 48KiB, header: 24KiB, inspect: 2MiB, token: "
                 "8KiB}\n"
                 "timeouts: {headers: 1s, body: 2s, keep_alive: 3s, drain: 0s}\n"
                 "log: {level: debug}\n";
@@ -241,7 +241,7 @@ static void everything_that_can_be_set_is_read(void **state)
         assert_str(c->policy.files[1], "/q.yaml");
         assert_int_equal(c->audit.durability, DURABILITY_ALL);
         assert_int_equal(c->audit.on_failure, ON_FAILURE_ALLOW_READS);
-        assert_int_equal(c->limits.headers_bytes, 128 << 10);
+        assert_int_equal(c->limits.headers_bytes, 48 << 10);
         assert_int_equal(c->timeouts.drain_ms, 0);
         assert_int_equal(c->log_level, LOG_LEVEL_DEBUG);
         config_unref(c);
@@ -549,7 +549,7 @@ static void limits_fit_together(void **state)
                 {"limits: {header: 4KiB, token: 8KiB}\n" MINIMAL,
                         "1:31: `token` is more than `header`: a token comes in one header field"},
                 {"limits: {headers: 1KiB}\n" MINIMAL,
-                        "1:19: `headers` must be from 4KiB to 256KiB, not `1KiB`"},
+                        "1:19: `headers` must be from 4KiB to 64KiB, not `1KiB`"},
         };
         struct error_list errors;
         char found[512];
