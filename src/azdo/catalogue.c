@@ -1,5 +1,7 @@
 #include "dagward/azdo/catalogue.h"
 
+#include "dagward/azdo/batch.h"
+
 #include "catalogue_table.h"
 
 #define IDS(...) ((const char *const[]){__VA_ARGS__, NULL})
@@ -121,4 +123,12 @@ const struct resource_area *catalogue_resource_areas(size_t *n)
 {
         *n = table_n_areas;
         return table_areas;
+}
+
+bool operation_by_name_only(const struct operation *op)
+{
+        if (operation_is_batch(op)) /* what it carries is judged */
+                return false;
+        return (op->risks &
+                       (RISK_BY_NAME_ONLY | RISK_MINTS_CREDENTIAL | RISK_TUNNELS_REQUESTS)) != 0;
 }

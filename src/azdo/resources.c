@@ -124,7 +124,7 @@ static bool add_item(struct gatherer *gatherer, enum resource_kind kind, struct 
         }
         if (out->n == RESOURCES_MAX)
                 return refuse(gatherer, "the request names too many resources");
-        out->items[out->n++] = (struct resource){kind, value};
+        out->items[out->n++] = (struct resource){.kind = kind, .value = value};
         return true;
 }
 

@@ -157,6 +157,14 @@ static void check_upstream(struct reader *r)
                                 error_list_add(r->errors, at,
                                         "`organizations`: `%s` is there twice", yaml_shown(name));
         }
+        for (size_t i = 0; i < u->n_storage; i++) {
+                if (u->storage[i].ptr[0] != '.' || str_find_str(u->storage[i], STR("..")) >= 0 ||
+                        str_find(str_from(u->storage[i], 1), '.') < 0)
+                        error_list_add(r->errors, config_place(r->config, &u->storage[i]),
+                                "`storage`: `%s` is not the end of a host name, like "
+                                "`.blob.core.windows.net`",
+                                u->storage[i].ptr);
+        }
         for (size_t i = 0; i < u->n_hosts; i++) {
                 const struct config_url *url = &u->hosts[i].url;
                 if (url->text.ptr && !url->https && !url->loopback && !u->insecure)

@@ -196,6 +196,8 @@ static bool host_pattern_ok(struct str pattern)
 {
         if (str_eq(pattern, STR("*")))
                 return true;
+        if (str_starts(pattern, STR("*.")))
+                pattern = str_from(pattern, 2);
         for (size_t i = 0; i < pattern.len; i++) {
                 char c = char_lower(pattern.ptr[i]);
                 if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.'))

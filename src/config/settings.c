@@ -255,6 +255,15 @@ static const struct setting upstream_timeout_rows[] = {
 static const struct settings upstream_timeouts =
         TABLE(struct config_upstream, upstream_timeout_rows);
 
+static const struct choice redirects_choices[] = {
+        {.name = "follow",
+                .value = REDIRECTS_FOLLOW,
+                .help = "the proxy fetches it, and the client sees the content only"},
+        {.name = "relay",
+                .value = REDIRECTS_RELAY,
+                .help = "the client gets the signed URL and goes there itself"},
+        {0}};
+
 static const struct setting upstream_rows[] = {
         {.key = "organizations",
                 .type = SETTING_TEXTS,
@@ -295,8 +304,18 @@ static const struct setting upstream_rows[] = {
                 .most = 100000,
                 .help = "The most connections of one worker to all hosts together."},
         {.key = "redirects",
-                .type = SETTING_LATER,
-                .help = "`follow` or `relay` for redirects to signed storage."},
+                .type = SETTING_CHOICE,
+                AT(config_upstream, redirects),
+                .fallback = "follow",
+                .choices = redirects_choices,
+                .help = "What happens when Azure DevOps redirects a download to storage, with a "
+                        "URL that is signed."},
+        {.key = "storage",
+                .type = SETTING_TEXTS,
+                LIST(config_upstream, storage),
+                .fallback = ".blob.core.windows.net, .vsblob.visualstudio.com, .vsassets.io",
+                .help = "Where such a redirect may lead: the ends of host names. Always https, "
+                        "never with a credential. An empty list: nowhere."},
 };
 static const struct settings upstream = TABLE(struct config_upstream, upstream_rows);
 

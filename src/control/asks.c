@@ -77,8 +77,26 @@ static bool is_about(const struct waiter *waiter, const void *arg)
 {
         const struct subject *subject = arg;
 
-        return (waiter->ask->kind == ASK_KEYS) == subject->keys &&
+        return waiter->ask->kind != ASK_ADDRESS &&
+               (waiter->ask->kind == ASK_KEYS) == subject->keys &&
                waiter->ask->index == subject->index;
+}
+
+/* The place somebody waits for: its ask takes the addresses along. */
+struct found_place {
+        const char *host;
+        const struct endpoint *endpoint; /* NULL: not found */
+};
+
+static bool wants_place(const struct waiter *waiter, const void *arg)
+{
+        const struct found_place *found = arg;
+
+        if (waiter->ask->kind != ASK_ADDRESS || strcmp(waiter->ask->host, found->host) != 0)
+                return false;
+        if (found->endpoint)
+                waiter->ask->endpoint = *found->endpoint;
+        return true;
 }
 
 static bool is_late(const struct waiter *waiter, const void *arg)
@@ -98,6 +116,14 @@ void control_answer(struct control *control, bool keys, unsigned index, bool ok,
         struct subject subject = {keys, index};
 
         answer_those(control, is_about, &subject, ok, why);
+}
+
+void control_found(
+        void *owner, const char *host, const struct endpoint *endpoint, const char *why)
+{
+        struct found_place found = {host, endpoint};
+
+        answer_those(owner, wants_place, &found, endpoint != NULL, why);
 }
 
 void control_answer_all(struct control *control, bool ok, const char *why)
@@ -127,7 +153,7 @@ void control_asked(struct mail *mail, void *receiver)
                 answer(control, ask, false, "the proxy is stopping");
                 return;
         }
-        if (ask->world_reload != control->reload) {
+        if (ask->world_reload != control->reload && ask->kind != ASK_ADDRESS) {
                 /* Another configuration is on its way to the asker: it has to look again. */
                 answer(control, ask, true, "");
                 return;
@@ -144,6 +170,9 @@ void control_asked(struct mail *mail, void *receiver)
         case ASK_CREDENTIAL_REPLACE:
                 if (ask->index < config->n_credentials)
                         found = token_source_replace(control->sources[ask->index], ask->seen, &why);
+                break;
+        case ASK_ADDRESS:
+                found = names_place(control->names, ask->host, &ask->endpoint, &why);
                 break;
         }
         switch (found) {

@@ -243,6 +243,19 @@ static void names_answer(struct names *names, const struct question *question)
                         arm(&names->soon, TOGETHER_MS);
                 }
         }
+        for (size_t i = 0; i < NAMES_PLACES; i++) {
+                struct place *place = &names->places[i];
+                if (!place->pending || !same_place(&place->endpoint, &question->endpoint))
+                        continue;
+                place->pending = false;
+                if (question->ok) {
+                        take_addresses(&place->endpoint, &question->endpoint);
+                        place->found_mono_ms = clock_mono_ms();
+                }
+                if (names->found)
+                        names->found(names->hooks.owner, place->host,
+                                question->ok ? &place->endpoint : NULL, question->why.text);
+        }
 }
 
 /* On the loop. */
@@ -255,6 +268,20 @@ static void on_answer(struct mail *mail, void *receiver)
         if (resolver->names)
                 names_answer(resolver->names, question);
         free(question);
+}
+
+static void look_up(struct names *names, const struct endpoint *endpoint)
+{
+        struct question *question = calloc(1, sizeof(*question));
+
+        if (!question)
+                abort();
+        if (!names->resolver)
+                names->resolver = resolver_new(names);
+        question->mail.deliver = on_question;
+        question->endpoint = *endpoint;
+        names->resolver->n_pending++;
+        mailbox_post(names->resolver->questions, &question->mail);
 }
 
 static void names_round(struct names *names)
@@ -273,16 +300,8 @@ static void names_round(struct names *names)
                                                  same_place(endpoint, &names->endpoints[before]));
                 if (names->pending[s] || asked)
                         continue;
-                if (!names->resolver)
-                        names->resolver = resolver_new(names);
-                struct question *question = calloc(1, sizeof(*question));
-                if (!question)
-                        abort();
-                question->mail.deliver = on_question;
-                question->endpoint = *endpoint;
                 names->pending[s] = true;
-                names->resolver->n_pending++;
-                mailbox_post(names->resolver->questions, &question->mail);
+                look_up(names, endpoint);
         }
         arm(&names->timer, jitter_ms(next));
 }
@@ -317,6 +336,22 @@ static const struct config_url *override_of(
                         all = &upstream->hosts[i].url;
         }
         return all;
+}
+
+/* As override_of for storage, which "*" does not stand for but "*.blob.core.windows.net" does. */
+static const struct config_url *storage_override_of(
+        const struct config_upstream *upstream, const char *host)
+{
+        const struct config_url *wide = NULL;
+
+        for (size_t i = 0; i < upstream->n_hosts; i++) {
+                struct str pattern = upstream->hosts[i].pattern;
+                if (str_eq_fold(pattern, str_of(host)))
+                        return &upstream->hosts[i].url;
+                if (str_starts(pattern, STR("*.")) && str_ends_fold(str_of(host), str_from(pattern, 1)))
+                        wide = &upstream->hosts[i].url;
+        }
+        return wide;
 }
 
 static void add_literal(struct endpoint *endpoint, const char *address)
@@ -368,6 +403,7 @@ struct names *names_new(const struct config *config, struct event_base *base, na
         if (!names)
                 abort();
         names->base = base;
+        names->upstream = &config->upstream;
         names->hooks = *hooks;
         names->lookup = lookup;
         for (unsigned s = 0; s < SERVICE_COUNT; s++) {
@@ -410,4 +446,45 @@ void names_adopt(struct names *names, struct names *old)
 void names_start(struct names *names)
 {
         names_round(names);
+}
+
+/* The place of that host, or the slot it may have: a free one, or that of who was found first. */
+static struct place *place_of(struct names *names, const char *host)
+{
+        struct place *slot = NULL;
+
+        for (size_t i = 0; i < NAMES_PLACES; i++) {
+                struct place *place = &names->places[i];
+                if (strcmp(place->host, host) == 0)
+                        return place;
+                if (!place->pending && (!slot || place->found_mono_ms < slot->found_mono_ms))
+                        slot = place;
+        }
+        return slot;
+}
+
+enum source_answer names_place(
+        struct names *names, const char *host, struct endpoint *out, struct error *err)
+{
+        struct place *place = place_of(names, host);
+
+        if (!place || strlen(host) >= sizeof(place->host)) {
+                error_set(err, "too many hosts are looked up at once");
+                return SOURCE_NO;
+        }
+        if (strcmp(place->host, host) != 0) {
+                *place = (struct place){0};
+                snprintf(place->host, sizeof(place->host), "%s", host);
+                if (endpoint_init(&place->endpoint, host, storage_override_of(names->upstream, host)))
+                        place->found_mono_ms = INT64_MAX - NAMES_PLACE_KEPT_MS; /* a literal */
+        }
+        if (place->found_mono_ms &&
+                clock_mono_ms() < place->found_mono_ms + NAMES_PLACE_KEPT_MS) {
+                *out = place->endpoint;
+                return SOURCE_NEWER;
+        }
+        if (!place->pending)
+                look_up(names, &place->endpoint);
+        place->pending = true;
+        return SOURCE_WAIT;
 }

@@ -4,7 +4,8 @@
  * Each service has the catalogue's host or the configuration's override. Literal addresses and
  * `localhost` need nobody; other names are looked up by a thread of its own, because getaddrinfo
  * may wait for seconds and keys must not wait with it. Looked up anew every minute; what was found
- * is kept while look-ups fail.
+ * is kept while look-ups fail. Storage that downloads are redirected to is looked up when somebody
+ * asks, and kept for a minute.
  */
 #ifndef DAGWARD_CONTROL_NAMES_H
 #define DAGWARD_CONTROL_NAMES_H
@@ -27,8 +28,23 @@ struct resolver; /* the thread */
 typedef bool names_lookup(const char *host, uint16_t port, struct endpoint *out, struct error *err);
 bool names_getaddrinfo(const char *host, uint16_t port, struct endpoint *out, struct error *err);
 
+enum { NAMES_PLACES = 64, NAMES_PLACE_KEPT_MS = 60 * 1000 };
+
+/* Storage that somebody asked for. */
+struct place {
+        char host[256]; /* as asked; empty: a free slot */
+        struct endpoint endpoint;
+        int64_t found_mono_ms; /* 0: never */
+        bool pending;
+};
+
 struct names {
         struct event_base *base;
+        const struct config_upstream *upstream; /* the configuration's, which outlives this */
+        struct place places[NAMES_PLACES];
+        /* An attempt to find `host` has ended; NULL with a reason: in vain. */
+        void (*found)(void *owner, const char *host, const struct endpoint *endpoint,
+                const char *why);
         struct source_hooks hooks; /* only `changed` and `owner` are used */
         names_lookup *lookup;
         struct resolver *resolver; /* NULL until a name has to be looked up */
@@ -47,5 +63,9 @@ void names_free(struct names *names);
 /* Takes over the thread, and the addresses of equal hosts; before names_start. */
 void names_adopt(struct names *names, struct names *old);
 void names_start(struct names *names);
+/* Where storage `host` (lower case) is: port 443, or its override. SOURCE_NEWER: `out` is filled;
+ * SOURCE_WAIT: `found` will tell; SOURCE_NO: not now, with a reason. */
+enum source_answer names_place(
+        struct names *names, const char *host, struct endpoint *out, struct error *err);
 
 #endif

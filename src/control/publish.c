@@ -115,6 +115,7 @@ void control_sources_make(struct control *control)
                 control->sources[i] = token_source_new(&config->credentials[i], (unsigned)i,
                         control->base, control->fetcher, &control->credential_generations, &hooks);
         control->names = names_new(config, control->base, control->lookup, &hooks);
+        control->names->found = control_found;
 }
 
 void control_sources_start(struct control *control)

@@ -66,10 +66,10 @@ static bool choice_matches(enum choice choice, struct str value, const struct op
         return false;
 }
 
-/* Some routes are not an API: a grant opens them only by naming their id. */
+/* Some operations are opened only by a grant that names their id. */
 static bool opens(enum choice choice, struct str value, const struct operation *op)
 {
-        return !(op->risks & RISK_BY_NAME_ONLY) ||
+        return !operation_by_name_only(op) ||
                (choice == CHOICE_OPERATIONS && str_eq_fold(value, str_of(op->id)));
 }
 

@@ -360,7 +360,7 @@ static void set_all(struct entry *entry)
         bool deny = entry->effect == EFFECT_DENY;
 
         for (size_t i = 0; i < n; i++)
-                if (deny || !(all[i].risks & RISK_BY_NAME_ONLY))
+                if (deny || !operation_by_name_only(&all[i]))
                         operation_set_add(entry->set, all[i].index);
         if (deny || (entry->methods.n && entry->n_paths))
                 operation_set_add(entry->set, UNKNOWN_OPERATION);

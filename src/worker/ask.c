@@ -24,6 +24,10 @@ static void on_answer(struct mail *mail, void *receiver)
         if (x) {
                 x->ask = NULL;
                 x->ask_why[0] = '\0';
+                if (pending->ask.kind == ASK_ADDRESS && pending->ask.ok) {
+                        x->detour->endpoint = pending->ask.endpoint;
+                        x->detour->known = true;
+                }
                 if (!pending->ask.ok)
                         snprintf(x->ask_why, sizeof(x->ask_why), "%s",
                                 pending->ask.why[0] ? pending->ask.why : "no answer");
@@ -33,42 +37,59 @@ static void on_answer(struct mail *mail, void *receiver)
                 client_go_on(x->client);
 }
 
-static enum next post(
-        struct exchange *x, enum ask_kind kind, unsigned index, uint64_t seen, uint64_t reload)
+/* An ask of `kind`; what else it says is put in before it is posted. */
+static struct pending_ask *prepare(struct exchange *x, enum ask_kind kind, uint64_t reload)
 {
-        struct worker *worker = x->worker;
         struct pending_ask *pending = calloc(1, sizeof(*pending));
 
         if (!pending)
                 abort();
         pending->x = x;
         pending->ask = (struct ask){
-                .mail.deliver = worker->control.asked,
+                .mail.deliver = x->worker->control.asked,
                 .kind = kind,
-                .index = index,
-                .seen = seen,
                 .world_reload = reload,
-                .reply_to = worker->box,
+                .reply_to = x->worker->box,
                 .answered = on_answer,
         };
+        return pending;
+}
+
+static enum next post(struct exchange *x, struct pending_ask *pending)
+{
         x->ask = pending;
         exchange_wait(x, WAIT_CONTROL, ASK_MOST_MS);
-        mailbox_post(worker->control.box, &pending->ask.mail);
+        mailbox_post(x->worker->control.box, &pending->ask.mail);
         return PENDING;
 }
 
 enum next ask_keys(struct exchange *x, unsigned issuer)
 {
         const struct keyset *keys = x->world->issuers[issuer].keys;
+        struct pending_ask *pending = prepare(x, ASK_KEYS, x->world->reload);
 
         x->asked_keys = true;
-        return post(x, ASK_KEYS, issuer, keys ? keys->generation : 0, x->world->reload);
+        pending->ask.index = issuer;
+        pending->ask.seen = keys ? keys->generation : 0;
+        return post(x, pending);
 }
 
 enum next ask_credential(struct exchange *x, unsigned index, uint64_t seen, enum ask_kind kind)
 {
+        struct pending_ask *pending = prepare(x, kind, x->worker->lease->world->reload);
+
         x->asked_credential = true;
-        return post(x, kind, index, seen, x->worker->lease->world->reload);
+        pending->ask.index = index;
+        pending->ask.seen = seen;
+        return post(x, pending);
+}
+
+enum next ask_address(struct exchange *x)
+{
+        struct pending_ask *pending = prepare(x, ASK_ADDRESS, x->world->reload);
+
+        snprintf(pending->ask.host, sizeof(pending->ask.host), "%s", x->detour->host);
+        return post(x, pending);
 }
 
 void ask_forget(struct exchange *x)

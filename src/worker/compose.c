@@ -80,6 +80,7 @@ bool compose_request(struct exchange *x, struct buf *out)
         for (size_t i = 0; i < request->n_fields; i++) {
                 const struct h1_field *field = &request->fields[i];
                 if (field->id == H1_X_TFS_FEDAUTHREDIRECT ||
+                        (field->id == H1_CONTENT_ENCODING && x->decoded_body) ||
                         h1_request_class(field) != FIELD_FORWARD ||
                         h1_connection_names(request, field->name))
                         continue;
@@ -182,6 +183,7 @@ static bool write_location(struct exchange *x, struct str value, struct buf *out
         enum service service = x->named.service;
         bool redirect = x->response.status >= 300 && x->response.status < 400;
         bool relative = !split_url(value, &host, &path);
+        struct str storage, content;
 
         if (relative) {
                 bool ours = str_starts(value, STR("/")) && !str_starts(value, STR("//")) &&
@@ -190,6 +192,10 @@ static bool write_location(struct exchange *x, struct str value, struct buf *out
                         return !redirect ||
                                error_set(why, "Azure DevOps redirected to an unusable place");
                 path = value;
+        } else if (redirect && detour_leads_to(x->world->config, value, &storage, &content) &&
+                   x->world->config->upstream.redirects == REDIRECTS_RELAY) {
+                h1_write_field(out, STR("Location"), value);
+                return true;
         } else if (!service_of(x, host, &service)) {
                 return !redirect || error_set(why,
                                             "Azure DevOps redirected to %.*s, which is not behind "
@@ -211,12 +217,13 @@ bool compose_response(
         h1_write_status_line(out, response->status, response->reason);
         for (size_t i = 0; i < response->n_fields; i++) {
                 const struct h1_field *field = &response->fields[i];
-                if (field->id == H1_LOCATION) {
+                if (field->id == H1_LOCATION && !x->detour) {
                         if (!write_location(x, field->value, out, why))
                                 return false;
                         continue;
                 }
                 if (h1_response_class(field) != FIELD_FORWARD ||
+                        (x->detour && !detour_passes(field)) ||
                         h1_response_connection_names(response, field->name))
                         continue;
                 h1_write_field(out, field->name, field->value);

@@ -163,31 +163,6 @@ static struct evidence_batch *write_record(
         return NULL;
 }
 
-/* The decoded value of an X-Airflow-* field (percent-encoded UTF-8). */
-static struct str claimed(struct exchange *x, enum h1_name name)
-{
-        struct str value = h1_field_value(&x->request, name);
-        char *out;
-
-        if (value.len == 0 || value.len > 750 || !(out = arena_alloc(&x->arena, value.len)))
-                return STR_NONE;
-        size_t len = 0;
-        for (size_t i = 0; i < value.len; i++, len++) {
-                char hex[3] = {0};
-                char *end;
-                out[len] = value.ptr[i];
-                if (value.ptr[i] != '%' || i + 2 >= value.len)
-                        continue;
-                memcpy(hex, value.ptr + i + 1, 2);
-                long byte = strtol(hex, &end, 16);
-                if (end == hex + 2 && hex[0] != '+' && hex[0] != '-' && hex[0] != ' ') {
-                        out[len] = (char)byte;
-                        i += 2;
-                }
-        }
-        return str_head(str_view(out, len), 250);
-}
-
 static void fill_caller(struct exchange *x, struct audit_fields *fields)
 {
         fields->caller.address = str_of(x->client->peer);
@@ -206,12 +181,13 @@ static void fill_request(struct exchange *x, struct audit_fields *fields)
         if (!x->parsed)
                 return;
         fields->traceparent = h1_field_value(&x->request, H1_TRACEPARENT);
-        fields->claimed.user_agent = h1_field_value(&x->request, H1_USER_AGENT);
-        fields->claimed.dag_id = claimed(x, H1_X_AIRFLOW_DAG_ID);
-        fields->claimed.run_id = claimed(x, H1_X_AIRFLOW_RUN_ID);
-        fields->claimed.task_id = claimed(x, H1_X_AIRFLOW_TASK_ID);
-        fields->claimed.map_index = claimed(x, H1_X_AIRFLOW_MAP_INDEX);
-        fields->claimed.try_number = claimed(x, H1_X_AIRFLOW_TRY_NUMBER);
+        claims_read(x);
+        fields->claimed.dag_id = x->claims[CLAIM_DAG_ID].value;
+        fields->claimed.run_id = x->claims[CLAIM_RUN_ID].value;
+        fields->claimed.task_id = x->claims[CLAIM_TASK_ID].value;
+        fields->claimed.map_index = x->claims[CLAIM_MAP_INDEX].value;
+        fields->claimed.try_number = x->claims[CLAIM_TRY_NUMBER].value;
+        fields->claimed.user_agent = x->claims[CLAIM_USER_AGENT].value;
         fields->request.method = x->request.method;
         fields->request.host = x->request.host;
         fields->request.bytes = x->in.body.payload_bytes;
@@ -292,7 +268,8 @@ static void fill_upstream(struct exchange *x, struct audit_fields *fields)
         }
         if (x->attempts == 0)
                 return;
-        fields->upstream.host = str_of(service_host(x->named.service));
+        fields->upstream.host =
+                str_of(x->detour ? x->detour->host : service_host(x->named.service));
         fields->upstream.status = x->upstream_status;
         fields->upstream.activity_id = x->activity_id;
         fields->upstream.e2eid = x->upstream_e2eid;

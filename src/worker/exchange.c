@@ -11,21 +11,18 @@
 #include <event2/event.h>
 #include <stdlib.h>
 
+#include "dagward/azdo/batch.h"
 #include "dagward/http/h1_body.h"
 #include "dagward/http/h1_write.h"
 
 enum { ARENA_BLOCK = 16 * 1024, ARENA_CEILING = 256 * 1024 };
 enum { HEAD_MOST = STREAM_BLOCK - 16 * 1024 }; /* a TLS record fits behind it */
-/* Bodies up to this are awaited whole, so that they can be sent again. Behind the largest head they
- * leave room in the block, or what comes next could never be read. */
-enum { HOLD_MOST = 15 * 1024 };
 enum { DRAIN_MOST = 1024 * 1024, DRAIN_MS = 5000 };
 
 static enum next step_parse(struct exchange *x);
 static enum next step_identify(struct exchange *x);
 static enum next step_name(struct exchange *x);
 static enum next step_decide(struct exchange *x);
-static enum next step_hold_body(struct exchange *x);
 static enum next step_record_intent(struct exchange *x);
 static enum next step_lend(struct exchange *x);
 static enum next step_forward(struct exchange *x);
@@ -35,7 +32,7 @@ static enum next (*const steps[])(struct exchange *) = {
         step_identify,
         step_name,
         step_decide,
-        step_hold_body,
+        hold_small,
         step_record_intent,
         step_lend,
         step_forward,
@@ -71,18 +68,23 @@ static void recognise_client(struct exchange *x)
         }
 }
 
+struct str exchange_overrides_method(const struct target *target)
+{
+        for (size_t i = 0; i < target->n_query; i++)
+                if (str_eq_fold(target->query[i].name, STR("_method")) ||
+                        str_eq_fold(target->query[i].name, STR("X-HTTP-Method-Override")))
+                        return target->query[i].name;
+        return STR_NONE;
+}
+
 /* Some servers let a field or a parameter change the method that was decided on. */
 static enum next refuse_override(struct exchange *x)
 {
-        struct str found = STR_NONE;
+        struct str found = exchange_overrides_method(&x->target);
 
         for (size_t i = 0; i < x->request.n_fields; i++)
                 if (h1_request_class(&x->request.fields[i]) == FIELD_OVERRIDE)
                         found = x->request.fields[i].name;
-        for (size_t i = 0; i < x->target.n_query; i++)
-                if (str_eq_fold(x->target.query[i].name, STR("_method")) ||
-                        str_eq_fold(x->target.query[i].name, STR("X-HTTP-Method-Override")))
-                        found = x->target.query[i].name;
         if (!found.ptr)
                 return NEXT;
         return refuse(x, 400, REFUSED_MALFORMED,
@@ -154,98 +156,29 @@ static enum next step_identify(struct exchange *x)
 
 /* --- name: which operation this is, and what it touches --- */
 
-/* Asks a client that waits for it to send its body. */
-static void invite_body(struct exchange *x)
-{
-        if (!x->request.expect_continue || x->continued || stream_in(&x->client->stream).len)
-                return;
-        x->continued = true;
-        (void)stream_queue(&x->client->stream, STR("HTTP/1.1 100 Continue\r\n\r\n"));
-        (void)stream_flush(&x->client->stream);
-}
-
-static enum next wait_for_body(struct exchange *x)
-{
-        enum stream_io io = stream_fill(&x->client->stream);
-
-        if (io == STREAM_OK)
-                return NEXT;
-        if (io == STREAM_AGAIN) {
-                invite_body(x);
-                if (stream_pending(&x->client->stream))
-                        (void)stream_flush(&x->client->stream);
-                uint64_t have = x->in.body.wire_bytes + stream_in(&x->client->stream).len;
-                if (x->waits != WAIT_BODY || have != x->moved_before)
-                        exchange_wait(x, WAIT_BODY, x->world->config->timeouts.body_ms);
-                x->moved_before = have;
-                return AGAIN;
-        }
-        if (io == STREAM_FULL)
-                return refuse(x, 413, REFUSED_TOO_LARGE, "the body is too large");
-        exchange_abandon(x);
-        return PENDING;
-}
-
-/* Reads the whole body into memory, because what is asked depends on it. */
-static enum next inspect_body(struct exchange *x)
-{
-        uint64_t most = x->world->config->limits.inspect_bytes;
-        struct str encoding = h1_field_value(&x->request, H1_CONTENT_ENCODING);
-
-        if (encoding.len && !str_eq_fold(encoding, STR("identity")))
-                return refuse(x, 400, REFUSED_MALFORMED,
-                        "what this request does depends on its body: send it without "
-                        "Content-Encoding");
-        if (x->request.content_length > most)
-                return refuse(x, 413, REFUSED_TOO_LARGE,
-                        "what this request does depends on its body, which is larger than the "
-                        "%llu bytes that are inspected",
-                        (unsigned long long)most);
-        if (x->inspected.ceiling == 0)
-                buf_init(&x->inspected, most);
-        while (!x->in.body.done) {
-                struct str in = stream_in(&x->client->stream), payload;
-                struct h1_fault fault = {0};
-                if (in.len == 0) {
-                        enum next next = wait_for_body(x);
-                        if (next != NEXT)
-                                return next;
-                        continue;
-                }
-                ssize_t n = h1_body_next(&x->in.body, in.ptr, in.len, &payload, &fault);
-                if (n < 0)
-                        return refuse_fault(x, &fault);
-                buf_str_add(&x->inspected, payload);
-                stream_consume(&x->client->stream, (size_t)n);
-                if (x->inspected.overflow)
-                        return refuse(x, 413, REFUSED_TOO_LARGE,
-                                "what this request does depends on its body, which is larger than "
-                                "the %llu bytes that are inspected",
-                                (unsigned long long)most);
-        }
-        x->holds_body = true;
-        x->held = x->inspected.data ? buf_str(&x->inspected) : STR("");
-        return NEXT;
-}
-
-static enum naming_result name_request(struct exchange *x, const char **why)
+/* `parses`: with what its body says. */
+static enum naming_result name_request(struct exchange *x, bool parses, const char **why)
 {
         struct naming_input input = {.method = x->request.method,
                 .target = &x->target,
                 .service = SERVICE_DEV,
                 .organization = STR_NONE,
-                .body = x->holds_body ? x->held : STR_NONE};
+                .body = parses ? x->held : STR_NONE};
 
         if (!service_of_host(x->request.host, &input.service, &input.organization))
                 input.service = SERVICE_DEV; /* our own name */
         return request_name(&input, &x->arena, &x->named, why);
 }
 
-/* Kinds of resource that a rule looks at and only the body can tell. */
+/* Whether a rule that could decide this looks at something that only the body can tell. */
 static bool body_matters(struct exchange *x)
 {
-        return x->named.op && (policy_kinds(x->world->policy, x->grants, x->named.op) &
-                                      operation_body_kinds(x->named.op)) != 0;
+        const struct operation *op = x->named.op;
+
+        if (!op)
+                return false;
+        return (policy_kinds(x->world->policy, x->grants, op) & operation_body_kinds(op)) != 0 ||
+               operation_is_batch(op);
 }
 
 static bool is_test_connection(const struct exchange *x)
@@ -258,19 +191,21 @@ static bool is_test_connection(const struct exchange *x)
 static enum next step_name(struct exchange *x)
 {
         const char *why = "";
+        bool parses = false;
 
         x->grants = grants_find(x->worker->grants, x->caller, x->world);
         if (is_test_connection(x))
                 return answer_whoami(x);
         for (;;) {
-                enum naming_result result = name_request(x, &why);
-                bool needs_body =
-                        result == NAMING_NEEDS_BODY || (result == NAMING_FOUND && body_matters(x));
-                x->has_name = result == NAMING_FOUND || result == NAMING_UNKNOWN;
-                if (needs_body && !x->holds_body) {
-                        enum next next = inspect_body(x);
+                enum naming_result result = name_request(x, parses, &why);
+                bool found = result == NAMING_FOUND;
+                bool needs = result == NAMING_NEEDS_BODY || (found && body_matters(x));
+                x->has_name = found || result == NAMING_UNKNOWN;
+                if (needs && !parses) {
+                        enum next next = hold_to_decide(x);
                         if (next != NEXT)
                                 return next;
+                        parses = true;
                         continue;
                 }
                 switch (result) {
@@ -290,48 +225,66 @@ static enum next step_name(struct exchange *x)
  * credential may do everywhere: its profile, its tokens, its organizations. A rule about classes or
  * areas did not mean those. Only one that spells out method and path does, as it would have to for
  * a request that the catalogue does not know; so that is what the policy is asked about. */
-static bool is_spelt_out(struct exchange *x, struct policy_request request)
+static bool is_spelt_out(struct exchange *x)
 {
-        request.op = NULL;
+        struct policy_request request = {.method = x->request.method,
+                .path = x->named.path,
+                .service = x->named.service,
+                .resources = &x->named.resources,
+                .now_ms = x->worker->wall_ms};
+
         policy_decide(x->world->policy, x->grants, &request, &x->decision);
         return x->decision.effect == EFFECT_ALLOW;
 }
 
 /* A credential goes to the configured organizations only. */
-static bool organization_is_ours(struct exchange *x, const struct policy_request *request)
+static bool organization_is_served(const struct exchange *x)
 {
         const struct config_upstream *upstream = &x->world->config->upstream;
 
-        if (x->named.organization.len == 0)
-                return is_spelt_out(x, *request);
         for (size_t i = 0; i < upstream->n_organizations; i++)
                 if (str_eq_fold(upstream->organizations[i], x->named.organization))
                         return true;
         return false;
 }
 
-static enum next step_decide(struct exchange *x)
+void exchange_decide(struct exchange *x, struct named *named, struct str method)
 {
         struct policy_request request = {
-                .op = x->named.op,
-                .method = x->request.method,
-                .path = x->named.path,
-                .service = x->named.service,
-                .resources = &x->named.resources,
+                .op = named->op,
+                .method = method,
+                .path = named->path,
+                .service = named->service,
+                .resources = &named->resources,
                 .now_ms = x->worker->wall_ms,
         };
 
         policy_decide(x->world->policy, x->grants, &request, &x->decision);
+}
+
+enum next exchange_deny(struct exchange *x)
+{
+        snprintf(x->refusal.rule, sizeof(x->refusal.rule), "%.*s", STR_FMT(x->decision.rule));
+        return refuse(x, 403, REFUSED_POLICY, "%s", x->decision.reason);
+}
+
+static enum next judge(struct exchange *x)
+{
+        exchange_decide(x, &x->named, x->request.method);
         x->decided = true;
-        if (x->decision.effect == EFFECT_DENY) {
-                snprintf(x->refusal.rule, sizeof(x->refusal.rule), "%.*s",
-                        STR_FMT(x->decision.rule));
-                return refuse(x, 403, REFUSED_POLICY, "%s", x->decision.reason);
-        }
-        enum next next = answer_locally(x);
+        if (x->decision.effect == EFFECT_DENY)
+                return exchange_deny(x);
+        return operation_is_batch(x->named.op) ? batch_decide(x) : NEXT;
+}
+
+static enum next step_decide(struct exchange *x)
+{
+        enum next next = judge(x);
+        if (next == NEXT)
+                next = answer_locally(x);
         if (next != NEXT)
                 return next; /* no credential leaves for that */
-        if (!organization_is_ours(x, &request)) {
+        if (x->named.organization.len ? !organization_is_served(x) : !is_spelt_out(x)) {
                 x->decision.effect = EFFECT_DENY;
                 snprintf(x->decision.reason, sizeof(x->decision.reason), "%s",
                         x->named.organization.len
@@ -340,37 +293,6 @@ static enum next step_decide(struct exchange *x)
                                   "rules that name its `method` and `path`");
                 return refuse(x, 403, REFUSED_POLICY, "%s", x->decision.reason);
         }
-        return NEXT;
-}
-
-/* --- hold: a small body is awaited whole --- */
-
-static enum next step_hold_body(struct exchange *x)
-{
-        struct stream *stream = &x->client->stream;
-        uint64_t length = x->request.content_length;
-
-        if (x->holds_body)
-                return NEXT;
-        if (x->request.framing == H1_NO_BODY || (x->request.framing == H1_LENGTH && length == 0)) {
-                x->holds_body = true;
-                x->held = STR("");
-                return NEXT;
-        }
-        if (x->request.framing != H1_LENGTH || length > HOLD_MOST)
-                return NEXT; /* it streams */
-        while (stream_in(stream).len < length) {
-                enum next next = wait_for_body(x);
-                if (next != NEXT)
-                        return next;
-        }
-        struct h1_fault fault = {0};
-        ssize_t n =
-                h1_body_next(&x->in.body, stream_in(stream).ptr, (size_t)length, &x->held, &fault);
-        if (n < 0)
-                return refuse_fault(x, &fault);
-        stream_fix(stream, (size_t)n); /* `held` views it */
-        x->holds_body = true;
         return NEXT;
 }
 
@@ -594,8 +516,9 @@ void exchange_late(struct exchange *x)
                 break;
         case WAIT_CONTROL:
                 ask_forget(x);
-                (void)refuse(x, 503, REFUSED_NO_CREDENTIAL,
-                        "keys or a credential could not be had in time; try again");
+                (void)refuse(x, 503, x->detour ? REFUSED_UPSTREAM : REFUSED_NO_CREDENTIAL,
+                        "%s could not be had in time; try again",
+                        x->detour ? "the address of a storage host" : "keys or a credential");
                 break;
         case WAIT_AUDIT:
                 link_remove(&x->audit_link);
@@ -671,6 +594,7 @@ static void release(struct exchange *x)
         caller_unref(x->caller);
         credential_unref(x->credential);
         buf_clear(&x->inspected);
+        buf_clear(&x->rewritten);
         lease_return(x->lease);
         arena_reset(&x->arena);
         worker->metrics.exchanges_now--;

@@ -141,6 +141,7 @@ struct upstream {
         struct stream stream;
         struct exchange *exchange; /* NULL: idle */
         enum service service;
+        bool once;            /* to storage: not pooled */
         uint64_t reload;      /* of the world it was opened in */
         unsigned served;      /* answers so far: 0 = fresh */
         uint64_t sent_before; /* stream.sent when it was lent */
@@ -166,6 +167,17 @@ enum phase {
         PHASE_DRAIN,  /* what is left of the request's body is thrown away */
 };
 
+/* What callers assert about themselves. */
+enum claim {
+        CLAIM_DAG_ID,
+        CLAIM_RUN_ID,
+        CLAIM_TASK_ID,
+        CLAIM_MAP_INDEX,
+        CLAIM_TRY_NUMBER,
+        CLAIM_USER_AGENT,
+};
+enum { CLAIMS = CLAIM_USER_AGENT + 1 };
+
 /* What the exchange waits for; what a deadline that passes means. */
 enum waits_for {
         WAIT_NOTHING,
@@ -178,6 +190,15 @@ enum waits_for {
         WAIT_FIRST_BYTE,
         WAIT_UPSTREAM, /* the rest of its answer */
         WAIT_CLIENT,   /* to take the answer */
+};
+
+/* A download that is fetched from storage; see detour.c. */
+struct detour {
+        char host[256];
+        struct str target; /* path and query, which is signed: a secret, in the arena */
+        struct endpoint endpoint;
+        bool known; /* `endpoint` is there */
+        unsigned hops;
 };
 
 struct refusal_answer {
@@ -209,6 +230,8 @@ struct exchange {
         bool parsed;          /* `request` is valid */
         struct pipe in;       /* the request's body: client -> upstream */
         struct buf inspected; /* the body as far as it was read to decide; `held` views it */
+        struct buf rewritten; /* a body that leaves otherwise than it came; `held` views it */
+        bool decoded_body;    /* `held` is without the Content-Encoding it came in */
         bool holds_body;      /* the whole body is in `held`: it can be sent, and sent again */
         struct str held;
         size_t held_sent;
@@ -224,6 +247,8 @@ struct exchange {
         /* name */
         bool has_target, has_name;
         bool is_git, is_lfs;
+        struct pair claims[CLAIMS]; /* by enum claim, names as in policies; once claims_known */
+        bool claims_known;
 
         /* decide */
         bool decided;
@@ -255,6 +280,7 @@ struct exchange {
         uint64_t moved_before; /* body bytes both ways when a deadline was last set */
         int upstream_status;
         struct str activity_id, upstream_e2eid;
+        struct detour *detour; /* in the arena; NULL: the answer is Azure DevOps' own */
 
         /* answer */
         struct refusal_answer refusal;
@@ -306,6 +332,21 @@ void exchange_lend_again(struct exchange *x);
 /* Throws away what is left of the request's body, so that the connection can be used again. */
 void exchange_drain(struct exchange *x);
 void exchange_wait(struct exchange *x, enum waits_for what, int64_t ms);
+/* Asks the policy about `named`: x->decision. */
+void exchange_decide(struct exchange *x, struct named *named, struct str method);
+/* Refuses what x->decision denies. */
+enum next exchange_deny(struct exchange *x);
+/* The parameter by which a query asks for another method than the request's, or STR_NONE. */
+struct str exchange_overrides_method(const struct target *target);
+
+/* --- hold.c --- */
+/* Waits for more of the body: NEXT when there is some, AGAIN, REFUSE, or PENDING (it has ended). */
+enum next hold_wait(struct exchange *x);
+/* Reads the whole body into x->held, decoded, because what is asked depends on it; AGAIN as long as
+ * it has not come. */
+enum next hold_to_decide(struct exchange *x);
+/* Reads a body of known and small length; any other is left where it is. */
+enum next hold_small(struct exchange *x);
 
 /* --- refuse.c --- */
 /* Fills x->refusal; always REFUSE, for `return refuse(...)`. */
@@ -327,6 +368,8 @@ enum next answer_locally(struct exchange *x);
 enum next ask_keys(struct exchange *x, unsigned issuer);
 /* Something newer than generation `seen` of the credential `index` of the newest world. */
 enum next ask_credential(struct exchange *x, unsigned index, uint64_t seen, enum ask_kind kind);
+/* Where x->detour leads. */
+enum next ask_address(struct exchange *x);
 void ask_forget(struct exchange *x);
 
 /* --- identify.c --- */
@@ -348,6 +391,15 @@ void grants_free(struct grants_table *table);
  * again. */
 const struct policy_grants *grants_find(
         struct grants_table *table, struct caller *caller, const struct world *world);
+
+/* --- batch.c --- */
+/* Decides each request that the body of an allowed batch carries; NEXT: all are allowed, and
+ * x->held is the list that may go upstream. */
+enum next batch_decide(struct exchange *x);
+
+/* --- claims.c --- */
+/* Fills x->claims. */
+void claims_read(struct exchange *x);
 
 /* --- evidence.c --- */
 /* NEXT, PENDING until the record is on disk, or REFUSE. */
@@ -372,6 +424,21 @@ bool compose_response(
 /* Whether upstream turned our credential away instead of answering (203 page, sign-in, 401). */
 bool response_is_sign_in(const struct h1_response *response);
 
+/* --- detour.c --- */
+/* Whether `url` is one of the storage that a download may be redirected to, and its parts. */
+bool detour_leads_to(
+        const struct config *config, struct str url, struct str *host, struct str *target);
+/* Whether the answer's head is a redirect that is followed here. */
+bool detour_wanted(struct exchange *x);
+/* Notes where the content is; false when this leads nowhere. The address is still to be asked. */
+bool detour_begin(struct exchange *x);
+/* The head that goes to storage. */
+bool detour_compose(struct exchange *x, struct buf *out);
+/* Whether a field of storage's answer is about the content. */
+bool detour_passes(const struct h1_field *field);
+/* The status to refuse with, and why, when storage did not give the content; 0: it did. */
+int detour_refusal(struct exchange *x, const char **why);
+
 /* --- relay.c --- */
 enum next relay_begin(struct exchange *x);
 void relay_go_on(struct exchange *x);
@@ -379,6 +446,8 @@ void relay_go_on(struct exchange *x);
 /* --- upstream.c --- */
 /* A connection to the exchange's service, from the pool or new; false with a reason. */
 bool upstream_lend(struct exchange *x, bool fresh, struct error *why);
+/* Where the exchange's request goes now: its service, or the storage it was redirected to. */
+const struct endpoint *upstream_endpoint(const struct exchange *x);
 /* Back into the pool, if it can be used again; the exchange has it no more. */
 void upstream_return(struct exchange *x, bool reusable);
 void upstream_drop(struct upstream *upstream);

@@ -39,7 +39,8 @@ static void queue_request(struct exchange *x)
         struct buf head;
 
         buf_init_fixed(&head, memory, sizeof(memory));
-        bool ok = compose_request(x, &head) && stream_queue(to, buf_str(&head));
+        bool ok = (x->detour ? detour_compose(x, &head) : compose_request(x, &head)) &&
+                  stream_queue(to, buf_str(&head));
         secret_wipe(memory, head.len); /* it held the credential */
         if (!ok) {
                 fail(x, 431, REFUSED_TOO_LARGE, "the request's head is too large to be sent on");
@@ -110,7 +111,7 @@ static void lost(struct exchange *x)
                 never_connected ? "cannot be reached" : "closed the connection without an answer",
                 stream_why(&upstream->stream));
         if (never_connected &&
-                x->addresses_tried < x->world->endpoints[x->named.service].n_addresses) {
+                x->addresses_tried < upstream_endpoint(x)->n_addresses) {
                 log_info("correlation=%s %s; another address is tried", x->correlation_id, text);
                 upstream_drop(upstream);
                 start(x, true);
@@ -197,6 +198,37 @@ static void credential_rejected(struct exchange *x)
                 "look at it, nothing is wrong with your token");
 }
 
+/* Goes where the content is, as soon as it is known where that is. */
+static void follow(struct exchange *x)
+{
+        if (!x->detour->known && !x->ask_why[0]) {
+                stream_listen(&x->client->stream, false); /* it has to wait, whatever it says */
+                (void)ask_address(x);
+                return;
+        }
+        if (!x->detour->known) {
+                log_info("correlation=%s storage=%s %s", x->correlation_id, x->detour->host,
+                        x->ask_why);
+                fail(x, 502, REFUSED_UPSTREAM,
+                        "the storage that Azure DevOps redirected to could not be found");
+                return;
+        }
+        start(x, true);
+}
+
+/* Azure DevOps says that the content is elsewhere. */
+static void redirected(struct exchange *x)
+{
+        bool known = detour_begin(x);
+
+        upstream_drop(x->upstream);
+        x->ask_why[0] = '\0';
+        if (known)
+                follow(x);
+        else
+                fail(x, 502, REFUSED_UPSTREAM, "Azure DevOps redirected to an unusable place");
+}
+
 static struct str keep(struct exchange *x, enum h1_name name)
 {
         struct str value = h1_response_value(&x->response, name);
@@ -216,10 +248,22 @@ static void begin_response(struct exchange *x)
         x->first_byte_us = clock_mono_us();
         x->upstream_status = response->status;
         x->keep_alive = x->keep_alive && !x->worker->drain;
-        x->activity_id = keep(x, H1_ACTIVITY_ID);
-        x->upstream_e2eid = keep(x, H1_X_VSS_E2EID);
-        if (response_is_sign_in(response)) {
+        if (!x->detour) {
+                x->activity_id = keep(x, H1_ACTIVITY_ID);
+                x->upstream_e2eid = keep(x, H1_X_VSS_E2EID);
+        }
+        if (!x->detour && response_is_sign_in(response)) {
                 credential_rejected(x);
+                return;
+        }
+        if (detour_wanted(x)) {
+                redirected(x);
+                return;
+        }
+        const char *unwilling = NULL;
+        int status = x->detour ? detour_refusal(x, &unwilling) : 0;
+        if (status) {
+                fail(x, status, REFUSED_UPSTREAM, unwilling);
                 return;
         }
         enum h1_framing leaves = response->framing;
@@ -381,6 +425,14 @@ void relay_go_on(struct exchange *x)
 
         if (!x->response_begun && stream_pending(&x->client->stream))
                 (void)stream_flush(&x->client->stream); /* 100 Continue */
+        if (x->ask)
+                return;
+        if (x->detour && !x->upstream) {
+                struct client *client = x->client;
+                follow(x);
+                if (client->exchange != x || x->phase != PHASE_RELAY || !x->upstream)
+                        return;
+        }
         if (!send_and_listen(x))
                 return;
         if (x->response_begun) {

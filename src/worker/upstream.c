@@ -25,6 +25,11 @@ static void on_ready(struct stream *stream, void *owner)
                 upstream_drop(upstream);
 }
 
+const struct endpoint *upstream_endpoint(const struct exchange *x)
+{
+        return x->detour ? &x->detour->endpoint : &x->world->endpoints[x->named.service];
+}
+
 /* A connected (or connecting) non-blocking socket, or -1. */
 static int begin_connect(const struct endpoint *endpoint, unsigned address)
 {
@@ -64,6 +69,7 @@ static struct upstream *upstream_open(
                 abort();
         upstream->worker = worker;
         upstream->service = x->named.service;
+        upstream->once = x->detour != NULL;
         upstream->reload = x->world->reload;
         upstream->address = address;
         memcpy(upstream->host, endpoint->host, sizeof(upstream->host));
@@ -131,8 +137,8 @@ static bool has_room(struct exchange *x)
 bool upstream_lend(struct exchange *x, bool fresh, struct error *why)
 {
         struct worker *worker = x->worker;
-        const struct endpoint *endpoint = &x->world->endpoints[x->named.service];
-        struct upstream *upstream = fresh ? NULL : from_pool(x);
+        const struct endpoint *endpoint = upstream_endpoint(x);
+        struct upstream *upstream = fresh || x->detour ? NULL : from_pool(x);
 
         if (!upstream && endpoint->n_addresses == 0)
                 return error_set(why, "the address of %s is not known", endpoint->host);
@@ -168,9 +174,9 @@ void upstream_return(struct exchange *x, bool reusable)
         upstream->served++;
         stream_unfix(&upstream->stream);
         /* Bytes behind an answer nobody asked for: the peer is confused or hostile. */
-        reusable = reusable && !upstream->stream.failed && !upstream->stream.deaf &&
-                   !upstream->stream.eof && stream_in(&upstream->stream).len == 0 &&
-                   !stream_pending(&upstream->stream) &&
+        reusable = reusable && !upstream->once && !upstream->stream.failed &&
+                   !upstream->stream.deaf && !upstream->stream.eof &&
+                   stream_in(&upstream->stream).len == 0 && !stream_pending(&upstream->stream) &&
                    upstream->reload == worker->lease->world->reload && !worker->drain;
         if (!reusable) {
                 upstream_drop(upstream);

@@ -101,8 +101,8 @@ static void name_unknown(struct named *out)
         for (size_t i = 0; i < out->query.n_segments && i < ROUTE_MAX_SEGMENTS; i++)
                 out->route.segments[i] = out->query.segments[i];
         if (out->organization.len)
-                out->resources.items[out->resources.n++] =
-                        (struct resource){RESOURCE_ORGANIZATION, out->organization};
+                out->resources.items[out->resources.n++] = (struct resource){
+                        .kind = RESOURCE_ORGANIZATION, .value = out->organization};
 }
 
 enum naming_result request_name(

@@ -149,6 +149,8 @@ static void review_hosts(const struct config *c, struct error_list *errors)
                 bool known = str_eq(host->pattern, STR("*"));
                 for (int s = 0; s < SERVICE_COUNT && !known; s++)
                         known = str_eq_fold(host->pattern, hosts[s]);
+                for (size_t s = 0; s < c->upstream.n_storage && !known; s++)
+                        known = str_ends_fold(host->pattern, c->upstream.storage[s]);
                 if (!known)
                         error_list_add(errors, config_place(c, host),
                                 "`hosts`: `%s` is not a host of Azure DevOps%s",

@@ -100,6 +100,11 @@ const struct operation *catalogue_all(size_t *n);
 /* The operation of that id, case ignored; NULL when there is none. */
 const struct operation *catalogue_find(struct str id);
 
+/* Whether a grant has to name the operation by its id, because a class, a scope, an area or a
+ * wildcard would give away more than they say: portal pages, what mints credentials that go round
+ * the proxy, what carries requests that nobody judges. */
+bool operation_by_name_only(const struct operation *op);
+
 /* A set of operations, by index. */
 struct operation_set {
         uint64_t words[OPERATIONS_MAX / 64];

@@ -96,12 +96,20 @@ struct config_host {
         struct config_url url; /* an origin: no path */
 };
 
+enum config_redirects {
+        REDIRECTS_FOLLOW, /* the proxy goes there itself */
+        REDIRECTS_RELAY,  /* the client is told to */
+};
+
 struct config_upstream {
         struct str *organizations; /* as written; compare with letter case folded; at least one */
         size_t n_organizations;
         struct str ca; /* PEM bundle; default: the system's */
         struct config_host *hosts;
         size_t n_hosts;
+        enum config_redirects redirects; /* to storage, with a signed URL */
+        struct str *storage;             /* ends of host names that such a redirect may lead to */
+        size_t n_storage;
         bool insecure;         /* http:// override beyond loopback is wanted */
         int64_t connect_ms;    /* TCP and TLS together */
         int64_t first_byte_ms; /* from the request's last byte to the answer's first */

@@ -11,11 +11,13 @@
 #include "dagward/base/mailbox.h"
 #include "dagward/base/str.h"
 #include "dagward/world/metrics.h"
+#include "dagward/world/world.h"
 
 enum ask_kind {
         ASK_KEYS,               /* a token names a key that issuer `index` does not have */
         ASK_CREDENTIAL,         /* credential `index` is needed and there is no usable one */
         ASK_CREDENTIAL_REPLACE, /* upstream rejected generation `seen` of credential `index` */
+        ASK_ADDRESS,            /* where storage `host` is; ok: `endpoint` has addresses */
 };
 
 /* Sent by a worker, sent back by control when there is an answer: something newer than `seen` has
@@ -31,6 +33,9 @@ struct ask {
         void (*answered)(struct mail *mail, void *worker); /* set as mail.deliver on the way back */
         bool ok;
         char why[200]; /* when not ok: for people, no secrets */
+        /* ASK_ADDRESS only */
+        char host[256]; /* lower case */
+        struct endpoint endpoint;
 };
 
 /* Asks a worker for its counters; comes back with them added to `sum`. */

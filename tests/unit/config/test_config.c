@@ -486,8 +486,14 @@ static void upstream_is_checked(void **state)
                         "https://, or add `insecure: true` to `upstream`"},
                 {WITH("organizations: a, hosts: {x.y: 'https://x', X.Y: 'https://x'}"),
                         "1:56: `hosts`: `x.y` is there twice"},
-                {WITH("organizations: a, redirects: follow"),
-                        "1:41: `redirects` is not available yet"},
+                {WITH("organizations: a, redirects: never"),
+                        "1:41: `redirects` must be one of follow, relay, not `never`"},
+                {WITH("organizations: a, storage: windows.net"),
+                        "1:39: `storage`: `windows.net` is not the end of a host name, like "
+                        "`.blob.core.windows.net`"},
+                {WITH("organizations: a, storage: .net"),
+                        "1:39: `storage`: `.net` is not the end of a host name, like "
+                        "`.blob.core.windows.net`"},
                 {WITH("organizations: a, connections: 0"),
                         "1:43: `connections` must be a whole number from 1 to 100000, not `0`"},
         };

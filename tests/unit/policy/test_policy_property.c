@@ -240,7 +240,7 @@ static bool entry_decides(
                                 found |= deny && (which != 0 || strcmp(value, "*") == 0);
                         else
                                 found |= listed(value, op, which) &&
-                                         (deny || !(op->risks & RISK_BY_NAME_ONLY) ||
+                                         (deny || !(operation_by_name_only(op)) ||
                                                  strcasecmp(value, op->id) == 0);
                 }
                 if (!found)
@@ -248,7 +248,7 @@ static bool entry_decides(
         }
         if (!deny && !op && (chosen || !entry->method.n || !entry->path.n))
                 return false;
-        if (!deny && op && !chosen && op->risks & RISK_BY_NAME_ONLY)
+        if (!deny && op && !chosen && operation_by_name_only(op))
                 return false;
         found = entry->method.n == 0;
         for (size_t v = 0; v < entry->method.n; v++)
