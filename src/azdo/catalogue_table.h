@@ -74,7 +74,7 @@ struct discriminator {
         bool in_body;
 };
 
-enum source { SOURCE_PATH, SOURCE_QUERY, SOURCE_BODY };
+enum source { SOURCE_PATH, SOURCE_QUERY, SOURCE_BODY, SOURCE_PATCH };
 
 enum {
         ROW_LIST = 1 << 0,
@@ -84,6 +84,9 @@ enum {
         ROW_REF = 1 << 4,
         ROW_HIDES = 1 << 5,
         ROW_FEED = 1 << 6,
+        ROW_VEILS = 1 << 7,
+        ROW_MAIN = 1 << 8,
+        ROW_DEFERS = 1 << 9,
 };
 
 /* A row of resources.def. */
@@ -92,7 +95,7 @@ struct gather_row {
         struct str where;
         uint8_t source;
         uint8_t kind;
-        uint8_t flags;
+        uint16_t flags;
 };
 
 /* What belongs to an operation beside the public part. */

@@ -13,6 +13,9 @@
 #define REF ROW_REF
 #define HIDES ROW_HIDES
 #define FEED ROW_FEED
+#define VEILS ROW_VEILS
+#define MAIN ROW_MAIN
+#define DEFERS ROW_DEFERS
 #define ROW(operations, source, where, kind, flags)                                                \
         {operations, {where, sizeof(where) - 1}, SOURCE_##source, RESOURCE_##kind, flags},
 #define TOUCHES(operations, kind)
@@ -47,6 +50,7 @@ struct gatherer {
         const char **why;
         struct str single[RESOURCE_KINDS][VALUE_CLASSES]; /* from rows without ALSO */
         unsigned hidden; /* bit k: kind k is touched beyond what is named */
+        unsigned main;   /* bit k: a row with MAIN gave one */
 };
 
 const char *resource_kind_name(enum resource_kind kind)
@@ -64,9 +68,50 @@ unsigned operation_body_kinds(const struct operation *op)
         return table_extras[op->index].body_kinds;
 }
 
+/* The last member of a row's place. */
+static struct str place_leaf(struct str place)
+{
+        for (size_t i = place.len; i > 0; i--)
+                if (place.ptr[i - 1] == '.')
+                        return str_from(place, i);
+        return place;
+}
+
 bool operation_reads_body(const struct operation *op)
 {
         return operation_body_kinds(op) != 0;
+}
+
+unsigned operation_veiled_kinds(const struct operation *op)
+{
+        const struct operation_extra *extra = &table_extras[op->index];
+        unsigned named = 0;
+
+        for (size_t i = 0; i < extra->n_rows; i++) {
+                const struct gather_row *row = &rows[extra->rows[i]];
+                if (row->source >= SOURCE_BODY && !(row->flags & ROW_VEILS))
+                        named |= 1U << row->kind;
+        }
+        return extra->body_kinds & ~named;
+}
+
+bool body_may_veil(const struct operation *op, struct str body)
+{
+        const struct operation_extra *extra = &table_extras[op->index];
+
+        /* An escape, or an encoding of more than one byte a letter, could hide a name. */
+        if (str_find(body, '\\') >= 0 || str_find(body, '\0') >= 0)
+                return true;
+        for (ssize_t quote; (quote = str_find(body, '"')) >= 0;) {
+                body = str_from(body, (size_t)quote + 1);
+                for (size_t i = 0; i < extra->n_rows; i++) {
+                        const struct gather_row *row = &rows[extra->rows[i]];
+                        if (row->source == SOURCE_BODY && (row->flags & ROW_VEILS) &&
+                                str_starts_fold(body, place_leaf(row->where)))
+                                return true;
+                }
+        }
+        return false;
 }
 
 struct str resources_first(const struct resources *resources, enum resource_kind kind)
@@ -159,6 +204,14 @@ static bool add_value(struct gatherer *gatherer, const struct gather_row *row, s
 
 static bool add_values(struct gatherer *gatherer, const struct gather_row *row, struct str value)
 {
+        if ((row->flags & ROW_VEILS) && !str_empty(str_trim(value)))
+                gatherer->hidden |= 1U << row->kind;
+        if (row->flags & ROW_DEFERS)
+                gatherer->out->deferred |= 1U << row->kind;
+        if (row->flags & (ROW_VEILS | ROW_DEFERS))
+                return true;
+        if ((row->flags & ROW_MAIN) && !str_empty(str_trim(value)))
+                gatherer->main |= 1U << row->kind;
         if (row->flags & ROW_HIDES)
                 gatherer->hidden |= 1U << RESOURCE_PIPELINE;
         if (!(row->flags & ROW_LIST))
@@ -211,6 +264,10 @@ static bool add_json(struct gatherer *gatherer, const struct gather_row *row, co
         struct str value = STR_NONE;
         if (json_is_null(json))
                 return true;
+        if ((row->flags & ROW_VEILS) && !json_is_string(json)) {
+                gatherer->hidden |= 1U << row->kind;
+                return true;
+        }
         if (json_is_string(json))
                 value = arena_copy(gatherer->arena,
                         str_view(json_string_value(json), json_string_length(json)));
@@ -228,56 +285,116 @@ static bool add_json(struct gatherer *gatherer, const struct gather_row *row, co
 
 enum { BODY_MOST_STEPS = 12 };
 
-/* One step along a row's place: into a member, or over the elements of an array. */
+/* One step along a row's place: into a member, or over the elements of an array or object. */
 struct body_step {
         const json_t *json;
         struct str rest; /* of the place, from here on */
         size_t next;     /* element to visit, when json is to be walked as an array */
+        void *member;    /* the one to visit, when json is to be walked as an object */
 };
 
-/* Follows a row's place through the body: depth first over its arrays. */
+static bool refuse_shape(struct gatherer *gatherer, const json_t *json, const char *why)
+{
+        return json_is_null(json) ? true : refuse(gatherer, why);
+}
+
+/* The next part of the body below the step, NULL: none is left; `rest` becomes what follows. False:
+ * the body is not of the shape that the place needs. */
+static bool body_next(
+        struct gatherer *gatherer, struct body_step *at, const json_t **next, struct str *rest)
+{
+        *next = NULL;
+        *rest = at->rest;
+        if (str_starts(*rest, STR("[]"))) {
+                *rest = str_from(*rest, str_starts(*rest, STR("[].")) ? 3 : 2);
+                if (!json_is_array(at->json))
+                        return at->next++ > 0 || refuse_shape(gatherer, at->json,
+                                                         "the body is not the list it should be");
+                *next = json_array_get(at->json, at->next++);
+                return true;
+        }
+        if (at->next > 0 && !at->member)
+                return true;
+        ssize_t dot = str_find(*rest, '.'), bracket = str_find(*rest, '[');
+        size_t end = dot < 0 ? rest->len : (size_t)dot;
+        if (bracket >= 0 && (size_t)bracket < end)
+                end = (size_t)bracket;
+        struct str name = str_head(*rest, end);
+        *rest = str_from(*rest, end + (dot >= 0 && (size_t)dot == end));
+        if (!json_is_object(at->json))
+                return at->next++ > 0 ||
+                       refuse_shape(gatherer, at->json, "the body is not the object it should be");
+        if (str_eq(name, STR("*"))) {
+                json_t *object = (json_t *)at->json;
+                at->member = at->next++ ? json_object_iter_next(object, at->member)
+                                        : json_object_iter(object);
+                *next = at->member ? json_object_iter_value(at->member) : NULL;
+                return true;
+        }
+        at->next++;
+        *gatherer->why = NULL;
+        *next = body_member(at->json, name, gatherer->why);
+        return *gatherer->why == NULL;
+}
+
+/* Follows a row's place through the body: depth first over its arrays and objects. */
 static bool gather_body(struct gatherer *gatherer, const struct gather_row *row, const json_t *body)
 {
         struct body_step steps[BODY_MOST_STEPS];
         size_t depth = 0;
-        steps[0] = (struct body_step){body, row->where, 0};
+
+        steps[0] = (struct body_step){.json = body, .rest = row->where};
         for (;;) {
-                struct body_step *at = &steps[depth];
-                const json_t *next = NULL;
-                struct str rest = at->rest;
-                if (str_starts(rest, STR("[]"))) {
-                        if (json_is_array(at->json)) {
-                                next = json_array_get(at->json, at->next++);
-                        } else if (at->next++ == 0 && !json_is_null(at->json)) {
-                                return refuse(gatherer, "the body is not the list it should be");
-                        }
-                        rest = str_from(rest, str_starts(rest, STR("[].")) ? 3 : 2);
-                } else if (at->next++ == 0) {
-                        struct str name = rest;
-                        ssize_t dot = str_find(rest, '.'), bracket = str_find(rest, '[');
-                        size_t end = dot < 0 ? rest.len : (size_t)dot;
-                        if (bracket >= 0 && (size_t)bracket < end)
-                                end = (size_t)bracket;
-                        name = str_head(rest, end);
-                        rest = str_from(rest, end + (dot >= 0 && (size_t)dot == end));
-                        if (!json_is_object(at->json) && !json_is_null(at->json))
-                                return refuse(gatherer, "the body is not the object it should be");
-                        *gatherer->why = NULL;
-                        if (json_is_object(at->json))
-                                next = body_member(at->json, name, gatherer->why);
-                        if (*gatherer->why)
-                                return false;
-                }
+                const json_t *next;
+                struct str rest;
+                if (!body_next(gatherer, &steps[depth], &next, &rest))
+                        return false;
                 if (next && str_empty(rest)) {
                         if (!add_json(gatherer, row, next))
                                 return false;
                 } else if (next) {
                         assert(depth + 1 < BODY_MOST_STEPS);
-                        steps[++depth] = (struct body_step){next, rest, 0};
+                        steps[++depth] = (struct body_step){.json = next, .rest = rest};
                 } else if (depth-- == 0) {
                         return true;
                 }
         }
+}
+
+/* What a JSON Patch sets at the row's path. */
+static bool gather_patch(
+        struct gatherer *gatherer, const struct gather_row *row, const json_t *body)
+{
+        if (!json_is_array(body))
+                return refuse(gatherer, "the body is not the list it should be");
+        for (size_t i = 0; i < json_array_size(body); i++) {
+                const json_t *step = json_array_get(body, i);
+                *gatherer->why = NULL;
+                const json_t *path =
+                        json_is_object(step) ? body_member(step, STR("path"), gatherer->why) : NULL;
+                if (!path || !json_is_string(path))
+                        return refuse(gatherer, "a step of the patch has no path");
+                if (!str_eq_fold(str_of(json_string_value(path)), row->where))
+                        continue;
+                const json_t *value = body_member(step, STR("value"), gatherer->why);
+                if (!value)
+                        return refuse(gatherer, "a step of the patch has no value of its own");
+                if (!add_json(gatherer, row, value))
+                        return false;
+        }
+        return true;
+}
+
+/* The kinds whose main row gave nothing. */
+static unsigned kinds_without_main(const struct gatherer *gatherer)
+{
+        const struct operation_extra *extra = &table_extras[gatherer->route->op->index];
+        unsigned missing = 0;
+
+        for (size_t i = 0; i < extra->n_rows; i++)
+                if (rows[extra->rows[i]].flags & ROW_MAIN)
+                        missing |= 1U << rows[extra->rows[i]].kind;
+        return missing & ~gatherer->main;
 }
 
 static bool gather_rows(struct gatherer *gatherer, const json_t *body)
@@ -300,6 +417,10 @@ static bool gather_rows(struct gatherer *gatherer, const json_t *body)
                         if (body && !gather_body(gatherer, row, body))
                                 return false;
                         break;
+                case SOURCE_PATCH:
+                        if (body && !gather_patch(gatherer, row, body))
+                                return false;
+                        break;
                 }
         }
         return true;
@@ -312,6 +433,7 @@ bool resources_gather(const struct route *route, const struct route_query *query
         struct gatherer gatherer = {
                 .route = route, .query = query, .arena = arena, .out = resources, .why = why};
         resources->n = 0;
+        resources->deferred = 0;
         json_t *json = NULL;
         if (extra->body_kinds && body.ptr && str_trim(body).len > 0) {
                 json = body_parse(body, why);
@@ -322,6 +444,7 @@ bool resources_gather(const struct route *route, const struct route_query *query
         json_decref(json);
         if (!gathered)
                 return false;
+        gatherer.hidden |= kinds_without_main(&gatherer);
         for (unsigned k = 0; k < RESOURCE_KINDS; k++) {
                 bool named = resources_first(resources, (enum resource_kind)k).ptr != NULL;
                 bool unread = !body.ptr && (extra->body_kinds >> k & 1);

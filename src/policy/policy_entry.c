@@ -366,23 +366,33 @@ static void set_all(struct entry *entry)
                 operation_set_add(entry->set, UNKNOWN_OPERATION);
 }
 
-static void warn_git_refs(struct loader *loader, const struct yaml_node *node, struct entry *entry)
+/* Whether everything that the entry's set holds of git over HTTP is about fetching. */
+static bool only_fetches(const struct entry *entry)
 {
+        struct operation_set fetch = {0};
+        bool any = false;
         size_t n;
         const struct operation *all = catalogue_all(&n);
+
+        (void)catalogue_alias(STR("git.fetch"), &fetch);
+        for (size_t i = 0; i < n; i++) {
+                if (!operation_set_has(entry->set, all[i].index))
+                        continue;
+                if (!operation_set_has(&fetch, all[i].index))
+                        return false;
+                any = true;
+        }
+        return any;
+}
+
+static void warn_git_refs(struct loader *loader, const struct yaml_node *node, struct entry *entry)
+{
         const struct yaml_entry *refs = yaml_entry_of(node, STR("refs"));
 
-        for (size_t i = 0; refs && i < n; i++) {
-                if (!operation_set_has(entry->set, all[i].index) ||
-                        strcmp(all[i].area, "gitHttp") != 0)
-                        continue;
+        if (refs && only_fetches(entry))
                 error_list_warn(loader->errors, refs->key->at,
-                        "the refs of a git push or fetch are not read in this version: this entry "
-                        "%s",
-                        entry->effect == EFFECT_ALLOW ? "grants none of them"
-                                                      : "denies all pushes to these repositories");
-                return;
-        }
+                        "a fetch reads what is reachable from any ref: `refs` does not limit it%s",
+                        entry->effect == EFFECT_ALLOW ? "" : ", and this entry denies nothing");
 }
 
 bool entry_read(

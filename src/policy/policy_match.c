@@ -106,6 +106,8 @@ enum policy_state selector_state(
                 any = better(any, one);
                 n++;
         }
+        if (!n && resources && resources->deferred >> selector->kind & 1)
+                return effect == EFFECT_ALLOW ? STATE_MET : STATE_FAILED;
         bool unresolved = kind_unresolved(request, selector->kind, n);
         if (!n && !unresolved)
                 return STATE_FAILED;

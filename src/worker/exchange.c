@@ -12,12 +12,15 @@
 #include <stdlib.h>
 
 #include "dagward/azdo/batch.h"
+#include "dagward/azdo/push.h"
 #include "dagward/http/h1_body.h"
 #include "dagward/http/h1_write.h"
 
 enum { ARENA_BLOCK = 16 * 1024, ARENA_CEILING = 256 * 1024 };
 enum { HEAD_MOST = STREAM_BLOCK - 16 * 1024 }; /* a TLS record fits behind it */
 enum { DRAIN_MOST = 1024 * 1024, DRAIN_MS = 5000 };
+/* git reads the answer to a push when it has sent all of it, and not at all if it could not. */
+enum { DRAIN_PUSH_MOST = 256 * 1024 * 1024, DRAIN_PUSH_MS = 60 * 1000 };
 
 static enum next step_parse(struct exchange *x);
 static enum next step_identify(struct exchange *x);
@@ -156,29 +159,37 @@ static enum next step_identify(struct exchange *x)
 
 /* --- name: which operation this is, and what it touches --- */
 
-/* `parses`: with what its body says. */
-static enum naming_result name_request(struct exchange *x, bool parses, const char **why)
+/* `body`: ptr NULL while it has not been read. */
+static enum naming_result name_request(struct exchange *x, struct str body, const char **why)
 {
         struct naming_input input = {.method = x->request.method,
                 .target = &x->target,
                 .service = SERVICE_DEV,
                 .organization = STR_NONE,
-                .body = parses ? x->held : STR_NONE};
+                .body = body};
 
         if (!service_of_host(x->request.host, &input.service, &input.organization))
                 input.service = SERVICE_DEV; /* our own name */
         return request_name(&input, &x->arena, &x->named, why);
 }
 
-/* Whether a rule that could decide this looks at something that only the body can tell. */
-static bool body_matters(struct exchange *x)
+/* The kinds that a rule looks at which could decide this, and that only the body can tell. */
+static unsigned kinds_of_body(const struct exchange *x)
 {
         const struct operation *op = x->named.op;
 
-        if (!op)
-                return false;
-        return (policy_kinds(x->world->policy, x->grants, op) & operation_body_kinds(op)) != 0 ||
-               operation_is_batch(op);
+        return policy_kinds(x->world->policy, x->grants, op) & operation_body_kinds(op);
+}
+
+/* What has to be understood of the body that is held: nothing, if all it could do is veil what the
+ * request names elsewhere, and a look at it says that it does not. */
+static struct str body_that_matters(const struct exchange *x)
+{
+        const struct operation *op = x->named.op;
+        bool only_veils = x->has_name && op && !operation_is_batch(op) &&
+                          !(kinds_of_body(x) & ~operation_veiled_kinds(op));
+
+        return only_veils && !body_may_veil(op, x->held) ? STR("") : x->held;
 }
 
 static bool is_test_connection(const struct exchange *x)
@@ -191,21 +202,22 @@ static bool is_test_connection(const struct exchange *x)
 static enum next step_name(struct exchange *x)
 {
         const char *why = "";
-        bool parses = false;
+        struct str body = STR_NONE;
 
         x->grants = grants_find(x->worker->grants, x->caller, x->world);
         if (is_test_connection(x))
                 return answer_whoami(x);
         for (;;) {
-                enum naming_result result = name_request(x, parses, &why);
+                enum naming_result result = name_request(x, body, &why);
                 bool found = result == NAMING_FOUND;
-                bool needs = result == NAMING_NEEDS_BODY || (found && body_matters(x));
+                bool needs = result == NAMING_NEEDS_BODY ||
+                             (found && (kinds_of_body(x) || operation_is_batch(x->named.op)));
                 x->has_name = found || result == NAMING_UNKNOWN;
-                if (needs && !parses) {
+                if (needs && !body.ptr) {
                         enum next next = hold_to_decide(x);
                         if (next != NEXT)
                                 return next;
-                        parses = true;
+                        body = body_that_matters(x);
                         continue;
                 }
                 switch (result) {
@@ -270,6 +282,12 @@ enum next exchange_deny(struct exchange *x)
 
 static enum next judge(struct exchange *x)
 {
+        if (operation_is_push(x->named.op) &&
+                (policy_kinds(x->world->policy, x->grants, x->named.op) & 1U << RESOURCE_REF)) {
+                enum next next = push_decide(x);
+                x->decided = next == NEXT || x->decision.reason[0];
+                return next;
+        }
         exchange_decide(x, &x->named, x->request.method);
         x->decided = true;
         if (x->decision.effect == EFFECT_DENY)
@@ -385,9 +403,14 @@ static void after_answer(struct exchange *x)
         exchange_drain(x);
 }
 
+static uint64_t drain_most(const struct exchange *x)
+{
+        return x->push ? DRAIN_PUSH_MOST : DRAIN_MOST;
+}
+
 void exchange_drain(struct exchange *x)
 {
-        bool small = x->request.framing != H1_LENGTH || x->request.content_length <= DRAIN_MOST;
+        bool small = x->request.framing != H1_LENGTH || x->request.content_length <= drain_most(x);
 
         /* A client that was asked to wait for 100 will not send its body now. */
         if (!small || !x->keep_alive || (x->request.expect_continue && !x->continued)) {
@@ -397,7 +420,7 @@ void exchange_drain(struct exchange *x)
         }
         x->phase = PHASE_DRAIN;
         x->in.to = NULL;
-        exchange_wait(x, WAIT_BODY, DRAIN_MS);
+        exchange_wait(x, WAIT_BODY, x->push ? DRAIN_PUSH_MS : DRAIN_MS);
         stream_listen(&x->client->stream, true);
         exchange_go_on(x);
 }
@@ -408,7 +431,7 @@ static void drain_go_on(struct exchange *x)
 
         if (state == PIPE_MORE)
                 stream_wake(&x->client->stream);
-        if ((state == PIPE_HUNGRY || state == PIPE_MORE) && x->in.moved <= DRAIN_MOST)
+        if ((state == PIPE_HUNGRY || state == PIPE_MORE) && x->in.moved <= drain_most(x))
                 return;
         if (state != PIPE_DONE)
                 x->keep_alive = false;

@@ -280,7 +280,8 @@ struct exchange {
         uint64_t moved_before; /* body bytes both ways when a deadline was last set */
         int upstream_status;
         struct str activity_id, upstream_e2eid;
-        struct detour *detour; /* in the arena; NULL: the answer is Azure DevOps' own */
+        struct push_refusal *push; /* in the arena; NULL: no refs were refused */
+        struct detour *detour;     /* in the arena; NULL: the answer is Azure DevOps' own */
 
         /* answer */
         struct refusal_answer refusal;
@@ -396,6 +397,12 @@ const struct policy_grants *grants_find(
 /* Decides each request that the body of an allowed batch carries; NEXT: all are allowed, and
  * x->held is the list that may go upstream. */
 enum next batch_decide(struct exchange *x);
+
+/* --- push.c --- */
+/* Decides a push ref by ref; NEXT: all are allowed. The commands stay in the stream. */
+enum next push_decide(struct exchange *x);
+/* The body that tells git, ref by ref, why the push was refused; empty: the client did not ask. */
+struct str push_report(struct exchange *x);
 
 /* --- claims.c --- */
 /* Fills x->claims. */

@@ -88,6 +88,10 @@ void refusal_write(struct exchange *x)
         struct buf body;
         struct str type;
 
+        if (x->push && push_report(x).len) {
+                answer_write(x, 200, STR("application/x-git-receive-pack-result"), push_report(x));
+                return;
+        }
         buf_init_fixed(&body, memory, sizeof(memory));
         if (x->is_lfs) {
                 type = STR("application/vnd.git-lfs+json");

@@ -146,6 +146,88 @@ def test_G4_push_of_3_MB_is_allowed_for_one_role_and_refused_for_another(world, 
     assert kinds == ["intent", "outcome"]
 
 
+@pytest.fixture
+def committer(issuer):
+    """May push below refs/heads/airflow/, and nowhere else."""
+    return issuer.mint("committer-1", roles=["committer"])
+
+
+@pytest.fixture
+def working_copy(world, git, committer):
+    git(*bearer(committer), "clone", world.proxy.url + REPOSITORY, "clone")
+    folder = git.folder / "clone"
+    (folder / "new.txt").write_text("new")
+    git("add", ".", cwd=folder)
+    git("commit", "-m", "new", cwd=folder)
+    return folder
+
+
+def refs_of(world):
+    done = subprocess.run(["git", "-C", world.emulator.repository("analytics", "dags"), "for-each-ref", "--format=%(refname)"], capture_output=True, text=True)
+    return done.stdout.split()
+
+
+def test_a_push_is_decided_by_the_refs_it_moves(world, git, committer, working_copy):
+    git(*bearer(committer), "push", "origin", "HEAD:refs/heads/airflow/a", cwd=working_copy)
+    assert "refs/heads/airflow/a" in refs_of(world)
+    record = [r for r in world.records() if r["request"]["operation"] == "gitHttp.pack.push" and r["kind"] == "outcome"][-1]
+    assert "ref:refs/heads/airflow/a" in record["request"]["resources"] and record["decision"]["effect"] == "allow"
+    git(*bearer(committer), "push", "origin", ":refs/heads/airflow/a", cwd=working_copy)
+    assert "refs/heads/airflow/a" not in refs_of(world)
+
+
+@pytest.mark.parametrize("ref", ["refs/heads/main", "refs/heads/airflow", "refs/heads/airflowx", "refs/heads/Airflow/a", "refs/tags/airflow/a", "refs/pull/1/merge"])
+def test_git_says_ref_by_ref_why_a_push_is_refused(world, git, committer, working_copy, ref):
+    before = refs_of(world), head_of(world)
+    done = git.try_(*bearer(committer), "push", "origin", "HEAD:" + ref, "HEAD:refs/heads/airflow/b", cwd=working_copy)
+    assert done.returncode != 0
+    assert done.stderr.count("[remote rejected]") == 2 and "(no role allows gitHttp.pack.push" in done.stderr, done.stderr
+    assert "another ref of this push is refused" in done.stderr
+    assert (refs_of(world), head_of(world)) == before
+    assert not [r for r in world.emulator.requests() if "receive-pack" in r["target"] and r["method"] == "POST"]
+    record = [r for r in world.records() if r["request"]["operation"] == "gitHttp.pack.push" and r["kind"] == "outcome"][-1]
+    assert record["decision"]["effect"] == "deny" and "ref:" + ref in record["request"]["resources"]
+
+
+def test_a_refused_push_of_3_MB_in_chunks_is_still_told_why(world, git, committer, working_copy):
+    (working_copy / "large.bin").write_bytes(os.urandom(3 << 20))
+    git("add", ".", cwd=working_copy)
+    git("commit", "-m", "large", cwd=working_copy)
+    done = git.try_(*bearer(committer), "push", "origin", "HEAD:refs/heads/main", cwd=working_copy)
+    assert done.returncode != 0 and "[remote rejected]" in done.stderr and "no role allows gitHttp.pack.push" in done.stderr, done.stderr
+    git(*bearer(committer), "push", "origin", "HEAD:refs/heads/airflow/large", cwd=working_copy)
+    assert "refs/heads/airflow/large" in refs_of(world)
+    git(*bearer(committer), "push", "origin", ":refs/heads/airflow/large", cwd=working_copy)
+
+
+ZERO, SOME = "0" * 40, "c0ffee" * 6 + "c0ff"
+
+
+def line(text):
+    return b"%04x%s" % (len(text) + 4, text)
+
+
+@pytest.mark.parametrize("body", [
+    b"", b"00", b"zzzz", b"0001", b"0003", line(b"hello\n") + b"0000",
+    line(("%s %s refs/heads/airflow/a\0 report-status" % (ZERO, SOME)).encode()),
+    line(("%s %s refs/heads/airflow/../main\0 report-status" % (ZERO, SOME)).encode()) + b"0000",
+    line(("%s %s heads/airflow/a\0 report-status" % (ZERO, SOME)).encode()) + b"0000",
+    line(("%s %s refs/heads/airflow/a\0 report-status" % (ZERO, SOME)).encode()) + line(("%s %s refs/heads/main\0" % (ZERO, SOME)).encode()) + b"0000",
+    line(("%s %s refs/heads/airflow/a\0 report-status" % (ZERO, SOME)).encode()) + line(("%s %s refs/heads/airflow/a" % (ZERO, SOME)).encode()) + b"0000",
+    line(b"push-cert\0 report-status") + b"0000",
+    b"".join(line(("%s %s refs/heads/airflow/%d" % (ZERO, SOME, i)).encode()) for i in range(49)) + b"0000",
+])
+def test_malformed_commands_are_refused(world, committer, body):
+    answer = world.proxy.ask("POST", REPOSITORY + "/git-receive-pack", committer, [("Content-Type", "application/x-git-receive-pack-request")], body)
+    assert answer.status == 400, answer.text
+    assert not world.emulator.requests()
+
+
+def test_compressed_commands_are_not_guessed_at(world, committer):
+    answer = world.proxy.ask("POST", REPOSITORY + "/git-receive-pack", committer, [("Content-Encoding", "gzip")], b"\x1f\x8b")
+    assert answer.status == 400 and not world.emulator.requests()
+
+
 def test_G7_an_expired_token_is_refused_in_words_and_a_fresh_one_works(world, git, issuer):
     git(*bearer(world.provider.token()), "clone", world.proxy.url + REPOSITORY, "clone")
     clone = git.folder / "clone"

@@ -44,6 +44,10 @@ struct resources {
         /* The operation touches one (or more) of that kind that the request does not name. Can be
          * true beside items of the same kind. */
         bool unresolved[RESOURCE_KINDS];
+        /* Bit k: selectors of kind k neither admit nor refuse this request, because it moves none
+         * and another one that does will be judged (a push is announced before it says what it
+         * pushes). */
+        unsigned deferred;
 };
 
 /*
@@ -65,6 +69,12 @@ __attribute__((warn_unused_result)) bool resources_gather(const struct route *ro
 /* Bit k: resources of kind k may be named by the body of `op`: worth reading when a rule that could
  * apply has a selector of that kind. */
 unsigned operation_body_kinds(const struct operation *op);
+/* Of these, the ones that a body can not name, only veil: `yamlOverride` makes another pipeline of
+ * the one that is named elsewhere. */
+unsigned operation_veiled_kinds(const struct operation *op);
+/* Whether a body may veil a kind: a quick look at the text, never wrong when it says no. Then, where
+ * only veiled kinds matter, an empty body says the same. */
+bool body_may_veil(const struct operation *op, struct str body);
 /* Whether operation_body_kinds names any. */
 bool operation_reads_body(const struct operation *op);
 

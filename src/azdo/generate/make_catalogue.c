@@ -309,7 +309,7 @@ static void write_extra(FILE *out, const struct source_operation *op, size_t n_r
 {
         unsigned touched = 0, body_kinds = 0;
         for (size_t i = 0; i < N_ROWS; i++) {
-                if (rows[i].source == SOURCE_BODY &&
+                if ((rows[i].source == SOURCE_BODY || rows[i].source == SOURCE_PATCH) &&
                         str_glob(str_of(rows[i].operations), str_of(op->id), false))
                         body_kinds |= 1U << rows[i].kind;
         }

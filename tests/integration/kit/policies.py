@@ -20,11 +20,12 @@ POLICY = {
                 {"access": ["read"], "areas": ["git"], "projects": ["analytics"]},
             ]
         },
+        "committer": {"allow": [{"operations": ["git.fetch", "git.push"], "repositories": ["analytics/dags"], "refs": ["refs/heads/airflow/*"]}]},
         "reader": {"allow": [{"operations": ["core.projects.list", "discovery"]}]},
     },
     "bindings": [
         {"name": "by claim: " + role, "callers": {"issuer": issuer, "claims": {"roles": role}}, "roles": [role], "credential": "etl"}
-        for issuer in ("airflow",) for role in ("operator", "publisher", "reader")
+        for issuer in ("airflow",) for role in ("operator", "publisher", "committer", "reader")
     ],
 }
 

@@ -81,7 +81,7 @@ static void each_kind_is_found_in_the_path(void **state)
                         "organizations=c projects=p feeds=f"},
                 {"GET /c/p/_apis/pipelines/environments/5", NULL,
                         "organizations=c projects=p environments=5"},
-                {"POST /c/p/_apis/wit/workitems/$User Story", NULL,
+                {"POST /c/p/_apis/wit/workitems/$User Story", "[]",
                         "organizations=c projects=p workItemTypes=User Story"},
                 {"GET /c/p/_apis/wit/workitems/12", NULL,
                         "organizations=c projects=p workItemTypes?"},
@@ -226,7 +226,7 @@ static void bodies_are_asked_for_only_where_rows_read_them(void **state)
                 unsigned kinds;
         } cases[] = {
                 {"build.builds.queue", 1U << RESOURCE_PIPELINE | 1U << RESOURCE_REF},
-                {"pipelines.runs.run", 1U << RESOURCE_REF},
+                {"pipelines.runs.run", 1U << RESOURCE_PIPELINE | 1U << RESOURCE_REF},
                 {"build.builds.list", 0},
                 {"gitHttp.pack.push", 0},
         };
@@ -249,6 +249,92 @@ static void more_resources_than_fit_are_refused(void **state)
         assert_string_equal(gathered(line, NULL), "refused");
 }
 
+#define RUN_42 "POST /c/p/_apis/pipelines/42/runs"
+#define QUEUE_42 "POST /c/p/_apis/build/builds?definitionId=42"
+#define RUNS_42 "organizations=c projects=p pipelines=42"
+
+static void what_runs_is_more_than_its_number(void **state)
+{
+        (void)state;
+        static const struct gathering cases[] = {
+                {RUN_42, "{}", RUNS_42 " refs?"},
+                {RUN_42,
+                        "{\"resources\":{\"repositories\":{\"self\":{\"refName\":\"refs/heads/"
+                        "a\"}}}}",
+                        RUNS_42 " refs=refs/heads/a"},
+                {RUN_42,
+                        "{\"resources\":{\"repositories\":{\"self\":{\"refName\":\"refs/heads/a\"},"
+                        "\"lib\":{\"refName\":\"refs/heads/b\"}}}}",
+                        RUNS_42 " refs=refs/heads/a refs=refs/heads/b"},
+                {RUN_42,
+                        "{\"resources\":{\"repositories\":{\"lib\":{\"refName\":\"refs/heads/"
+                        "b\"}}}}",
+                        RUNS_42 " refs=refs/heads/b refs?"},
+                {RUN_42,
+                        "{\"resources\":{\"repositories\":{\"self\":{\"refName\":\"refs/heads/a\","
+                        "\"version\":\"c0ffee\"}}}}",
+                        RUNS_42 " refs=refs/heads/a refs?"},
+                {RUN_42,
+                        "{\"resources\":{\"repositories\":{\"self\":{\"refName\":\"refs/heads/a\","
+                        "\"version\":null},\"lib\":{\"token\":\"x\"}}}}",
+                        RUNS_42 " refs=refs/heads/a refs?"},
+                {RUN_42, "{\"previewRun\":true,\"YamlOverride\":\"steps: []\"}",
+                        RUNS_42 " pipelines? refs?"},
+                {RUN_42, "{\"yamlOverride\":\"\"}", RUNS_42 " refs?"},
+                {RUN_42, "{\"yamlOverride\":{}}", RUNS_42 " pipelines? refs?"},
+                {RUN_42, "{\"resources\":{\"repositories\":[]}}", "refused"},
+                {RUN_42, NULL, RUNS_42 " pipelines? refs?"},
+                {QUEUE_42, "{\"definition\":{\"id\":42},\"sourceBranch\":\"refs/heads/a\"}",
+                        RUNS_42 " refs=refs/heads/a"},
+                {QUEUE_42, "{\"sourceBranch\":\"refs/heads/a\",\"sourceVersion\":\"c0ffee\"}",
+                        RUNS_42 " refs=refs/heads/a refs?"},
+                {QUEUE_42 "&sourceBuildId=7", "{\"sourceBranch\":\"refs/heads/a\"}",
+                        RUNS_42 " builds=7 refs=refs/heads/a pipelines? refs?"},
+                {QUEUE_42, "{\"definition\":{\"id\":41}}", "refused"},
+        };
+        CHECK(cases);
+}
+
+static void what_a_body_moves_or_merges_is_touched(void **state)
+{
+        (void)state;
+        static const struct gathering cases[] = {
+                {"PATCH /c/p/_apis/wit/workitems/7",
+                        "[{\"op\":\"add\",\"path\":\"/fields/"
+                        "system.teamproject\",\"value\":\"q\"}]",
+                        "organizations=c projects=p projects=q workItemTypes?"},
+                {"PATCH /c/p/_apis/wit/workitems/7",
+                        "[{\"op\":\"copy\",\"path\":\"/fields/System.TeamProject\",\"from\":\"/"
+                        "id\"}]",
+                        "refused"},
+                {"PATCH /c/p/_apis/wit/workitems/7", "{}", "refused"},
+                {"PATCH /c/p/_apis/git/repositories/r/pullrequests/9",
+                        "{\"status\":\"completed\",\"targetRefName\":\"refs/heads/a\"}",
+                        "organizations=c projects=p repositories=r refs=refs/heads/a refs?"},
+                {"POST /c/p/_apis/git/repositories/r/cherryPicks",
+                        "{\"ontoRefName\":\"refs/heads/a\",\"generatedRefName\":\"refs/heads/b\"}",
+                        "organizations=c projects=p repositories=r refs=refs/heads/a "
+                        "refs=refs/heads/b"},
+                {"POST /c/p/_apis/git/repositories/r/refs",
+                        "[{\"name\":\"refs/heads/a\",\"repositoryId\":\"other\"}]", "refused"},
+                {"PUT /c/p/_apis/build/definitions/42", "{\"id\":41}", "refused"},
+        };
+        CHECK(cases);
+}
+
+static void a_quick_look_never_misses_what_veils(void **state)
+{
+        (void)state;
+        const struct operation *run = catalogue_find(STR("pipelines.runs.run"));
+        assert_int_equal(operation_veiled_kinds(run), 1U << RESOURCE_PIPELINE);
+        assert_false(body_may_veil(run, STR("{\"templateParameters\":{\"a\":\"b\"}}")));
+        assert_false(body_may_veil(run, STR("")));
+        assert_true(body_may_veil(run, STR("{\"yamlOverride\":1}")));
+        assert_true(body_may_veil(run, STR("{ \n\"YAMLOVERRIDE\" :1}")));
+        assert_true(body_may_veil(run, STR("{\"\\u0079amlOverride\":1}")));
+        assert_true(body_may_veil(run, str_view("{\0\"\0y\0", 6)));
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -259,6 +345,9 @@ int main(void)
                 cmocka_unit_test(other_bodies_are_rows_of_the_table),
                 cmocka_unit_test(bodies_are_asked_for_only_where_rows_read_them),
                 cmocka_unit_test(more_resources_than_fit_are_refused),
+                cmocka_unit_test(what_runs_is_more_than_its_number),
+                cmocka_unit_test(what_a_body_moves_or_merges_is_touched),
+                cmocka_unit_test(a_quick_look_never_misses_what_veils),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -116,9 +116,13 @@ static void entries_that_are_not_understood_refuse_the_file(void **state)
                 {DENY("{pipelines: [nightly]}"),
                         "3:14: warning: names are not resolved in this version: this entry also "
                         "denies every one that is asked for by number, so write its number\n"},
-                {ENTRY("{operations: [git.push], refs: [refs/heads/main]}"),
-                        "3:26: warning: the refs of a git push or fetch are not read in this "
-                        "version: this entry grants none of them\n"},
+                {ENTRY("{operations: [git.fetch], refs: [refs/heads/main]}"),
+                        "3:27: warning: a fetch reads what is reachable from any ref: `refs` does "
+                        "not limit it\n"},
+                {DENY("{operations: [git.fetch], refs: [refs/heads/main]}"),
+                        "3:27: warning: a fetch reads what is reachable from any ref: `refs` does "
+                        "not limit it, and this entry denies nothing\n"},
+                {ENTRY("{operations: [git.fetch, git.push], refs: [refs/heads/main]}"), ""},
                 {ENTRY("{method: [GTE], path: /a}"),
                         "3:11: no method `GTE`; did you mean `GET`?\n"},
                 {ENTRY("{method: [get], path: /a}"),
