@@ -129,6 +129,6 @@ bool operation_by_name_only(const struct operation *op)
 {
         if (operation_is_batch(op)) /* what it carries is judged */
                 return false;
-        return (op->risks &
-                       (RISK_BY_NAME_ONLY | RISK_MINTS_CREDENTIAL | RISK_TUNNELS_REQUESTS)) != 0;
+        return (op->risks & (RISK_BY_NAME_ONLY | RISK_MINTS_CREDENTIAL | RISK_TUNNELS_REQUESTS)) !=
+               0;
 }

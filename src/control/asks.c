@@ -118,8 +118,7 @@ void control_answer(struct control *control, bool keys, unsigned index, bool ok,
         answer_those(control, is_about, &subject, ok, why);
 }
 
-void control_found(
-        void *owner, const char *host, const struct endpoint *endpoint, const char *why)
+void control_found(void *owner, const char *host, const struct endpoint *endpoint, const char *why)
 {
         struct found_place found = {host, endpoint};
 

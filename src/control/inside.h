@@ -95,8 +95,7 @@ void control_asked(struct mail *mail, void *receiver);
 /* Answers those that wait for a key set (ASK_KEYS) or a credential. */
 void control_answer(struct control *control, bool keys, unsigned index, bool ok, const char *why);
 /* Answers those that wait for the addresses of `host`; `endpoint` NULL: there are none. */
-void control_found(
-        void *owner, const char *host, const struct endpoint *endpoint, const char *why);
+void control_found(void *owner, const char *host, const struct endpoint *endpoint, const char *why);
 /* Answers all of them. */
 void control_answer_all(struct control *control, bool ok, const char *why);
 void on_ask_timer(evutil_socket_t fd, short what, void *arg);

@@ -348,7 +348,8 @@ static const struct config_url *storage_override_of(
                 struct str pattern = upstream->hosts[i].pattern;
                 if (str_eq_fold(pattern, str_of(host)))
                         return &upstream->hosts[i].url;
-                if (str_starts(pattern, STR("*.")) && str_ends_fold(str_of(host), str_from(pattern, 1)))
+                if (str_starts(pattern, STR("*.")) &&
+                        str_ends_fold(str_of(host), str_from(pattern, 1)))
                         wide = &upstream->hosts[i].url;
         }
         return wide;
@@ -475,11 +476,11 @@ enum source_answer names_place(
         if (strcmp(place->host, host) != 0) {
                 *place = (struct place){0};
                 snprintf(place->host, sizeof(place->host), "%s", host);
-                if (endpoint_init(&place->endpoint, host, storage_override_of(names->upstream, host)))
+                if (endpoint_init(
+                            &place->endpoint, host, storage_override_of(names->upstream, host)))
                         place->found_mono_ms = INT64_MAX - NAMES_PLACE_KEPT_MS; /* a literal */
         }
-        if (place->found_mono_ms &&
-                clock_mono_ms() < place->found_mono_ms + NAMES_PLACE_KEPT_MS) {
+        if (place->found_mono_ms && clock_mono_ms() < place->found_mono_ms + NAMES_PLACE_KEPT_MS) {
                 *out = place->endpoint;
                 return SOURCE_NEWER;
         }

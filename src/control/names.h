@@ -43,8 +43,8 @@ struct names {
         const struct config_upstream *upstream; /* the configuration's, which outlives this */
         struct place places[NAMES_PLACES];
         /* An attempt to find `host` has ended; NULL with a reason: in vain. */
-        void (*found)(void *owner, const char *host, const struct endpoint *endpoint,
-                const char *why);
+        void (*found)(
+                void *owner, const char *host, const struct endpoint *endpoint, const char *why);
         struct source_hooks hooks; /* only `changed` and `owner` are used */
         names_lookup *lookup;
         struct resolver *resolver; /* NULL until a name has to be looked up */

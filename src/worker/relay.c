@@ -110,8 +110,7 @@ static void lost(struct exchange *x)
         snprintf(text, sizeof(text), "%s %s: %s", upstream->host,
                 never_connected ? "cannot be reached" : "closed the connection without an answer",
                 stream_why(&upstream->stream));
-        if (never_connected &&
-                x->addresses_tried < upstream_endpoint(x)->n_addresses) {
+        if (never_connected && x->addresses_tried < upstream_endpoint(x)->n_addresses) {
                 log_info("correlation=%s %s; another address is tried", x->correlation_id, text);
                 upstream_drop(upstream);
                 start(x, true);

@@ -72,8 +72,8 @@ unsigned operation_body_kinds(const struct operation *op);
 /* Of these, the ones that a body can not name, only veil: `yamlOverride` makes another pipeline of
  * the one that is named elsewhere. */
 unsigned operation_veiled_kinds(const struct operation *op);
-/* Whether a body may veil a kind: a quick look at the text, never wrong when it says no. Then, where
- * only veiled kinds matter, an empty body says the same. */
+/* Whether a body may veil a kind: a quick look at the text, never wrong when it says no. Then,
+ * where only veiled kinds matter, an empty body says the same. */
 bool body_may_veil(const struct operation *op, struct str body);
 /* Whether operation_body_kinds names any. */
 bool operation_reads_body(const struct operation *op);

@@ -20,7 +20,7 @@ static void items_are_taken_out_and_written_with_new_addresses(void **state)
         struct batch *batch = batch_open(
                 STR("[{\"method\":\"PATCH\",\"uri\":\"/_apis/wit/workItems/"
                     "7?api-version=7.1\"," HEADERS ",\"body\":[{\"op\":\"add\",\"path\":\"/fields/"
-                                                   "System.Title\",\"value\":\"x\"}]},"
+                    "System.Title\",\"value\":\"x\"}]},"
                     "{\"method\":\"GET\",\"uri\":\"/_apis/wit/workItems/8\"}]"),
                 &why);
 
