@@ -19,8 +19,8 @@ struct push_refusal {
 
 enum { SCRATCH_MOST = STREAM_BLOCK };
 
-/* The payload that has come so far, out of its framing. */
-static struct str payload_so_far(struct exchange *x, struct buf *scratch)
+/* The payload that has come so far, out of its framing; whether that is all of it. */
+static struct str payload_so_far(struct exchange *x, struct buf *scratch, bool *ended)
 {
         struct h1_body body = x->in.body; /* a copy: nothing is consumed */
         struct str in = stream_in(&x->client->stream), payload;
@@ -34,14 +34,8 @@ static struct str payload_so_far(struct exchange *x, struct buf *scratch)
                 buf_str_add(scratch, payload);
                 in = str_from(in, (size_t)n);
         }
-        return buf_str(scratch);
-}
-
-static bool body_has_ended(struct exchange *x)
-{
-        return x->request.framing == H1_NO_BODY ||
-               (x->request.framing == H1_LENGTH &&
-                       stream_in(&x->client->stream).len >= x->request.content_length);
+        *ended = body.done || x->request.framing == H1_NO_BODY;
+        return scratch->data ? buf_str(scratch) : STR("");
 }
 
 static enum next read_commands(struct exchange *x, struct push *push)
@@ -50,6 +44,7 @@ static enum next read_commands(struct exchange *x, struct push *push)
         struct buf scratch;
         const char *why = "";
         enum next next = NEXT;
+        bool ended = false;
 
         if (encoding.len && !str_eq_fold(encoding, STR("identity")))
                 return refuse(x, 400, REFUSED_MALFORMED,
@@ -58,12 +53,12 @@ static enum next read_commands(struct exchange *x, struct push *push)
         buf_init(&scratch, SCRATCH_MOST);
         while (next == NEXT) {
                 enum push_result result =
-                        push_read(payload_so_far(x, &scratch), &x->arena, push, &why);
+                        push_read(payload_so_far(x, &scratch, &ended), &x->arena, push, &why);
                 if (result == PUSH_READ)
                         break;
                 if (result == PUSH_BAD)
                         next = refuse(x, 400, REFUSED_MALFORMED, "%s", why);
-                else if (body_has_ended(x))
+                else if (ended)
                         next = refuse(x, 400, REFUSED_MALFORMED, "the push ends in its commands");
                 else
                         next = hold_wait(x);

@@ -223,6 +223,14 @@ def test_malformed_commands_are_refused(world, committer, body):
     assert not world.emulator.requests()
 
 
+def test_commands_that_end_in_the_middle_of_a_chunked_body_are_refused_at_once(world, committer):
+    with world.proxy.connect() as client:
+        client.send(("POST %s/git-receive-pack HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nTransfer-Encoding: chunked\r\n\r\n" % (REPOSITORY, committer)).encode())
+        client.send(b"2\r\n00\r\n0\r\n\r\n")
+        assert client.answer().status == 400
+    assert not world.emulator.requests()
+
+
 def test_compressed_commands_are_not_guessed_at(world, committer):
     answer = world.proxy.ask("POST", REPOSITORY + "/git-receive-pack", committer, [("Content-Encoding", "gzip")], b"\x1f\x8b")
     assert answer.status == 400 and not world.emulator.requests()
