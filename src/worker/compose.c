@@ -70,6 +70,7 @@ static void write_correlation(struct exchange *x, struct buf *out)
 bool compose_request(struct exchange *x, struct buf *out)
 {
         const struct h1_request *request = &x->request;
+        bool is_content = x->named.op && x->named.op->is_content, gzip = false;
 
         buf_str_add(out, request->method);
         buf_char(out, ' ');
@@ -79,6 +80,10 @@ bool compose_request(struct exchange *x, struct buf *out)
         buf_str_add(out, secret_reveal(&x->credential->line));
         for (size_t i = 0; i < request->n_fields; i++) {
                 const struct h1_field *field = &request->fields[i];
+                if (field->id == H1_ACCEPT_ENCODING && !is_content) {
+                        gzip = gzip || str_find_str(field->value, STR("gzip")) >= 0;
+                        continue;
+                }
                 if (field->id == H1_X_TFS_FEDAUTHREDIRECT ||
                         (field->id == H1_CONTENT_ENCODING && x->decoded_body) ||
                         h1_request_class(field) != FIELD_FORWARD ||
@@ -86,6 +91,9 @@ bool compose_request(struct exchange *x, struct buf *out)
                         continue;
                 h1_write_field(out, field->name, field->value);
         }
+        /* An answer that is looked through has to come in a coding that is understood here. */
+        if (!is_content)
+                h1_write_field(out, STR("Accept-Encoding"), gzip ? STR("gzip") : STR("identity"));
         /* So that a credential upstream does not like is answered with 401 and no sign-in page. */
         h1_write_field(out, STR("X-TFS-FedAuthRedirect"), STR("Suppress"));
         write_correlation(x, out);
@@ -99,90 +107,14 @@ bool compose_request(struct exchange *x, struct buf *out)
         return !out->overflow;
 }
 
-/* The URL under which the client reaches us: configured, or what it used. */
-static void write_base(struct exchange *x, struct buf *out)
-{
-        struct str public_url = x->world->config->public_url.text;
-
-        if (public_url.ptr) {
-                buf_str_add(out, public_url);
-                return;
-        }
-        buf_str_add(out, x->client->tls ? STR("https://") : STR("http://"));
-        buf_str_add(out, x->request.host);
-}
-
-/* Splits `https://host/path` into host and path; false if it is not an absolute http URL. */
-static bool split_url(struct str url, struct str *host, struct str *path)
-{
-        if (str_starts_fold(url, STR("https://")))
-                url = str_from(url, 8);
-        else if (str_starts_fold(url, STR("http://")))
-                url = str_from(url, 7);
-        else
-                return false;
-        size_t end = 0;
-        while (end < url.len && url.ptr[end] != '/' && url.ptr[end] != '?' && url.ptr[end] != '#')
-                end++;
-        *host = str_head(url, end);
-        *path = str_from(url, end);
-        return host->len > 0;
-}
-
-/* The service whose host, or whose override, `host` is. */
-static bool service_of(struct exchange *x, struct str host, enum service *service)
-{
-        struct str organization = STR_NONE;
-
-        if (service_of_host(host, service, &organization))
-                return organization.len == 0; /* an old name: its path lacks the organization */
-        for (unsigned i = 0; i < SERVICE_COUNT; i++) {
-                /* With one override for all, the host says nothing: it is the one that was asked.
-                 */
-                unsigned candidate = (x->named.service + i) % SERVICE_COUNT;
-                if (str_eq_fold(host, str_of(x->world->endpoints[candidate].authority))) {
-                        *service = (enum service)candidate;
-                        return true;
-                }
-        }
-        return false;
-}
-
-/* Where `service` is found under the URL that the client used. When that is a name of Azure DevOps
- * itself (its DNS points here), the host says which service is meant and a `~service` behind it is
- * refused, but for the host that all of them can be reached by. */
-static void write_place(struct exchange *x, enum service service, bool relative, struct buf *out)
-{
-        struct str name, organization, port = str_cut(x->request.host, ':', &name);
-        enum service used;
-        bool by_name = !x->world->config->public_url.text.ptr &&
-                       service_of_host(x->request.host, &used, &organization);
-
-        if (!by_name || (organization.len == 0 && (used == SERVICE_DEV || used == service))) {
-                if (!relative)
-                        write_base(x, out);
-                if (by_name && used == service)
-                        return;
-        } else {
-                buf_str_add(out, x->client->tls ? STR("https://") : STR("http://"));
-                buf_str_add(out, str_of(service_host(SERVICE_DEV)));
-                if (port.ptr) {
-                        buf_char(out, ':');
-                        buf_str_add(out, port);
-                }
-        }
-        if (service != SERVICE_DEV)
-                buf_printf(out, "/~%s", service_name(service));
-}
-
 /* Location in terms of our own URL. A place that we do not serve is not passed on: the client would
  * go there with its token. Only a redirect is nothing without it. */
 static bool write_location(struct exchange *x, struct str value, struct buf *out, struct error *why)
 {
         struct str host, path;
-        enum service service = x->named.service;
+        struct place place = {x->named.service, STR_NONE};
         bool redirect = x->response.status >= 300 && x->response.status < 400;
-        bool relative = !split_url(value, &host, &path);
+        bool relative = !place_split(value, &host, &path);
         struct str storage, content;
 
         if (relative) {
@@ -196,17 +128,24 @@ static bool write_location(struct exchange *x, struct str value, struct buf *out
                    x->world->config->upstream.redirects == REDIRECTS_RELAY) {
                 h1_write_field(out, STR("Location"), value);
                 return true;
-        } else if (!service_of(x, host, &service)) {
+        } else if (!place_of_host(x, host, &place)) {
                 return !redirect || error_set(why,
                                             "Azure DevOps redirected to %.*s, which is not behind "
                                             "this proxy; the redirect was not passed on",
                                             (int)(host.len < 200 ? host.len : 200), host.ptr);
         }
         BUF_LITERAL(out, "Location: ");
-        write_place(x, service, relative, out);
+        place_write(x, &place, STR(""), relative, out);
         buf_str_add(out, path);
         BUF_LITERAL(out, "\r\n");
         return true;
+}
+
+/* What is true of upstream's bytes and not of those that leave. */
+static bool tells_bytes(const struct h1_field *field)
+{
+        return field->id == H1_CONTENT_ENCODING || str_eq_fold(field->name, STR("Content-MD5")) ||
+               str_eq_fold(field->name, STR("Accept-Ranges"));
 }
 
 bool compose_response(
@@ -224,8 +163,13 @@ bool compose_response(
                 }
                 if (h1_response_class(field) != FIELD_FORWARD ||
                         (x->detour && !detour_passes(field)) ||
+                        (x->rewrites && tells_bytes(field)) ||
                         h1_response_connection_names(response, field->name))
                         continue;
+                if (field->id == H1_LINK) {
+                        place_write_links_field(x, field->value, out);
+                        continue;
+                }
                 h1_write_field(out, field->name, field->value);
         }
         h1_write_field(out, STR("X-Correlation-Id"), str_view(x->correlation_id, ID_UUID_LEN));
@@ -247,7 +191,7 @@ static bool is_sign_in_place(struct str location)
 {
         struct str host, path;
 
-        if (!split_url(location, &host, &path))
+        if (!place_split(location, &host, &path))
                 return str_find_str(location, STR("/_signin")) >= 0;
         return str_find_str(path, STR("/_signin")) >= 0 ||
                str_starts_fold(host, STR("login.microsoftonline.")) ||

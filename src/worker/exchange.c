@@ -36,12 +36,13 @@ static enum next (*const steps[])(struct exchange *) = {
         step_name,
         step_decide,
         hold_small,
+        place_tell_upstream,
         step_record_intent,
         step_lend,
         step_forward,
 };
 
-enum { STEP_LEND = 6 };
+enum { STEP_LEND = 7 };
 
 /* --- parse: bytes to a request --- */
 
@@ -577,12 +578,14 @@ struct exchange *exchange_new(struct client *client)
 {
         struct worker *worker = client->worker;
         struct exchange *x = worker->spare;
+        struct rewrite *rewrite = NULL;
         struct arena arena;
 
         if (x) {
                 worker->spare = x->next_spare;
                 worker->n_spare--;
                 arena = x->arena;
+                rewrite = x->rewrite;
         } else {
                 x = malloc(sizeof(*x));
                 if (!x)
@@ -591,6 +594,7 @@ struct exchange *exchange_new(struct client *client)
         }
         memset(x, 0, offsetof(struct exchange, request));
         x->arena = arena;
+        x->rewrite = rewrite;
         x->client = client;
         x->worker = worker;
         x->lease = lease_take(worker);
@@ -616,6 +620,8 @@ static void release(struct exchange *x)
         link_remove(&x->audit_link);
         caller_unref(x->caller);
         credential_unref(x->credential);
+        if (x->rewrites)
+                rewrite_clear(x->rewrite);
         buf_clear(&x->inspected);
         buf_clear(&x->rewritten);
         lease_return(x->lease);

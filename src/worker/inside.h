@@ -282,6 +282,8 @@ struct exchange {
         struct str activity_id, upstream_e2eid;
         struct push_refusal *push; /* in the arena; NULL: no refs were refused */
         struct detour *detour;     /* in the arena; NULL: the answer is Azure DevOps' own */
+        struct rewrite *rewrite;   /* kept for the next one; NULL: there was no use for it yet */
+        bool rewrites;             /* the answer's body goes through `rewrite` */
 
         /* answer */
         struct refusal_answer refusal;
@@ -430,6 +432,28 @@ bool compose_response(
         struct exchange *x, enum h1_framing leaves, struct buf *out, struct error *why);
 /* Whether upstream turned our credential away instead of answering (203 page, sign-in, 401). */
 bool response_is_sign_in(const struct h1_response *response);
+
+/* --- place.c --- */
+/* A service of Azure DevOps as one of its hosts names it. */
+struct place {
+        enum service service;
+        struct str organization; /* that the host named and the path does not; ptr NULL: none */
+};
+/* Splits `https://host/path` into host and path; false if it is not an absolute http URL. */
+bool place_split(struct str url, struct str *host, struct str *path);
+/* The place whose host, or whose override, `host` is; false: none that is behind this proxy. */
+bool place_of_host(struct exchange *x, struct str host, struct place *place);
+/* Where it is found under the URL that the client used, to be put in front of a path. `relative`:
+ * without scheme and host, where that will do. `user`: "name@" in front of the host, or "". */
+void place_write(struct exchange *x, const struct place *place, struct str user, bool relative,
+        struct buf *out);
+/* Whether the answer may hold links that clients follow; then x->rewrite has been set up. */
+bool place_answer_has_links(struct exchange *x);
+/* A Link field with its targets under the URL that the client used. */
+void place_write_links_field(struct exchange *x, struct str value, struct buf *out);
+/* What a held JSON body says about the proxy's own addresses becomes what upstream knows them by. A
+ * step; see exchange.c. */
+enum next place_tell_upstream(struct exchange *x);
 
 /* --- detour.c --- */
 /* Whether `url` is one of the storage that a download may be redirected to, and its parts. */

@@ -4,6 +4,7 @@
 
 enum { ROUNDS = 16 };           /* reads per call, so that one busy stream cannot starve the rest */
 enum { COPY_MOST = 16 * 1024 }; /* payload that is worth a copy to save a system call */
+enum { MARKS = 24 };            /* room for the marks of one chunk */
 enum { QUEUE_MOST = 64 * 1024 }; /* queued bytes after which they are sent */
 
 void pipe_init(struct pipe *pipe, struct stream *from, struct stream *to, enum h1_framing arrives,
@@ -52,7 +53,6 @@ static bool next_payload(struct pipe *pipe)
 static size_t queue_payload(struct pipe *pipe)
 {
         struct stream *to = pipe->to;
-        enum { MARKS = 24 };
         size_t room = stream_room(to), len = pipe->payload_left;
 
         if (room <= MARKS)
@@ -70,11 +70,83 @@ static size_t queue_payload(struct pipe *pipe)
         return ok ? len : 0; /* always ok: the room was counted */
 }
 
+enum { PIECE = 16 * 1024 }; /* rewritten bytes that become one chunk */
+
+static void queue_chunk(struct pipe *pipe, struct str bytes)
+{
+        char head[20];
+        bool chunked = pipe->framing == H1_CHUNKED;
+
+        if (bytes.len == 0)
+                return;
+        bool ok = (!chunked ||
+                          stream_queue(pipe->to, str_view(head, h1_chunk_head(head, bytes.len)))) &&
+                  stream_queue(pipe->to, bytes) &&
+                  (!chunked || stream_queue(pipe->to, STR(H1_CHUNK_TAIL)));
+        (void)ok; /* the room was counted */
+}
+
+/* Makes room for one piece in the receiver's output block. */
+static enum pipe_state make_room(struct pipe *pipe)
+{
+        enum stream_io io =
+                stream_room(pipe->to) < PIECE + MARKS ? stream_flush(pipe->to) : STREAM_OK;
+
+        if (io == STREAM_ERROR)
+                return PIPE_TO_BROKEN;
+        return stream_room(pipe->to) < PIECE + MARKS ? PIPE_BLOCKED : PIPE_HUNGRY;
+}
+
+/* The same through a rewrite. */
+static enum pipe_state send_rewritten(struct pipe *pipe)
+{
+        static _Thread_local char memory[PIECE];
+
+        while (pipe->payload_left || rewrite_waits(pipe->rewrite)) {
+                struct buf piece;
+                enum pipe_state state = make_room(pipe);
+                if (state != PIPE_HUNGRY)
+                        return state;
+                buf_init_fixed(&piece, memory, sizeof(memory));
+                struct str in = str_head(stream_in(pipe->from), pipe->payload_left);
+                size_t taken = rewrite_feed(pipe->rewrite, in, &piece);
+                if (pipe->payload_left)
+                        passed(pipe, taken);
+                queue_chunk(pipe, buf_str(&piece));
+                if (pipe->rewrite->damaged) {
+                        pipe->fault = (struct h1_fault){502, "RFC 1952", "the gzip is damaged", 0};
+                        return PIPE_BAD;
+                }
+        }
+        return PIPE_HUNGRY;
+}
+
+/* What the rewrite still held when the body ended. */
+static enum pipe_state end_rewritten(struct pipe *pipe)
+{
+        char memory[LINKS_ROOM];
+        struct buf piece;
+        enum pipe_state state = make_room(pipe);
+
+        if (state != PIPE_HUNGRY)
+                return state;
+        buf_init_fixed(&piece, memory, sizeof(memory));
+        if (!rewrite_end(pipe->rewrite, &piece)) {
+                pipe->fault = (struct h1_fault){502, "RFC 1952", "the gzip is cut short", 0};
+                return PIPE_BAD;
+        }
+        queue_chunk(pipe, buf_str(&piece));
+        pipe->rewrite = NULL;
+        return PIPE_HUNGRY;
+}
+
 /* Passes payload on. PIPE_HUNGRY: all of it. */
 static enum pipe_state send_payload(struct pipe *pipe)
 {
         struct stream *to = pipe->to;
 
+        if (pipe->rewrite)
+                return send_rewritten(pipe);
         while (pipe->payload_left) {
                 if (!to) {
                         passed(pipe, pipe->payload_left);
@@ -103,6 +175,11 @@ static enum pipe_state send_payload(struct pipe *pipe)
 /* Queues the end of the body, once; sends what is queued. */
 static enum pipe_state end_and_flush(struct pipe *pipe)
 {
+        if (pipe->body.done && pipe->rewrite) {
+                enum pipe_state state = end_rewritten(pipe);
+                if (state != PIPE_HUNGRY)
+                        return state;
+        }
         if (pipe->body.done && !pipe->ended && pipe->to && pipe->framing == H1_CHUNKED) {
                 if (!stream_queue(pipe->to, STR(H1_CHUNK_LAST)))
                         return stream_flush(pipe->to) == STREAM_ERROR ? PIPE_TO_BROKEN

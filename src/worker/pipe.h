@@ -12,6 +12,7 @@
 
 #include "dagward/http/h1_body.h"
 #include "dagward/net/stream.h"
+#include "rewrite.h"
 
 enum pipe_state {
         PIPE_HUNGRY,  /* everything received has been passed on; more is to come */
@@ -28,10 +29,11 @@ struct pipe {
         struct stream *from, *to; /* to NULL: the body is thrown away */
         struct h1_body body;      /* how it arrives */
         enum h1_framing framing;  /* how it leaves */
+        struct rewrite *rewrite;  /* what it goes through; NULL: nothing. `framing` is no length */
         size_t payload_left;      /* at from's in_start, not passed on yet */
         size_t tail;              /* framing bytes behind that payload, already understood */
         bool ended;               /* the end has been queued */
-        uint64_t moved;           /* payload bytes passed on */
+        uint64_t moved;           /* payload bytes passed on, as they came */
         struct h1_fault fault;
 };
 

@@ -266,7 +266,8 @@ static void begin_response(struct exchange *x)
                 return;
         }
         enum h1_framing leaves = response->framing;
-        if (leaves == H1_UNTIL_CLOSE || leaves == H1_CHUNKED)
+        x->rewrites = !x->detour && place_answer_has_links(x);
+        if (leaves == H1_UNTIL_CLOSE || leaves == H1_CHUNKED || x->rewrites)
                 leaves = x->request.minor ? H1_CHUNKED : H1_UNTIL_CLOSE;
         if (leaves == H1_UNTIL_CLOSE)
                 x->keep_alive = false;
@@ -284,6 +285,8 @@ static void begin_response(struct exchange *x)
                 return;
         }
         pipe_init(&x->out, from, to, response->framing, response->content_length, leaves);
+        if (x->rewrites)
+                x->out.rewrite = x->rewrite;
 }
 
 /* Reads until the answer's head is whole. */

@@ -266,6 +266,7 @@ static void free_spare(struct worker *worker, unsigned most)
                 worker->spare = x->next_spare;
                 worker->n_spare--;
                 arena_clear(&x->arena);
+                free(x->rewrite);
                 free(x);
         }
 }

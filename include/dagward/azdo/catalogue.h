@@ -90,6 +90,7 @@ struct operation {
         enum service service;
         bool any_service; /* exists on every service; `service` is SERVICE_DEV then */
         bool anonymous;   /* upstream answers it without a credential */
+        bool is_content; /* what it answers is somebody's file: not to be read as an API's answer */
         enum access access;
 };
 

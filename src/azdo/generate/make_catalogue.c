@@ -211,6 +211,22 @@ static unsigned risks_of(const json_t *json)
         return flags;
 }
 
+/* Operations that answer with a file as somebody stored it. */
+static bool is_content(const struct source_operation *op)
+{
+        static const char *const ids[] = {"*.attachments.get*", "*.downloadLog", "*.download*",
+                "*Attachments.get", "*testattachments.get", "build.artifacts.getFile",
+                "build.sourceProviders.getFileContents", "fileContainer.items.get", "git.blobs.*",
+                "git.items.get", "gitHttp.gvfs.*", "gitHttp.lfs.*Object", "gitHttp.pack.*",
+                "gitHttp.refs.*", "packages.maven.*", "packages.universal.get",
+                "symbol.contents.get", "tfvc.items.get"};
+
+        for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++)
+                if (str_glob(str_of(ids[i]), str_of(op->id), false))
+                        return true;
+        return false;
+}
+
 static void write_operation(FILE *out, const struct source_operation *op)
 {
         static const char *const members[] = {
@@ -236,8 +252,9 @@ static void write_operation(FILE *out, const struct source_operation *op)
                 fputs(", .scopes = scopes_none", out);
         fprintf(out, ", .n_scopes = %zu, .index = %u, .risks = %u, .service = %d", n_scopes,
                 op->index, risks_of(op->json), (int)op->service);
-        fprintf(out, ", .any_service = %d, .anonymous = %d, .access = %zu},\n", op->any_service,
-                json_is_true(json_object_get(op->json, "anonymous")),
+        fprintf(out, ", .any_service = %d, .anonymous = %d, .is_content = %d, .access = %zu},\n",
+                op->any_service, json_is_true(json_object_get(op->json, "anonymous")),
+                is_content(op),
                 place_of(accesses, ACCESS_COUNT, text_of(op->json, "access"), "access"));
 }
 
