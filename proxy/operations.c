@@ -91,6 +91,18 @@ static void json_operation(struct buf *out, const struct operation *op)
                 more = true;
                 buf_json_str(out, str_of(risk_name(bit)));
         }
+        BUF_LITERAL(out, "],\"conditions\":[");
+        size_t n;
+        const struct fact_kind *kinds = facts_all(&n);
+        more = false;
+        for (unsigned i = 0; i < n; i++) {
+                if (!operation_has_fact(op, i))
+                        continue;
+                if (more)
+                        buf_char(out, ',');
+                more = true;
+                buf_json_str(out, str_of(kinds[i].name));
+        }
         BUF_LITERAL(out, "]}");
 }
 
@@ -253,6 +265,21 @@ static bool read_body(const char *file, struct buf *body)
         return whole;
 }
 
+/* What `where` of a policy may put conditions on. */
+static void print_facts(const struct facts *facts, struct buf *out)
+{
+        size_t n;
+        const struct fact_kind *kinds = facts_all(&n);
+
+        for (size_t i = 0; facts && i < facts->n; i++) {
+                const struct fact *fact = &facts->items[i];
+                buf_printf(out, "  %-10s %s", i ? "" : "says", kinds[fact->kind].name);
+                if (kinds[fact->kind].is_map)
+                        buf_printf(out, " %.*s:", STR_FMT(fact->key));
+                buf_printf(out, " %.*s\n", STR_FMT(fact->value));
+        }
+}
+
 static void print_match(const struct named *named, bool certain, struct buf *out)
 {
         const struct operation *op = named->op;
@@ -287,6 +314,8 @@ static void print_match(const struct named *named, bool certain, struct buf *out
                 buf_printf(out, "  %-10s %s ?\n", label, resource_kind_name((enum resource_kind)k));
                 label = "";
         }
+        if (certain)
+                print_facts(named->facts, out);
 }
 
 static void json_match(const struct named *named, bool certain, struct buf *out)

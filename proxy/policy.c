@@ -15,12 +15,12 @@
 #include "dagward/world/naming.h"
 #include "dagward/world/preflight.h"
 
-enum { MOST_FILES = 200, MOST_ROLES = 512, MOST_INPUT_BYTES = 16 << 20 };
+enum { MOST_FILES = 200, MOST_ROLES = 512, MOST_INPUT_BYTES = 16 << 20, MOST_CLAIMED = 16 };
 
 static const char help[] =
         "usage: dagward policy test (--config FILE | --policy FILE...) [--verbose] [--json]\n"
         "       dagward policy explain (--config FILE | --policy FILE...) CALLER METHOD URL\n"
-        "                              [--body FILE] [--at TIME] [--json]\n"
+        "                              [--body FILE] [--claimed NAME=VALUE] [--at TIME] [--json]\n"
         "\n"
         "test     runs the `tests` of the policy files; --verbose also shows those that pass and\n"
         "         the entries that no test reaches. Exit status: 0 all passed, 1 one failed.\n"
@@ -31,6 +31,8 @@ static const char help[] =
         "           --issuer NAME    as bindings name it; default: found by the `iss` claim\n"
         "           --subject TEXT   default: the `sub` claim\n"
         "           --role NAME      a role that the token names; repeat it for more\n"
+        "--claimed  what the caller says about itself (dag_id, run_id, task_id, map_index,\n"
+        "           try_number, user_agent); repeat it for more\n"
         "\n"
         "--config takes the policy files, and where issuers keep roles, from a configuration.\n"
         "--policy may be given several times. URL is a path (/contoso/...) or a whole URL.\n"
@@ -41,6 +43,8 @@ struct options {
         const char *policies[MOST_FILES];
         size_t n_policies;
         const char *claims, *issuer, *subject, *body, *at;
+        struct pair claimed[MOST_CLAIMED];
+        size_t n_claimed;
         struct str roles[MOST_ROLES];
         size_t n_roles;
         bool json, verbose, help;
@@ -50,6 +54,19 @@ static bool complain(const char *text, const char *detail)
 {
         fprintf(stderr, "dagward policy: %s%s\n`dagward policy --help` says more.\n", text, detail);
         return false;
+}
+
+/* `dag_id=nightly` */
+static bool take_claim(struct options *o, struct str text)
+{
+        struct str name, value = str_cut(text, '=', &name);
+
+        if (!name.len || !value.len)
+                return complain("--claimed takes NAME=VALUE, as dag_id=nightly", "");
+        if (o->n_claimed == MOST_CLAIMED)
+                return complain("too many claims", "");
+        o->claimed[o->n_claimed++] = (struct pair){name, value};
+        return true;
 }
 
 static bool take_option(struct options *o, int option)
@@ -69,6 +86,7 @@ static bool take_option(struct options *o, int option)
                         return complain("too many roles", "");
                 o->roles[o->n_roles++] = str_of(optarg);
                 return true;
+        case 'm': return take_claim(o, str_of(optarg));
         case 'b': o->body = optarg; return true;
         case 'a': o->at = optarg; return true;
         case 'j': o->json = true; return true;
@@ -87,6 +105,7 @@ static bool parse(int argc, char **argv, struct options *o)
                 {"issuer", required_argument, NULL, 'i'},
                 {"subject", required_argument, NULL, 's'},
                 {"role", required_argument, NULL, 'r'},
+                {"claimed", required_argument, NULL, 'm'},
                 {"body", required_argument, NULL, 'b'},
                 {"at", required_argument, NULL, 'a'},
                 {"json", no_argument, NULL, 'j'},
@@ -311,6 +330,8 @@ static int explain(struct options *o, const struct preflight *p, char **words, i
         }
         question.method = str_of(words[0]);
         question.url = str_of(words[1]);
+        question.claimed = o->claimed;
+        question.n_claimed = o->n_claimed;
         if (o->claims && !(claims = read_claims(o->claims)))
                 return EXIT_USAGE;
         if (!o->body || read_input(o->body, &question.body))

@@ -10,6 +10,7 @@
 #define DAGWARD_AZDO_CATALOGUE_TABLE_H
 
 #include "dagward/azdo/catalogue.h"
+#include "dagward/azdo/facts.h"
 
 /* What can leave a node beside literals, in the order in which it is tried. */
 enum child {
@@ -102,9 +103,10 @@ struct gather_row {
 struct operation_extra {
         const struct discriminator *discriminator; /* NULL: none */
         const uint8_t *rows;                       /* places in resources.def, from 0 */
-        uint8_t n_rows;
+        const uint8_t *facts;                      /* places in facts.def, likewise */
+        uint8_t n_rows, n_facts;
         uint16_t touches;    /* bit k: resources of kind k */
-        uint16_t body_kinds; /* bit k: rows of kind k that read the body */
+        uint16_t body_kinds; /* bit k: rows of kind k that read the body; BODY_FACTS and more */
         bool encoded_slash;  /* its greedy parameter may hold npm's @scope%2fname */
 };
 

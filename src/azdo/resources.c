@@ -1,10 +1,11 @@
 #include "dagward/azdo/resources.h"
 
-#include <assert.h>
 #include <jansson.h>
 
 #include "body.h"
 #include "catalogue_table.h"
+#include "facts.h"
+#include "walk.h"
 
 #define LIST ROW_LIST
 #define NUMBER ROW_NUMBER
@@ -68,15 +69,6 @@ unsigned operation_body_kinds(const struct operation *op)
         return table_extras[op->index].body_kinds;
 }
 
-/* The last member of a row's place. */
-static struct str place_leaf(struct str place)
-{
-        for (size_t i = place.len; i > 0; i--)
-                if (place.ptr[i - 1] == '.')
-                        return str_from(place, i);
-        return place;
-}
-
 bool operation_reads_body(const struct operation *op)
 {
         return operation_body_kinds(op) != 0;
@@ -92,7 +84,8 @@ unsigned operation_veiled_kinds(const struct operation *op)
                 if (row->source >= SOURCE_BODY && !(row->flags & ROW_VEILS))
                         named |= 1U << row->kind;
         }
-        return extra->body_kinds & ~named;
+        /* A quick look at the text finds guarded facts too. */
+        return extra->body_kinds & ~named & ~(unsigned)BODY_FACTS;
 }
 
 bool body_may_veil(const struct operation *op, struct str body)
@@ -107,9 +100,11 @@ bool body_may_veil(const struct operation *op, struct str body)
                 for (size_t i = 0; i < extra->n_rows; i++) {
                         const struct gather_row *row = &rows[extra->rows[i]];
                         if (row->source == SOURCE_BODY && (row->flags & ROW_VEILS) &&
-                                str_starts_fold(body, place_leaf(row->where)))
+                                str_starts_fold(body, walk_leaf(row->where)))
                                 return true;
                 }
+                if (facts_may_begin(op, body))
+                        return true;
         }
         return false;
 }
@@ -283,82 +278,20 @@ static bool add_json(struct gatherer *gatherer, const struct gather_row *row, co
         return add_values(gatherer, row, value);
 }
 
-enum { BODY_MOST_STEPS = 12 };
-
-/* One step along a row's place: into a member, or over the elements of an array or object. */
-struct body_step {
-        const json_t *json;
-        struct str rest; /* of the place, from here on */
-        size_t next;     /* element to visit, when json is to be walked as an array */
-        void *member;    /* the one to visit, when json is to be walked as an object */
-};
-
-static bool refuse_shape(struct gatherer *gatherer, const json_t *json, const char *why)
-{
-        return json_is_null(json) ? true : refuse(gatherer, why);
-}
-
-/* The next part of the body below the step, NULL: none is left; `rest` becomes what follows. False:
- * the body is not of the shape that the place needs. */
-static bool body_next(
-        struct gatherer *gatherer, struct body_step *at, const json_t **next, struct str *rest)
-{
-        *next = NULL;
-        *rest = at->rest;
-        if (str_starts(*rest, STR("[]"))) {
-                *rest = str_from(*rest, str_starts(*rest, STR("[].")) ? 3 : 2);
-                if (!json_is_array(at->json))
-                        return at->next++ > 0 || refuse_shape(gatherer, at->json,
-                                                         "the body is not the list it should be");
-                *next = json_array_get(at->json, at->next++);
-                return true;
-        }
-        if (at->next > 0 && !at->member)
-                return true;
-        ssize_t dot = str_find(*rest, '.'), bracket = str_find(*rest, '[');
-        size_t end = dot < 0 ? rest->len : (size_t)dot;
-        if (bracket >= 0 && (size_t)bracket < end)
-                end = (size_t)bracket;
-        struct str name = str_head(*rest, end);
-        *rest = str_from(*rest, end + (dot >= 0 && (size_t)dot == end));
-        if (!json_is_object(at->json))
-                return at->next++ > 0 ||
-                       refuse_shape(gatherer, at->json, "the body is not the object it should be");
-        if (str_eq(name, STR("*"))) {
-                json_t *object = (json_t *)at->json;
-                at->member = at->next++ ? json_object_iter_next(object, at->member)
-                                        : json_object_iter(object);
-                *next = at->member ? json_object_iter_value(at->member) : NULL;
-                return true;
-        }
-        at->next++;
-        *gatherer->why = NULL;
-        *next = body_member(at->json, name, gatherer->why);
-        return *gatherer->why == NULL;
-}
-
-/* Follows a row's place through the body: depth first over its arrays and objects. */
+/* Takes every scalar that stands at the row's place. */
 static bool gather_body(struct gatherer *gatherer, const struct gather_row *row, const json_t *body)
 {
-        struct body_step steps[BODY_MOST_STEPS];
-        size_t depth = 0;
+        const json_t *found;
+        struct walk walk;
 
-        steps[0] = (struct body_step){.json = body, .rest = row->where};
-        for (;;) {
-                const json_t *next;
-                struct str rest;
-                if (!body_next(gatherer, &steps[depth], &next, &rest))
-                        return false;
-                if (next && str_empty(rest)) {
-                        if (!add_json(gatherer, row, next))
-                                return false;
-                } else if (next) {
-                        assert(depth + 1 < BODY_MOST_STEPS);
-                        steps[++depth] = (struct body_step){.json = next, .rest = rest};
-                } else if (depth-- == 0) {
+        walk_begin(&walk, body, row->where, gatherer->why);
+        while (walk_next(&walk, &found)) {
+                if (!found)
                         return true;
-                }
+                if (!add_json(gatherer, row, found))
+                        return false;
         }
+        return false;
 }
 
 /* What a JSON Patch sets at the row's path. */
@@ -427,7 +360,7 @@ static bool gather_rows(struct gatherer *gatherer, const json_t *body)
 }
 
 bool resources_gather(const struct route *route, const struct route_query *query, struct str body,
-        struct arena *arena, struct resources *resources, const char **why)
+        struct arena *arena, struct resources *resources, struct facts **facts, const char **why)
 {
         const struct operation_extra *extra = &table_extras[route->op->index];
         struct gatherer gatherer = {
@@ -440,7 +373,8 @@ bool resources_gather(const struct route *route, const struct route_query *query
                 if (!json)
                         return false;
         }
-        bool gathered = gather_rows(&gatherer, json);
+        bool gathered = gather_rows(&gatherer, json) &&
+                        facts_gather(route, query, body.ptr != NULL, json, arena, facts, why);
         json_decref(json);
         if (!gathered)
                 return false;

@@ -167,7 +167,7 @@ static size_t slots_of_all(unsigned short slots[OPERATIONS_MAX])
 
 static unsigned entry_kinds(const struct entry *entry)
 {
-        unsigned kinds = 0;
+        unsigned kinds = entry->n_conditions ? BODY_FACTS : 0;
 
         for (size_t i = 0; i < entry->n_selectors; i++) {
                 kinds |= 1u << entry->selectors[i].kind;

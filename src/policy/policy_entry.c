@@ -225,8 +225,8 @@ static void warn_names(struct loader *loader, enum effect effect, const struct s
         }
 }
 
-static bool selector_read(struct loader *loader, const struct yaml_node *node,
-        enum resource_kind kind, enum effect effect, struct selector *out)
+bool selector_read(struct loader *loader, const struct yaml_node *node, enum resource_kind kind,
+        enum effect effect, struct selector *out)
 {
         struct names names;
         struct mark *marks;
@@ -308,20 +308,17 @@ static int choice_named(struct str key)
 
 static bool unknown_selector(struct loader *loader, const struct yaml_node *key)
 {
-        struct str names[CHOICES + RESOURCE_KINDS + 2];
+        struct str names[CHOICES + RESOURCE_KINDS + 4];
         size_t n = 0;
 
-        if (str_eq(key->text, STR("where")) || str_eq(key->text, STR("claimed"))) {
-                error_list_add(loader->errors, key->at, "`%s` is not available in this version",
-                        yaml_shown(key->text));
-                return false;
-        }
         for (int i = 0; i < CHOICES; i++)
                 names[n++] = str_of(choice_name((enum choice)i));
         for (int i = 0; i < RESOURCE_KINDS; i++)
                 names[n++] = str_of(resource_kind_selector((enum resource_kind)i));
         names[n++] = STR("method");
         names[n++] = STR("path");
+        names[n++] = STR("where");
+        names[n++] = STR("claimed");
         error_list_add(loader->errors, key->at, "no selector `%s`%s", yaml_shown(key->text),
                 error_did_you_mean(str_head(key->text, 100), names, n));
         return false;
@@ -341,6 +338,10 @@ static bool key_read(struct loader *loader, const struct yaml_entry *pair, struc
                 return methods_read(loader, pair->value, entry);
         if (str_eq(key, STR("path")))
                 return paths_read(loader, pair->value, entry);
+        if (str_eq(key, STR("where")))
+                return where_read(loader, pair->value, entry);
+        if (str_eq(key, STR("claimed")))
+                return claimed_read(loader, pair->value, entry);
         return unknown_selector(loader, pair->key);
 }
 
@@ -405,7 +406,7 @@ bool entry_read(
         if (!yaml_is_mapping(node, what, loader->errors))
                 return false;
         out->rule = keep_place(loader, node->at);
-        out->selectors = keep(loader, node->n * sizeof(*out->selectors));
+        out->selectors = keep(loader, (node->n + 1) * sizeof(*out->selectors));
         out->set = malloc(sizeof(*out->set));
         if (!out->set)
                 abort();
@@ -428,5 +429,5 @@ bool entry_read(
         }
         if (good)
                 warn_git_refs(loader, node, out);
-        return good;
+        return good && where_fits(loader, node, out);
 }

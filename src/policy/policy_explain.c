@@ -232,11 +232,66 @@ static bool fails(const struct policy_condition *condition, enum effect effect)
                (condition->state == STATE_UNSURE && effect == EFFECT_ALLOW);
 }
 
+/* What the request says of one kind: "staging" or "environment: staging, region: eu". */
+static struct str fact_actual(struct explaining *e, unsigned kind)
+{
+        const struct facts *facts = e->request->facts;
+        char text[SHOWN_BYTES];
+        struct line line = line_over(text, sizeof(text));
+        size_t n = 0;
+
+        for (size_t i = 0; facts && i < facts->n; i++) {
+                const struct fact *fact = &facts->items[i];
+                if (fact->kind != kind)
+                        continue;
+                if (n++)
+                        line_add(&line, STR(", "));
+                line_add_most(&line, fact->key, 60);
+                if (fact->key.len)
+                        line_add(&line, STR(": "));
+                line_add_most(&line, fact->value, 80);
+        }
+        return kept(e, n ? text : "none");
+}
+
+/* The conditions of `where` and `claimed`; behind the last one. */
+static struct policy_condition *fill_where(
+        struct explaining *e, const struct entry *entry, struct policy_condition *next)
+{
+        const struct policy_request *request = e->request;
+        size_t n;
+        const struct fact_kind *kinds = facts_all(&n);
+        char name[80];
+
+        for (size_t i = 0; i < entry->n_conditions; i++) {
+                const struct condition *one = &entry->conditions[i];
+                snprintf(name, sizeof(name), "where.%s", kinds[one->fact].name);
+                *next++ = condition(e, name, one->shown, fact_actual(e, one->fact),
+                        condition_state(one, request, entry->effect));
+        }
+        const struct fact *grave = unnamed_grave_fact(entry, request);
+        if (grave) {
+                snprintf(name, sizeof(name), "where.%s", kinds[grave->kind].name);
+                *next++ = condition(e, name, STR("(not named, so it may not be said)"),
+                        fact_actual(e, grave->kind), STATE_FAILED);
+        }
+        for (size_t i = 0; i < entry->n_claimed; i++) {
+                const struct claimed *one = &entry->claimed[i];
+                struct str value = claimed_value(request, one->name);
+                snprintf(name, sizeof(name), "claimed.%.*s", STR_FMT(one->name));
+                *next++ = condition(e, name, one->shown, value.len ? value : STR("none"),
+                        claimed_state(one, request));
+        }
+        return next;
+}
+
 static void fill_entry(
         struct explaining *e, const struct entry *entry, struct policy_entry_view *view)
 {
         const struct policy_request *request = e->request;
-        struct policy_condition *next = get(e, (CHOICES + 2 + entry->n_selectors) * sizeof(*next));
+        struct policy_condition *next =
+                get(e, (CHOICES + 3 + entry->n_selectors + entry->n_conditions + entry->n_claimed) *
+                                sizeof(*next));
         unsigned by = e->nearest_of[entry->role];
         bool given = e->given[entry->role];
 
@@ -267,6 +322,7 @@ static void fill_entry(
                         kind_actual(e, selector->kind),
                         selector_state(selector, request, entry->effect));
         }
+        next = fill_where(e, entry, next);
         view->n_conditions = (size_t)(next - view->conditions);
         for (size_t i = 0; i < view->n_conditions; i++)
                 view->n_failed += fails(&view->conditions[i], entry->effect);
@@ -291,7 +347,14 @@ static size_t entry_cost(const struct explaining *e, const struct entry *entry)
                         .state = selector_state(&entry->selectors[i], request, entry->effect)};
                 cost += fails(&one, entry->effect);
         }
-        return cost;
+        for (size_t i = 0; i < entry->n_conditions; i++) {
+                struct policy_condition one = {
+                        .state = condition_state(&entry->conditions[i], request, entry->effect)};
+                cost += fails(&one, entry->effect);
+        }
+        for (size_t i = 0; i < entry->n_claimed; i++)
+                cost += claimed_state(&entry->claimed[i], request) != STATE_MET;
+        return cost + (unnamed_grave_fact(entry, request) != NULL);
 }
 
 static void explain_entries(struct explaining *e)

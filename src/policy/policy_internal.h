@@ -6,6 +6,7 @@
 
 #include <jansson.h>
 
+#include "dagward/azdo/facts.h"
 #include "dagward/base/buf.h"
 #include "dagward/policy/explain.h"
 #include "dagward/policy/policy.h"
@@ -18,6 +19,20 @@ enum { UNKNOWN_OPERATION = OPERATIONS_MAX - 1 };
 static inline unsigned operation_slot(const struct operation *op)
 {
         return op ? op->index : UNKNOWN_OPERATION;
+}
+
+/* Of two things that both have to hold, and of two of which one has to. */
+static inline enum policy_state worse(enum policy_state a, enum policy_state b)
+{
+        if (a == STATE_FAILED || b == STATE_FAILED)
+                return STATE_FAILED;
+        return a == STATE_MET ? b : a;
+}
+static inline enum policy_state better(enum policy_state a, enum policy_state b)
+{
+        if (a == STATE_MET || b == STATE_MET)
+                return STATE_MET;
+        return a == STATE_FAILED ? b : a;
 }
 
 /* A literal, or what stands before the `*` at its end. */
@@ -63,6 +78,29 @@ struct names {
         struct str shown; /* joined with ", " */
 };
 
+/* Values for facts with one key. */
+struct keyed_values {
+        struct pattern key;
+        struct pattern *values;
+        size_t n; /* 0: it may not be said */
+};
+
+/* One condition of `where`. */
+struct condition {
+        unsigned fact;
+        struct keyed_values *keys; /* one, with the key `*`, unless the fact is a map */
+        size_t n;                  /* 0: none may be said */
+        struct str shown;
+};
+
+/* One condition of `claimed`. */
+struct claimed {
+        struct str name;
+        struct pattern *values;
+        size_t n;
+        struct str shown;
+};
+
 struct entry {
         enum effect effect;
         unsigned role;
@@ -74,6 +112,10 @@ struct entry {
         struct str paths_shown;
         struct selector *selectors;
         size_t n_selectors;
+        struct condition *conditions;
+        size_t n_conditions;
+        struct claimed *claimed;
+        size_t n_claimed;
         struct operation_set *set; /* only while compiling */
 };
 
@@ -92,7 +134,7 @@ struct op_index {
 /* Which entries are about one operation: list[start..middle) deny, list[middle..end) allow. */
 struct op_class {
         unsigned start, middle, end;
-        unsigned kinds;         /* bit per resource kind that these entries look at */
+        unsigned kinds;         /* bit per resource kind that these entries look at; BODY_FACTS */
         struct op_index *index; /* NULL: too few to be worth it */
 };
 
@@ -149,6 +191,8 @@ struct policy_test {
         struct str claims; /* JSON text, or ptr NULL */
         struct str method, url;
         struct str body; /* JSON text, or ptr NULL */
+        struct pair *claimed;
+        size_t n_claimed;
         bool has_at;
         int64_t at_ms;
         enum effect expect;
@@ -212,6 +256,25 @@ bool binding_roles_match(const struct binding *binding, const struct policy_call
 bool claim_matches(const struct claim_condition *condition, const json_t *claims);
 /* The claim at a dotted path, the longest name that exists at every level; NULL: none. */
 const json_t *claim_at(const json_t *claims, struct str path);
+
+struct loader;
+/* policy_where.c: conditions on what a request says and on what its caller claims */
+
+bool where_read(struct loader *loader, const struct yaml_node *node, struct entry *entry);
+bool claimed_read(struct loader *loader, const struct yaml_node *node, struct entry *entry);
+/* `claimed` of a test's caller. */
+void claimed_given_read(
+        struct loader *loader, const struct yaml_node *node, struct policy_test *test);
+/* Complains about conditions that no operation of the entry could meet; once its set is known. */
+bool where_fits(struct loader *loader, const struct yaml_node *node, const struct entry *entry);
+enum policy_state condition_state(const struct condition *condition,
+        const struct policy_request *request, enum effect effect);
+enum policy_state claimed_state(
+        const struct claimed *claimed, const struct policy_request *request);
+/* A fact that an allow entry would have to name and does not; NULL: none. */
+const struct fact *unnamed_grave_fact(
+        const struct entry *entry, const struct policy_request *request);
+struct str claimed_value(const struct policy_request *request, struct str name);
 
 /* policy_compile.c */
 
@@ -295,6 +358,8 @@ void choice_cache_free(struct choice_cache *cache);
 /* Reads one entry of `allow` or `deny` into *out; false: errors were added. */
 bool entry_read(
         struct loader *loader, const struct yaml_node *node, enum effect effect, struct entry *out);
+bool selector_read(struct loader *loader, const struct yaml_node *node, enum resource_kind kind,
+        enum effect effect, struct selector *out);
 void *keep(struct loader *loader, size_t bytes);
 struct str keep_str(struct loader *loader, struct str text);
 struct str keep_place(struct loader *loader, struct mark at);

@@ -1,20 +1,6 @@
 /* One selector, one entry, one binding against a request or caller. */
 #include "policy_internal.h"
 
-static enum policy_state worse(enum policy_state a, enum policy_state b)
-{
-        if (a == STATE_FAILED || b == STATE_FAILED)
-                return STATE_FAILED;
-        return a == STATE_UNSURE || b == STATE_UNSURE ? STATE_UNSURE : STATE_MET;
-}
-
-static enum policy_state better(enum policy_state a, enum policy_state b)
-{
-        if (a == STATE_MET || b == STATE_MET)
-                return STATE_MET;
-        return a == STATE_UNSURE || b == STATE_UNSURE ? STATE_UNSURE : STATE_FAILED;
-}
-
 /* A name and an id may be the same thing; nobody here knows. */
 static enum policy_state name_state(
         const struct pattern *pattern, enum resource_kind kind, struct str item, enum effect effect)
@@ -152,7 +138,14 @@ bool entry_matches(const struct entry *entry, const struct policy_request *reque
                 if (!counts(selector_state(&entry->selectors[i], request, entry->effect),
                             entry->effect))
                         return false;
-        return true;
+        for (size_t i = 0; i < entry->n_conditions; i++)
+                if (!counts(condition_state(&entry->conditions[i], request, entry->effect),
+                            entry->effect))
+                        return false;
+        for (size_t i = 0; i < entry->n_claimed; i++)
+                if (claimed_state(&entry->claimed[i], request) != STATE_MET)
+                        return false;
+        return !unnamed_grave_fact(entry, request);
 }
 
 bool binding_live(const struct binding *binding, int64_t now_ms)

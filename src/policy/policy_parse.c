@@ -370,7 +370,7 @@ static void test_caller_read(
         struct loader *loader, const struct yaml_node *node, struct policy_test *test)
 {
         static const struct str keys[] = {
-                {"issuer", 6}, {"subject", 7}, {"claims", 6}, {"roles", 5}};
+                {"issuer", 6}, {"subject", 7}, {"claims", 6}, {"roles", 5}, {"claimed", 7}};
         const struct yaml_node *caller = yaml_get(node, "caller");
         const struct yaml_node *at;
         struct names names;
@@ -382,7 +382,7 @@ static void test_caller_read(
         }
         if (!yaml_is_mapping(caller, "`caller`", loader->errors))
                 return;
-        (void)yaml_known_keys(caller, keys, 4, loader->errors);
+        (void)yaml_known_keys(caller, keys, 5, loader->errors);
         if (!(at = yaml_get(caller, "issuer")))
                 error_list_add(loader->errors, caller->at, "the `caller` needs an `issuer`");
         else if (yaml_str(at, "`issuer`", &text, loader->errors))
@@ -395,6 +395,8 @@ static void test_caller_read(
                 test->roles = names.items;
                 test->n_roles = names.n;
         }
+        if ((at = yaml_get(caller, "claimed")))
+                claimed_given_read(loader, at, test);
 }
 
 static void test_expect_read(

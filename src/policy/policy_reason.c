@@ -131,6 +131,25 @@ static bool add_roles(
         return n > 0;
 }
 
+/* What only a rule that names it would cover. */
+static void add_grave_facts(struct line *line, const struct policy_request *request)
+{
+        bool first = true;
+        size_t n;
+        const struct fact_kind *kinds = facts_all(&n);
+
+        for (size_t i = 0; request->facts && i < request->facts->n; i++) {
+                const struct fact *fact = &request->facts->items[i];
+                if (!fact_is_grave(fact))
+                        continue;
+                line_add(line, first ? STR("; a rule for it has to name ") : STR(" and "));
+                line_add(line, str_of(kinds[fact->kind].name));
+                first = false;
+        }
+        if (!first)
+                line_add(line, STR(" in `where`"));
+}
+
 void reason_write(const struct policy_grants *grants, const struct policy_request *request,
         const struct entry *denied_by, const struct decision *decision, char *out, size_t bytes,
         const struct policy *policy)
@@ -165,5 +184,6 @@ void reason_write(const struct policy_grants *grants, const struct policy_reques
                 line_add(&line, STR("; ask for a binding to a role that allows it"));
                 return;
         }
+        add_grave_facts(&line, request);
         line_add(&line, STR("; ask for a role that allows it"));
 }

@@ -34,7 +34,8 @@ static bool rule_expected(const struct policy_test *test, const struct decision 
 
 static void judge(struct run *run, const struct policy_test *test, struct outcome *outcome)
 {
-        const struct policy_question question = {test->method, test->url, test->body};
+        const struct policy_question question = {
+                test->method, test->url, test->body, test->claimed, test->n_claimed};
         struct policy_request request = {0};
         json_t *claims = NULL;
 

@@ -179,7 +179,8 @@ static unsigned kinds_of_body(const struct exchange *x)
 {
         const struct operation *op = x->named.op;
 
-        return policy_kinds(x->world->policy, x->grants, op) & operation_body_kinds(op);
+        return (policy_kinds(x->world->policy, x->grants, op) | BODY_GUARDED_FACTS) &
+               operation_body_kinds(op);
 }
 
 /* What has to be understood of the body that is held: nothing, if all it could do is veil what the
@@ -269,9 +270,13 @@ void exchange_decide(struct exchange *x, struct named *named, struct str method)
                 .path = named->path,
                 .service = named->service,
                 .resources = &named->resources,
+                .facts = named->facts,
+                .claimed = x->claims,
+                .n_claimed = CLAIMS,
                 .now_ms = x->worker->wall_ms,
         };
 
+        claims_read(x);
         policy_decide(x->world->policy, x->grants, &request, &x->decision);
 }
 

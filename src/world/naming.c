@@ -127,7 +127,8 @@ enum naming_result request_name(
         }
         if (result == ROUTE_UNKNOWN)
                 return NAMING_UNKNOWN;
-        if (!resources_gather(&out->route, &out->query, input->body, arena, &out->resources, why))
+        if (!resources_gather(&out->route, &out->query, input->body, arena, &out->resources,
+                    &out->facts, why))
                 return NAMING_REFUSED;
         return NAMING_FOUND;
 }
@@ -187,6 +188,9 @@ bool naming_for_policy(void *unused, const struct policy_question *question, str
                         .path = named->path,
                         .service = named->service,
                         .resources = &named->resources,
+                        .facts = named->facts,
+                        .claimed = question->claimed,
+                        .n_claimed = question->n_claimed,
                 };
                 return true;
         case NAMING_NEEDS_BODY:

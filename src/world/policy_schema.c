@@ -66,7 +66,8 @@ static const char before[] =
         "          \"properties\": {\"issuer\": {\"type\": \"string\"}, \"subject\": {\"type\": "
         "\"string\"},\n"
         "            \"roles\": {\"$ref\": \"#/$defs/texts\"}, \"claims\": {\"type\": "
-        "\"object\"}}},\n"
+        "\"object\"},\n"
+        "            \"claimed\": {\"type\": \"object\"}}},\n"
         "        \"request\": {\"type\": \"string\", \"pattern\": \"^[A-Z]+ +(/|http)\"},\n"
         "        \"body\": {},\n"
         "        \"at\": {\"type\": \"string\"},\n"
@@ -83,15 +84,47 @@ static const char before[] =
         "        \"scopes\": {\"$ref\": \"#/$defs/texts\"},\n"
         "        \"areas\": {\"$ref\": \"#/$defs/texts\"},\n"
         "        \"method\": {\"$ref\": \"#/$defs/texts\"},\n"
-        "        \"path\": {\"$ref\": \"#/$defs/texts\"},\n";
+        "        \"path\": {\"$ref\": \"#/$defs/texts\"},\n"
+        "        \"claimed\": {\"type\": \"object\", \"minProperties\": 1,\n"
+        "          \"description\": \"What the caller asserts about itself; only narrows.\",\n"
+        "          \"propertyNames\": {\"enum\": [\"dag_id\", \"run_id\", \"task_id\", "
+        "\"map_index\", \"try_number\", \"user_agent\"]},\n"
+        "          \"additionalProperties\": {\"$ref\": \"#/$defs/texts\"}},\n"
+        "        \"where\": {\"$ref\": \"#/$defs/where\"},\n";
 
 static const char after[] =
         "        \"operations\": {\"anyOf\": [{\"$ref\": \"#/$defs/operation\"},\n"
         "          {\"type\": \"array\", \"minItems\": 1, \"items\": {\"$ref\": "
         "\"#/$defs/operation\"}}]}}},\n"
+        "    \"values\": {\"description\": \"[] is: may not be said.\", \"anyOf\": [\n"
+        "      {\"$ref\": \"#/$defs/scalar\"},\n"
+        "      {\"type\": \"array\", \"items\": {\"$ref\": \"#/$defs/scalar\"}}]},\n"
+        "    \"scalar\": {\"type\": [\"string\", \"number\", \"boolean\"]},\n"
+        "    \"valuesByName\": {\"anyOf\": [{\"type\": \"array\", \"maxItems\": 0},\n"
+        "      {\"type\": \"object\", \"additionalProperties\": {\"$ref\": "
+        "\"#/$defs/values\"}}]},\n"
         "    \"access\": {\"enum\": [\"read\", \"write\", \"execute\", \"manage\", \"delete\"]},\n"
         "    \"operation\": {\"anyOf\": [{\"type\": \"string\", \"pattern\": \"[*]\"}, {\"enum\": "
         "[";
+
+static void where_write(struct buf *out)
+{
+        size_t n;
+        const struct fact_kind *kinds = facts_all(&n);
+
+        BUF_LITERAL(out, "    \"where\": {\"type\": \"object\", \"additionalProperties\": false, "
+                         "\"minProperties\": 1,\n"
+                         "      \"description\": \"Conditions on what a request says.\",\n"
+                         "      \"properties\": {\n"
+                         "        \"refs\": {\"$ref\": \"#/$defs/texts\"}");
+        for (size_t i = 0; i < n; i++) {
+                buf_printf(out, ",\n        \"%s\": {\"$ref\": \"#/$defs/%s\", \"description\": ",
+                        kinds[i].name, kinds[i].is_map ? "valuesByName" : "values");
+                buf_json_str(out, str_of(kinds[i].summary));
+                buf_char(out, '}');
+        }
+        BUF_LITERAL(out, "}}\n");
+}
 
 void policy_schema_write(struct buf *out)
 {
@@ -108,5 +141,7 @@ void policy_schema_write(struct buf *out)
                 buf_printf(out, "%s\n      \"%s\"", i ? "," : "", aliases[i].name);
         for (size_t i = 0; i < n; i++)
                 buf_printf(out, "%s\n      \"%s\"", i || n_aliases ? "," : "", operations[i].id);
-        BUF_LITERAL(out, "]}]}\n  }\n}\n");
+        BUF_LITERAL(out, "]}]},\n");
+        where_write(out);
+        BUF_LITERAL(out, "  }\n}\n");
 }

@@ -9,6 +9,7 @@
 #define DAGWARD_AZDO_RESOURCES_H
 
 #include "dagward/azdo/catalogue.h"
+#include "dagward/azdo/facts.h"
 #include "dagward/base/arena.h"
 
 enum resource_kind {
@@ -57,17 +58,18 @@ struct resources {
  * names nothing. Values that the body gives are copied into `arena`. Several items of one kind mean
  * that all of them are touched: the caller has to be allowed each. A name and a GUID beside each
  * other may be the same thing and are both listed; two different names, two different GUIDs or
- * two different numbers for what must be one thing are refused.
+ * two different numbers for what must be one thing are refused. `*facts` becomes what the request
+ * says beside them (in the arena), or NULL when that is nothing.
  *
  * False with `*why` (static text): 400, because two sources disagree, a needed body is not JSON,
  * has duplicate members or is nested too deeply, a value is malformed, or there are too many.
  */
 __attribute__((warn_unused_result)) bool resources_gather(const struct route *route,
         const struct route_query *query, struct str body, struct arena *arena,
-        struct resources *resources, const char **why);
+        struct resources *resources, struct facts **facts, const char **why);
 
 /* Bit k: resources of kind k may be named by the body of `op`: worth reading when a rule that could
- * apply has a selector of that kind. */
+ * apply has a selector of that kind. Also BODY_FACTS and BODY_GUARDED_FACTS (facts.h). */
 unsigned operation_body_kinds(const struct operation *op);
 /* Of these, the ones that a body can not name, only veil: `yamlOverride` makes another pipeline of
  * the one that is named elsewhere. */

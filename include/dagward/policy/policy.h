@@ -25,6 +25,13 @@
  *   `*` as value      any, also one the request leaves        same
  *                     unnamed; but the request must touch
  *                     one of the kind
+ *   where             each fact of that name that the         one that it says matches, or the body
+ *                     request says has a value listed;        has not been read
+ *                     saying none is fine
+ *   claimed           the caller asserts one of the values    (not on a deny)
+ *
+ * Facts that raise the stakes (guarded, see azdo/facts.h) have to be named by `where` of an allow
+ * entry, or it does not cover a request that says them.
  *
  * A request the catalogue does not know is granted only by an allow entry that has both `method`
  * and `path` and none of operations, access, scopes, areas; every resource kind it does not name
@@ -53,8 +60,6 @@ enum {
 struct policy;
 /* Which bindings apply to one caller, time apart. */
 struct policy_grants;
-/* Facts for `where` conditions; none are known in this version, pass NULL. */
-struct policy_facts;
 
 /* Who asks. Views; policy_grants_new keeps nothing but a short copy of issuer and subject. */
 struct policy_caller {
@@ -75,7 +80,11 @@ struct policy_request {
         struct str path;
         enum service service;
         const struct resources *resources; /* NULL: nothing is known */
-        const struct policy_facts *facts;
+        const struct facts *facts;         /* NULL: it says nothing beside them */
+        /* What the caller asserts about itself, by name: dag_id, run_id, ... Nobody has verified
+         * it. */
+        const struct pair *claimed;
+        size_t n_claimed;
         int64_t now_ms; /* wall time, for `not_before` and `expires` */
 };
 
@@ -134,8 +143,9 @@ size_t policy_grants_list(const struct policy *policy, const struct policy_grant
 void policy_decide(const struct policy *policy, const struct policy_grants *grants,
         const struct policy_request *request, struct decision *out);
 /* Which kinds of resource (bit 1 << enum resource_kind) the entries that could decide `op` for this
- * caller look at. When the body of a request may name one of these (operation_reads_body), the body
- * must be read before policy_decide. */
+ * caller look at. BODY_FACTS: or at facts.
+ * When the body of a request may name one of these (operation_body_kinds), or says guarded facts,
+ * it must be read before policy_decide. */
 unsigned policy_kinds(const struct policy *policy, const struct policy_grants *grants,
         const struct operation *op);
 

@@ -15,11 +15,13 @@
 /* A request as a person writes it. */
 struct policy_question {
         struct str method;
-        struct str url;  /* "/contoso/analytics/_apis/..." or "https://host/..." */
-        struct str body; /* JSON text; ptr NULL: no body */
+        struct str url;             /* "/contoso/analytics/_apis/..." or "https://host/..." */
+        struct str body;            /* JSON text; ptr NULL: no body */
+        const struct pair *claimed; /* see struct policy_request */
+        size_t n_claimed;
 };
 
-/* Names a question: fills all of `out` but now_ms and facts, with views that live as long as
+/* Names a question: fills all of `out` but now_ms, with views that live as long as
  * `arena`. False with `err` when the proxy would refuse the request as malformed (400). */
 typedef bool (*policy_namer)(void *context, const struct policy_question *question,
         struct arena *arena, struct policy_request *out, struct error *err);

@@ -30,6 +30,7 @@ struct named {
         struct route route;         /* op NULL: only segments, n_segments and encoded_slash */
         struct route_query query;
         struct resources resources; /* op NULL: the organization at most */
+        struct facts *facts;        /* what it says beside them; NULL: nothing */
         struct str organization;    /* first segment, or STR_NONE on routes without one */
         struct str path; /* canonical, as policy and audit show it: see struct policy_request */
         struct str segments[TARGET_MAX_SEGMENTS]; /* what query.segments points to */

@@ -39,6 +39,27 @@ static const struct row touches[] = {
 enum { N_ROWS = sizeof(rows) / sizeof(rows[0]), N_TOUCHES = sizeof(touches) / sizeof(touches[0]) };
 _Static_assert(N_ROWS <= 256, "operation_extra.rows holds bytes");
 
+/* facts.def likewise. */
+enum { OPEN, GUARDED };
+#define NAME(name, shape, guard, summary) name##_is = guard,
+#define FACT(operations, source, where, name, flags)
+enum {
+#include "../facts.def"
+};
+#undef NAME
+#undef FACT
+#define NAME(name, shape, guard, summary)
+#define FACT(operations, source, where, name, flags) {operations, SOURCE_##source, name##_is},
+static const struct fact_row {
+        const char *operations;
+        enum source source;
+        int guard;
+} fact_rows[] = {
+#include "../facts.def"
+};
+enum { N_FACTS = sizeof(fact_rows) / sizeof(fact_rows[0]) };
+_Static_assert(N_FACTS <= 256, "operation_extra.facts holds bytes");
+
 struct source_operation operations[MOST_OPERATIONS];
 size_t n_operations;
 
@@ -322,13 +343,47 @@ static size_t write_rows(FILE *out, const struct source_operation *op)
         return n;
 }
 
-static void write_extra(FILE *out, const struct source_operation *op, size_t n_rows)
+static size_t write_facts(FILE *out, const struct source_operation *op)
 {
-        unsigned touched = 0, body_kinds = 0;
+        size_t n = 0;
+        for (size_t i = 0; i < N_FACTS; i++) {
+                if (!str_glob(str_of(fact_rows[i].operations), str_of(op->id), false))
+                        continue;
+                fprintf(out, n++ ? ", %zu" : "static const uint8_t facts_%2$u[] = {%1$zu", i,
+                        op->index);
+        }
+        if (n)
+                fputs("};\n", out);
+        return n;
+}
+
+/* A row that is about no operation is a mistake. */
+static void check_facts(void)
+{
+        for (size_t i = 0; i < N_FACTS; i++) {
+                bool found = false;
+                for (size_t k = 0; k < n_operations && !found; k++)
+                        found = str_glob(
+                                str_of(fact_rows[i].operations), str_of(operations[k].id), false);
+                if (!found)
+                        fail("facts.def: there is no operation %s", fact_rows[i].operations);
+        }
+}
+
+static void write_extra(FILE *out, const struct source_operation *op, size_t n_rows, size_t n_facts)
+{
+        unsigned touched = 0, body_kinds = 0, body_facts = 0;
         for (size_t i = 0; i < N_ROWS; i++) {
                 if ((rows[i].source == SOURCE_BODY || rows[i].source == SOURCE_PATCH) &&
                         str_glob(str_of(rows[i].operations), str_of(op->id), false))
                         body_kinds |= 1U << rows[i].kind;
+        }
+        for (size_t i = 0; i < N_FACTS; i++) {
+                if (fact_rows[i].source != SOURCE_QUERY &&
+                        str_glob(str_of(fact_rows[i].operations), str_of(op->id), false))
+                        body_facts |= fact_rows[i].guard == GUARDED
+                                              ? BODY_FACTS | BODY_GUARDED_FACTS
+                                              : BODY_FACTS;
         }
         for (size_t i = 0; i < N_TOUCHES; i++) {
                 if (str_glob(str_of(touches[i].operations), str_of(op->id), false))
@@ -338,11 +393,14 @@ static void write_extra(FILE *out, const struct source_operation *op, size_t n_r
                 touched |= 1U << KIND_PROJECT;
         if (strstr(op->path, "{team}"))
                 touched |= 1U << KIND_TEAM;
-        fprintf(out, "\t{.touches = %u, .body_kinds = %u", touched | body_kinds, body_kinds);
+        fprintf(out, "\t{.touches = %u, .body_kinds = %u", touched | body_kinds,
+                body_kinds | body_facts);
         if (json_object_get(op->json, "discriminator"))
                 fprintf(out, ", .discriminator = &discriminator_%u", op->index);
         if (n_rows)
                 fprintf(out, ", .rows = rows_%u, .n_rows = %zu", op->index, n_rows);
+        if (n_facts)
+                fprintf(out, ", .facts = facts_%u, .n_facts = %zu", op->index, n_facts);
         if (*text_of(op->json, "greedy") && strstr(op->path, "/npm/registry/"))
                 fputs(", .encoded_slash = true", out);
         fputs("},\n", out);
@@ -384,7 +442,7 @@ int main(int argc, char **argv)
         FILE *out = fopen(argv[4], "w");
         if (!out)
                 fail("%s cannot be written", argv[4]);
-        fputs("/* Made by make_catalogue from src/azdo/data/ and src/azdo/resources.def. */\n"
+        fputs("/* Made by make_catalogue from src/azdo/data/ and the tables beside it. */\n"
               "#include \"catalogue_table.h\"\n\n",
                 out);
         write_scopes(out);
@@ -392,14 +450,16 @@ int main(int argc, char **argv)
         for (size_t i = 0; i < n_operations; i++)
                 write_operation(out, &operations[i]);
         fprintf(out, "};\nconst size_t table_n_operations = %zu;\n\n", n_operations);
-        static size_t n_rows[MOST_OPERATIONS];
+        static size_t n_rows[MOST_OPERATIONS], n_facts[MOST_OPERATIONS];
+        check_facts();
         for (size_t i = 0; i < n_operations; i++) {
                 write_discriminator(out, &operations[i]);
                 n_rows[i] = write_rows(out, &operations[i]);
+                n_facts[i] = write_facts(out, &operations[i]);
         }
         fputs("\nconst struct operation_extra table_extras[] = {\n", out);
         for (size_t i = 0; i < n_operations; i++)
-                write_extra(out, &operations[i], n_rows[i]);
+                write_extra(out, &operations[i], n_rows[i], n_facts[i]);
         fputs("};\n\n", out);
         write_areas(out, argv[3]);
         trie_write(out);

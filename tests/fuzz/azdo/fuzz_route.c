@@ -69,6 +69,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         struct request request;
         struct route route;
         struct resources resources;
+        struct facts *facts;
         struct arena arena;
         const char *why = NULL;
         if (size > 16384)
@@ -91,7 +92,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                 check_again(&request, &route);
                 arena_init(&arena, 4096, 1 << 20);
                 why = NULL;
-                if (!resources_gather(&route, &request.query, body, &arena, &resources, &why)) {
+                if (!resources_gather(
+                            &route, &request.query, body, &arena, &resources, &facts, &why)) {
                         if (!why)
                                 abort();
                 } else if (resources.n > RESOURCES_MAX) {

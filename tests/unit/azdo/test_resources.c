@@ -13,6 +13,7 @@ static const char *gathered(const char *line, const char *body)
         struct request request;
         struct route route;
         struct resources resources;
+        struct facts *facts;
         struct arena arena;
         const char *why = NULL;
         size_t n = 0;
@@ -21,7 +22,8 @@ static const char *gathered(const char *line, const char *body)
                 fail_msg("%s is in no template", line);
         arena_init(&arena, 1024, 65536);
         text[0] = '\0';
-        if (!resources_gather(&route, &request.query, str_of(body), &arena, &resources, &why)) {
+        if (!resources_gather(
+                    &route, &request.query, str_of(body), &arena, &resources, &facts, &why)) {
                 assert_non_null(why);
                 strcpy(text, "refused");
                 arena_clear(&arena);
@@ -225,8 +227,9 @@ static void bodies_are_asked_for_only_where_rows_read_them(void **state)
                 const char *id;
                 unsigned kinds;
         } cases[] = {
-                {"build.builds.queue", 1U << RESOURCE_PIPELINE | 1U << RESOURCE_REF},
-                {"pipelines.runs.run", 1U << RESOURCE_PIPELINE | 1U << RESOURCE_REF},
+                {"build.builds.queue", 1U << RESOURCE_PIPELINE | 1U << RESOURCE_REF | BODY_FACTS},
+                {"pipelines.runs.run", 1U << RESOURCE_PIPELINE | 1U << RESOURCE_REF | BODY_FACTS |
+                                               BODY_GUARDED_FACTS},
                 {"build.builds.list", 0},
                 {"gitHttp.pack.push", 0},
         };
@@ -326,7 +329,7 @@ static void a_quick_look_never_misses_what_veils(void **state)
 {
         (void)state;
         const struct operation *run = catalogue_find(STR("pipelines.runs.run"));
-        assert_int_equal(operation_veiled_kinds(run), 1U << RESOURCE_PIPELINE);
+        assert_int_equal(operation_veiled_kinds(run), 1U << RESOURCE_PIPELINE | BODY_GUARDED_FACTS);
         assert_false(body_may_veil(run, STR("{\"templateParameters\":{\"a\":\"b\"}}")));
         assert_false(body_may_veil(run, STR("")));
         assert_true(body_may_veil(run, STR("{\"yamlOverride\":1}")));

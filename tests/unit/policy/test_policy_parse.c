@@ -92,8 +92,31 @@ static void entries_that_are_not_understood_refuse_the_file(void **state)
                 {DENY("{}"), "3:1: a `deny` entry without selectors; for everything write "
                              "operations: [\"*\"]\n"},
                 {DENY("{projects: [a]}"), ""},
-                {ENTRY("{operations: ['*'], where: {refs: [refs/heads/main]}}"),
-                        "3:21: `where` is not available in this version\n"},
+                {ENTRY("{operations: ['*'], where: {refs: [refs/heads/main], status: []}}"), ""},
+                {ENTRY("{operations: ['*'], where: {}}"), "3:28: `where` without a condition\n"},
+                {ENTRY("{operations: ['*'], where: [a]}"),
+                        "3:28: `where` must be a mapping, not a list\n"},
+                {ENTRY("{operations: ['*'], where: {variable: []}}"),
+                        "3:29: `where` knows no `variable`; did you mean `variables`?\n"},
+                {ENTRY("{operations: ['*'], where: {variables: [a]}}"),
+                        "3:40: `variables` has values by name: {name: [values]}; or [] for none at "
+                        "all\n"},
+                {ENTRY("{operations: ['*'], where: {variables: {'a*b': c}}}"),
+                        "3:41: `a*b` in `variables`: `*` may only stand alone or at the end\n"},
+                {ENTRY("{operations: ['*'], where: {status: ['*x']}}"),
+                        "3:38: `*x` in `status`: `*` may only stand alone or at the end\n"},
+                {ENTRY("{operations: [build.builds.list], where: {variables: []}}"),
+                        "3:43: no operation of this entry says `variables`\n"},
+                {DENY("{operations: ['*'], where: {status: []}}"),
+                        "3:37: an empty list means \"may not be said\", which only an `allow` can "
+                        "ask for; on a `deny`, list what is refused (`*` is any value)\n"},
+                {ENTRY("{operations: ['*'], claimed: {dag_id: [a, 'b*']}}"), ""},
+                {ENTRY("{operations: ['*'], claimed: {dagid: a}}"),
+                        "3:31: callers claim no `dagid`; did you mean `dag_id`?\n"},
+                {DENY("{operations: ['*'], claimed: {dag_id: a}}"),
+                        "3:30: what a caller claims about itself nobody has verified: `claimed` "
+                        "can "
+                        "narrow an `allow`, and a `deny` by it would be gone with the claim\n"},
                 {ENTRY("{operations: ['*'], projects: ['a*b']}"),
                         "3:32: `a*b` in `projects`: `*` may only stand alone or at the end; write "
                         "the values one by one\n"},

@@ -36,7 +36,7 @@ static void check_example(const char *path)
 static void every_example_policy_passes_its_own_tests(void **state)
 {
         static const char *const names[] = {"trigger-only", "read-only", "dag-sync",
-                "artifact-publisher", "teams", "example.policy"};
+                "artifact-publisher", "teams", "run-parameters", "example.policy"};
         char path[512];
 
         (void)state;
@@ -62,11 +62,32 @@ static void the_examples_can_be_loaded_together(void **state)
         error_list_clear(&errors);
 }
 
+static void the_guide_names_every_condition(void **state)
+{
+        size_t n, len;
+        const struct fact_kind *kinds = facts_all(&n);
+        FILE *file = fopen(SOURCE_DIR "/docs/policy.md", "r");
+        static char text[1 << 18];
+
+        (void)state;
+        assert_non_null(file);
+        len = fread(text, 1, sizeof(text) - 1, file);
+        fclose(file);
+        for (size_t i = 0; i < n; i++) {
+                char row[512];
+                snprintf(row, sizeof(row), "| `%s` | %s | %s | ", kinds[i].name,
+                        kinds[i].is_map ? "by name" : "values", kinds[i].summary);
+                if (str_find_str(str_view(text, len), str_of(row)) < 0)
+                        fail_msg("docs/policy.md lacks: %s", row);
+        }
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(every_example_policy_passes_its_own_tests),
                 cmocka_unit_test(the_examples_can_be_loaded_together),
+                cmocka_unit_test(the_guide_names_every_condition),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -155,7 +155,8 @@ static void a_question_that_the_proxy_would_refuse_is_an_error(void **state)
         (void)state;
         arena_init(&arena, 16384, 4 << 20);
         for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-                const struct policy_question question = {STR("GET"), str_of(rows[i].url), STR_NONE};
+                const struct policy_question question = {
+                        .method = STR("GET"), .url = str_of(rows[i].url)};
                 struct policy_request request = {0};
                 struct error err = {""};
                 bool good = naming_for_policy(NULL, &question, &arena, &request, &err);

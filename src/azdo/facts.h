@@ -1,0 +1,18 @@
+/* facts, inside azdo: gathered beside the resources of a request. */
+#ifndef DAGWARD_AZDO_FACTS_INSIDE_H
+#define DAGWARD_AZDO_FACTS_INSIDE_H
+
+#include <jansson.h>
+
+#include "dagward/azdo/facts.h"
+#include "dagward/base/arena.h"
+
+/* Gathers what the request says: `*facts` in the arena, or NULL when that is nothing. `body_read`:
+ * the body has been read, and is `body`, or empty if that is NULL. False with `*why`: 400. */
+bool facts_gather(const struct route *route, const struct route_query *query, bool body_read,
+        const json_t *body, struct arena *arena, struct facts **facts, const char **why)
+        __attribute__((warn_unused_result));
+/* Whether `text` begins with the name of a member that says a guarded fact. */
+bool facts_may_begin(const struct operation *op, struct str text);
+
+#endif
