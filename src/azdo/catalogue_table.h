@@ -105,6 +105,8 @@ struct operation_extra {
         const uint8_t *rows;                       /* places in resources.def, from 0 */
         const uint8_t *facts;                      /* places in facts.def, likewise */
         uint8_t n_rows, n_facts;
+        /* Bit c & 0x1f: a member that veils, or says a guarded fact, begins with c. */
+        uint32_t veil_letters;
         uint16_t touches;    /* bit k: resources of kind k */
         uint16_t body_kinds; /* bit k: rows of kind k that read the body; BODY_FACTS and more */
         bool encoded_slash;  /* its greedy parameter may hold npm's @scope%2fname */

@@ -94,22 +94,38 @@ static bool refuse(struct gatherer *gatherer, const char *why)
         return false;
 }
 
+enum { FEW = 8 };
+
 /* The list, as soon as there is something to say. */
 static struct facts *list(struct gatherer *gatherer)
 {
-        if (!*gatherer->facts &&
-                (*gatherer->facts = arena_alloc(gatherer->arena, sizeof(struct facts)))) {
-                (*gatherer->facts)->n = 0;
-                (*gatherer->facts)->unread = false;
-        }
+        if (!*gatherer->facts)
+                *gatherer->facts = arena_alloc(gatherer->arena, sizeof(struct facts));
         return *gatherer->facts;
+}
+
+static bool make_room(struct gatherer *gatherer, struct facts *facts)
+{
+        size_t cap = facts->cap ? facts->cap * 2 : FEW;
+
+        if (facts->n < facts->cap)
+                return true;
+        struct fact *items =
+                cap > FACTS_MAX ? NULL : arena_alloc(gatherer->arena, cap * sizeof(*items));
+        if (!items)
+                return false;
+        if (facts->n)
+                memcpy(items, facts->items, facts->n * sizeof(*items));
+        facts->items = items;
+        facts->cap = cap;
+        return true;
 }
 
 static bool add(struct gatherer *gatherer, unsigned kind, struct str key, struct str value)
 {
         struct facts *facts = list(gatherer);
 
-        if (!facts || facts->n == FACTS_MAX || !key.ptr || !value.ptr)
+        if (!facts || !key.ptr || !value.ptr || !make_room(gatherer, facts))
                 return refuse(gatherer, "the request says too much to be judged");
         facts->items[facts->n++] = (struct fact){kind, key, value};
         return true;

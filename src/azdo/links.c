@@ -289,14 +289,15 @@ static size_t go_on(struct links *links, struct str in, struct buf *out)
 /* Where the next scheme, or the beginning of one that is cut off by the end, stands. */
 static size_t next_scheme(struct str in)
 {
-        const char *found = memmem(in.ptr, in.len, scheme_start.ptr, scheme_start.len);
-        size_t most = scheme_start.len - 1 < in.len ? scheme_start.len - 1 : in.len;
+        const char *at = in.ptr, *end = in.ptr + in.len;
 
-        if (found)
-                return (size_t)(found - in.ptr);
-        for (size_t n = most; n > 0; n--)
-                if (memcmp(in.ptr + in.len - n, scheme_start.ptr, n) == 0)
-                        return in.len - n;
+        while (at < end && (at = memchr(at, scheme_start.ptr[0], (size_t)(end - at)))) {
+                size_t left = (size_t)(end - at);
+                size_t most = left < scheme_start.len ? left : scheme_start.len;
+                if (memcmp(at, scheme_start.ptr, most) == 0)
+                        return (size_t)(at - in.ptr);
+                at++;
+        }
         return in.len;
 }
 

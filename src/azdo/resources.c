@@ -5,18 +5,9 @@
 #include "body.h"
 #include "catalogue_table.h"
 #include "facts.h"
+#include "row_flags.h"
 #include "walk.h"
 
-#define LIST ROW_LIST
-#define NUMBER ROW_NUMBER
-#define ALSO ROW_ALSO
-#define FALLBACK ROW_FALLBACK
-#define REF ROW_REF
-#define HIDES ROW_HIDES
-#define FEED ROW_FEED
-#define VEILS ROW_VEILS
-#define MAIN ROW_MAIN
-#define DEFERS ROW_DEFERS
 #define ROW(operations, source, where, kind, flags)                                                \
         {operations, {where, sizeof(where) - 1}, SOURCE_##source, RESOURCE_##kind, flags},
 #define TOUCHES(operations, kind)
@@ -97,6 +88,8 @@ bool body_may_veil(const struct operation *op, struct str body)
                 return true;
         for (ssize_t quote; (quote = str_find(body, '"')) >= 0;) {
                 body = str_from(body, (size_t)quote + 1);
+                if (!body.len || !(extra->veil_letters >> (body.ptr[0] & 0x1f) & 1))
+                        continue;
                 for (size_t i = 0; i < extra->n_rows; i++) {
                         const struct gather_row *row = &rows[extra->rows[i]];
                         if (row->source == SOURCE_BODY && (row->flags & ROW_VEILS) &&

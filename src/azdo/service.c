@@ -9,23 +9,24 @@ static const char *const access_names[ACCESS_COUNT] = {
 };
 
 static const struct {
-        const char *name, *host;
+        const char *name;
+        struct str host; /* ends with NUL */
 } services[SERVICE_COUNT] = {
-        [SERVICE_DEV] = {"dev", "dev.azure.com"},
-        [SERVICE_VSRM] = {"vsrm", "vsrm.dev.azure.com"},
-        [SERVICE_VSSPS] = {"vssps", "vssps.dev.azure.com"},
-        [SERVICE_VSAEX] = {"vsaex", "vsaex.dev.azure.com"},
-        [SERVICE_FEEDS] = {"feeds", "feeds.dev.azure.com"},
-        [SERVICE_PKGS] = {"pkgs", "pkgs.dev.azure.com"},
-        [SERVICE_ALMSEARCH] = {"almsearch", "almsearch.dev.azure.com"},
-        [SERVICE_VSTMR] = {"vstmr", "vstmr.dev.azure.com"},
-        [SERVICE_EXTMGMT] = {"extmgmt", "extmgmt.dev.azure.com"},
-        [SERVICE_AUDITSERVICE] = {"auditservice", "auditservice.dev.azure.com"},
-        [SERVICE_ADVSEC] = {"advsec", "advsec.dev.azure.com"},
-        [SERVICE_ARTIFACTS] = {"artifacts", "artifacts.dev.azure.com"},
-        [SERVICE_ANALYTICS] = {"analytics", "analytics.dev.azure.com"},
-        [SERVICE_STATUS] = {"status", "status.dev.azure.com"},
-        [SERVICE_APP] = {"app", "app.vssps.visualstudio.com"},
+        [SERVICE_DEV] = {"dev", STR("dev.azure.com")},
+        [SERVICE_VSRM] = {"vsrm", STR("vsrm.dev.azure.com")},
+        [SERVICE_VSSPS] = {"vssps", STR("vssps.dev.azure.com")},
+        [SERVICE_VSAEX] = {"vsaex", STR("vsaex.dev.azure.com")},
+        [SERVICE_FEEDS] = {"feeds", STR("feeds.dev.azure.com")},
+        [SERVICE_PKGS] = {"pkgs", STR("pkgs.dev.azure.com")},
+        [SERVICE_ALMSEARCH] = {"almsearch", STR("almsearch.dev.azure.com")},
+        [SERVICE_VSTMR] = {"vstmr", STR("vstmr.dev.azure.com")},
+        [SERVICE_EXTMGMT] = {"extmgmt", STR("extmgmt.dev.azure.com")},
+        [SERVICE_AUDITSERVICE] = {"auditservice", STR("auditservice.dev.azure.com")},
+        [SERVICE_ADVSEC] = {"advsec", STR("advsec.dev.azure.com")},
+        [SERVICE_ARTIFACTS] = {"artifacts", STR("artifacts.dev.azure.com")},
+        [SERVICE_ANALYTICS] = {"analytics", STR("analytics.dev.azure.com")},
+        [SERVICE_STATUS] = {"status", STR("status.dev.azure.com")},
+        [SERVICE_APP] = {"app", STR("app.vssps.visualstudio.com")},
 };
 
 static const char *const risk_names[RISK_COUNT] = {
@@ -64,7 +65,7 @@ const char *service_name(enum service service)
 
 const char *service_host(enum service service)
 {
-        return services[service].host;
+        return services[service].host.ptr;
 }
 
 bool service_named(struct str name, enum service *service)
@@ -87,8 +88,11 @@ bool service_of_host(struct str host, enum service *service, struct str *organiz
 {
         *organization = STR_NONE;
         str_cut(host, ':', &host);
+        /* All names end in "com": most others are seen to be none at once. */
+        if (host.len < 4 || char_lower(host.ptr[host.len - 1]) != 'm')
+                return false;
         for (unsigned i = 0; i < SERVICE_COUNT; i++) {
-                if (str_eq_fold(host, str_of(services[i].host))) {
+                if (host.len == services[i].host.len && str_eq_fold(host, services[i].host)) {
                         *service = (enum service)i;
                         return true;
                 }

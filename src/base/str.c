@@ -66,9 +66,16 @@ ssize_t str_find_str(struct str s, struct str needle)
 {
         if (needle.len == 0)
                 return 0;
-        for (size_t i = 0; i + needle.len <= s.len; i++)
-                if (s.ptr[i] == needle.ptr[0] && memcmp(s.ptr + i, needle.ptr, needle.len) == 0)
-                        return (ssize_t)i;
+        if (s.len < needle.len)
+                return -1;
+        const char *at = s.ptr, *last = s.ptr + (s.len - needle.len);
+        for (; at <= last; at++) {
+                at = memchr(at, needle.ptr[0], (size_t)(last - at) + 1);
+                if (!at)
+                        return -1;
+                if (memcmp(at, needle.ptr, needle.len) == 0)
+                        return at - s.ptr;
+        }
         return -1;
 }
 

@@ -24,10 +24,25 @@ static struct str trim_end(struct str s)
         return s;
 }
 
+/* How many bytes at the front are visible ASCII, by eights: tokens are nothing else. */
+static size_t visible_front(struct str s)
+{
+        const uint64_t ones = 0x0101010101010101u, high = ones * 0x80;
+        size_t i = 0;
+
+        for (; i + 8 <= s.len; i += 8) {
+                uint64_t word;
+                memcpy(&word, s.ptr + i, sizeof(word));
+                if (((word - ones * 0x21) | ((word ^ ones * 0x7f) - ones) | word) & high)
+                        break;
+        }
+        return i;
+}
+
 /* Neither token nor user name may hold these; in a Basic pair they came past the field parser. */
 static bool has_controls(struct str s)
 {
-        for (size_t i = 0; i < s.len; i++)
+        for (size_t i = visible_front(s); i < s.len; i++)
                 if ((unsigned char)s.ptr[i] < 0x20 || s.ptr[i] == 0x7f)
                         return true;
         return false;

@@ -35,9 +35,9 @@ struct fact {
 enum { FACTS_MAX = 128 };
 
 struct facts {
-        struct fact items[FACTS_MAX];
-        size_t n;
-        bool unread; /* the body, which could say more, has not been read */
+        struct fact *items;
+        size_t n, cap; /* at most FACTS_MAX */
+        bool unread;   /* the body, which could say more, has not been read */
 };
 
 /* Whether the fact is one that has to be named, and says more than "no". */

@@ -3,6 +3,8 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
+#include "../row_flags.h"
+
 /* resources.def, as far as it decides which rows an operation has. */
 struct row {
         const char *operations;
@@ -21,10 +23,11 @@ struct row {
                 KIND_WORK_ITEM_TYPE,
                 KIND_REF
         } kind;
+        unsigned flags;
 };
 
 #define ROW(operations, source, where, kind, flags)                                                \
-        {operations, SOURCE_##source, where, KIND_##kind},
+        {operations, SOURCE_##source, where, KIND_##kind, flags},
 #define TOUCHES(operations, kind)
 static const struct row rows[] = {
 #include "../resources.def"
@@ -32,7 +35,7 @@ static const struct row rows[] = {
 #undef ROW
 #undef TOUCHES
 #define ROW(operations, source, where, kind, flags)
-#define TOUCHES(operations, kind) {operations, SOURCE_PATH, "", KIND_##kind},
+#define TOUCHES(operations, kind) {operations, SOURCE_PATH, "", KIND_##kind, 0},
 static const struct row touches[] = {
 #include "../resources.def"
 };
@@ -49,10 +52,12 @@ enum {
 #undef NAME
 #undef FACT
 #define NAME(name, shape, guard, summary)
-#define FACT(operations, source, where, name, flags) {operations, SOURCE_##source, name##_is},
+#define FACT(operations, source, where, name, flags)                                               \
+        {operations, SOURCE_##source, where, name##_is},
 static const struct fact_row {
         const char *operations;
         enum source source;
+        const char *where;
         int guard;
 } fact_rows[] = {
 #include "../facts.def"
@@ -370,20 +375,40 @@ static void check_facts(void)
         }
 }
 
+/* The bit of a place's last member; see operation_extra.veil_letters. */
+static uint32_t letter_of(const char *where)
+{
+        size_t len = strlen(where), at;
+
+        while (len > 2 &&
+                (strcmp(where + len - 2, "[]") == 0 || strcmp(where + len - 2, ".*") == 0))
+                len -= 2;
+        for (at = len; at > 0 && where[at - 1] != '.'; at--)
+                ;
+        return UINT32_C(1) << (where[at] & 0x1f);
+}
+
 static void write_extra(FILE *out, const struct source_operation *op, size_t n_rows, size_t n_facts)
 {
         unsigned touched = 0, body_kinds = 0, body_facts = 0;
+        uint32_t letters = 0;
         for (size_t i = 0; i < N_ROWS; i++) {
                 if ((rows[i].source == SOURCE_BODY || rows[i].source == SOURCE_PATCH) &&
-                        str_glob(str_of(rows[i].operations), str_of(op->id), false))
+                        str_glob(str_of(rows[i].operations), str_of(op->id), false)) {
                         body_kinds |= 1U << rows[i].kind;
+                        if (rows[i].flags & ROW_VEILS)
+                                letters |= letter_of(rows[i].where);
+                }
         }
         for (size_t i = 0; i < N_FACTS; i++) {
                 if (fact_rows[i].source != SOURCE_QUERY &&
-                        str_glob(str_of(fact_rows[i].operations), str_of(op->id), false))
-                        body_facts |= fact_rows[i].guard == GUARDED
-                                              ? BODY_FACTS | BODY_GUARDED_FACTS
-                                              : BODY_FACTS;
+                        str_glob(str_of(fact_rows[i].operations), str_of(op->id), false)) {
+                        body_facts |= BODY_FACTS;
+                        if (fact_rows[i].guard != GUARDED)
+                                continue;
+                        body_facts |= BODY_GUARDED_FACTS;
+                        letters |= letter_of(fact_rows[i].where);
+                }
         }
         for (size_t i = 0; i < N_TOUCHES; i++) {
                 if (str_glob(str_of(touches[i].operations), str_of(op->id), false))
@@ -395,6 +420,8 @@ static void write_extra(FILE *out, const struct source_operation *op, size_t n_r
                 touched |= 1U << KIND_TEAM;
         fprintf(out, "\t{.touches = %u, .body_kinds = %u", touched | body_kinds,
                 body_kinds | body_facts);
+        if (letters)
+                fprintf(out, ", .veil_letters = %#x", letters);
         if (json_object_get(op->json, "discriminator"))
                 fprintf(out, ", .discriminator = &discriminator_%u", op->index);
         if (n_rows)
