@@ -264,6 +264,13 @@ static const struct choice redirects_choices[] = {
                 .help = "the client gets the signed URL and goes there itself"},
         {0}};
 
+static const struct choice links_choices[] = {
+        {.name = "rewrite", .value = LINKS_REWRITE, .help = "they lead back to the proxy"},
+        {.name = "keep",
+                .value = LINKS_KEEP,
+                .help = "as upstream wrote them: who follows one leaves the proxy, with its token"},
+        {0}};
+
 static const struct setting upstream_rows[] = {
         {.key = "organizations",
                 .type = SETTING_TEXTS,
@@ -310,6 +317,12 @@ static const struct setting upstream_rows[] = {
                 .choices = redirects_choices,
                 .help = "What happens when Azure DevOps redirects a download to storage, with a "
                         "URL that is signed."},
+        {.key = "links",
+                .type = SETTING_CHOICE,
+                AT(config_upstream, links),
+                .fallback = "rewrite",
+                .choices = links_choices,
+                .help = "What becomes of links to Azure DevOps in the bodies of answers."},
         {.key = "storage",
                 .type = SETTING_TEXTS,
                 LIST(config_upstream, storage),

@@ -70,7 +70,9 @@ static void write_correlation(struct exchange *x, struct buf *out)
 bool compose_request(struct exchange *x, struct buf *out)
 {
         const struct h1_request *request = &x->request;
-        bool is_content = x->named.op && x->named.op->is_content, gzip = false;
+        bool is_content = x->world->config->upstream.links == LINKS_KEEP ||
+                          (x->named.op && x->named.op->is_content);
+        bool gzip = false;
 
         buf_str_add(out, request->method);
         buf_char(out, ' ');

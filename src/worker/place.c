@@ -128,7 +128,8 @@ bool place_answer_has_links(struct exchange *x)
         enum links_form form =
                 links_form_of(x->named.op, h1_response_value(response, H1_CONTENT_TYPE));
 
-        if (form == LINKS_NONE || response->framing == H1_NO_BODY || response->status == 206 ||
+        if (form == LINKS_NONE || x->world->config->upstream.links == LINKS_KEEP ||
+                response->framing == H1_NO_BODY || response->status == 206 ||
                 (response->framing == H1_LENGTH && response->content_length == 0) ||
                 h1_response_value(response, H1_CONTENT_DISPOSITION).len)
                 return false;
@@ -201,8 +202,8 @@ enum next place_tell_upstream(struct exchange *x)
         struct links links;
         struct buf told;
 
-        if (!x->holds_body || !x->held.len || !plain || links_form_of(NULL, type) != LINKS_JSON ||
-                !mentions_us(x))
+        if (x->world->config->upstream.links == LINKS_KEEP || !x->holds_body || !x->held.len ||
+                !plain || links_form_of(NULL, type) != LINKS_JSON || !mentions_us(x))
                 return NEXT;
         links_init(&links, LINKS_JSON, write_theirs, x);
         buf_init(&told, 2 * x->held.len + 2 * LINKS_ROOM);

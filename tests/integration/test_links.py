@@ -42,6 +42,15 @@ def test_members_that_clients_follow_lead_to_the_proxy(proxy, upstream, operator
     assert answer["Content-Length"] is None and answer["Transfer-Encoding"] == "chunked"
 
 
+def test_links_can_be_kept(start_proxy, issuer, upstream, operator):
+    proxy = start_proxy([issuer.config()], POLICY, {"hosts": {"*": upstream.url}, "links": "keep"})
+    body = b'{"url":"https://dev.azure.com/contoso"}'
+    upstream.tell(message(200, body))
+    answer = proxy.ask("GET", BUILDS, operator, [("Accept-Encoding", "br")])
+    assert answer.body == body and answer["Content-Length"] == str(len(body))
+    assert upstream.received[-1]["Accept-Encoding"] == "br"
+
+
 def test_links_take_the_configured_public_url(start_proxy, issuer, upstream, operator):
     proxy = start_proxy([issuer.config()], POLICY, {"hosts": {"*": upstream.url}}, public_url="https://dagward.example")
     upstream.tell(message(200, '{"remoteUrl":"https://o@dev.azure.com/o/p","url":"https://feeds.dev.azure.com/o"}'))

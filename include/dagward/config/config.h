@@ -101,6 +101,11 @@ enum config_redirects {
         REDIRECTS_RELAY,  /* the client is told to */
 };
 
+enum config_links {
+        LINKS_REWRITE, /* to the URL that the client used */
+        LINKS_KEEP,    /* as upstream wrote them */
+};
+
 struct config_upstream {
         struct str *organizations; /* as written; compare with letter case folded; at least one */
         size_t n_organizations;
@@ -108,6 +113,7 @@ struct config_upstream {
         struct config_host *hosts;
         size_t n_hosts;
         enum config_redirects redirects; /* to storage, with a signed URL */
+        enum config_links links;         /* in the bodies of answers, and back in requests */
         struct str *storage;             /* ends of host names that such a redirect may lead to */
         size_t n_storage;
         bool insecure;         /* http:// override beyond loopback is wanted */
