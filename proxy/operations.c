@@ -108,7 +108,8 @@ static void json_operation(struct buf *out, const struct operation *op)
 
 static int flush(struct buf *out, int status)
 {
-        bool written = !out->overflow && fwrite(out->data, 1, out->len, stdout) == out->len &&
+        bool written = !out->overflow &&
+                       (!out->len || fwrite(out->data, 1, out->len, stdout) == out->len) &&
                        fflush(stdout) == 0;
 
         buf_clear(out);

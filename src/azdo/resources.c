@@ -42,6 +42,7 @@ struct gatherer {
         const char **why;
         struct str single[RESOURCE_KINDS][VALUE_CLASSES]; /* from rows without ALSO */
         unsigned hidden; /* bit k: kind k is touched beyond what is named */
+        unsigned told;   /* bit k: and which one, others that are named tell */
         unsigned main;   /* bit k: a row with MAIN gave one */
 };
 
@@ -145,20 +146,30 @@ static bool number_is_odd(struct str value)
                (value.ptr[0] < '0' || value.len > 18 || (value.len > 1 && value.ptr[0] == '0'));
 }
 
-static bool add_item(struct gatherer *gatherer, enum resource_kind kind, struct str value)
+bool resources_add(struct resources *resources, enum resource_kind kind, struct str value,
+        const struct identity *known)
 {
-        struct resources *out = gatherer->out;
-        for (size_t i = 0; i < out->n; i++) {
-                if (out->items[i].kind == kind && str_eq_fold(out->items[i].value, value)) {
+        for (size_t i = 0; i < resources->n; i++) {
+                struct resource *item = &resources->items[i];
+                if (item->kind == kind && str_eq_fold(item->value, value)) {
+                        if (!item->known)
+                                item->known = known;
                         /* Refs differ in case. */
-                        if (kind != RESOURCE_REF || str_eq(out->items[i].value, value))
+                        if (kind != RESOURCE_REF || str_eq(item->value, value))
                                 return true;
                 }
         }
-        if (out->n == RESOURCES_MAX)
-                return refuse(gatherer, "the request names too many resources");
-        out->items[out->n++] = (struct resource){.kind = kind, .value = value};
+        if (resources->n == RESOURCES_MAX)
+                return false;
+        resources->items[resources->n++] =
+                (struct resource){.kind = kind, .value = value, .known = known};
         return true;
+}
+
+static bool add_item(struct gatherer *gatherer, enum resource_kind kind, struct str value)
+{
+        return resources_add(gatherer->out, kind, value, NULL) ||
+               refuse(gatherer, "the request names too many resources");
 }
 
 /* Takes one value as the row says. */
@@ -201,7 +212,7 @@ static bool add_values(struct gatherer *gatherer, const struct gather_row *row, 
         if ((row->flags & ROW_MAIN) && !str_empty(str_trim(value)))
                 gatherer->main |= 1U << row->kind;
         if (row->flags & ROW_HIDES)
-                gatherer->hidden |= 1U << RESOURCE_PIPELINE;
+                gatherer->told |= 1U << RESOURCE_PIPELINE;
         if (!(row->flags & ROW_LIST))
                 return add_value(gatherer, row, value);
         while (value.ptr) {
@@ -359,7 +370,7 @@ bool resources_gather(const struct route *route, const struct route_query *query
         struct gatherer gatherer = {
                 .route = route, .query = query, .arena = arena, .out = resources, .why = why};
         resources->n = 0;
-        resources->deferred = 0;
+        resources->deferred = resources->implied = 0;
         json_t *json = NULL;
         if (extra->body_kinds && body.ptr && str_trim(body).len > 0) {
                 json = body_parse(body, why);
@@ -375,8 +386,11 @@ bool resources_gather(const struct route *route, const struct route_query *query
         for (unsigned k = 0; k < RESOURCE_KINDS; k++) {
                 bool named = resources_first(resources, (enum resource_kind)k).ptr != NULL;
                 bool unread = !body.ptr && (extra->body_kinds >> k & 1);
-                resources->unresolved[k] = unread || (gatherer.hidden >> k & 1) ||
-                                           (!named && (extra->touches >> k & 1));
+                bool hidden = unread || (gatherer.hidden >> k & 1);
+                bool told = (gatherer.told >> k & 1) || (!named && (extra->touches >> k & 1));
+                resources->unresolved[k] = hidden || told;
+                if (told && !hidden)
+                        resources->implied |= 1U << k;
         }
         return true;
 }

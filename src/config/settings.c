@@ -271,6 +271,15 @@ static const struct choice links_choices[] = {
                 .help = "as upstream wrote them: who follows one leaves the proxy, with its token"},
         {0}};
 
+static const struct choice names_choices[] = {
+        {.name = "resolve",
+                .value = NAMES_RESOLVE,
+                .help = "Azure DevOps is asked, with the credential of the rule's binding"},
+        {.name = "literal",
+                .value = NAMES_LITERAL,
+                .help = "nobody is asked: a rule by name does not allow an id, nor the reverse"},
+        {0}};
+
 static const struct setting upstream_rows[] = {
         {.key = "organizations",
                 .type = SETTING_TEXTS,
@@ -323,6 +332,13 @@ static const struct setting upstream_rows[] = {
                 .fallback = "rewrite",
                 .choices = links_choices,
                 .help = "What becomes of links to Azure DevOps in the bodies of answers."},
+        {.key = "names",
+                .type = SETTING_CHOICE,
+                AT(config_upstream, names),
+                .fallback = "resolve",
+                .choices = names_choices,
+                .help = "What happens when a rule depends on whether a name and an id are one "
+                        "resource, or on what a build belongs to."},
         {.key = "storage",
                 .type = SETTING_TEXTS,
                 LIST(config_upstream, storage),

@@ -77,9 +77,15 @@ static bool is_about(const struct waiter *waiter, const void *arg)
 {
         const struct subject *subject = arg;
 
-        return waiter->ask->kind != ASK_ADDRESS &&
-               (waiter->ask->kind == ASK_KEYS) == subject->keys &&
-               waiter->ask->index == subject->index;
+        switch (waiter->ask->kind) {
+        case ASK_KEYS: return subject->keys && waiter->ask->index == subject->index;
+        case ASK_CREDENTIAL:
+        case ASK_CREDENTIAL_REPLACE: return !subject->keys && waiter->ask->index == subject->index;
+        case ASK_ADDRESS:
+        case ASK_NAME:
+        case ASK_FORGET: return false;
+        }
+        return false;
 }
 
 /* The place somebody waits for: its ask takes the addresses along. */
@@ -96,6 +102,21 @@ static bool wants_place(const struct waiter *waiter, const void *arg)
                 return false;
         if (found->endpoint)
                 waiter->ask->endpoint = *found->endpoint;
+        return true;
+}
+
+/* Its ask takes a copy of the answer along. */
+static bool wants_name(const struct waiter *waiter, const void *arg)
+{
+        const struct lookup_result *result = arg;
+        struct ask *ask = waiter->ask;
+
+        if (ask->kind != ASK_NAME || ask->index != result->credential ||
+                ask->name.service != result->service || strcmp(ask->name.path, result->path) != 0)
+                return false;
+        ask->name.answered = result->ok;
+        if (result->identity)
+                ask->name.identity = identity_dup(result->identity);
         return true;
 }
 
@@ -125,6 +146,33 @@ void control_found(void *owner, const char *host, const struct endpoint *endpoin
         answer_those(owner, wants_place, &found, endpoint != NULL, why);
 }
 
+void control_named(void *owner, const struct lookup_result *result)
+{
+        answer_those(owner, wants_name, result, result->ok, result->why);
+}
+
+/* Asks upstream, with what the rule that needs to know would lend. */
+static enum source_answer ask_name(struct control *control, struct ask *ask, struct error *why)
+{
+        const struct config *config = control->parts->config;
+        const struct credential *credential = NULL;
+
+        if (ask->index < config->n_credentials) {
+                struct token_source *source = control->sources[ask->index];
+                if (source->credential && clock_mono_ms() < source->credential->until_mono_ms)
+                        credential = source->credential;
+        }
+        return lookups_ask(control->lookups, &ask->name, ask->index, credential,
+                &control->names->endpoints[ask->name.service], config->upstream.ca.ptr, why);
+}
+
+/* Every worker forgets when it gets a world of the next count. */
+static void forget_names(struct control *control)
+{
+        control->names_changed++;
+        control_publish(control);
+}
+
 void control_answer_all(struct control *control, bool ok, const char *why)
 {
         answer_those(control, is_any, NULL, ok, why);
@@ -152,7 +200,8 @@ void control_asked(struct mail *mail, void *receiver)
                 answer(control, ask, false, "the proxy is stopping");
                 return;
         }
-        if (ask->world_reload != control->reload && ask->kind != ASK_ADDRESS) {
+        if (ask->world_reload != control->reload && ask->kind != ASK_ADDRESS &&
+                ask->kind != ASK_FORGET) {
                 /* Another configuration is on its way to the asker: it has to look again. */
                 answer(control, ask, true, "");
                 return;
@@ -172,6 +221,11 @@ void control_asked(struct mail *mail, void *receiver)
                 break;
         case ASK_ADDRESS:
                 found = names_place(control->names, ask->host, &ask->endpoint, &why);
+                break;
+        case ASK_NAME: found = ask_name(control, ask, &why); break;
+        case ASK_FORGET:
+                forget_names(control);
+                found = SOURCE_NEWER;
                 break;
         }
         switch (found) {

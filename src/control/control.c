@@ -156,6 +156,7 @@ struct control *control_new(const char *config_path, struct error_list *errors)
         if (!control->base)
                 abort();
         control->fetcher = fetcher_new(control->base);
+        control->lookups = lookups_new(control->fetcher, control, control_named);
         control->box = mailbox_new(control);
         event_assign(&control->box_event, control->base, mailbox_fd(control->box),
                 EV_READ | EV_PERSIST, on_box, control);
@@ -182,6 +183,7 @@ void control_free(struct control *control)
         control_sources_free(control->issuers, control->parts->config->n_issuers, control->sources,
                 control->parts->config->n_credentials, control->names);
         admin_free(control->admin);
+        lookups_free(control->lookups);
         fetcher_free(control->fetcher);
         mailbox_free(control->box);
         struct event *events[] = {&control->box_event, &control->terminate, &control->interrupt,

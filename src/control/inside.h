@@ -8,6 +8,7 @@
 #include "dagward/net/fetch.h"
 #include "discovery.h"
 #include "entra.h"
+#include "lookup.h"
 #include "names.h"
 
 /* What a reload replaces as one. */
@@ -53,6 +54,8 @@ struct control {
         struct token_source **sources; /* parts->config->n_credentials */
         struct names *names;
         names_lookup *lookup; /* tests have their own */
+        struct lookups *lookups;
+        uint64_t names_changed; /* how often names have changed upstream */
         uint64_t credential_generations;
 
         struct world *world; /* published last */
@@ -96,6 +99,8 @@ void control_asked(struct mail *mail, void *receiver);
 void control_answer(struct control *control, bool keys, unsigned index, bool ok, const char *why);
 /* Answers those that wait for the addresses of `host`; `endpoint` NULL: there are none. */
 void control_found(void *owner, const char *host, const struct endpoint *endpoint, const char *why);
+/* Answers those that asked what a name is. */
+void control_named(void *owner, const struct lookup_result *result);
 /* Answers all of them. */
 void control_answer_all(struct control *control, bool ok, const char *why);
 void on_ask_timer(evutil_socket_t fd, short what, void *arg);

@@ -41,6 +41,7 @@ void control_publish(struct control *control)
         struct world_parts all = {
                 .generation = ++control->generation,
                 .reload = control->reload,
+                .names = control->names_changed,
                 .policy_generation = control->policy_generation,
                 .config = parts->config,
                 .policy = parts->policy,

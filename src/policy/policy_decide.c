@@ -87,7 +87,8 @@ static struct candidates candidates_of(const struct role *role, const struct op_
         const struct policy_request *request, enum effect effect)
 {
         if (effect == EFFECT_ALLOW && class->index)
-                return index_candidates(class->index, request->resources);
+                return index_candidates(class->index, request->resources,
+                        role->list + class->middle, role->list + class->end);
         unsigned from = effect == EFFECT_DENY ? class->start : class->middle;
         unsigned to = effect == EFFECT_DENY ? class->middle : class->end;
         return (struct candidates){.a = role->list + from, .a_end = role->list + to};
@@ -143,6 +144,29 @@ void policy_decide(const struct policy *policy, const struct policy_grants *gran
         const struct policy_request *request, struct decision *out)
 {
         (void)decide(policy, grants, request, out);
+}
+
+unsigned policy_doubts(const struct policy *policy, const struct policy_grants *grants,
+        const struct policy_request *request, struct str *credential)
+{
+        unsigned doubts = 0;
+
+        for (size_t i = 0; request->op && i < grants->n; i++) {
+                const struct grant *grant = &grants->grants[i];
+                const struct op_class *class = class_of(grant->role, operation_slot(request->op));
+                if (!binding_live(grant->binding, request->now_ms))
+                        continue;
+                for (unsigned k = class->start; k < class->end; k++) {
+                        const struct entry *entry = &policy->entries[grant->role->list[k]];
+                        unsigned one = entry_doubts(entry, request);
+                        if (!one && k < class->middle && entry_matches(entry, request))
+                                return 0; /* denied, whatever else there is to know */
+                        if (one && !doubts)
+                                *credential = grant->binding->credential;
+                        doubts |= one;
+                }
+        }
+        return doubts;
 }
 
 unsigned policy_kinds(

@@ -207,26 +207,8 @@ static bool value_read(struct loader *loader, enum resource_kind kind, struct st
         return true;
 }
 
-static void warn_names(struct loader *loader, enum effect effect, const struct selector *selector,
-        struct mark *marks)
-{
-        bool numbered =
-                selector->kind == RESOURCE_PIPELINE || selector->kind == RESOURCE_ENVIRONMENT;
-
-        for (size_t i = 0; numbered && i < selector->n; i++) {
-                const struct pattern *name = &selector->values[i].name;
-                if (pattern_any(name) || name->id)
-                        continue;
-                error_list_warn(loader->errors, marks[i],
-                        "names are not resolved in this version: %s, so write its number",
-                        effect == EFFECT_DENY
-                                ? "this entry also denies every one that is asked for by number"
-                                : "a request that has the number is not matched by the name");
-        }
-}
-
 bool selector_read(struct loader *loader, const struct yaml_node *node, enum resource_kind kind,
-        enum effect effect, struct selector *out)
+        struct selector *out)
 {
         struct names names;
         struct mark *marks;
@@ -240,8 +222,6 @@ bool selector_read(struct loader *loader, const struct yaml_node *node, enum res
         for (size_t i = 0; i < names.n; i++)
                 if (!value_read(loader, kind, names.items[i], marks[i], &out->values[out->n++]))
                         good = false;
-        if (good)
-                warn_names(loader, effect, out, marks);
         return good;
 }
 
@@ -332,7 +312,7 @@ static bool key_read(struct loader *loader, const struct yaml_entry *pair, struc
         if (choice >= 0)
                 return choice_read(loader, pair->value, (enum choice)choice, entry->effect, entry);
         if (kind >= 0)
-                return selector_read(loader, pair->value, (enum resource_kind)kind, entry->effect,
+                return selector_read(loader, pair->value, (enum resource_kind)kind,
                         &entry->selectors[entry->n_selectors++]);
         if (str_eq(key, STR("method")))
                 return methods_read(loader, pair->value, entry);

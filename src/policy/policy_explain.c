@@ -13,6 +13,7 @@ struct explaining {
         const struct policy_request *request;
         struct arena *arena;
         struct policy_explanation *out;
+        unsigned doubts;      /* policy_doubts */
         bool full;            /* the arena's ceiling was met */
         unsigned *failed;     /* by binding: how many of its conditions fail */
         unsigned *nearest_of; /* by role: the binding that gives it, or comes nearest to */
@@ -510,6 +511,17 @@ static void explain_change(struct explaining *e)
                         }
                 }
         }
+        if (out->decision.effect == EFFECT_DENY && e->doubts) {
+                line_add(&line, STR("the proxy may still allow it: it asks Azure DevOps which"));
+                for (int kind = 0; kind < RESOURCE_KINDS; kind++) {
+                        if (!(e->doubts >> kind & 1))
+                                continue;
+                        line_add(&line, STR(" "));
+                        line_add(&line, str_of(resource_kind_name((enum resource_kind)kind)));
+                }
+                line_add(&line, STR(" is meant"));
+                line_break(&line);
+        }
         out->change = kept(e, text);
 }
 
@@ -537,12 +549,16 @@ static struct str request_shown(struct explaining *e)
 bool policy_explain(const struct policy *policy, const struct policy_caller *caller,
         const struct policy_request *request, struct arena *arena, struct policy_explanation *out)
 {
-        struct explaining e = {policy, caller, request, arena, out, false, NULL, NULL, NULL};
+        struct explaining e = {
+                .policy = policy, .caller = caller, .request = request, .arena = arena, .out = out};
+        struct str credential;
         struct policy_grants *grants = policy_grants_new(policy, caller);
         char text[SHOWN_BYTES];
 
         *out = (struct policy_explanation){0};
         policy_decide(policy, grants, request, &out->decision);
+        if (out->decision.effect == EFFECT_DENY)
+                e.doubts = policy_doubts(policy, grants, request, &credential);
         policy_grants_free(grants);
         caller_describe(caller, text, sizeof(text));
         out->caller = kept(&e, text);

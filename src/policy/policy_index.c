@@ -121,7 +121,8 @@ struct op_index *index_build(struct policy *policy, const unsigned *entries, uns
         return index;
 }
 
-struct candidates index_candidates(const struct op_index *index, const struct resources *resources)
+struct candidates index_candidates(const struct op_index *index, const struct resources *resources,
+        const unsigned *all, const unsigned *all_end)
 {
         struct candidates found = {.b = index->others, .b_end = index->others + index->n_others};
 
@@ -130,6 +131,9 @@ struct candidates index_candidates(const struct op_index *index, const struct re
         for (size_t i = 0; resources && i < resources->n; i++) {
                 if (resources->items[i].kind != index->kind)
                         continue;
+                /* A rule may mean it by any of its names. */
+                if (resources->items[i].known)
+                        return (struct candidates){.a = all, .a_end = all_end};
                 unsigned bucket = bucket_of(resources->items[i].value, index->mask);
                 found.a = index->items + index->starts[bucket];
                 found.a_end = index->items + index->starts[bucket + 1];

@@ -250,6 +250,9 @@ bool methods_match(const struct entry *entry, struct str method);
 /* Whether the entry's selectors other than those that choose operations hold; "unsure" has been
  * decided by the effect. */
 bool entry_matches(const struct entry *entry, const struct policy_request *request);
+/* Which kinds of resource keep the entry from being decided (bit k); 0: it is, or it fails whatever
+ * they turn out to be. */
+unsigned entry_doubts(const struct entry *entry, const struct policy_request *request);
 bool binding_live(const struct binding *binding, int64_t now_ms);
 bool binding_subject_matches(const struct binding *binding, struct str subject);
 bool binding_roles_match(const struct binding *binding, const struct policy_caller *caller);
@@ -294,11 +297,12 @@ void policy_compile(struct policy *policy);
 /* Makes an index over `n` allow entries, or NULL when they are few or name nothing to tell them
  * apart by. */
 struct op_index *index_build(struct policy *policy, const unsigned *entries, unsigned n);
-/* Entries that may match, in ascending order. */
+/* Entries that may match, in ascending order; `all`: those the index was made of. */
 struct candidates {
         const unsigned *a, *a_end, *b, *b_end;
 };
-struct candidates index_candidates(const struct op_index *index, const struct resources *resources);
+struct candidates index_candidates(const struct op_index *index, const struct resources *resources,
+        const unsigned *all, const unsigned *all_end);
 static inline bool candidates_next(struct candidates *from, unsigned *entry)
 {
         bool a = from->a < from->a_end, b = from->b < from->b_end;
@@ -359,7 +363,7 @@ void choice_cache_free(struct choice_cache *cache);
 bool entry_read(
         struct loader *loader, const struct yaml_node *node, enum effect effect, struct entry *out);
 bool selector_read(struct loader *loader, const struct yaml_node *node, enum resource_kind kind,
-        enum effect effect, struct selector *out);
+        struct selector *out);
 void *keep(struct loader *loader, size_t bytes);
 struct str keep_str(struct loader *loader, struct str text);
 struct str keep_place(struct loader *loader, struct mark at);

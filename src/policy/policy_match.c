@@ -1,12 +1,29 @@
 /* One selector, one entry, one binding against a request or caller. */
+#include "dagward/azdo/identity.h"
 #include "policy_internal.h"
 
-/* A name and an id may be the same thing; nobody here knows. */
-static enum policy_state name_state(
-        const struct pattern *pattern, enum resource_kind kind, struct str item, enum effect effect)
+/* What upstream knows of it settles which of the two a rule means. */
+static enum policy_state known_state(
+        const struct pattern *pattern, struct str id, struct str name, struct str path)
 {
+        bool by_path = pattern->text.len && pattern->text.ptr[0] == '\\';
+        struct str text = pattern->id ? id : by_path ? path : name;
+
+        return text.len ? pattern_state(pattern, text, true) : STATE_UNSURE;
+}
+
+/* A name and an id may be the same thing; unless somebody has asked, nobody here knows. */
+static enum policy_state name_state(
+        const struct pattern *pattern, const struct resource *resource, enum effect effect)
+{
+        enum resource_kind kind = resource->kind;
+        struct str item = resource->value;
+
         if (pattern_any(pattern))
                 return STATE_MET;
+        if (resource->known && kind != RESOURCE_REF)
+                return known_state(
+                        pattern, resource->known->id, resource->known->name, resource->known->path);
         bool id = is_resource_id((int)kind, item);
         if (pattern->prefix && id)
                 return STATE_UNSURE;
@@ -23,9 +40,10 @@ static bool kind_unresolved(const struct policy_request *request, enum resource_
         return request->resources->unresolved[kind] || (!request->op && n == 0);
 }
 
-/* The project part of `project/name`, against every project that the request names. */
-static enum policy_state project_state(
-        const struct pattern *pattern, const struct policy_request *request, enum effect effect)
+/* The project part of `project/name`: the one that `item` is known to be in, else every project
+ * that the request names. */
+static enum policy_state project_state(const struct pattern *pattern, const struct resource *item,
+        const struct policy_request *request, enum effect effect)
 {
         const struct resources *resources = request->resources;
         enum policy_state all = STATE_MET, any = STATE_FAILED;
@@ -33,11 +51,13 @@ static enum policy_state project_state(
 
         if (pattern_any(pattern))
                 return STATE_MET;
+        if (item->known)
+                return known_state(
+                        pattern, item->known->project_id, item->known->project_name, STR_NONE);
         for (size_t i = 0; resources && i < resources->n; i++) {
                 if (resources->items[i].kind != RESOURCE_PROJECT)
                         continue;
-                enum policy_state one =
-                        name_state(pattern, RESOURCE_PROJECT, resources->items[i].value, effect);
+                enum policy_state one = name_state(pattern, &resources->items[i], effect);
                 all = worse(all, one);
                 any = better(any, one);
                 n++;
@@ -51,16 +71,16 @@ static enum policy_state project_state(
         return effect == EFFECT_ALLOW ? all : any;
 }
 
-static enum policy_state item_state(const struct selector *selector, struct str item,
+static enum policy_state item_state(const struct selector *selector, const struct resource *item,
         const struct policy_request *request, enum effect effect)
 {
         enum policy_state state = STATE_FAILED;
 
         for (size_t i = 0; i < selector->n && state != STATE_MET; i++) {
                 const struct value *value = &selector->values[i];
-                enum policy_state one = name_state(&value->name, selector->kind, item, effect);
+                enum policy_state one = name_state(&value->name, item, effect);
                 if (value->has_project && one != STATE_FAILED)
-                        one = worse(one, project_state(&value->project, request, effect));
+                        one = worse(one, project_state(&value->project, item, request, effect));
                 state = better(state, one);
         }
         return state;
@@ -86,8 +106,7 @@ enum policy_state selector_state(
         for (size_t i = 0; resources && i < resources->n; i++) {
                 if (resources->items[i].kind != selector->kind)
                         continue;
-                enum policy_state one =
-                        item_state(selector, resources->items[i].value, request, effect);
+                enum policy_state one = item_state(selector, &resources->items[i], request, effect);
                 all = worse(all, one);
                 any = better(any, one);
                 n++;
@@ -146,6 +165,35 @@ bool entry_matches(const struct entry *entry, const struct policy_request *reque
                 if (claimed_state(&entry->claimed[i], request) != STATE_MET)
                         return false;
         return !unnamed_grave_fact(entry, request);
+}
+
+unsigned entry_doubts(const struct entry *entry, const struct policy_request *request)
+{
+        unsigned doubts = 0;
+
+        if (entry->methods.n && !methods_match(entry, request->method))
+                return 0;
+        if (entry->n_paths && !counts(paths_state(entry, request->path), entry->effect))
+                return 0;
+        for (size_t i = 0; i < entry->n_selectors; i++) {
+                const struct selector *selector = &entry->selectors[i];
+                enum policy_state state = selector_state(selector, request, entry->effect);
+                if (state == STATE_FAILED)
+                        return 0;
+                if (state == STATE_UNSURE)
+                        doubts |= 1U << selector->kind;
+                for (size_t v = 0; state == STATE_UNSURE && v < selector->n; v++)
+                        if (selector->values[v].has_project)
+                                doubts |= 1U << RESOURCE_PROJECT;
+        }
+        for (size_t i = 0; doubts && i < entry->n_conditions; i++)
+                if (!counts(condition_state(&entry->conditions[i], request, entry->effect),
+                            entry->effect))
+                        return 0;
+        for (size_t i = 0; doubts && i < entry->n_claimed; i++)
+                if (claimed_state(&entry->claimed[i], request) != STATE_MET)
+                        return 0;
+        return unnamed_grave_fact(entry, request) ? 0 : doubts;
 }
 
 bool binding_live(const struct binding *binding, int64_t now_ms)

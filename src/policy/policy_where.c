@@ -128,7 +128,7 @@ bool where_read(struct loader *loader, const struct yaml_node *node, struct entr
                 struct condition *one = &entry->conditions[entry->n_conditions];
                 *one = (struct condition){.fact = 0};
                 if (str_eq(pair->key->text, STR("refs"))) {
-                        good &= selector_read(loader, pair->value, RESOURCE_REF, entry->effect,
+                        good &= selector_read(loader, pair->value, RESOURCE_REF,
                                 &entry->selectors[entry->n_selectors++]);
                         continue;
                 }

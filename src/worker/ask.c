@@ -15,13 +15,42 @@ struct pending_ask {
 
 enum { ASK_MOST_MS = 15000 }; /* control answers within 10 s; this is for when it cannot */
 
+/* Goes into the directory, whoever waits for it. A failure is kept from being asked again at once;
+ * no answer at all is not: the asker's world was an old one. */
+static void tell_directory(struct worker *worker, struct ask *ask)
+{
+        struct name_ask *name = &ask->name;
+        struct name_question question = {.kind = name->kind,
+                .value = str_of(name->value),
+                .service = name->service,
+                .path = str_of(name->path),
+                .credential = ask->index};
+        enum directory_answer answer = !ask->ok          ? DIRECTORY_FAILED
+                                       : !name->answered ? DIRECTORY_ASK
+                                       : name->identity  ? DIRECTORY_KNOWN
+                                                         : DIRECTORY_NOBODY;
+
+        if (!ask->ok)
+                log_info("%s: %s", name->path, ask->why);
+        if (ask->world_reload == worker->lease->world->reload)
+                directory_tell(
+                        worker->directory, &question, answer, name->identity, worker->now_ms);
+        else
+                free(name->identity);
+        free(name->value);
+        free(name->path);
+}
+
 static void on_answer(struct mail *mail, void *receiver)
 {
         struct pending_ask *pending = (struct pending_ask *)mail;
         struct exchange *x = pending->x;
 
-        (void)receiver;
-        if (x) {
+        if (pending->ask.kind == ASK_NAME)
+                tell_directory(receiver, &pending->ask);
+        if (x && pending->ask.kind == ASK_NAME) {
+                x->ask = NULL;
+        } else if (x) {
                 x->ask = NULL;
                 x->ask_why[0] = '\0';
                 if (pending->ask.kind == ASK_ADDRESS && pending->ask.ok) {
@@ -90,6 +119,32 @@ enum next ask_address(struct exchange *x)
 
         snprintf(pending->ask.host, sizeof(pending->ask.host), "%s", x->detour->host);
         return post(x, pending);
+}
+
+enum next ask_name(struct exchange *x, const struct name_question *question)
+{
+        struct pending_ask *pending = prepare(x, ASK_NAME, x->worker->lease->world->reload);
+
+        pending->ask.index = question->credential;
+        pending->ask.name = (struct name_ask){.kind = question->kind,
+                .value = str_dup(question->value),
+                .path = str_dup(question->path),
+                .service = question->service};
+        return post(x, pending);
+}
+
+void ask_forget_names(struct worker *worker)
+{
+        struct pending_ask *pending = calloc(1, sizeof(*pending));
+
+        if (!pending)
+                abort();
+        pending->ask = (struct ask){.mail.deliver = worker->control.asked,
+                .kind = ASK_FORGET,
+                .world_reload = worker->lease->world->reload,
+                .reply_to = worker->box,
+                .answered = on_answer};
+        mailbox_post(worker->control.box, &pending->ask.mail);
 }
 
 void ask_forget(struct exchange *x)

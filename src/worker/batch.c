@@ -91,7 +91,9 @@ static enum next judge_item(struct exchange *x, size_t i, struct str credential,
 
         if (next != NEXT)
                 return next;
-        exchange_decide(x, &carried->named, carried->item.method);
+        next = exchange_decide(x, &carried->named, carried->item.method);
+        if (next != NEXT)
+                return next;
         if (x->decision.effect == EFFECT_DENY)
                 return deny(x, i, &carried->item);
         if (!str_eq(x->decision.credential, credential)) {

@@ -206,6 +206,21 @@ static void fill_request(struct exchange *x, struct audit_fields *fields)
         }
 }
 
+/* The other name of what the decision was about: "pipeline.name", "project.id". */
+static size_t known_pairs(
+        struct exchange *x, struct str kind, const struct resource *item, struct pair *out)
+{
+        struct str id = item->known->id;
+        struct str name = item->known->path.len ? item->known->path : item->known->name;
+        size_t n = 0;
+
+        if (id.len && !str_eq_fold(id, item->value))
+                out[n++] = (struct pair){arena_printf(&x->arena, "%.*s.id", STR_FMT(kind)), id};
+        if (name.len && !str_eq(name, item->value))
+                out[n++] = (struct pair){arena_printf(&x->arena, "%.*s.name", STR_FMT(kind)), name};
+        return n;
+}
+
 static void fill_name(struct exchange *x, struct audit_fields *fields)
 {
         const struct resources *resources = &x->named.resources;
@@ -218,13 +233,15 @@ static void fill_name(struct exchange *x, struct audit_fields *fields)
         fields->request.operation = str_of(x->named.op->id);
         fields->request.access = str_of(access_name(x->named.op->access));
         fields->request.project = resources_first(resources, RESOURCE_PROJECT);
-        struct pair *pairs = arena_alloc(&x->arena, (resources->n + 1) * sizeof(*pairs));
+        struct pair *pairs = arena_alloc(&x->arena, (3 * resources->n + 1) * sizeof(*pairs));
         size_t n = 0;
         for (size_t i = 0; pairs && i < resources->n; i++) {
-                enum resource_kind kind = resources->items[i].kind;
-                if (kind != RESOURCE_ORGANIZATION && kind != RESOURCE_PROJECT)
-                        pairs[n++] = (struct pair){
-                                str_of(resource_kind_name(kind)), resources->items[i].value};
+                const struct resource *item = &resources->items[i];
+                struct str kind = str_of(resource_kind_name(item->kind));
+                if (item->kind != RESOURCE_ORGANIZATION && item->kind != RESOURCE_PROJECT)
+                        pairs[n++] = (struct pair){kind, item->value};
+                if (item->known)
+                        n += known_pairs(x, kind, item, &pairs[n]);
         }
         fields->request.resources = pairs;
         fields->request.n_resources = n;

@@ -251,8 +251,7 @@ static bool is_spelt_out(struct exchange *x)
         return x->decision.effect == EFFECT_ALLOW;
 }
 
-/* A credential goes to the configured organizations only. */
-static bool organization_is_served(const struct exchange *x)
+bool organization_is_served(const struct exchange *x)
 {
         const struct config_upstream *upstream = &x->world->config->upstream;
 
@@ -262,9 +261,11 @@ static bool organization_is_served(const struct exchange *x)
         return false;
 }
 
-void exchange_decide(struct exchange *x, struct named *named, struct str method)
+struct policy_request exchange_question(
+        struct exchange *x, const struct named *named, struct str method)
 {
-        struct policy_request request = {
+        claims_read(x);
+        return (struct policy_request){
                 .op = named->op,
                 .method = method,
                 .path = named->path,
@@ -275,9 +276,21 @@ void exchange_decide(struct exchange *x, struct named *named, struct str method)
                 .n_claimed = CLAIMS,
                 .now_ms = x->worker->wall_ms,
         };
+}
 
-        claims_read(x);
-        policy_decide(x->world->policy, x->grants, &request, &x->decision);
+enum next exchange_decide(struct exchange *x, struct named *named, struct str method)
+{
+        for (;;) {
+                struct policy_request request = exchange_question(x, named, method);
+                bool learnt = false;
+
+                policy_decide(x->world->policy, x->grants, &request, &x->decision);
+                if (x->decision.effect == EFFECT_ALLOW)
+                        return NEXT;
+                enum next next = resolve(x, named, method, &learnt);
+                if (next != NEXT || !learnt)
+                        return next;
+        }
 }
 
 enum next exchange_deny(struct exchange *x)
@@ -291,10 +304,12 @@ static enum next judge(struct exchange *x)
         if (operation_is_push(x->named.op) &&
                 (policy_kinds(x->world->policy, x->grants, x->named.op) & 1U << RESOURCE_REF)) {
                 enum next next = push_decide(x);
-                x->decided = next == NEXT || x->decision.reason[0];
+                x->decided = next == NEXT || (next == REFUSE && x->decision.reason[0]);
                 return next;
         }
-        exchange_decide(x, &x->named, x->request.method);
+        enum next next = exchange_decide(x, &x->named, x->request.method);
+        if (next != NEXT)
+                return next;
         x->decided = true;
         if (x->decision.effect == EFFECT_DENY)
                 return exchange_deny(x);
@@ -545,9 +560,14 @@ void exchange_late(struct exchange *x)
                 break;
         case WAIT_CONTROL:
                 ask_forget(x);
-                (void)refuse(x, 503, x->detour ? REFUSED_UPSTREAM : REFUSED_NO_CREDENTIAL,
-                        "%s could not be had in time; try again",
-                        x->detour ? "the address of a storage host" : "keys or a credential");
+                if (x->detour || (x->names_asked && !x->decided))
+                        (void)refuse(x, 503, REFUSED_UPSTREAM,
+                                "%s could not be had in time; try again",
+                                x->detour ? "the address of a storage host"
+                                          : "what Azure DevOps knows of the resource");
+                else
+                        (void)refuse(x, 503, REFUSED_NO_CREDENTIAL,
+                                "keys or a credential could not be had in time; try again");
                 break;
         case WAIT_AUDIT:
                 link_remove(&x->audit_link);

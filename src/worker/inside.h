@@ -13,6 +13,7 @@
 #include <pthread.h>
 
 #include "dagward/audit/scribe.h"
+#include "dagward/azdo/identity.h"
 #include "dagward/azdo/resources.h"
 #include "dagward/base/clock.h"
 #include "dagward/base/id.h"
@@ -116,6 +117,7 @@ struct worker {
         size_t batches_out;                    /* posted, not answered */
         bool audit_failing;                    /* the last answer was no */
         struct grants_table *grants;           /* bindings of callers met before */
+        struct directory *directory;           /* names and ids learnt from upstream */
         struct forgers forgers;
         struct metrics metrics;
         struct drain_mail *drain;
@@ -259,7 +261,8 @@ struct exchange {
 
         /* ask of control: not NULL while one is under way */
         struct pending_ask *ask;
-        char ask_why[200]; /* why the last one was answered with no; "": it was not */
+        unsigned names_asked; /* by this exchange */
+        char ask_why[200];    /* why the last one was answered with no; "": it was not */
 
         /* lend */
         struct credential *credential; /* one reference */
@@ -335,8 +338,14 @@ void exchange_lend_again(struct exchange *x);
 /* Throws away what is left of the request's body, so that the connection can be used again. */
 void exchange_drain(struct exchange *x);
 void exchange_wait(struct exchange *x, enum waits_for what, int64_t ms);
-/* Asks the policy about `named`: x->decision. */
-void exchange_decide(struct exchange *x, struct named *named, struct str method);
+/* Asks the policy about `named`: x->decision. NEXT: that is the answer. PENDING, until upstream has
+ * told what it depends on; the step is run again then. Or REFUSE. */
+enum next exchange_decide(struct exchange *x, struct named *named, struct str method);
+/* What the policy is asked about `named`. */
+struct policy_request exchange_question(
+        struct exchange *x, const struct named *named, struct str method);
+/* Whether it is one of those that are configured: a credential goes to no other. */
+bool organization_is_served(const struct exchange *x);
 /* Refuses what x->decision denies. */
 enum next exchange_deny(struct exchange *x);
 /* The parameter by which a query asks for another method than the request's, or STR_NONE. */
@@ -374,6 +383,42 @@ enum next ask_credential(struct exchange *x, unsigned index, uint64_t seen, enum
 /* Where x->detour leads. */
 enum next ask_address(struct exchange *x);
 void ask_forget(struct exchange *x);
+
+/* What upstream knows the resource of `question` as; the answer goes into the directory. */
+struct name_question;
+enum next ask_name(struct exchange *x, const struct name_question *question);
+/* Tells everybody that names have changed upstream. */
+void ask_forget_names(struct worker *worker);
+
+/* --- directory.c: what upstream said that names and ids are --- */
+struct name_question {
+        enum resource_kind kind;
+        struct str value;
+        enum service service;
+        struct str path; /* of the GET that asks, by identity_question */
+        unsigned credential;
+};
+enum directory_answer {
+        DIRECTORY_ASK,    /* not known, or not any more */
+        DIRECTORY_KNOWN,  /* `*identity`, good until the directory is told something */
+        DIRECTORY_NOBODY, /* there is no such thing */
+        DIRECTORY_FAILED, /* it could not be had a moment ago */
+};
+struct directory *directory_new(void);
+/* Forgets everything. */
+void directory_clear(struct directory *directory);
+void directory_free(struct directory *directory);
+enum directory_answer directory_find(struct directory *directory,
+        const struct name_question *question, int64_t now_ms, const struct identity **identity);
+/* Takes `identity` (malloc'd; NULL unless `answer` is DIRECTORY_KNOWN). */
+void directory_tell(struct directory *directory, const struct name_question *question,
+        enum directory_answer answer, struct identity *identity, int64_t now_ms);
+
+/* --- resolve.c --- */
+/* After a denial: learns what it hinges on. `*learnt`: something that is worth another decision. */
+enum next resolve(struct exchange *x, struct named *named, struct str method, bool *learnt);
+/* Upstream has answered: what it says about names that were learnt. */
+void resolve_judge_answer(struct exchange *x);
 
 /* --- identify.c --- */
 /* NEXT with x->caller set, PENDING while keys are fetched or others have their turn, or REFUSE. */

@@ -67,23 +67,31 @@ static enum next read_commands(struct exchange *x, struct push *push)
         return next;
 }
 
-/* The decision about one ref; its reason in the arena when it is denied, else NULL. */
-static const char *judge_ref(struct exchange *x, struct str ref, struct str credential)
+/* The decision about one ref; `*why`: its reason in the arena when it is denied, else NULL. */
+static enum next judge_ref(
+        struct exchange *x, struct str ref, struct str credential, const char **why)
 {
         struct resources *resources = &x->named.resources;
+        size_t at = resources->n++;
 
-        resources->items[resources->n++] = (struct resource){.kind = RESOURCE_REF, .value = ref};
-        exchange_decide(x, &x->named, x->request.method);
+        resources->items[at] = (struct resource){.kind = RESOURCE_REF, .value = ref};
+        enum next next = exchange_decide(x, &x->named, x->request.method);
+        /* What was learnt meanwhile stands behind it, and stays. */
         resources->n--;
-        if (x->decision.effect == EFFECT_ALLOW &&
-                (!credential.len || str_eq(credential, x->decision.credential)))
-                return NULL;
+        memmove(&resources->items[at], &resources->items[at + 1],
+                (resources->n - at) * sizeof(resources->items[0]));
+        *why = NULL;
+        if (next != NEXT ||
+                (x->decision.effect == EFFECT_ALLOW &&
+                        (!credential.len || str_eq(credential, x->decision.credential))))
+                return next;
         const char *reason = x->decision.effect == EFFECT_ALLOW
                                      ? "its binding lends another credential than that of the "
                                        "push's first ref; push it by itself"
                                      : x->decision.reason;
         struct str copy = arena_printf(&x->arena, "%s", reason);
-        return copy.ptr ? copy.ptr : "denied";
+        *why = copy.ptr ? copy.ptr : "denied";
+        return NEXT;
 }
 
 /* The record names the refs, as far as there is room. */
@@ -110,12 +118,16 @@ enum next push_decide(struct exchange *x)
         if (refusal->push.n == 0) { /* a probe, whether we would take a push */
                 x->named.resources.unresolved[RESOURCE_REF] = false;
                 x->named.resources.deferred |= 1U << RESOURCE_REF;
-                exchange_decide(x, &x->named, x->request.method);
+                next = exchange_decide(x, &x->named, x->request.method);
+                if (next != NEXT)
+                        return next;
                 return x->decision.effect == EFFECT_ALLOW ? NEXT : exchange_deny(x);
         }
         x->named.resources.unresolved[RESOURCE_REF] = false;
         for (size_t i = 0; i < refusal->push.n; i++) {
-                refusal->reasons[i] = judge_ref(x, refusal->push.refs[i], first.credential);
+                next = judge_ref(x, refusal->push.refs[i], first.credential, &refusal->reasons[i]);
+                if (next != NEXT)
+                        return next;
                 if (refusal->reasons[i] && !refused)
                         denied = x->decision;
                 refused |= refusal->reasons[i] != NULL;

@@ -255,6 +255,8 @@ static void begin_response(struct exchange *x)
                 credential_rejected(x);
                 return;
         }
+        if (!x->detour)
+                resolve_judge_answer(x);
         if (detour_wanted(x)) {
                 redirected(x);
                 return;

@@ -95,6 +95,9 @@ static void on_world(struct mail *mail, void *receiver)
 
         if (worker->lease->world->policy != letter->world->policy)
                 grants_clear(worker->grants);
+        if (worker->lease->world->reload != letter->world->reload ||
+                worker->lease->world->names != letter->world->names)
+                directory_clear(worker->directory);
         lease_renew(worker, letter->world);
         free(letter);
         drop_stale_idle(worker);
@@ -340,6 +343,7 @@ struct worker *worker_new(unsigned number, unsigned n_workers, struct world *wor
         worker->scribe = scribe;
         worker->verdicts = verdicts_new(VERDICTS_MOST);
         worker->grants = grants_new();
+        worker->directory = directory_new();
         worker->most_clients = (world->config->limits.connections + n_workers - 1) / n_workers;
         worker->accept_failed_ms = INT64_MIN / 2;
         link_init(&worker->clients);
@@ -411,6 +415,7 @@ void worker_free(struct worker *worker)
         lease_drop(worker->lease);
         verdicts_free(worker->verdicts);
         grants_free(worker->grants);
+        directory_free(worker->directory);
         stream_pool_clear(&worker->pool);
         if (worker->base)
                 event_base_free(worker->base);

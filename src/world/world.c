@@ -65,6 +65,7 @@ struct world *world_new(const struct world_parts *parts)
         snapshot_init(&world->snap, world_drop);
         world->generation = parts->generation;
         world->reload = parts->reload;
+        world->names = parts->names;
         world->config = config_ref(parts->config);
         world->policy = policy_ref(parts->policy);
         world->policy_generation = parts->policy_generation;

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from kit.upstreams import message
+from kit.directory import ANALYTICS, DAGS, PAYROLL, WAGES, Directory, served
 
 PIPELINES = ["pipelines.runs.run", "pipelines.runs.get", "pipelines.preview.preview", "build.builds.*", "build.stages.update", "build.definitions.*",
              "approvalsAndChecks.*", "build.leases.add"]
@@ -45,6 +45,13 @@ def run(**body):
 # what it is: method, target, body (JSON unless bytes), fields
 WAYS = {
     "the path": ("POST", P + "/_apis/pipelines/42/runs", {}),
+    "the project's id": ("POST", "/contoso/%s/_apis/pipelines/42/runs" % ANALYTICS, {}),
+    "another project's id": ("POST", "/contoso/%s/_apis/pipelines/41/runs" % PAYROLL, run()),
+    "an id of no project": ("POST", "/contoso/%s/_apis/pipelines/41/runs" % WAGES, run()),
+    "a push by the repository's id": ("POST", GIT.replace("dags", DAGS) + "/pushes", {"refUpdates": [{"name": MAIN}]}),
+    "a push by another repository's id": ("POST", GIT.replace("dags", WAGES) + "/pushes", {"refUpdates": [{"name": OURS}]}),
+    "git by another repository's id": ("POST", ORG + "/_git/%s/git-receive-pack" % WAGES, pack(OURS)),
+    "git by the repository's id": ("POST", ORG + "/_git/%s/git-receive-pack" % DAGS, pack(MAIN)),
     "another case": ("POST", "/Contoso/ANALYTICS/_APIS/Pipelines/42/RUNS", {}),
     "the host override": ("POST", P + "/_apis/pipelines/42/runs", {}, [("Host", "dev.azure.com")]),
     "the old host": ("POST", "/analytics/_apis/pipelines/42/runs", {}, [("Host", "contoso.visualstudio.com")]),
@@ -140,9 +147,21 @@ BRANCHES = {
 
 
 
+class AllOf42(dict):
+    """Every build there is, is one of 42 on main."""
+
+    def __contains__(self, number):
+        return True
+
+    def __missing__(self, number):
+        return 42, MAIN
+
+
 @pytest.fixture
 def proxy(start_proxy, issuer, upstream):
-    upstream.always = message(200, b"{}")
+    upstream.always = Directory()
+    upstream.always.pipelines = {41: ("narrow", "\\", "analytics"), 42: ("wide", "\\", "analytics")}
+    upstream.always.builds = AllOf42()
     return start_proxy([issuer.config()], POLICY, {"hosts": {"*": upstream.url}})
 
 
@@ -162,7 +181,7 @@ def test_every_way_round_the_limits_is_refused(proxy, issuer, upstream):
     assert send(proxy, narrow, "POST", GIT + "/pushes", {"refUpdates": [{"name": OURS}]}).status == 200
     assert send(proxy, branch, "POST", P + "/_apis/pipelines/41/runs", run()).status == 200
     assert send(proxy, branch, "POST", P + "/_apis/build/builds", {"definition": {"id": 41}, "sourceBranch": OURS}).status == 200
-    allowed, through = len(upstream.received), {}
+    allowed, through = len(served(upstream)), {}
     assert allowed == 5
     cases = [(name, narrow, way) for name, way in WAYS.items()]
     cases += [("a run on " + name, branch, ("POST", P + "/_apis/pipelines/41/runs", body)) for name, body in BRANCHES.items()]
@@ -171,7 +190,7 @@ def test_every_way_round_the_limits_is_refused(proxy, issuer, upstream):
     for name, token, way in cases:
         answer = send(proxy, token, *way)
         refused = answer.status in (400, 403, 413) or (answer.status == 200 and b"ng refs/" in answer.body)
-        if not refused or len(upstream.received) != allowed:
+        if not refused or len(served(upstream)) != allowed:
             through[name] = answer.status
-            allowed = len(upstream.received)
+            allowed = len(served(upstream))
     assert not through, through

@@ -32,9 +32,12 @@ const char *resource_kind_name(enum resource_kind kind);
 /* As in policies and records: "organizations", "workItemTypes". */
 const char *resource_kind_selector(enum resource_kind kind);
 
+struct identity;
+
 struct resource {
         enum resource_kind kind;
         struct str value; /* in the request, the body's copy in the arena, or static; not empty */
+        const struct identity *known; /* what upstream knows it as; NULL: nobody has asked */
 };
 
 enum { RESOURCES_MAX = 64 };
@@ -45,6 +48,9 @@ struct resources {
         /* The operation touches one (or more) of that kind that the request does not name. Can be
          * true beside items of the same kind. */
         bool unresolved[RESOURCE_KINDS];
+        /* Bit k: that follows from others which the request does name: its pipeline from its build,
+         * its project from its repository. */
+        unsigned implied;
         /* Bit k: selectors of kind k neither admit nor refuse this request, because it moves none
          * and another one that does will be judged (a push is announced before it says what it
          * pushes). */
@@ -79,6 +85,12 @@ unsigned operation_veiled_kinds(const struct operation *op);
 bool body_may_veil(const struct operation *op, struct str body);
 /* Whether operation_body_kinds names any. */
 bool operation_reads_body(const struct operation *op);
+
+/* One more that is touched, known as `known`; nothing if it is there. False when there are too
+ * many.
+ */
+__attribute__((warn_unused_result)) bool resources_add(struct resources *resources,
+        enum resource_kind kind, struct str value, const struct identity *known);
 
 /* The first item of that kind, or STR_NONE. */
 struct str resources_first(const struct resources *resources, enum resource_kind kind);

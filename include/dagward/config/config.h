@@ -106,6 +106,11 @@ enum config_links {
         LINKS_KEEP,    /* as upstream wrote them */
 };
 
+enum config_names {
+        NAMES_RESOLVE, /* asked for, where a rule depends on it */
+        NAMES_LITERAL, /* a name and an id are never taken for one */
+};
+
 struct config_upstream {
         struct str *organizations; /* as written; compare with letter case folded; at least one */
         size_t n_organizations;
@@ -114,6 +119,7 @@ struct config_upstream {
         size_t n_hosts;
         enum config_redirects redirects; /* to storage, with a signed URL */
         enum config_links links;         /* in the bodies of answers, and back in requests */
+        enum config_names names;         /* of projects, repositories, pipelines, ... */
         struct str *storage;             /* ends of host names that such a redirect may lead to */
         size_t n_storage;
         bool insecure;         /* http:// override beyond loopback is wanted */

@@ -142,6 +142,12 @@ size_t policy_grants_list(const struct policy *policy, const struct policy_grant
  * also chooses the credential. Never allocates. */
 void policy_decide(const struct policy *policy, const struct policy_grants *grants,
         const struct policy_request *request, struct decision *out);
+/* After a denial: the kinds of resource (bit 1 << enum resource_kind) of which more would have to
+ * be known (struct resource's `known`, or which one it is that the request leaves unnamed) for
+ * every entry to be decided, and the credential of the first binding with such an entry; 0: the
+ * answer stands. */
+unsigned policy_doubts(const struct policy *policy, const struct policy_grants *grants,
+        const struct policy_request *request, struct str *credential);
 /* Which kinds of resource (bit 1 << enum resource_kind) the entries that could decide `op` for this
  * caller look at. BODY_FACTS: or at facts.
  * When the body of a request may name one of these (operation_body_kinds), or says guarded facts,

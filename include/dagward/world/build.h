@@ -8,7 +8,7 @@
 
 /* Everything is referenced or copied by world_new; the caller keeps its own references. */
 struct world_parts {
-        uint64_t generation, reload, policy_generation;
+        uint64_t generation, reload, names, policy_generation;
         struct config *config;
         struct policy *policy;
         const char *policy_digest;     /* hex, at most 64 digits */

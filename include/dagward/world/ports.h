@@ -8,6 +8,7 @@
 #ifndef DAGWARD_WORLD_PORTS_H
 #define DAGWARD_WORLD_PORTS_H
 
+#include "dagward/azdo/identity.h"
 #include "dagward/base/mailbox.h"
 #include "dagward/base/str.h"
 #include "dagward/world/metrics.h"
@@ -18,6 +19,18 @@ enum ask_kind {
         ASK_CREDENTIAL,         /* credential `index` is needed and there is no usable one */
         ASK_CREDENTIAL_REPLACE, /* upstream rejected generation `seen` of credential `index` */
         ASK_ADDRESS,            /* where storage `host` is; ok: `endpoint` has addresses */
+        ASK_NAME,               /* what upstream knows a resource as; ok: `name` has the answer */
+        ASK_FORGET,             /* names have changed upstream: all workers should ask anew */
+};
+
+/* A question that identity_question wrote, and its answer. */
+struct name_ask {
+        enum resource_kind kind;
+        char *value; /* malloc'd, the asker's, as are `path` and what `identity` becomes */
+        char *path;
+        enum service service;
+        struct identity *identity; /* NULL when `answered`: there is no such thing */
+        bool answered;             /* false though ok: ask again, in the newest world */
 };
 
 /* Sent by a worker, sent back by control when there is an answer: something newer than `seen` has
@@ -36,6 +49,8 @@ struct ask {
         /* ASK_ADDRESS only */
         char host[256]; /* lower case */
         struct endpoint endpoint;
+        /* ASK_NAME only; `index` is the credential to ask with */
+        struct name_ask name;
 };
 
 /* Asks a worker for its counters; comes back with them added to `sum`. */

@@ -36,6 +36,7 @@ struct world {
         struct snapshot snap;
         uint64_t generation; /* grows by one with each world published */
         uint64_t reload;     /* grows with each reload: pools and listeners of an older one end */
+        uint64_t names; /* grows when names upstream have changed: what was learnt is forgotten */
         struct config *config;
         struct policy *policy;
         uint64_t policy_generation;  /* grows when `policy` is another one */

@@ -53,7 +53,8 @@ static inline void kit_resources(const char *text, struct resources *out)
                 if (unnamed)
                         out->unresolved[kind] = true;
                 else
-                        out->items[out->n++] = (struct resource){(enum resource_kind)kind, value};
+                        out->items[out->n++] =
+                                (struct resource){.kind = (enum resource_kind)kind, .value = value};
         }
 }
 

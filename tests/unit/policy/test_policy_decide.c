@@ -1,3 +1,4 @@
+#include "dagward/azdo/identity.h"
 #include "policy_kit.h"
 
 #include "dagward/base/buf.h"
@@ -434,8 +435,9 @@ static void a_reason_is_cut_at_whole_characters_and_holds_no_controls(void **sta
                 memcpy(subject + i, "\xc3\xa4", 3);
         memset(value, '\n', sizeof(value));
         for (size_t i = 0; i < resources.n; i++)
-                resources.items[i] = (struct resource){
-                        (enum resource_kind)(i % RESOURCE_KINDS), str_view(value, 1 + i * 50)};
+                resources.items[i] =
+                        (struct resource){.kind = (enum resource_kind)(i % RESOURCE_KINDS),
+                                .value = str_view(value, 1 + i * 50)};
         const struct policy_caller caller = {.issuer = STR("i"), .subject = str_of(subject)};
         struct policy_grants *grants = policy_grants_new(policy, &caller);
         kit_request(RUN, &resources, &request);
@@ -509,10 +511,143 @@ static void one_of_many_entries_is_found_by_any_spelling_of_its_resource(void **
         buf_clear(&text);
 }
 
+/* Items of `text` with what upstream says they are: id, name, path, project. */
+static void what_is_known_decides(void **state)
+{
+        static const struct {
+                const char *entry;
+                enum resource_kind kind;
+                const char *value;
+                struct identity known;
+                enum effect effect;
+        } cases[] = {
+                {"projects: [analytics]", RESOURCE_PROJECT, "6ce954b1-ce1f-45d1-b94d-e6bf2464ba2c",
+                        {.id = STR("6ce954b1-ce1f-45d1-b94d-e6bf2464ba2c"),
+                                .name = STR("Analytics")},
+                        EFFECT_ALLOW},
+                {"projects: [analytics]", RESOURCE_PROJECT, "analytics",
+                        {.id = STR("6ce954b1-ce1f-45d1-b94d-e6bf2464ba2c"), .name = STR("other")},
+                        EFFECT_DENY},
+                {"projects: [6ce954b1-ce1f-45d1-b94d-e6bf2464ba2c]", RESOURCE_PROJECT, "analytics",
+                        {.id = STR("6ce954b1-ce1f-45d1-b94d-e6bf2464ba2c"),
+                                .name = STR("analytics")},
+                        EFFECT_ALLOW},
+                {"projects: [6ce954b1-ce1f-45d1-b94d-000000000000]", RESOURCE_PROJECT, "analytics",
+                        {.id = STR("6ce954b1-ce1f-45d1-b94d-e6bf2464ba2c"),
+                                .name = STR("analytics")},
+                        EFFECT_DENY},
+                {"pipelines: [nightly]", RESOURCE_PIPELINE, "42",
+                        {.id = STR("42"), .name = STR("nightly"), .path = STR("\\a\\nightly")},
+                        EFFECT_ALLOW},
+                {"pipelines: ['\\a\\*']", RESOURCE_PIPELINE, "42",
+                        {.id = STR("42"), .name = STR("nightly"), .path = STR("\\a\\nightly")},
+                        EFFECT_ALLOW},
+                {"pipelines: ['\\nightly']", RESOURCE_PIPELINE, "42",
+                        {.id = STR("42"), .name = STR("nightly"), .path = STR("\\a\\nightly")},
+                        EFFECT_DENY},
+                {"pipelines: ['4*']", RESOURCE_PIPELINE, "42",
+                        {.id = STR("42"), .name = STR("nightly"), .path = STR("\\a\\nightly")},
+                        EFFECT_DENY},
+                {"pipelines: ['\\a\\*']", RESOURCE_PIPELINE, "42",
+                        {.id = STR("42"), .name = STR("nightly")}, EFFECT_DENY},
+        };
+        const struct policy_caller caller = {.issuer = STR("i")};
+
+        (void)state;
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+                char text[400];
+                struct resources resources = {.n = 1};
+                struct policy_request request;
+                struct decision decision;
+                struct str credential = STR_NONE;
+
+                snprintf(text, sizeof(text), ONE_ROLE("    allow: [{operations: [" RUN "], %s}]\n"),
+                        cases[i].entry);
+                struct policy *policy = kit_policy(text);
+                struct policy_grants *grants = policy_grants_new(policy, &caller);
+                resources.items[0] =
+                        (struct resource){.kind = cases[i].kind, .value = str_of(cases[i].value)};
+                kit_request(RUN, &resources, &request);
+                policy_decide(policy, grants, &request, &decision);
+                /* Case 1 is what its name says, until somebody is asked. */
+                assert_int_equal(decision.effect, i == 1 ? EFFECT_ALLOW : EFFECT_DENY);
+                if (decision.effect == EFFECT_DENY) {
+                        assert_int_equal(policy_doubts(policy, grants, &request, &credential),
+                                1 << cases[i].kind);
+                        ASSERT_STR(credential, "c");
+                }
+                resources.items[0].known = &cases[i].known;
+                policy_decide(policy, grants, &request, &decision);
+                assert_int_equal(decision.effect, cases[i].effect);
+                policy_grants_free(grants);
+                policy_unref(policy);
+        }
+}
+
+static void a_repository_that_is_known_has_its_own_project(void **state)
+{
+        struct policy *policy = kit_policy(ONE_ROLE(
+                "    allow: [{operations: [git.fetch], repositories: [analytics/dags]}]\n"));
+        const struct policy_caller caller = {.issuer = STR("i")};
+        struct policy_grants *grants = policy_grants_new(policy, &caller);
+        struct identity known = {.id = STR("aaaaaaaa-0000-4000-8000-000000000001"),
+                .name = STR("dags"),
+                .project_id = STR("6ce954b1-ce1f-45d1-b94d-e6bf2464ba2c"),
+                .project_name = STR("analytics")};
+        struct resources resources;
+        struct policy_request request;
+        struct decision decision;
+        struct str credential;
+
+        (void)state;
+        kit_resources("?projects repositories=aaaaaaaa-0000-4000-8000-000000000001", &resources);
+        kit_request("gitHttp.pack.fetch", &resources, &request);
+        assert_int_equal(policy_doubts(policy, grants, &request, &credential),
+                1 << RESOURCE_REPOSITORY | 1 << RESOURCE_PROJECT);
+        resources.items[0].known = &known;
+        policy_decide(policy, grants, &request, &decision);
+        assert_int_equal(decision.effect, EFFECT_ALLOW);
+        known.project_name = STR("payroll");
+        policy_decide(policy, grants, &request, &decision);
+        assert_int_equal(decision.effect, EFFECT_DENY);
+        assert_int_equal(policy_doubts(policy, grants, &request, &credential), 0);
+        policy_grants_free(grants);
+        policy_unref(policy);
+}
+
+static void there_is_no_doubt_where_a_denial_is_certain(void **state)
+{
+        struct policy *policy =
+                kit_policy(ONE_ROLE("    allow: [{operations: [" RUN "], pipelines: [nightly]}]\n"
+                                    "    deny: [{operations: [" RUN "], projects: [payroll]}]\n"));
+        const struct policy_caller caller = {.issuer = STR("i")};
+        struct policy_grants *grants = policy_grants_new(policy, &caller);
+        struct resources resources;
+        struct policy_request request;
+        struct str credential;
+
+        (void)state;
+        kit_resources("projects=payroll pipelines=42", &resources);
+        kit_request(RUN, &resources, &request);
+        assert_int_equal(policy_doubts(policy, grants, &request, &credential), 0);
+        kit_resources("projects=analytics pipelines=42", &resources);
+        assert_int_equal(
+                policy_doubts(policy, grants, &request, &credential), 1 << RESOURCE_PIPELINE);
+        request.op = catalogue_find(STR("build.builds.list"));
+        assert_int_equal(policy_doubts(policy, grants, &request, &credential), 0);
+        request.op = NULL;
+        assert_int_equal(policy_doubts(policy, grants, &request, &credential), 0);
+        policy_grants_free(grants);
+        policy_unref(policy);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(operations_are_chosen_by_id_alias_wildcard_access_scope_and_area),
+                cmocka_unit_test(what_is_known_decides),
+                cmocka_unit_test(a_repository_that_is_known_has_its_own_project),
+                cmocka_unit_test(there_is_no_doubt_where_a_denial_is_certain),
                 cmocka_unit_test(an_allow_needs_every_touched_resource_of_a_kind_to_match),
                 cmocka_unit_test(a_deny_catches_what_it_cannot_rule_out),
                 cmocka_unit_test(a_repository_may_be_written_with_its_project),

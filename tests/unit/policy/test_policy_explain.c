@@ -153,7 +153,7 @@ static bool name_run(void *context, const struct policy_question *question, stru
                 return error_set(err, "not a request");
         kit_resources("projects=analytics", &resources);
         resources.items[resources.n++] =
-                (struct resource){RESOURCE_PIPELINE, str_from(question->url, 5)};
+                (struct resource){.kind = RESOURCE_PIPELINE, .value = str_from(question->url, 5)};
         kit_request("pipelines.runs.run", &resources, out);
         return true;
 }

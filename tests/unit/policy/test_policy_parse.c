@@ -133,12 +133,6 @@ static void entries_that_are_not_understood_refuse_the_file(void **state)
                         "3:30: `last` in `builds`: these are known by number, or `*`\n"},
                 {ENTRY("{operations: ['*'], pipelines: [042]}"),
                         "3:33: `042` in `pipelines`: a number has no leading zero\n"},
-                {ENTRY("{operations: ['*'], pipelines: [nightly]}"),
-                        "3:33: warning: names are not resolved in this version: a request that has "
-                        "the number is not matched by the name, so write its number\n"},
-                {DENY("{pipelines: [nightly]}"),
-                        "3:14: warning: names are not resolved in this version: this entry also "
-                        "denies every one that is asked for by number, so write its number\n"},
                 {ENTRY("{operations: [git.fetch], refs: [refs/heads/main]}"),
                         "3:27: warning: a fetch reads what is reachable from any ref: `refs` does "
                         "not limit it\n"},

@@ -471,8 +471,8 @@ static void random_request(struct policy_request *request, struct resources *res
         };
         for (size_t k = 0; k < KINDS; k++) {
                 for (size_t n = chance(4) ? 1 : chance(3); n > 0; n--)
-                        resources->items[resources->n++] =
-                                (struct resource){kinds[k], str_of(ANY(kind_items[k]))};
+                        resources->items[resources->n++] = (struct resource){
+                                .kind = kinds[k], .value = str_of(ANY(kind_items[k]))};
                 resources->unresolved[kinds[k]] = chance(10) == 0;
         }
 }

@@ -1,0 +1,173 @@
+#include "lookup.h"
+
+#include <stdlib.h>
+
+#include "dagward/base/clock.h"
+
+struct lookup {
+        struct lookups *all;
+        struct fetch *fetch; /* NULL: a free slot */
+        enum resource_kind kind;
+        char *value, *path;
+        enum service service;
+        unsigned credential;
+};
+
+struct lookups {
+        struct fetcher *fetcher;
+        void *owner;
+        void (*found)(void *owner, const struct lookup_result *result);
+        uint64_t n_done;
+        struct lookup slots[LOOKUPS_MOST];
+};
+
+struct lookups *lookups_new(struct fetcher *fetcher, void *owner,
+        void (*found)(void *owner, const struct lookup_result *result))
+{
+        struct lookups *lookups = calloc(1, sizeof(*lookups));
+
+        if (!lookups)
+                abort();
+        lookups->fetcher = fetcher;
+        lookups->owner = owner;
+        lookups->found = found;
+        return lookups;
+}
+
+static void drop(struct lookup *lookup)
+{
+        free(lookup->value);
+        free(lookup->path);
+        *lookup = (struct lookup){0};
+}
+
+void lookups_cancel(struct lookups *lookups)
+{
+        for (size_t i = 0; i < LOOKUPS_MOST; i++) {
+                if (!lookups->slots[i].fetch)
+                        continue;
+                fetch_cancel(lookups->slots[i].fetch);
+                drop(&lookups->slots[i]);
+        }
+}
+
+void lookups_free(struct lookups *lookups)
+{
+        if (!lookups)
+                return;
+        lookups_cancel(lookups);
+        free(lookups);
+}
+
+uint64_t lookups_done(const struct lookups *lookups)
+{
+        return lookups->n_done;
+}
+
+/* What upstream said, as far as it said anything. */
+static void understand(
+        struct lookup *lookup, const struct fetch_result *answer, struct lookup_result *result)
+{
+        struct identity *identity = NULL;
+
+        if (!answer->answered) {
+                result->why = answer->error.text;
+                return;
+        }
+        /* 403: the credential may not see it, so it is nobody's through this proxy. */
+        if (answer->status == 404 || answer->status == 403) {
+                result->ok = true;
+                return;
+        }
+        result->why = "Azure DevOps did not answer with 200";
+        if (answer->status != 200)
+                return;
+        switch (identity_read(
+                lookup->kind, str_of(lookup->value), answer->body, &identity, &result->why)) {
+        case IDENTITY_KNOWN:
+        case IDENTITY_NOBODY: result->ok = true; break;
+        case IDENTITY_BAD: break;
+        }
+        result->identity = identity;
+}
+
+static void on_answer(const struct fetch_result *answer, void *arg)
+{
+        struct lookup *slot = arg, lookup = *slot;
+        struct lookups *lookups = lookup.all;
+        struct lookup_result result = {.credential = lookup.credential,
+                .path = lookup.path,
+                .service = lookup.service,
+                .why = ""};
+
+        *slot = (struct lookup){0}; /* who is told may ask again */
+        lookups->n_done++;
+        understand(&lookup, answer, &result);
+        lookups->found(lookups->owner, &result);
+        free((void *)result.identity);
+        drop(&lookup);
+}
+
+/* The token without the words around it. */
+static void token_of(const struct credential *credential, struct secret *token)
+{
+        static const char before[] = "Authorization: Bearer ";
+        struct str line = str_trim(secret_reveal(&credential->line));
+
+        secret_set(token, str_from(line, sizeof(before) - 1));
+}
+
+static void start(struct lookup *lookup, const struct credential *credential,
+        const struct endpoint *endpoint, const char *ca)
+{
+        static const char *const fields[] = {
+                "Accept: application/json", "X-TFS-FedAuthRedirect: Suppress"};
+        struct secret token = {0};
+        struct buf url;
+
+        buf_init(&url, 8192);
+        buf_printf(
+                &url, "http%s://%s%s", endpoint->tls ? "s" : "", endpoint->authority, lookup->path);
+        buf_char(&url, '\0');
+        token_of(credential, &token);
+        struct fetch_request request = {.url = url.overflow ? "" : url.data,
+                .bearer = &token,
+                .fields = fields,
+                .n_fields = sizeof(fields) / sizeof(fields[0]),
+                .ca = ca,
+                .timeout_ms = LOOKUP_TIMEOUT_MS,
+                .most_bytes = IDENTITY_ANSWER_MOST_BYTES,
+                .allow_plain_loopback = !endpoint->tls};
+        lookup->fetch = fetch_start(lookup->all->fetcher, &request, on_answer, lookup);
+        secret_drop(&token);
+        buf_clear(&url);
+}
+
+enum source_answer lookups_ask(struct lookups *lookups, const struct name_ask *name, unsigned index,
+        const struct credential *credential, const struct endpoint *endpoint, const char *ca,
+        struct error *why)
+{
+        struct lookup *spare = NULL;
+
+        for (size_t i = 0; i < LOOKUPS_MOST; i++) {
+                struct lookup *one = &lookups->slots[i];
+                if (!one->fetch)
+                        spare = one;
+                else if (one->credential == index && one->service == name->service &&
+                         strcmp(one->path, name->path) == 0)
+                        return SOURCE_WAIT;
+        }
+        if (!spare || !credential) {
+                error_set(why, spare ? "there is no usable credential to ask with"
+                                     : "too many names are being looked up");
+                return SOURCE_NO;
+        }
+        *spare = (struct lookup){.all = lookups,
+                .kind = name->kind,
+                .value = str_dup(str_of(name->value)),
+                .path = str_dup(str_of(name->path)),
+                .service = name->service,
+                .credential = index};
+        start(spare, credential, endpoint, ca);
+        return SOURCE_WAIT;
+}

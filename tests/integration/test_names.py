@@ -1,0 +1,263 @@
+"""Names and ids are one resource: what a rule means is what Azure DevOps says it is."""
+import copy
+import json
+import socket
+import threading
+import time
+
+import pytest
+
+from kit.directory import ANALYTICS, DAGS, PAYROLL, WAGES, Directory, is_lookup, served
+from kit.policies import POLICY
+from kit.upstreams import message
+from kit.waiting import until
+
+JSON = [("Content-Type", "application/json")]
+
+
+@pytest.fixture
+def directory(upstream):
+    upstream.always = Directory()
+    return upstream.always
+
+
+@pytest.fixture
+def start(start_proxy, issuer, upstream, directory):
+    def start(*entries, deny=(), workers=1, **settings):
+        policy = copy.deepcopy(POLICY)
+        policy["roles"]["operator"] = {"allow": list(entries), **({"deny": list(deny)} if deny else {})}
+        return start_proxy([issuer.config()], policy, {"hosts": {"*": upstream.url}, **settings.pop("upstream", {})}, workers=workers, **settings)
+
+    return start
+
+
+def get(proxy, token, path):
+    return proxy.ask("GET", path, token)
+
+
+def test_a_rule_by_name_allows_the_id_of_the_same_project_and_no_other(start, operator, upstream, directory):
+    proxy = start({"access": ["read"], "projects": ["analytics"]})
+    assert get(proxy, operator, "/contoso/%s/_apis/pipelines" % ANALYTICS).status == 200
+    assert get(proxy, operator, "/contoso/%s/_apis/pipelines" % ANALYTICS.upper()).status == 200
+    assert get(proxy, operator, "/contoso/analytics/_apis/pipelines").status == 200
+    assert get(proxy, operator, "/contoso/%s/_apis/pipelines" % PAYROLL).status == 403
+    assert get(proxy, operator, "/contoso/00000000-0000-4000-8000-000000000000/_apis/pipelines").status == 403
+    assert get(proxy, operator, "/contoso/payroll/_apis/pipelines").status == 403
+    assert len(served(upstream)) == 3
+    # Each was asked for once, and what the names already tell was not asked for.
+    assert directory.asked == ["/contoso/_apis/projects/" + g for g in (ANALYTICS, PAYROLL, "00000000-0000-4000-8000-000000000000")]
+
+
+def test_a_rule_by_id_allows_the_name(start, operator, upstream, directory):
+    proxy = start({"access": ["read"], "projects": [ANALYTICS]})
+    assert get(proxy, operator, "/contoso/Analytics/_apis/pipelines").status == 200
+    # What was judged is what is asked for, even if the name should move on meanwhile.
+    assert served(upstream) == ["/contoso/%s/_apis/pipelines" % ANALYTICS]
+    answer = get(proxy, operator, "/contoso/payroll/_apis/pipelines")
+    assert answer.status == 403 and "payroll" in json.loads(answer.body)["message"]
+
+
+def test_a_repository_of_its_projects_name_stays_where_it_is(start, operator, upstream, directory):
+    directory.repositories[DAGS] = ("analytics", "analytics")
+    proxy = start({"operations": ["git.fetch"], "repositories": [ANALYTICS + "/" + DAGS]})
+    for path in ("/contoso/_git/analytics", "/contoso/analytics/_git/analytics"):
+        assert get(proxy, operator, path + "/info/refs?service=git-upload-pack").status == 200
+    assert [t.split("/info")[0] for t in served(upstream)] == ["/contoso/_git/" + DAGS, "/contoso/%s/_git/%s" % (ANALYTICS, DAGS)]
+    assert get(proxy, operator, "/contoso/payroll/_git/wages/info/refs?service=git-upload-pack").status == 403
+
+
+def test_a_denial_by_name_holds_for_the_id_and_only_for_it(start, operator, upstream):
+    proxy = start({"access": ["read"], "projects": ["*"]}, deny=[{"access": ["read"], "projects": ["payroll"]}])
+    assert get(proxy, operator, "/contoso/%s/_apis/pipelines" % PAYROLL).status == 403
+    assert get(proxy, operator, "/contoso/%s/_apis/pipelines" % ANALYTICS).status == 200
+    assert len(served(upstream)) == 1
+
+
+def test_repositories_by_id_belong_to_their_own_project(start, operator, upstream):
+    proxy = start({"operations": ["git.refs.list"], "repositories": ["analytics/dags"]})
+    refs = "_apis/git/repositories/%s/refs?api-version=7.1"
+    assert get(proxy, operator, "/contoso/analytics/" + refs % DAGS).status == 200
+    assert get(proxy, operator, "/contoso/%s/" % ANALYTICS + refs % DAGS).status == 200
+    assert get(proxy, operator, "/contoso/" + refs % DAGS).status == 200, "without a project"
+    assert get(proxy, operator, "/contoso/" + refs % WAGES).status == 403
+    # The id of one below the name of another project.
+    wrong = get(proxy, operator, "/contoso/analytics/" + refs % WAGES)
+    assert wrong.status == 400 and "does not belong to the project" in json.loads(wrong.body)["message"]
+    assert len(served(upstream)) == 3
+
+
+def test_a_route_without_a_project_is_that_of_its_resource(start, operator, upstream):
+    proxy = start({"access": ["read"], "projects": ["analytics"]})
+    assert get(proxy, operator, "/contoso/_apis/git/repositories/%s/refs" % DAGS).status == 200
+    assert get(proxy, operator, "/contoso/_apis/git/repositories/%s/refs" % WAGES).status == 403
+    # One that names nothing may be anything.
+    assert get(proxy, operator, "/contoso/_apis/git/repositories").status == 403
+    assert len(served(upstream)) == 1
+
+
+@pytest.mark.parametrize("rule", [42, "nightly-load", "nightly-*", "\\etl\\nightly-load", "\\ETL\\*"])
+def test_a_build_is_its_pipelines(start, operator, upstream, rule):
+    proxy = start({"operations": ["build.builds.get", "build.timeline.get", "build.builds.update", "pipelines.runs.run"], "projects": ["analytics"], "pipelines": [rule]})
+    base = "/contoso/analytics/_apis/"
+    assert get(proxy, operator, base + "build/builds/1001?api-version=7.1").status == 200
+    assert get(proxy, operator, base + "build/builds/1001/timeline?api-version=7.1").status == 200
+    cancel = proxy.ask("PATCH", base + "build/builds/1001?api-version=7.1", operator, JSON, b'{"status":"cancelling"}')
+    assert cancel.status == 200, cancel.body
+    assert proxy.ask("POST", base + "pipelines/42/runs?api-version=7.1", operator, JSON, b"{}").status == 200
+    # There is no such build in this project, nor such a pipeline.
+    assert get(proxy, operator, base + "build/builds/2002?api-version=7.1").status == 403
+    assert proxy.ask("POST", base + "pipelines/99/runs?api-version=7.1", operator, JSON, b"{}").status == 403
+    assert len(served(upstream)) == 4
+    record = proxy.outcome(cancel)
+    assert "build:1001" in record["request"]["resources"] and "pipeline:42" in record["request"]["resources"]
+    assert "pipeline.name:\\etl\\nightly-load" in record["request"]["resources"]
+
+
+@pytest.mark.parametrize("rule", ["wages", "\\nightly-load", "\\etl\\wages", 4, 421])
+def test_other_pipelines_are_not(start, operator, upstream, rule):
+    proxy = start({"access": ["read", "execute"], "projects": ["analytics"], "pipelines": [rule]})
+    assert get(proxy, operator, "/contoso/analytics/_apis/build/builds/1001?api-version=7.1").status == 403
+    assert not served(upstream)
+
+
+def test_running_a_build_again_is_running_its_pipeline(start, operator, upstream):
+    proxy = start({"operations": ["build.builds.queue", "build.builds.list"], "projects": ["analytics"], "pipelines": [42]})
+    again = "/contoso/analytics/_apis/build/builds?api-version=7.1&sourceBuildId=%d"
+    assert proxy.ask("POST", again % 1001, operator, JSON, b"{}").status == 200
+    assert proxy.ask("POST", again % 2002, operator, JSON, b"{}").status == 403
+    several = "/contoso/analytics/_apis/build/builds?api-version=7.1&buildIds="
+    assert get(proxy, operator, several + "1001,1002").status == 200
+    assert get(proxy, operator, several + "1001,2002").status == 403
+    assert len(served(upstream)) == 2
+
+
+def test_the_ref_of_a_build_counts(start, operator, upstream):
+    proxy = start({"operations": ["build.builds.update"], "pipelines": [42], "refs": ["refs/heads/main"]})
+    path = "/contoso/analytics/_apis/build/builds/%d?api-version=7.1"
+    assert proxy.ask("PATCH", path % 1001, operator, JSON, b'{"status":"cancelling"}').status == 200
+    assert proxy.ask("PATCH", path % 1002, operator, JSON, b'{"status":"cancelling"}').status == 403
+
+
+def test_a_push_by_id_is_decided_like_one_by_name(start, operator, upstream, directory):
+    line = "%s %s refs/heads/airflow/x\0 report-status\n" % ("0" * 40, "1" * 40)
+    push = ("%04x%s0000" % (len(line) + 4, line)).encode() + b"PACK"
+    proxy = start({"operations": ["git.push"], "repositories": ["analytics/dags"], "refs": ["refs/heads/airflow/*"]})
+    fields = [("Content-Type", "application/x-git-receive-pack-request")]
+    for where in ("%s/_git/%s" % (ANALYTICS, DAGS), "analytics/_git/" + DAGS, "_git/" + DAGS):
+        answer = proxy.ask("POST", "/contoso/%s/git-receive-pack" % where, operator, fields, push)
+        assert answer.status == 200, (where, answer.body)
+    refused = proxy.ask("POST", "/contoso/%s/_git/%s/git-receive-pack" % (PAYROLL, WAGES), operator, fields, push)
+    assert b"ng refs/heads/airflow/x" in refused.body or refused.status == 403
+    assert len(served(upstream)) == 3
+
+
+def test_items_of_a_batch_are_asked_about_too(start, operator, upstream):
+    proxy = start({"operations": ["wit.batch.executePost"]}, {"access": ["read", "write"], "projects": ["analytics"], "areas": ["wit"]})
+    item = lambda project: {"method": "POST", "uri": "/%s/_apis/wit/workitems/$Task?api-version=7.1" % project, "headers": {}, "body": []}
+    ask = lambda *projects: proxy.ask("POST", "/contoso/_apis/wit/$batch?api-version=7.1", operator, JSON, json.dumps([item(p) for p in projects]).encode())
+    both = ask("analytics", ANALYTICS)
+    assert both.status == 200, both.body[:900].decode()
+    assert ask(ANALYTICS, PAYROLL).status == 403
+
+
+@pytest.mark.parametrize("broken", [message(500, "x"), message(401, ""), message(203, "<html>", type="text/html"), message(200, "{"),
+                                    message(200, json.dumps({"id": PAYROLL, "name": "analytics"})), message(429, "", [("Retry-After", "1")]), None])
+def test_who_cannot_be_asked_allows_nothing(start, operator, upstream, directory, broken):
+    proxy = start({"access": ["read"], "projects": ["analytics"]})
+    directory.broken = broken or message(302, "", [("Location", "https://login.microsoftonline.com/")])
+    answer = get(proxy, operator, "/contoso/%s/_apis/pipelines" % ANALYTICS)
+    assert answer.status == 503 and answer["Retry-After"] and "which project is meant" in json.loads(answer.body)["message"]
+    asked = len(directory.asked)
+    assert get(proxy, operator, "/contoso/%s/_apis/pipelines" % ANALYTICS).status == 503
+    assert len(directory.asked) == asked, "a failure is not asked about again at once"
+    assert not served(upstream)
+    directory.broken = None
+    until(lambda: get(proxy, operator, "/contoso/%s/_apis/pipelines" % ANALYTICS).status == 200, "it recovers")
+    assert "decision" in proxy.outcome(answer)
+
+
+def test_many_who_want_to_know_the_same_ask_once(start, operator, upstream, directory):
+    proxy = start({"access": ["read"], "projects": ["analytics"]}, workers=2)
+    whole = directory.__call__
+
+    def slow(sock, request):
+        if is_lookup(request):
+            time.sleep(0.3)
+        return whole(sock, request)
+
+    upstream.always = slow
+    answers = []
+    threads = [threading.Thread(target=lambda: answers.append(get(proxy, operator, "/contoso/%s/_apis/pipelines" % ANALYTICS).status)) for _ in range(12)]
+    [t.start() for t in threads]
+    [t.join() for t in threads]
+    assert answers == [200] * 12
+    assert len(directory.asked) <= 2  # one for each worker at most
+
+
+def test_a_client_that_leaves_meanwhile_harms_nobody(start, operator, upstream, directory):
+    proxy = start({"access": ["read"], "projects": ["analytics"]})
+    whole = directory.__call__
+    upstream.always = lambda s, r: (time.sleep(0.2), whole(s, r))[1]
+    s = socket.create_connection(("127.0.0.1", proxy.port))
+    s.sendall(("GET /contoso/%s/_apis/pipelines HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n" % (ANALYTICS, operator)).encode())
+    time.sleep(0.05)
+    s.close()
+    time.sleep(0.3)
+    assert get(proxy, operator, "/contoso/%s/_apis/pipelines" % ANALYTICS).status == 200
+    assert len(directory.asked) == 1
+
+
+def test_renaming_through_the_proxy_is_noticed_at_once(start, operator, upstream, directory):
+    proxy = start({"access": ["read"], "projects": ["analytics"]}, {"operations": ["core.projects.update"]}, workers=2)
+    path = "/contoso/%s/_apis/pipelines" % ANALYTICS
+    for _ in range(6):
+        assert get(proxy, operator, path).status == 200
+    directory.projects = {"renamed": ANALYTICS, "analytics": PAYROLL}
+    assert proxy.ask("PATCH", "/contoso/_apis/projects/%s?api-version=7.1" % ANALYTICS, operator, JSON, b'{"name":"renamed"}').status == 200
+    until(lambda: all(get(proxy, operator, path).status == 403 for _ in range(6)), "every worker forgets")
+    assert get(proxy, operator, "/contoso/%s/_apis/pipelines" % PAYROLL).status == 200
+
+
+def test_what_is_gone_is_forgotten(start, operator, upstream, directory):
+    proxy = start({"access": ["read"], "projects": ["analytics"]})
+    path = "/contoso/%s/_apis/pipelines" % ANALYTICS
+    assert get(proxy, operator, path).status == 200
+    directory.projects = {"analytics": PAYROLL}
+    upstream.tell(message(404, "{}"))
+    assert get(proxy, operator, path).status == 404
+    assert get(proxy, operator, path).status == 403
+    assert len(directory.asked) == 2
+
+
+def test_a_reload_asks_anew(start, operator, upstream, directory):
+    proxy = start({"access": ["read"], "projects": ["analytics"]})
+    path = "/contoso/%s/_apis/pipelines" % ANALYTICS
+    assert get(proxy, operator, path).status == 200
+    proxy.reload()
+    assert get(proxy, operator, path).status == 200 and len(directory.asked) == 2
+
+
+def test_literal_names_ask_nobody(start, operator, upstream, directory):
+    proxy = start({"access": ["read"], "projects": ["analytics"]}, upstream={"names": "literal"})
+    assert get(proxy, operator, "/contoso/%s/_apis/pipelines" % ANALYTICS).status == 403
+    assert not directory.asked
+
+
+def test_callers_decide_nothing_about_what_is_asked(start, operator, upstream, directory):
+    """Values that could make another request of the question are never asked about."""
+    proxy = start({"operations": ["git.repositories.create", "git.refs.list"], "projects": ["analytics"]})
+    body = lambda id: json.dumps({"name": "x", "project": {"id": id}}).encode()
+    for id in ("../../../_apis/projects/analytics", "a?b=c", "a#b", "..", "a/b", "a\\b", "x" * 400):
+        answer = proxy.ask("POST", "/contoso/_apis/git/repositories?api-version=7.1", operator, JSON, body(id))
+        assert answer.status in (400, 403), (id, answer.status)
+    assert get(proxy, operator, "/fabrikam/%s/_apis/git/repositories/%s/refs" % (ANALYTICS, DAGS)).status == 403
+    assert not directory.asked and not served(upstream)
+    assert proxy.ask("POST", "/contoso/_apis/git/repositories?api-version=7.1", operator, JSON, body(ANALYTICS)).status == 200
+
+
+def test_lookups_carry_the_lent_credential_and_nothing_of_the_caller(start, operator, upstream, directory):
+    proxy = start({"access": ["read"], "projects": ["analytics"]})
+    get(proxy, operator, "/contoso/%s/_apis/pipelines" % ANALYTICS)
+    (asked,) = [r for r in upstream.received if is_lookup(r)]
+    assert asked["Authorization"] == "Bearer " + proxy.upstream_token
+    assert asked.method == "GET" and set(asked.names()) <= {"host", "authorization", "accept", "user-agent", "x-tfs-fedauthredirect"}
