@@ -128,6 +128,10 @@ extern const struct trie_edge table_edges[];
 extern const struct trie_binding table_bindings[];
 extern const uint16_t table_roots[SERVICE_COUNT];
 
+/* One operation of each location: the one whose path has all of its optional parts. */
+extern const uint16_t table_locations[];
+extern const size_t table_n_locations;
+
 extern const struct resource_area table_areas[];
 extern const size_t table_n_areas;
 

@@ -471,3 +471,26 @@ enum route_result catalogue_match(
         route_fill(&walk, binding, route);
         return result;
 }
+
+enum route_result catalogue_match_anywhere(
+        struct route_query *query, struct route *route, const char **why)
+{
+        enum route_result result = catalogue_match(query, route, why);
+
+        for (unsigned s = 0; result == ROUTE_UNKNOWN && s < SERVICE_COUNT; s++) {
+                struct route_query other = *query;
+                struct route found;
+                const char *unused;
+                if (s == SERVICE_DEV)
+                        continue;
+                other.service = (enum service)s;
+                enum route_result there = catalogue_match(&other, &found, &unused);
+                if (there != ROUTE_FOUND && there != ROUTE_NEEDS_BODY)
+                        continue;
+                query->service = other.service;
+                *route = found;
+                *why = unused;
+                result = there;
+        }
+        return result;
+}

@@ -271,6 +271,16 @@ static const struct choice links_choices[] = {
                 .help = "as upstream wrote them: who follows one leaves the proxy, with its token"},
         {0}};
 
+static const struct choice discovery_choices[] = {
+        {.name = "single",
+                .value = DISCOVERY_SINGLE,
+                .help = "the URL they were given serves everything; answered here, at once"},
+        {.name = "mirror",
+                .value = DISCOVERY_MIRROR,
+                .help = "each service has a URL of its own (`/~vsrm/contoso/`), and is asked for "
+                        "its locations"},
+        {0}};
+
 static const struct choice names_choices[] = {
         {.name = "resolve",
                 .value = NAMES_RESOLVE,
@@ -332,6 +342,12 @@ static const struct setting upstream_rows[] = {
                 .fallback = "rewrite",
                 .choices = links_choices,
                 .help = "What becomes of links to Azure DevOps in the bodies of answers."},
+        {.key = "discovery",
+                .type = SETTING_CHOICE,
+                AT(config_upstream, discovery),
+                .fallback = "single",
+                .choices = discovery_choices,
+                .help = "What SDKs are told when they ask which host serves an area."},
         {.key = "names",
                 .type = SETTING_CHOICE,
                 AT(config_upstream, names),

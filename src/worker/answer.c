@@ -3,6 +3,7 @@
  */
 #include "inside.h"
 
+#include "dagward/azdo/discovery.h"
 #include "dagward/http/h1_write.h"
 
 static void write_challenges(struct exchange *x, struct buf *out)
@@ -50,7 +51,12 @@ void answer_write(struct exchange *x, int status, struct str content_type, struc
         h1_write_end(&head);
         x->status = status;
         x->response_bytes = head_only ? 0 : body.len;
-        bool ok = stream_queue(to, buf_str(&head)) && (head_only || stream_queue(to, body));
+        x->answer_left = STR_NONE;
+        bool ok = stream_queue(to, buf_str(&head));
+        if (ok && !head_only && body.ptr == x->own.data)
+                x->answer_left = body;
+        else
+                ok = ok && (head_only || stream_queue(to, body));
         if (!ok) { /* a client that takes nothing: there is room for several heads */
                 x->keep_alive = false;
                 to->failed = true;
@@ -99,14 +105,52 @@ enum next answer_whoami(struct exchange *x)
         return ANSWER;
 }
 
+/* Where a service is, for a client that is told so for each. */
+static void write_place(void *owner, enum service service, struct buf *out)
+{
+        struct exchange *x = owner;
+        bool single = x->world->config->upstream.discovery == DISCOVERY_SINGLE;
+        struct place place = {single ? SERVICE_DEV : service,
+                service == SERVICE_APP && !single ? STR_NONE : x->named.organization};
+
+        place_write(x, &place, STR(""), false, out);
+        buf_char(out, '/');
+}
+
+static enum next answer_large(struct exchange *x)
+{
+        answer_write(x, 200, STR("application/json; charset=utf-8"), buf_str(&x->own));
+        return ANSWER;
+}
+
 /* SDKs ask which host serves which area and then go there, with the caller's token. An empty list,
- * which is what a server with one base URL answers, keeps them here. */
+ * which is what a server with one base URL answers, keeps them here; then the locations of all
+ * services are those of that URL. */
 enum next answer_locally(struct exchange *x)
 {
-        if (!str_eq(str_of(x->named.op ? x->named.op->id : ""),
-                    STR("discovery.resourceAreas.list")))
+        bool single = x->world->config->upstream.discovery == DISCOVERY_SINGLE;
+        struct str id = str_of(x->named.op ? x->named.op->id : "");
+
+        if (!str_starts(id, STR("discovery.")))
                 return NEXT;
-        answer_write(x, 200, STR("application/json; charset=utf-8"),
-                STR("{\"count\":0,\"value\":null}"));
-        return ANSWER;
+        buf_init(&x->own, 1024 * 1024);
+        if (str_eq(id, STR("discovery.resourceAreas.list"))) {
+                if (single)
+                        BUF_LITERAL(&x->own, "{\"count\":0,\"value\":null}");
+                else
+                        discovery_areas_write(STR_NONE, write_place, x, &x->own);
+                return answer_large(x);
+        }
+        if (str_eq(id, STR("discovery.resourceAreas.get"))) {
+                struct str area = route_param(&x->named.route, STR("areaId"));
+                discovery_areas_write(area, write_place, x, &x->own);
+                return answer_large(x);
+        }
+        if (single && str_starts(id, STR("discovery.locations."))) {
+                struct str area = route_param(&x->named.route, STR("area"));
+                discovery_locations_write(area, x->named.service, x->named.service == SERVICE_DEV,
+                        x->named.organization.len > 0, &x->own);
+                return answer_large(x);
+        }
+        return NEXT;
 }

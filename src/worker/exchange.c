@@ -459,10 +459,27 @@ static void drain_go_on(struct exchange *x)
         exchange_end(x);
 }
 
+/* What there is room for of a large answer. */
+static void queue_more(struct exchange *x)
+{
+        struct stream *to = &x->client->stream;
+        struct str part = str_head(x->answer_left, stream_room(to));
+
+        if (part.len && stream_queue(to, part))
+                x->answer_left = str_from(x->answer_left, part.len);
+}
+
 static void answer_go_on(struct exchange *x)
 {
+        queue_more(x);
         switch (stream_flush(&x->client->stream)) {
-        case STREAM_OK: after_answer(x); return;
+        case STREAM_OK:
+                if (!x->answer_left.len) {
+                        after_answer(x);
+                        return;
+                }
+                stream_wake(&x->client->stream);
+                return;
         case STREAM_AGAIN:
                 if (x->waits != WAIT_CLIENT)
                         exchange_wait(x, WAIT_CLIENT, x->world->config->timeouts.body_ms);
@@ -649,6 +666,7 @@ static void release(struct exchange *x)
                 rewrite_clear(x->rewrite);
         buf_clear(&x->inspected);
         buf_clear(&x->rewritten);
+        buf_clear(&x->own);
         lease_return(x->lease);
         arena_reset(&x->arena);
         worker->metrics.exchanges_now--;

@@ -291,8 +291,10 @@ struct exchange {
         /* answer */
         struct refusal_answer refusal;
         bool refused;
-        int status;      /* what the client was told; 0: nothing */
-        bool keep_alive; /* the client's connection can be used again */
+        int status;             /* what the client was told; 0: nothing */
+        struct buf own;         /* a large answer of our own */
+        struct str answer_left; /* what is still to be queued of it */
+        bool keep_alive;        /* the client's connection can be used again */
         uint64_t response_bytes;
 
         /* Large, and not cleared between requests: each is written whole before it is read. */
@@ -369,7 +371,8 @@ enum next refuse_fault(struct exchange *x, const struct h1_fault *fault);
 void refusal_write(struct exchange *x);
 
 /* --- answer.c --- */
-/* Composes a whole answer of our own and puts it into the client's output. */
+/* Composes a whole answer of our own and puts it into the client's output. A body that is x->own
+ * follows as there is room; any other has to be small. */
 void answer_write(struct exchange *x, int status, struct str content_type, struct str body);
 /* The body of `GET /`: who you are and what applies to you. */
 enum next answer_whoami(struct exchange *x);

@@ -54,6 +54,11 @@ static bool refuse(const char **why, const char *text)
         return false;
 }
 
+static bool is_service(const struct target *target)
+{
+        return target->n_segments && target->segments[0].ptr[0] == '~';
+}
+
 /* Picks the service and lays out the segments, organization first. */
 static bool lay_out(const struct naming_input *input, struct named *out, const char **why)
 {
@@ -61,7 +66,7 @@ static bool lay_out(const struct naming_input *input, struct named *out, const c
         size_t n = 0, from = 0;
 
         out->service = input->service;
-        if (target->n_segments && target->segments[0].ptr[0] == '~') {
+        if (is_service(target)) {
                 if (input->service != SERVICE_DEV)
                         return refuse(why, "the host and `~service` both name a service");
                 if (target->encoded_slash & 1 ||
@@ -112,7 +117,11 @@ enum naming_result request_name(
         if (!lay_out(input, out, why))
                 return NAMING_REFUSED;
         out->organization = organization_of(out);
-        enum route_result result = catalogue_match(&out->query, &out->route, why);
+        bool anywhere = out->service == SERVICE_DEV && !is_service(input->target);
+        enum route_result result = anywhere
+                                           ? catalogue_match_anywhere(&out->query, &out->route, why)
+                                           : catalogue_match(&out->query, &out->route, why);
+        out->service = out->query.service;
         if (result == ROUTE_REFUSED)
                 return NAMING_REFUSED;
         if (result == ROUTE_UNKNOWN)

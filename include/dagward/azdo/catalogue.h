@@ -218,6 +218,13 @@ __attribute__((warn_unused_result)) enum route_result catalogue_match(
 
 /* The parameter of that name (case ignored), or STR_NONE (ptr NULL). */
 struct str route_param(const struct route *route, struct str name);
+
+/* As catalogue_match for a request that names no service (query->service is SERVICE_DEV): the route
+ * of dev.azure.com if it has one, else that of the other service that has; then query->service is
+ * that one. For clients that know one base URL for everything. */
+enum route_result catalogue_match_anywhere(struct route_query *query, struct route *route,
+        const char **why) __attribute__((warn_unused_result));
+
 /* Parameter `i` in full: the segments of a greedy one with slashes between. */
 void route_param_write(const struct route *route, size_t i, struct buf *out);
 /* The query parameter of that name (case ignored), or STR_NONE (ptr NULL). */

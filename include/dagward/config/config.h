@@ -111,6 +111,11 @@ enum config_names {
         NAMES_LITERAL, /* a name and an id are never taken for one */
 };
 
+enum config_discovery {
+        DISCOVERY_SINGLE, /* one base URL for all services */
+        DISCOVERY_MIRROR, /* one for each, below ours */
+};
+
 struct config_upstream {
         struct str *organizations; /* as written; compare with letter case folded; at least one */
         size_t n_organizations;
@@ -119,6 +124,7 @@ struct config_upstream {
         size_t n_hosts;
         enum config_redirects redirects; /* to storage, with a signed URL */
         enum config_links links;         /* in the bodies of answers, and back in requests */
+        enum config_discovery discovery; /* what SDKs are told about where services are */
         enum config_names names;         /* of projects, repositories, pipelines, ... */
         struct str *storage;             /* ends of host names that such a redirect may lead to */
         size_t n_storage;

@@ -26,7 +26,7 @@ struct naming_input {
 /* A named request. Views into the input, the catalogue and the arena. */
 struct named {
         const struct operation *op; /* NULL: unknown to the catalogue */
-        enum service service;       /* after "~service" */
+        enum service service;       /* after "~service", else the one that has the route */
         struct route route;         /* op NULL: only segments, n_segments and encoded_slash */
         struct route_query query;
         struct resources resources; /* op NULL: the organization at most */

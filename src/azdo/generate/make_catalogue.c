@@ -458,6 +458,35 @@ static void write_areas(FILE *out, const char *path)
         fprintf(out, "};\nconst size_t table_n_areas = %zu;\n", n);
 }
 
+/* Several operations share a location: the one with the longest path stands for it. */
+static bool stands_for_location(const struct source_operation *op)
+{
+        const char *location = text_of(op->json, "location_id");
+
+        if (!*location)
+                return false;
+        for (size_t i = 0; i < n_operations; i++) {
+                const struct source_operation *other = &operations[i];
+                if (other == op || strcmp(text_of(other->json, "location_id"), location) != 0)
+                        continue;
+                size_t longer = strlen(other->path), own = strlen(op->path);
+                if (longer > own || (longer == own && other->index < op->index))
+                        return false;
+        }
+        return true;
+}
+
+static void write_locations(FILE *out)
+{
+        size_t n = 0;
+
+        fputs("const uint16_t table_locations[] = {\n", out);
+        for (size_t i = 0; i < n_operations; i++)
+                if (stands_for_location(&operations[i]))
+                        fprintf(out, "\t%u,%s", operations[i].index, ++n % 12 ? "" : "\n");
+        fprintf(out, "};\nconst size_t table_n_locations = %zu;\n", n);
+}
+
 int main(int argc, char **argv)
 {
         if (argc != 5)
@@ -488,6 +517,7 @@ int main(int argc, char **argv)
         for (size_t i = 0; i < n_operations; i++)
                 write_extra(out, &operations[i], n_rows[i], n_facts[i]);
         fputs("};\n\n", out);
+        write_locations(out);
         write_areas(out, argv[3]);
         trie_write(out);
         if (fclose(out) != 0)
