@@ -277,6 +277,11 @@ static void limits(struct emu_request *request, const struct emu_fault *fault)
         emu_header(request, STR("X-RateLimit-Resource"), STR("Core"));
         emu_header(request, STR("X-RateLimit-Limit"), STR("200"));
         emu_header(request, STR("X-RateLimit-Remaining"), STR("0"));
+        if (fault->delay_ms > 0) { /* it was held back, and is answered all the same */
+                snprintf(text, sizeof(text), "%ld.%03ld", fault->delay_ms / 1000,
+                        fault->delay_ms % 1000);
+                emu_header(request, STR("X-RateLimit-Delay"), str_of(text));
+        }
         snprintf(text, sizeof(text), "%lld",
                 (long long)(clock_wall_ms() / 1000 + fault->retry_after));
         emu_header(request, STR("X-RateLimit-Reset"), str_of(text));
@@ -309,6 +314,14 @@ static void dispatch(struct emu_call *call)
                                 name.len -= 4;
                         call->project = emu_project_named(name);
                         emu_git(call, i + 1);
+                        return;
+                }
+                if (str_eq_fold(s[i], STR("_packaging"))) {
+                        call->project = i ? emu_project_named(s[0]) : NULL;
+                        if (i && !call->project)
+                                emu_no_project(call, 404, s[0]);
+                        else
+                                emu_packaging(call, i + 1);
                         return;
                 }
                 if (!str_eq_fold(s[i], STR("_apis")))
@@ -369,7 +382,7 @@ static void handle(struct emu_request *request, void *arg)
 
         if (emu_control(call.azure, request))
                 return;
-        emu_record(call.azure, request);
+        emu_record(call.azure, request, false);
         struct emu_fault fault = emu_fault_take(call.azure, request);
         if (fault.delay_ms > 0 && !emu_wait_ms(request, fault.delay_ms)) {
                 emu_drop(request);
@@ -425,8 +438,9 @@ static bool listen_both(
         struct azure_devops *azure, const struct azure_devops_settings *settings, struct error *err)
 {
         azure->plain = emu_listen(settings->port, NULL, handle, azure, err);
-        if (!azure->plain || !settings->tls)
-                return azure->plain;
+        azure->storage = azure->plain ? emu_listen(0, NULL, emu_storage, azure, err) : NULL;
+        if (!azure->storage || !settings->tls)
+                return azure->storage;
         SSL_CTX *tls = tls_open(settings, err);
         if (tls)
                 azure->tls = emu_listen(settings->tls_port, tls, handle, azure, err);
@@ -444,6 +458,7 @@ struct azure_devops *azure_devops_start(
         pthread_mutex_init(&azure->lock, NULL);
         azure->next_run = EMU_FIRST_RUN;
         azure->fault.retry_after = -1;
+        id_random(azure->storage_key, sizeof(azure->storage_key));
         azure->tokens = calloc(settings->n_tokens + 1, sizeof(*azure->tokens));
         if (!azure->tokens)
                 abort();
@@ -464,6 +479,11 @@ uint16_t azure_devops_port(const struct azure_devops *azure)
         return emu_port(azure->plain);
 }
 
+uint16_t azure_devops_storage_port(const struct azure_devops *azure)
+{
+        return emu_port(azure->storage);
+}
+
 uint16_t azure_devops_tls_port(const struct azure_devops *azure)
 {
         return azure->tls ? emu_port(azure->tls) : 0;
@@ -475,7 +495,9 @@ void azure_devops_stop(struct azure_devops *azure)
                 return;
         emu_stop(azure->plain);
         emu_stop(azure->tls);
+        emu_stop(azure->storage);
         emu_runs_free(azure);
+        emu_pages_free(azure);
         for (size_t i = 0; i < EMU_RECORDS; i++)
                 json_decref(azure->records[i]);
         for (size_t i = 0; i < azure->n_tokens; i++)

@@ -3,9 +3,12 @@
  *
  * Organization `contoso`; projects analytics and platform; pipelines 42 nightly-load, 7
  * train-models and 99 drop-everything in analytics; repositories analytics/dags, analytics/models
- * and platform/platform. Speaks the part of the REST API that clients of Airflow use, discovery,
- * git over HTTP (`git http-backend` has to be installed) and LFS; refuses, delays and fails like
- * the original, on demand: see recorder.c for the control endpoint `/~emulator`.
+ * and platform/platform; release definitions 5 warehouse and 6 platform; feeds analytics/data and
+ * shared. Speaks the part of the REST API that clients of Airflow use, discovery, npm, git over
+ * HTTP
+ * (`git http-backend` has to be installed) and LFS. Downloads are redirected to a second listener
+ * with signed URLs, which refuses every credential. Refuses, delays and fails like the original, on
+ * demand: see emu_recorder.c for the control endpoint `/~emulator`.
  */
 #ifndef DAGWARD_EMBEDDED_AZURE_DEVOPS_H
 #define DAGWARD_EMBEDDED_AZURE_DEVOPS_H
@@ -29,6 +32,8 @@ struct azure_devops_settings {
 struct azure_devops *azure_devops_start(
         const struct azure_devops_settings *settings, struct error *err);
 uint16_t azure_devops_port(const struct azure_devops *azure);
+/* Where downloads are redirected to: `*.blob.core.windows.net`. */
+uint16_t azure_devops_storage_port(const struct azure_devops *azure);
 /* 0 without TLS. */
 uint16_t azure_devops_tls_port(const struct azure_devops *azure);
 /* Ends all connections and frees `azure` (may be NULL). */

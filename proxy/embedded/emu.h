@@ -11,6 +11,7 @@
 #include "embedded/server.h"
 
 enum { EMU_RECORDS = 2000, EMU_RUNS = 4096, EMU_TAGS = 32, EMU_FIRST_RUN = 1001 };
+enum { EMU_RELEASES = 1000, EMU_STAGES = 2, EMU_PAGES = 64 };
 
 #define EMU_ORGANIZATION "contoso"
 #define EMU_ORGANIZATION_ID "5e0c1a70-0000-4a11-9c05-0c0170500001"
@@ -52,6 +53,20 @@ struct emu_run {
         json_t *parameters, *variables; /* as asked for, or NULL */
 };
 
+/* A classic release; the texts are static. */
+struct emu_release {
+        long long id;
+        unsigned definition, polls;
+        const char *status[EMU_STAGES];
+        bool approved; /* the second stage */
+};
+
+/* A page of the wiki; strings are malloc'd. */
+struct emu_page {
+        char *path, *content;
+        uint64_t version; /* 0: not there yet */
+};
+
 /* What the control endpoint asked for. */
 struct emu_fault {
         char signin[4];   /* "203", "302", "401", or "" */
@@ -64,8 +79,9 @@ struct emu_fault {
 };
 
 struct azure_devops {
-        struct emu_server *plain, *tls;
-        char *data, *exec_path; /* absolute data folder; git's program folder */
+        struct emu_server *plain, *tls, *storage;
+        unsigned char storage_key[32]; /* signs URLs */
+        char *data, *exec_path;        /* absolute data folder; git's program folder */
         char **tokens;
         size_t n_tokens;
         pthread_mutex_t lock; /* guards what follows */
@@ -75,6 +91,11 @@ struct azure_devops {
         size_t n_records, first_record;
         struct emu_run runs[EMU_RUNS]; /* a ring: run i is at (i - EMU_FIRST_RUN) % EMU_RUNS */
         long long next_run;
+        struct emu_release releases[EMU_RELEASES];
+        size_t n_releases;
+        struct emu_page pages[EMU_PAGES];
+        size_t n_pages;
+        uint64_t n_credentials_to_storage; /* requests to storage that carried what they must not */
 };
 
 enum { EMU_ARGUMENTS = 4 };
@@ -111,7 +132,8 @@ struct str emu_query(const struct emu_call *call, const char *name);
 
 /* Serves /~emulator if that is what is asked for. */
 bool emu_control(struct azure_devops *azure, struct emu_request *request);
-void emu_record(struct azure_devops *azure, const struct emu_request *request);
+/* `storage`: it came there. */
+void emu_record(struct azure_devops *azure, const struct emu_request *request, bool storage);
 /* The fault that meets this request, all empty if there is none. */
 struct emu_fault emu_fault_take(struct azure_devops *azure, const struct emu_request *request);
 
@@ -139,11 +161,48 @@ void emu_build_update(struct emu_call *call);
 void emu_build_tags(struct emu_call *call);
 void emu_build_log(struct emu_call *call);
 void emu_definition_list(struct emu_call *call);
+void emu_definition_get(struct emu_call *call);
+void emu_build_timeline(struct emu_call *call);
+void emu_build_logs(struct emu_call *call);
+void emu_build_artifacts(struct emu_call *call);
+void emu_run_artifact(struct emu_call *call);
 void emu_runs_free(struct azure_devops *azure);
 json_t *emu_project_json(const struct emu_project *project);
 json_t *emu_repository_json(const struct emu_repository *repository);
+/* Answers 200 with `list`, which is released, and its count. */
+void emu_list(struct emu_call *call, json_t *list);
 /* The request's body as JSON; NULL after an answer if it is none. An empty body is {}. */
 json_t *emu_body_json(struct emu_call *call);
+
+/* --- emu_release.c, emu_feed.c, emu_wiki.c --- */
+
+void emu_release_definitions(struct emu_call *call);
+void emu_release_create(struct emu_call *call);
+void emu_release_list(struct emu_call *call);
+void emu_release_get(struct emu_call *call);
+void emu_release_deploy(struct emu_call *call);
+void emu_release_approvals(struct emu_call *call);
+void emu_release_approve(struct emu_call *call);
+void emu_feed_list(struct emu_call *call);
+void emu_feed_get(struct emu_call *call);
+/* Everything below `_packaging`; `at` is the segment behind it. */
+void emu_packaging(struct emu_call *call, size_t at);
+void emu_page_get(struct emu_call *call);
+void emu_page_put(struct emu_call *call);
+void emu_pages_free(struct azure_devops *azure);
+
+/* --- emu_storage.c --- */
+
+/* The handler of the storage listener. */
+void emu_storage(struct emu_request *request, void *azure);
+/* The file of a blob, "folder/name". */
+void emu_blob_path(const struct azure_devops *azure, struct str name, char out[4096]);
+bool emu_blob_write(struct azure_devops *azure, struct str name, struct str bytes);
+/* A URL that serves the blob for a while. */
+void emu_signed_url(struct azure_devops *azure, struct str name, struct buf *out);
+/* Answers with a file, or the range of it that was asked for; false: there is none, nothing sent.
+ */
+bool emu_send_file(struct emu_request *request, const char *path, const char *type);
 
 /* --- emu_git.c, emu_lfs.c --- */
 

@@ -112,24 +112,11 @@ static void batch(struct emu_call *call, const struct emu_repository *r)
 
 static void object_get(struct emu_call *call, struct str oid)
 {
-        char path[4096], part[PART];
-        struct stat st;
-        ssize_t n;
+        char path[4096];
 
         object_path(call, oid, path);
-        int fd = open(path, O_RDONLY | O_CLOEXEC);
-        if (fd < 0 || fstat(fd, &st) < 0) {
+        if (!emu_send_file(call->request, path, "application/octet-stream"))
                 lfs_error(call, 404, "the object is not here");
-        } else if (emu_reply_begin_length(
-                           call->request, 200, "application/octet-stream", (uint64_t)st.st_size)) {
-                bool good = true;
-
-                while (good && (n = read(fd, part, sizeof(part))) > 0)
-                        good = emu_write(call->request, str_view(part, (size_t)n));
-                emu_reply_end(call->request);
-        }
-        if (fd >= 0)
-                close(fd);
 }
 
 /* Writes the body to `fd`; false when it cannot, or is not what its id says. */

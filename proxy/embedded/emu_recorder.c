@@ -10,7 +10,7 @@
  *     times         how many requests are met; -1: all. Default 1; with signin -1
  *     match         only requests whose target holds this text
  *     resource_areas  "none": ResourceAreas is an empty list, as on premises; "real"; stays set
- *   GET    /~emulator           that state
+ *   GET    /~emulator           that state, and how many requests came to storage with a credential
  *   GET    /~emulator/requests  the heads of the last EMU_RECORDS requests, oldest first
  *   DELETE /~emulator/requests  forgets them
  */
@@ -26,7 +26,7 @@ static json_t *text_of(struct str s)
         return text ? text : json_string("(not UTF-8)");
 }
 
-void emu_record(struct azure_devops *azure, const struct emu_request *request)
+void emu_record(struct azure_devops *azure, const struct emu_request *request, bool storage)
 {
         const struct h1_request *head = &request->head;
         json_t *headers = json_object();
@@ -44,9 +44,9 @@ void emu_record(struct azure_devops *azure, const struct emu_request *request)
                                 STR_FMT(f->value));
                 json_object_set_new(headers, name.ptr, text_of(value));
         }
-        json_t *record = json_pack("{so so so sb sI}", "method", text_of(head->method), "target",
-                text_of(head->target), "headers", headers, "tls", request->tls, "at_ms",
-                (json_int_t)clock_wall_ms());
+        json_t *record = json_pack("{so so so sb sb sI}", "method", text_of(head->method), "target",
+                text_of(head->target), "headers", headers, "tls", request->tls, "storage", storage,
+                "at_ms", (json_int_t)clock_wall_ms());
         if (!record)
                 abort();
         pthread_mutex_lock(&azure->lock);
@@ -139,10 +139,11 @@ static json_t *fault_json(struct azure_devops *azure)
 {
         struct emu_fault f = azure->fault;
 
-        return json_pack("{ss? si sI sI sb sI ss ss}", "signin", f.signin[0] ? f.signin : NULL,
+        return json_pack("{ss? si sI sI sb sI ss ss sI}", "signin", f.signin[0] ? f.signin : NULL,
                 "next_status", f.next_status, "retry_after", (json_int_t)f.retry_after, "delay_ms",
                 (json_int_t)f.delay_ms, "close", f.close, "times", (json_int_t)f.times, "match",
-                f.match, "resource_areas", azure->no_areas ? "none" : "real");
+                f.match, "resource_areas", azure->no_areas ? "none" : "real",
+                "credentials_to_storage", (json_int_t)azure->n_credentials_to_storage);
 }
 
 static void control_state(struct azure_devops *azure, struct emu_request *request)

@@ -35,6 +35,11 @@ static json_t *listed(json_t *list)
         return json_pack("{si so}", "count", (int)json_array_size(list), "value", list);
 }
 
+void emu_list(struct emu_call *call, json_t *list)
+{
+        emu_json(call, 200, listed(list));
+}
+
 /* --- projects --- */
 
 json_t *emu_project_json(const struct emu_project *project)
@@ -194,6 +199,36 @@ static void attachment_post(struct emu_call *call)
                 json_pack("{ss ss sI}", "id", id, "url", url, "size", (json_int_t)bytes));
 }
 
+/* --- teams and environments: one of each, for whoever asks what a name is --- */
+
+static void team_get(struct emu_call *call)
+{
+        const struct emu_project *project = emu_project_named(call->arguments[0]);
+        char name[80], id[40];
+
+        snprintf(name, sizeof(name), "%s Team", project ? project->name : "");
+        snprintf(id, sizeof(id), "%.8s-7000-4b1e-9d5a-000000000001", project ? project->id : "");
+        if (project && (str_eq_fold(call->arguments[1], str_of(name)) ||
+                               str_eq_fold(call->arguments[1], str_of(id))))
+                emu_json(call, 200,
+                        json_pack("{ss ss ss ss}", "id", id, "name", name, "projectId", project->id,
+                                "projectName", project->name));
+        else
+                emu_error(call, 404, "TeamNotFoundException", "TF400499: There is no team %.*s.",
+                        STR_FMT(call->arguments[1]));
+}
+
+static void environment_get(struct emu_call *call)
+{
+        if (str_eq(call->arguments[0], STR("7")) && call->project == &emu_projects[0])
+                emu_json(call, 200,
+                        json_pack("{si ss so}", "id", 7, "name", "production", "project",
+                                emu_project_json(call->project)));
+        else
+                emu_error(call, 404, "EnvironmentNotFoundException",
+                        "The environment %.*s does not exist.", STR_FMT(call->arguments[0]));
+}
+
 /* --- routes --- */
 
 /* Paths behind `_apis`, `*` stands for one segment, which becomes an argument. */
@@ -204,6 +239,7 @@ static const struct rest_route {
 } routes[] = {
         {"GET", "projects", false, project_list},
         {"GET", "projects/*", false, project_get},
+        {"GET", "projects/*/teams/*", false, team_get},
         {"GET", "connectionData", false, emu_connection_data},
         {"GET", "ResourceAreas", false, emu_resource_areas},
         {"GET", "ResourceAreas/*", false, emu_resource_area},
@@ -212,7 +248,10 @@ static const struct rest_route {
         {"GET", "pipelines/*/runs", true, emu_run_list},
         {"POST", "pipelines/*/runs", true, emu_run_start},
         {"GET", "pipelines/*/runs/*", true, emu_run_get},
+        {"GET", "pipelines/*/runs/*/artifacts", true, emu_run_artifact},
+        {"GET", "pipelines/environments/*", true, environment_get},
         {"GET", "build/definitions", true, emu_definition_list},
+        {"GET", "build/definitions/*", true, emu_definition_get},
         {"GET", "build/builds", true, emu_build_list},
         {"POST", "build/builds", true, emu_build_queue},
         {"GET", "build/builds/*", true, emu_build_get},
@@ -223,6 +262,20 @@ static const struct rest_route {
         {"PUT", "build/builds/*/tags/*", true, emu_build_tags},
         {"DELETE", "build/builds/*/tags/*", true, emu_build_tags},
         {"GET", "build/builds/*/logs/*", true, emu_build_log},
+        {"GET", "build/builds/*/logs", true, emu_build_logs},
+        {"GET", "build/builds/*/timeline", true, emu_build_timeline},
+        {"GET", "build/builds/*/artifacts", true, emu_build_artifacts},
+        {"GET", "release/definitions", true, emu_release_definitions},
+        {"GET", "release/releases", true, emu_release_list},
+        {"POST", "release/releases", true, emu_release_create},
+        {"GET", "release/releases/*", true, emu_release_get},
+        {"PATCH", "release/releases/*/environments/*", true, emu_release_deploy},
+        {"GET", "release/approvals", true, emu_release_approvals},
+        {"PATCH", "release/approvals/*", true, emu_release_approve},
+        {"GET", "packaging/feeds", false, emu_feed_list},
+        {"GET", "packaging/feeds/*", false, emu_feed_get},
+        {"GET", "wiki/wikis/*/pages", true, emu_page_get},
+        {"PUT", "wiki/wikis/*/pages", true, emu_page_put},
         {"GET", "git/repositories", false, repository_list},
         {"GET", "git/repositories/*", false, repository_get},
         {"GET", "git/repositories/*/refs", false, ref_list},

@@ -39,11 +39,12 @@ static void usage(FILE *out)
               "  POST /TENANT/oauth2/v2.0/token   as Entra ID; client_id `refused` is refused\n"
               "  GET  /count          requests by path\n"
               "  try: curl -d '{\"sub\":\"me\",\"roles\":[\"operator\"]}' URL/mint\n\n"
-              "azure-devops: organization contoso: REST, discovery, git and LFS.\n"
+              "azure-devops: organization contoso: REST, discovery, npm, git and LFS.\n"
               "  --data DIR           where its repositories are; made when missing\n"
               "  --token T            a token it takes, besides any that begins with emulated-\n"
               "  --tls-port N, --certificate FILE, --key FILE\n"
-              "                       the same by TLS; its URL is behind the first one in READY\n"
+              "                       the same by TLS; its URL is behind the first one in READY,\n"
+              "                       and behind that `storage=URL`, for *.blob.core.windows.net\n"
               "  POST /~emulator      JSON: how to misbehave (signin, next_status, retry_after,\n"
               "                       delay_ms, close, times)\n"
               "  GET, DELETE /~emulator/requests   heads of what came; forget them\n\n"
@@ -174,7 +175,7 @@ static int run_azure_devops(const struct options *o, const sigset_t *signals)
         printf("READY http://127.0.0.1:%u", (unsigned)azure_devops_port(emulator));
         if (o->has_tls_port)
                 printf(" https://localhost:%u", (unsigned)azure_devops_tls_port(emulator));
-        printf("\n");
+        printf(" storage=http://127.0.0.1:%u\n", (unsigned)azure_devops_storage_port(emulator));
         fflush(stdout);
         wait_for_end(signals);
         azure_devops_stop(emulator);

@@ -476,21 +476,23 @@ enum route_result catalogue_match_anywhere(
         struct route_query *query, struct route *route, const char **why)
 {
         enum route_result result = catalogue_match(query, route, why);
+        /* Of an encoded slash, that nothing has a place for it is all that is known yet. */
+        bool open = result == ROUTE_UNKNOWN || (result == ROUTE_REFUSED && query->encoded_slash);
 
-        for (unsigned s = 0; result == ROUTE_UNKNOWN && s < SERVICE_COUNT; s++) {
+        for (unsigned s = 0; open && s < SERVICE_COUNT; s++) {
                 struct route_query other = *query;
                 struct route found;
-                const char *unused;
+                const char *why_there = NULL;
                 if (s == SERVICE_DEV)
                         continue;
                 other.service = (enum service)s;
-                enum route_result there = catalogue_match(&other, &found, &unused);
+                enum route_result there = catalogue_match(&other, &found, &why_there);
                 if (there != ROUTE_FOUND && there != ROUTE_NEEDS_BODY)
                         continue;
                 query->service = other.service;
                 *route = found;
-                *why = unused;
-                result = there;
+                *why = why_there;
+                return there;
         }
         return result;
 }

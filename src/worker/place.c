@@ -87,7 +87,10 @@ void place_write(struct exchange *x, const struct place *place, struct str user,
                 }
                 used = SERVICE_DEV;
         }
-        if (service != SERVICE_DEV && !(by_name && used == service))
+        /* A client that reached it without its name finds more of it there, and has its credential
+         * for that URL. */
+        bool found = x->named.service_found && service == x->named.service;
+        if (service != SERVICE_DEV && !found && !(by_name && used == service))
                 buf_printf(out, "/~%s", service_name(service));
         if (place->organization.len) {
                 buf_char(out, '/');

@@ -121,6 +121,7 @@ enum naming_result request_name(
         enum route_result result = anywhere
                                            ? catalogue_match_anywhere(&out->query, &out->route, why)
                                            : catalogue_match(&out->query, &out->route, why);
+        out->service_found = anywhere && out->query.service != out->service;
         out->service = out->query.service;
         if (result == ROUTE_REFUSED)
                 return NAMING_REFUSED;

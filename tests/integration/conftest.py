@@ -125,7 +125,7 @@ class World:
         self.provider, self.issuer = provider, issuer
         self.proxy = Proxy(folder / "proxy", [provider.config(), issuer.config()], policy_for("certified", "airflow"))
         self.emulator = Emulator(folder / "emulator", self.proxy.upstream_token)
-        self.proxy.config["upstream"]["hosts"] = {"*": self.emulator.url}
+        self.proxy.config["upstream"]["hosts"] = {"*": self.emulator.url, "*.blob.core.windows.net": self.emulator.storage}
         self.proxy.start()
 
     def records(self):

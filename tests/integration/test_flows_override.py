@@ -28,7 +28,7 @@ class OverriddenWorld(World):
         self.proxy = Proxy(folder / "proxy", [provider.config(), issuer.config()], policy_for("certified", "airflow"))
         self.proxy.config["listen"].append({"address": "127.0.0.1:%d" % self.tls_port, "tls": {"certificate": certificate, "key": key}})
         self.emulator = Emulator(folder / "emulator", self.proxy.upstream_token)
-        self.proxy.config["upstream"]["hosts"] = {"*": self.emulator.url}
+        self.proxy.config["upstream"]["hosts"] = {"*": self.emulator.url, "*.blob.core.windows.net": self.emulator.storage}
         self.proxy.start()
 
 

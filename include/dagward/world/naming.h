@@ -27,6 +27,7 @@ struct naming_input {
 struct named {
         const struct operation *op; /* NULL: unknown to the catalogue */
         enum service service;       /* after "~service", else the one that has the route */
+        bool service_found;         /* the request did not name it */
         struct route route;         /* op NULL: only segments, n_segments and encoded_slash */
         struct route_query query;
         struct resources resources; /* op NULL: the organization at most */

@@ -24,7 +24,9 @@ class Emulator:
             arguments += ["--token", token]
         self.log = self.folder / "emulator.log"
         self.process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=open(self.log, "ab"))
-        self.url = ready_line(self.process, self.log)[0]
+        said = ready_line(self.process, self.log)
+        self.url = said[0]
+        self.storage = said[-1].split("storage=")[1]
 
     def repository(self, project, name):
         return self.folder / "data" / "git" / project / (name + ".git")
@@ -43,6 +45,8 @@ class Emulator:
         """No caller's credential in anything that came here."""
         answer = requests.get(self.url + "/~emulator/requests", timeout=seconds(10))
         secrets.assert_no_leak(answer.content, "what the emulator received", secrets.CALLERS)
+        state = requests.get(self.url + "/~emulator", timeout=seconds(10)).json()
+        assert state["credentials_to_storage"] == 0, "storage was sent a credential"
 
     def stop(self):
         self.assert_clean()
