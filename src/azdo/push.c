@@ -18,6 +18,28 @@ static int hex_digit(char c)
         return -1;
 }
 
+static const char *const part_names[] = {"gitHttp.push.createBranch", "gitHttp.push.updateBranch",
+        "gitHttp.push.deleteBranch", "gitHttp.push.createTag", "gitHttp.push.moveTag",
+        "gitHttp.push.deleteTag", "gitHttp.push.createRef", "gitHttp.push.updateRef",
+        "gitHttp.push.deleteRef"};
+enum { PARTS = sizeof(part_names) / sizeof(part_names[0]) };
+
+const char *const *push_operation_ids(size_t *n)
+{
+        *n = PARTS;
+        return part_names;
+}
+
+const struct operation *push_operation(enum push_change change, struct str ref)
+{
+        /* Some stores beneath git do not tell letter case apart. */
+        size_t kind = str_starts_fold(ref, STR("refs/heads/"))  ? 0
+                      : str_starts_fold(ref, STR("refs/tags/")) ? 1
+                                                                : 2;
+
+        return catalogue_find(str_of(part_names[3 * kind + change]));
+}
+
 /* The next pkt-line: its payload, which is without a newline at its end; ptr NULL for a flush. */
 static enum push_result next_line(struct str *rest, struct str *line, const char **why)
 {
@@ -55,6 +77,15 @@ static bool is_object_id(struct str id)
                 if (hex_digit(id.ptr[i]) < 0 || (id.ptr[i] >= 'A' && id.ptr[i] <= 'F'))
                         return false;
         return id.len == 40 || id.len == 64;
+}
+
+/* No object: the ref is not there before, or not afterwards. */
+static bool is_zeros(struct str id)
+{
+        for (size_t i = 0; i < id.len; i++)
+                if (id.ptr[i] != '0')
+                        return false;
+        return true;
 }
 
 /* As git-check-ref-format(1), below refs/. */
@@ -120,6 +151,9 @@ static bool read_command(struct str line, struct arena *arena, struct push *out,
         *why = "the push names more refs than are judged in one; push fewer at a time";
         if (out->n == PUSH_REFS_MOST)
                 return false;
+        out->changes[out->n] = is_zeros(new_id)   ? PUSH_DELETES
+                               : is_zeros(old_id) ? PUSH_CREATES
+                                                  : PUSH_UPDATES;
         out->refs[out->n] = arena_copy(arena, ref);
         return out->refs[out->n++].ptr != NULL;
 }

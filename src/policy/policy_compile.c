@@ -20,40 +20,43 @@ static bool has_star(struct str value)
         return str_find(value, '*') >= 0;
 }
 
-/* Whether the pattern names one of the aliases that the operation belongs to. */
-static bool alias_pattern_matches(struct str pattern, const struct operation *op)
+/* Adds what the aliases that the value names stand for; whether there is one. */
+static bool add_aliases(struct str value, enum effect effect, struct operation_set *set)
 {
         size_t n;
         const struct operation_alias *aliases = catalogue_aliases(&n);
+        bool found = false;
 
         for (size_t i = 0; i < n; i++) {
-                struct operation_set set = {0};
-                if (operation_pattern_matches(pattern, str_of(aliases[i].name)) &&
-                        catalogue_alias(str_of(aliases[i].name), &set) &&
-                        operation_set_has(&set, op->index))
-                        return true;
+                struct str name = str_of(aliases[i].name);
+                if (!(has_star(value) ? operation_pattern_matches(value, name)
+                                      : str_eq_fold(value, name)))
+                        continue;
+                found = catalogue_alias(name, set);
+                if (effect == EFFECT_ALLOW)
+                        alias_add_needs(&aliases[i], set);
         }
-        return false;
+        return found;
 }
 
-static bool operation_value_matches(struct str value, const struct operation *op)
+static bool operation_value_matches(
+        struct str value, enum effect effect, const struct operation *op)
 {
         struct operation_set set = {0};
 
-        if (has_star(value))
-                return operation_pattern_matches(value, str_of(op->id)) ||
-                       alias_pattern_matches(value, op);
-        if (str_eq_fold(value, str_of(op->id)))
+        if (has_star(value) ? operation_pattern_matches(value, str_of(op->id))
+                            : catalogue_named(value, &set) && operation_set_has(&set, op->index))
                 return true;
-        return catalogue_alias(value, &set) && operation_set_has(&set, op->index);
+        return add_aliases(value, effect, &set) && operation_set_has(&set, op->index);
 }
 
-static bool choice_matches(enum choice choice, struct str value, const struct operation *op)
+static bool choice_matches(
+        enum choice choice, struct str value, enum effect effect, const struct operation *op)
 {
         struct pattern pattern;
 
         if (choice == CHOICE_OPERATIONS)
-                return operation_value_matches(value, op);
+                return operation_value_matches(value, effect, op);
         if (choice == CHOICE_ACCESS)
                 return str_eq(value, str_of(access_name(op->access)));
         if (!pattern_parse(value, -1, &pattern))
@@ -81,14 +84,10 @@ bool choice_select(
         bool found = false;
 
         assert(n < UNKNOWN_OPERATION);
-        if (choice == CHOICE_OPERATIONS && !has_star(value)) {
-                const struct operation *op = catalogue_find(value);
-                if (op)
-                        operation_set_add(set, op->index);
-                return op || catalogue_alias(value, set);
-        }
+        if (choice == CHOICE_OPERATIONS && !has_star(value))
+                return catalogue_named(value, set) || add_aliases(value, effect, set);
         for (size_t i = 0; i < n; i++) {
-                if (!choice_matches(choice, value, &all[i]))
+                if (!choice_matches(choice, value, effect, &all[i]))
                         continue;
                 found = true;
                 if (effect == EFFECT_DENY || opens(choice, value, &all[i]))
@@ -109,7 +108,7 @@ enum policy_state choice_state(
                 struct str value = names->items[i];
                 if (!op && choice == CHOICE_OPERATIONS && str_eq(value, STR("*")))
                         return STATE_UNSURE;
-                if (op && choice_matches(choice, value, op) &&
+                if (op && choice_matches(choice, value, entry->effect, op) &&
                         (entry->effect == EFFECT_DENY || opens(choice, value, op)))
                         return STATE_MET;
         }

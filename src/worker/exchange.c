@@ -301,8 +301,7 @@ enum next exchange_deny(struct exchange *x)
 
 static enum next judge(struct exchange *x)
 {
-        if (operation_is_push(x->named.op) &&
-                (policy_kinds(x->world->policy, x->grants, x->named.op) & 1U << RESOURCE_REF)) {
+        if (operation_is_push(x->named.op) && push_is_judged_by_ref(x)) {
                 enum next next = push_decide(x);
                 x->decided = next == NEXT || (next == REFUSE && x->decision.reason[0]);
                 return next;

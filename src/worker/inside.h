@@ -449,6 +449,8 @@ const struct policy_grants *grants_find(
 enum next batch_decide(struct exchange *x);
 
 /* --- push.c --- */
+/* Whether the policy tells refs of a push, or what happens to them, apart. */
+bool push_is_judged_by_ref(struct exchange *x);
 /* Decides a push ref by ref; NEXT: all are allowed. The commands stay in the stream. */
 enum next push_decide(struct exchange *x);
 /* The body that tells git, ref by ref, why the push was refused; empty: the client did not ask. */

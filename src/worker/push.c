@@ -68,14 +68,17 @@ static enum next read_commands(struct exchange *x, struct push *push)
 }
 
 /* The decision about one ref; `*why`: its reason in the arena when it is denied, else NULL. */
-static enum next judge_ref(
-        struct exchange *x, struct str ref, struct str credential, const char **why)
+static enum next judge_ref(struct exchange *x, const struct push *push, size_t i,
+        struct str credential, const char **why)
 {
         struct resources *resources = &x->named.resources;
+        const struct operation *whole = x->named.op;
         size_t at = resources->n++;
 
-        resources->items[at] = (struct resource){.kind = RESOURCE_REF, .value = ref};
+        resources->items[at] = (struct resource){.kind = RESOURCE_REF, .value = push->refs[i]};
+        x->named.op = push_operation(push->changes[i], push->refs[i]);
         enum next next = exchange_decide(x, &x->named, x->request.method);
+        x->named.op = whole;
         /* What was learnt meanwhile stands behind it, and stays. */
         resources->n--;
         memmove(&resources->items[at], &resources->items[at + 1],
@@ -104,6 +107,21 @@ static void note_refs(struct exchange *x, const struct push *push)
                         (struct resource){.kind = RESOURCE_REF, .value = push->refs[i]};
 }
 
+bool push_is_judged_by_ref(struct exchange *x)
+{
+        const struct policy *policy = x->world->policy;
+        size_t n;
+        const char *const *ids = push_operation_ids(&n);
+
+        if (policy_kinds(policy, x->grants, x->named.op) & 1U << RESOURCE_REF)
+                return true;
+        for (size_t i = 0; i < n; i++)
+                if (policy_tells_apart(
+                            policy, x->grants, x->named.op, catalogue_find(str_of(ids[i]))))
+                        return true;
+        return false;
+}
+
 enum next push_decide(struct exchange *x)
 {
         struct push_refusal *refusal = arena_alloc(&x->arena, sizeof(*refusal));
@@ -125,7 +143,7 @@ enum next push_decide(struct exchange *x)
         }
         x->named.resources.unresolved[RESOURCE_REF] = false;
         for (size_t i = 0; i < refusal->push.n; i++) {
-                next = judge_ref(x, refusal->push.refs[i], first.credential, &refusal->reasons[i]);
+                next = judge_ref(x, &refusal->push, i, first.credential, &refusal->reasons[i]);
                 if (next != NEXT)
                         return next;
                 if (refusal->reasons[i] && !refused)

@@ -1,4 +1,5 @@
 """git and git-lfs as they are: clone, fetch and push through the proxy."""
+import copy
 import hashlib
 import json
 import os
@@ -9,6 +10,7 @@ import pytest
 import requests
 
 from kit import secrets
+from kit.policies import POLICY
 from kit.waiting import seconds
 
 REPOSITORY = "/contoso/analytics/_git/dags"
@@ -181,7 +183,7 @@ def test_git_says_ref_by_ref_why_a_push_is_refused(world, git, committer, workin
     before = refs_of(world), head_of(world)
     done = git.try_(*bearer(committer), "push", "origin", "HEAD:" + ref, "HEAD:refs/heads/airflow/b", cwd=working_copy)
     assert done.returncode != 0
-    assert done.stderr.count("[remote rejected]") == 2 and "(no role allows gitHttp.pack.push" in done.stderr, done.stderr
+    assert done.stderr.count("[remote rejected]") == 2 and "(no role allows gitHttp.push." in done.stderr, done.stderr
     assert "another ref of this push is refused" in done.stderr
     assert (refs_of(world), head_of(world)) == before
     assert not [r for r in world.emulator.requests() if "receive-pack" in r["target"] and r["method"] == "POST"]
@@ -194,7 +196,7 @@ def test_a_refused_push_of_3_MB_in_chunks_is_still_told_why(world, git, committe
     git("add", ".", cwd=working_copy)
     git("commit", "-m", "large", cwd=working_copy)
     done = git.try_(*bearer(committer), "push", "origin", "HEAD:refs/heads/main", cwd=working_copy)
-    assert done.returncode != 0 and "[remote rejected]" in done.stderr and "no role allows gitHttp.pack.push" in done.stderr, done.stderr
+    assert done.returncode != 0 and "[remote rejected]" in done.stderr and "no role allows gitHttp.push." in done.stderr, done.stderr
     git(*bearer(committer), "push", "origin", "HEAD:refs/heads/airflow/large", cwd=working_copy)
     assert "refs/heads/airflow/large" in refs_of(world)
     git(*bearer(committer), "push", "origin", ":refs/heads/airflow/large", cwd=working_copy)
@@ -269,6 +271,52 @@ def test_G9_a_token_file_rewritten_half_way(world, git, tmp_path):
             secrets.basic("git-sync", token)
             file.write_text(token + "\n")
         git("-c", helper, "fetch", "--depth", "1", world.proxy.url + REPOSITORY, "main", cwd=sync)
+
+
+@pytest.mark.parametrize("allowed,may", [
+    (["git.branch.create"], {"create": True, "update": False, "delete": False, "tag": False}),
+    (["git.branch.create", "git.branch.update"], {"create": True, "update": True, "delete": False, "tag": False}),
+    (["git.tag.create"], {"create": False, "update": False, "delete": False, "tag": True}),
+    (["git.branch.*"], {"create": True, "update": True, "delete": True, "tag": False}),
+    (["git.push"], {"create": True, "update": True, "delete": True, "tag": True}),
+    (["gitHttp.pack.push", "gitHttp.refs.advertisePush"], {"create": True, "update": True, "delete": True, "tag": True}),
+])
+def test_branches_and_tags_are_operations_of_their_own(start_proxy, issuer, world, git, allowed, may):
+    policy = copy.deepcopy(POLICY)
+    policy["roles"]["committer"] = {"allow": [{"operations": ["git.fetch", *allowed], "repositories": ["analytics/dags"]}]}
+    pushes_by(start_proxy, issuer, world, git, policy, may)
+
+
+def test_deleting_a_branch_can_be_denied_by_itself(start_proxy, issuer, world, git):
+    policy = copy.deepcopy(POLICY)
+    policy["roles"]["committer"] = {"allow": [{"operations": ["git.fetch", "git.push"], "repositories": ["analytics/dags"]}],
+                                    "deny": [{"operations": ["git.branch.delete"]}]}
+    pushes_by(start_proxy, issuer, world, git, policy, {"create": True, "update": True, "delete": False, "tag": True})
+    # The class says it as well: removing is not writing.
+    policy["roles"]["committer"] = {"allow": [{"access": ["read", "write"], "areas": ["gitHttp"]}]}
+    pushes_by(start_proxy, issuer, world, git, policy, {"create": True, "update": True, "delete": False, "tag": True})
+
+
+def pushes_by(start_proxy, issuer, world, git, policy, may):
+    proxy = start_proxy([issuer.config()], policy, {"hosts": {"*": world.emulator.url}}, workers=1)
+    proxy.token_file.write_text(world.proxy.upstream_token + "\n")
+    proxy.reload()
+    committer = bearer(issuer.mint("committer-1", roles=["committer"]))
+    name = "b" + os.urandom(4).hex()
+    git(*committer, "clone", "-q", proxy.url + REPOSITORY, name)
+    here = git.folder / name
+    publisher = issuer.mint("publisher-1", roles=["publisher"])
+    behind = lambda *a: git(*bearer(publisher), "push", "-q", world.proxy.url + REPOSITORY, *a, cwd=here)
+    for what, arguments in (("create", ["HEAD:refs/heads/" + name]), ("update", ["HEAD:refs/heads/" + name]), ("tag", ["HEAD:refs/tags/" + name]), ("delete", [":refs/heads/" + name])):
+        if what == "update":
+            if not may["create"]:
+                behind("HEAD:refs/heads/" + name)
+            git("commit", "-q", "--allow-empty", "-m", "more", cwd=here)
+        done = git.try_(*committer, "push", "origin", *arguments, cwd=here)
+        assert (done.returncode == 0) == may[what], (what, done.stderr)
+        if not may[what]:
+            assert "[remote rejected]" in done.stderr and "gitHttp.push." in done.stderr, done.stderr
+    world.emulator.forget()
 
 
 def lfs_batch(world, token, operation):

@@ -74,14 +74,15 @@ enum { RISK_COUNT = 10 };
 const char *risk_name(unsigned bit);
 
 struct operation {
-        const char *id;            /* "build.builds.queue"; unique, also when case is folded */
-        const char *area;          /* first part of the id */
-        const char *resource;      /* the resource's own name, "" when unknown */
-        const char *method;        /* "GET"; "*" stands for any */
-        const char *path;          /* "/{organization}/{project}/_apis/build/builds" */
-        const char *summary;       /* one line for people */
-        const char *note;          /* a remark, or "" */
-        const char *api_version;   /* newest documented one, or "" */
+        const char *id;          /* "build.builds.queue"; unique, also when case is folded */
+        const char *area;        /* first part of the id */
+        const char *resource;    /* the resource's own name, "" when unknown */
+        const char *method;      /* "GET"; "*" stands for any */
+        const char *path;        /* "/{organization}/{project}/_apis/build/builds" */
+        const char *summary;     /* one line for people */
+        const char *note;        /* a remark, or "" */
+        const char *api_version; /* newest documented one, or "" */
+        const char *part_of; /* the id of the operation whose requests, read on, do this; or "" */
         const char *location_id;   /* GUID under which SDKs look the route up, or "" */
         const char *const *scopes; /* "vso.build_execute", ...; NULL ends it */
         unsigned short n_scopes;
@@ -125,27 +126,33 @@ static inline bool operation_set_has(const struct operation_set *set, unsigned i
  * Names for operations that belong together, for policies:
  *
  *   git.fetch       gitHttp.refs.advertiseFetch  gitHttp.pack.fetch
- *   git.push        gitHttp.refs.advertisePush   gitHttp.pack.push
- *   git.lfs.fetch   gitHttp.lfs.batchDownload  .getObject
- *   git.lfs.push    gitHttp.lfs.batch  .putObject  .verifyLocks
- *   git.lfs.lock    gitHttp.lfs.createLock  .unlock  .listLocks  .verifyLocks
- *   git.gvfs        gitHttp.gvfs.config  .object  .objects  .prefetch  .sizes
- *   packages.fetch  packages.{cargo.download cargo.index maven.get maven.head npm.get npm.query
- *                   nuget.get nuget.getV2 nuget.serviceIndex pypi.download pypi.simple
- * universal.get} packages.publish  packages.{cargo.publish maven.put npm.publish nuget.push
- * pypi.upload universal.put} discovery       every discovery.* operation that reads: what SDKs ask
- * before anything else
+ *   git.push        gitHttp.refs.advertisePush   gitHttp.pack.push and its parts
+ *   git.branch.*    create update delete: pushes that do that; with it, on an allow, what a push
+ * needs git.tag.*       create move delete: likewise git.lfs.fetch   gitHttp.lfs.batchDownload
+ * .getObject git.lfs.push    gitHttp.lfs.batch  .putObject  .verifyLocks git.lfs.lock
+ * gitHttp.lfs.createLock  .unlock  .listLocks  .verifyLocks git.gvfs        gitHttp.gvfs.config
+ * .object  .objects  .prefetch  .sizes packages.fetch  packages.{cargo.download cargo.index
+ * maven.get maven.head npm.get npm.query nuget.get nuget.getV2 nuget.serviceIndex pypi.download
+ * pypi.simple universal.get} packages.publish  packages.{cargo.publish maven.put npm.publish
+ * nuget.push pypi.upload universal.put} discovery       every discovery.* operation that reads:
+ * what SDKs ask before anything else
  */
 struct operation_alias {
         const char *name;
         const char *const *ids; /* NULL ends it */
         const char *summary;
+        const char *const
+                *needs; /* ids that who is allowed it has to be allowed too; may be NULL */
 };
 
 /* All aliases. */
 const struct operation_alias *catalogue_aliases(size_t *n);
 /* Whether `name` is an alias (case ignored) and which operations it stands for (added to `set`). */
 bool catalogue_alias(struct str name, struct operation_set *set);
+/* Adds what the alias needs. */
+void alias_add_needs(const struct operation_alias *alias, struct operation_set *set);
+/* Whether there is an operation of that id; it and its parts are added. */
+bool catalogue_named(struct str id, struct operation_set *set);
 /* Adds what `pattern` names: an id, an alias, or a pattern with `*` over ids and aliases (case
  * ignored). Operations with RISK_BY_NAME_ONLY are added only for their exact id. The number of
  * operations that it names; 0: it names nothing. */

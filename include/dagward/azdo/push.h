@@ -20,14 +20,21 @@ enum push_result {
         PUSH_BAD,
 };
 
+enum push_change { PUSH_CREATES, PUSH_UPDATES, PUSH_DELETES };
+
 struct push {
         struct str refs[PUSH_REFS_MOST]; /* full names, each once; in the arena */
-        size_t n;                        /* 0: a probe, which moves nothing */
-        bool report_status, side_band;   /* what the client asked to be answered with */
+        enum push_change changes[PUSH_REFS_MOST];
+        size_t n;                      /* 0: a probe, which moves nothing */
+        bool report_status, side_band; /* what the client asked to be answered with */
 };
 
 /* Whether `op` is such a request. */
 bool operation_is_push(const struct operation *op);
+/* What changing `ref` so is: gitHttp.push.createBranch, ... */
+const struct operation *push_operation(enum push_change change, struct str ref);
+/* The ids of all of these. */
+const char *const *push_operation_ids(size_t *n);
 /* Reads the commands at the beginning of `body`. PUSH_BAD with `*why` (static text): malformed, a
  * ref twice, a name that git does not allow, a signed push, more than PUSH_REFS_MOST. */
 enum push_result push_read(struct str body, struct arena *arena, struct push *out, const char **why)

@@ -155,6 +155,11 @@ unsigned policy_doubts(const struct policy *policy, const struct policy_grants *
 unsigned policy_kinds(const struct policy *policy, const struct policy_grants *grants,
         const struct operation *op);
 
+/* Whether some entry that could decide for this caller is about one of the two operations and not
+ * about the other. */
+bool policy_tells_apart(const struct policy *policy, const struct policy_grants *grants,
+        const struct operation *a, const struct operation *b);
+
 /* Numbers for logs, metrics and `check`. */
 struct policy_size {
         size_t files, roles, entries, bindings, tests;

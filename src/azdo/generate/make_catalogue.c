@@ -93,7 +93,8 @@ static const char *const risks[] = {"mints-credential", "returns-credential", "t
         "body-decides-action", "project-not-in-path"};
 static const char *const fields[] = {"id", "method", "host", "path", "access", "scopes", "summary",
         "resource", "api_version", "location_id", "param_types", "optional", "older_paths",
-        "variants", "greedy", "tail", "discriminator", "risk", "anonymous", "note", "last_version"};
+        "variants", "greedy", "tail", "discriminator", "risk", "anonymous", "note", "last_version",
+        "part_of"};
 
 void fail(const char *format, ...)
 {
@@ -256,7 +257,7 @@ static bool is_content(const struct source_operation *op)
 static void write_operation(FILE *out, const struct source_operation *op)
 {
         static const char *const members[] = {
-                "id", "method", "path", "summary", "note", "api_version", "location_id"};
+                "id", "method", "path", "summary", "note", "api_version", "location_id", "part_of"};
         size_t n_scopes = json_array_size(json_object_get(op->json, "scopes"));
         fputs("\t{", out);
         for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++) {

@@ -310,7 +310,8 @@ void trie_build(void)
         for (size_t i = 0; i < SERVICE_COUNT; i++)
                 roots[i] = node_new();
         for (size_t i = 0; i < n_operations; i++)
-                insert_operation(&operations[i]);
+                if (!*text_of(operations[i].json, "part_of")) /* that is what the route reaches */
+                        insert_operation(&operations[i]);
         if (n_nodes > UINT16_MAX || n_forms > UINT16_MAX || literals.n >= LITERAL_SLOTS / 2)
                 fail("the tables have outgrown their types");
 }

@@ -40,6 +40,45 @@ static void commands_are_read_up_to_the_flush_at_every_length(void **state)
         arena_clear(&arena);
 }
 
+static void what_happens_to_a_ref_is_an_operation(void **state)
+{
+        static const struct {
+                const char *from, *to, *ref, *operation;
+        } cases[] = {
+                {ZERO, SOME, "refs/heads/a", "gitHttp.push.createBranch"},
+                {SOME, SOME, "refs/heads/a", "gitHttp.push.updateBranch"},
+                {SOME, ZERO, "refs/heads/a", "gitHttp.push.deleteBranch"},
+                {ZERO, ZERO, "refs/heads/a", "gitHttp.push.deleteBranch"},
+                {SOME, ZERO, "refs/Heads/a", "gitHttp.push.deleteBranch"},
+                {ZERO, SOME, "refs/tags/v1", "gitHttp.push.createTag"},
+                {SOME, SOME, "refs/tags/v1", "gitHttp.push.moveTag"},
+                {SOME, ZERO, "refs/tags/v1", "gitHttp.push.deleteTag"},
+                {ZERO, SOME, "refs/notes/a", "gitHttp.push.createRef"},
+                {SOME, SOME, "refs/notes/a", "gitHttp.push.updateRef"},
+                {SOME, ZERO, "refs/heads", "gitHttp.push.deleteRef"},
+        };
+        struct arena arena;
+        size_t n;
+
+        (void)state;
+        arena_init(&arena, 4096, 65536);
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+                char body[256];
+                struct push push;
+                const char *why = NULL;
+                int length = snprintf(body, sizeof(body), "%04zx%s %s %s0000",
+                        86 + strlen(cases[i].ref), cases[i].from, cases[i].to, cases[i].ref);
+                assert_int_equal(
+                        push_read(str_view(body, (size_t)length), &arena, &push, &why), PUSH_READ);
+                assert_string_equal(
+                        push_operation(push.changes[0], push.refs[0])->id, cases[i].operation);
+        }
+        const char *const *ids = push_operation_ids(&n);
+        for (size_t i = 0; i < n; i++)
+                assert_string_equal(catalogue_find(str_of(ids[i]))->part_of, "gitHttp.pack.push");
+        arena_clear(&arena);
+}
+
 static void names_that_git_does_not_allow_are_refused(void **state)
 {
         static const char *const names[] = {"refs/heads/", "refs/heads//a", "refs/heads/.a",
@@ -93,6 +132,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(commands_are_read_up_to_the_flush_at_every_length),
+                cmocka_unit_test(what_happens_to_a_ref_is_an_operation),
                 cmocka_unit_test(names_that_git_does_not_allow_are_refused),
                 cmocka_unit_test(a_refusal_has_a_line_for_each_ref),
         };
