@@ -335,7 +335,7 @@ static void the_first_request_after_a_rotation_is_answered_with_the_new_keys(voi
         assert_false(worker->asks[63].ok);
         assert_true(holds(worker->asks[63].why, "airflow"));
         assert_int_equal(stub_hits(rig.stub, "/keys"), 2);
-        assert_true(audit_holds(&rig, "keys.changed"));
+        WORKERS_UNTIL(&rig, audit_holds(&rig, "keys.changed"));
         rig_stop(&rig);
 }
 
@@ -409,9 +409,9 @@ static void a_good_reload_is_taken_whole(void **state)
         assert_non_null(credential_lend(worker->world->credentials, 0, clock_mono_ms()));
         assert_int_equal(stub_hits(rig.stub, TOKEN_PATH), 1);
         assert_true(holds(admin_get(&rig, "/metrics"), "dagward_reloads_total{result=\"done\"} 1"));
-        assert_true(audit_holds(&rig, "reload.done"));
-        assert_true(audit_holds(&rig, before));
-        assert_true(audit_holds(&rig, worker->world->policy_digest));
+        WORKERS_UNTIL(&rig, audit_holds(&rig, "reload.done"));
+        WORKERS_UNTIL(&rig, audit_holds(&rig, before));
+        WORKERS_UNTIL(&rig, audit_holds(&rig, worker->world->policy_digest));
         rig_stop(&rig);
 }
 
@@ -441,8 +441,8 @@ static void a_bad_reload_changes_nothing(void **state)
                 WORKERS_UNTIL(&rig, holds(admin_get(&rig, "/metrics"),
                                             "dagward_reloads_total{result=\"refused\"} 1\n"));
                 assert_int_equal(worker->world->reload, 1);
-                assert_true(audit_holds(&rig, "reload.failed"));
-                assert_true(audit_holds(&rig, cases[i].said));
+                WORKERS_UNTIL(&rig, audit_holds(&rig, "reload.failed"));
+                WORKERS_UNTIL(&rig, audit_holds(&rig, cases[i].said));
                 assert_true(holds(admin_get(&rig, "/readyz"), "HTTP/1.1 200 "));
                 rig_stop(&rig);
         }
@@ -457,7 +457,7 @@ static void a_changed_file_reloads_without_a_signal(void **state)
         rig_start(&rig, 5000);
         file_write(rig.policy_path, POLICY("onlooker"));
         WORKERS_UNTIL(&rig, rig.workers[0].world->reload == 2);
-        assert_true(audit_holds(&rig, "a changed file"));
+        WORKERS_UNTIL(&rig, audit_holds(&rig, "a changed file"));
         rig_stop(&rig);
 }
 
