@@ -16,6 +16,8 @@ int command_check(int argc, char **argv);
 int command_policy(int argc, char **argv);
 int command_audit(int argc, char **argv);
 int command_operations(int argc, char **argv);
+int command_agent(int argc, char **argv);
+int command_git_credential(int argc, char **argv);
 int command_version(int argc, char **argv);
 
 #endif

@@ -18,6 +18,8 @@ static const struct command {
         {"policy", command_policy, "explain a decision, run policy tests"},
         {"audit", command_audit, "verify and read audit files"},
         {"operations", command_operations, "list what Azure DevOps can be asked for"},
+        {"agent", command_agent, "lend the token of a file to clients on this machine"},
+        {"git-credential", command_git_credential, "answer git with the token of a file"},
         {"emulate", command_emulate, "run the demo's issuer or Azure DevOps emulator alone"},
         {"version", command_version, "version, build options, libraries"},
 };
@@ -29,7 +31,7 @@ static void usage(FILE *out)
         fprintf(out, "usage: dagward COMMAND [OPTION...]\n\n"
                      "An identity-aware proxy between Airflow and Azure DevOps.\n\n");
         for (size_t i = 0; i < N_COMMANDS; i++)
-                fprintf(out, "  %-11s %s\n", commands[i].name, commands[i].summary);
+                fprintf(out, "  %-14s %s\n", commands[i].name, commands[i].summary);
         fprintf(out, "\n`dagward COMMAND --help` says more.\n"
                      "Exit status: 0 yes or done, 1 a negative answer, 2 wrong usage or input.\n");
 }

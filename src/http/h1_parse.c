@@ -571,3 +571,25 @@ bool h1_host_ok(struct str value)
         return value.ptr[i] == ':' && digits.len <= 5 && str_to_u64(digits, &port) &&
                port <= 65535 && port > 0;
 }
+
+bool h1_host_is_loopback(struct str value)
+{
+        struct str host, rest, part;
+        unsigned parts = 0;
+
+        if (str_starts(value, STR("[::1]")))
+                return value.len == 5 || value.ptr[5] == ':';
+        str_cut(value, ':', &host);
+        if (str_eq_fold(host, STR("localhost")))
+                return true;
+        if (!str_starts(host, STR("127.")))
+                return false;
+        /* Four numbers: 127.0.0.1.example.com is somebody's name. */
+        for (rest = host; rest.ptr; parts++) {
+                uint64_t number;
+                rest = str_cut(rest, '.', &part);
+                if (!str_to_u64(part, &number) || number > 255)
+                        return false;
+        }
+        return parts == 4;
+}

@@ -12,10 +12,29 @@
 #include "dagward/http/h1_write.h"
 #include "rewrite.h"
 
+/* Whether an agent on the client's own machine stands between: what it is called there is where the
+ * client's credential is. Only loopback, so that nobody is led anywhere else by saying so. */
+static bool is_by_agent(const struct exchange *x)
+{
+        const struct h1_request *request = &x->request;
+
+        for (size_t i = 0; h1_host_is_loopback(request->host) && i < request->n_fields; i++)
+                if (str_eq_fold(request->fields[i].name, STR("X-Dagward-Agent")))
+                        return true;
+        return false;
+}
+
 /* The URL under which the client reaches us: configured, or what it used. */
 static void write_base(struct exchange *x, struct str user, struct buf *out)
 {
         struct str public_url = x->world->config->public_url.text, scheme;
+
+        if (is_by_agent(x)) {
+                BUF_LITERAL(out, "http://");
+                buf_str_add(out, user);
+                buf_str_add(out, x->request.host);
+                return;
+        }
 
         if (public_url.ptr) {
                 struct str rest = str_from(str_cut(public_url, ':', &scheme), 2);

@@ -112,5 +112,8 @@ bool h1_response_connection_names(const struct h1_response *response, struct str
 /* Whether `value` is a valid Host: a registered name, IPv4 or [IPv6], and an optional port
  * (RFC 9110 7.2, RFC 3986 3.2.2); percent escapes and user information are not valid here. */
 bool h1_host_ok(struct str value);
+/* Whether a Host is this machine for whoever says it: localhost, 127.0.0.0/8 or [::1], and an
+ * optional port. */
+bool h1_host_is_loopback(struct str value);
 
 #endif

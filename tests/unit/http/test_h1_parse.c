@@ -304,6 +304,22 @@ static void hosts_are_names_or_addresses(void **state)
                         fail_msg("%s", bad[i]);
 }
 
+static void loopback_is_told_by_address_not_by_beginning(void **state)
+{
+        static const char *const ours[] = {
+                "localhost", "LocalHost:80", "127.0.0.1", "127.1.2.3:8021", "[::1]", "[::1]:8021"};
+        static const char *const others[] = {"", "127.", "127.0.0.1.example.com", "localhost.x",
+                "127.0.0", "127.0.0.256", "128.0.0.1", "127.0.0.1x", "[::1]x", "[::2]",
+                "127.0.0.1.", "0127.0.0.1", "localhos", "127.0.0.-1"};
+        (void)state;
+        for (size_t i = 0; i < sizeof(ours) / sizeof(*ours); i++)
+                if (!h1_host_is_loopback(str_of(ours[i])))
+                        fail_msg("%s", ours[i]);
+        for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++)
+                if (h1_host_is_loopback(str_of(others[i])))
+                        fail_msg("%s", others[i]);
+}
+
 static struct str repeat(char *out, const char *before, char c, size_t n, const char *after)
 {
         size_t head = strlen(before), tail = strlen(after);
@@ -521,6 +537,7 @@ int main(void)
                 cmocka_unit_test(what_could_be_read_in_two_ways_is_refused),
                 cmocka_unit_test(every_byte_is_judged_in_every_place),
                 cmocka_unit_test(hosts_are_names_or_addresses),
+                cmocka_unit_test(loopback_is_told_by_address_not_by_beginning),
                 cmocka_unit_test(limits_are_kept_to_the_byte),
                 cmocka_unit_test(bytes_one_by_one_say_the_same_as_all_at_once),
                 cmocka_unit_test(connection_names_what_goes_no_further),

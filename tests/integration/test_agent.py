@@ -1,0 +1,243 @@
+"""`dagward agent` and `dagward git-credential`: clients that hold no credential at all."""
+import json
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+import pytest
+import requests
+
+from kit import secrets
+from kit.certs import Authority
+from kit.proxy import Proxy
+from kit.traced import Traced, may_trace
+from kit.waiting import BINARY, free_port, seconds, until
+from test_flows_git import Git, head_of
+from test_flows_sdk import client, sdk  # noqa: F401
+
+
+class Agent:
+    def __init__(self, folder, proxy_url, token, **settings):
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.port = free_port()
+        self.url = "http://127.0.0.1:%d" % self.port
+        self.token_file = folder / "token"
+        if token:
+            self.token_file.write_text(token + "\n")
+        self.config = {"listen": "127.0.0.1:%d" % self.port, "proxy": proxy_url, "token_file": "token", **settings}
+        (folder / "agent.yaml").write_text(json.dumps(self.config))
+        self.log = folder / "agent.log"
+        self.process = subprocess.Popen([BINARY, "agent", "--config", folder / "agent.yaml"], stdin=subprocess.DEVNULL, stderr=open(self.log, "wb"))
+        until(lambda: self.answers(), lambda: self.log.read_text())
+
+    def answers(self):
+        assert self.process.poll() is None, self.log.read_text()
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            return True
+        except OSError:
+            return False
+
+    def rotate(self, token):
+        """As Kubernetes does: another file under the same name."""
+        (self.folder / "fresh").write_text(token)
+        os.replace(self.folder / "fresh", self.token_file)
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(timeout=seconds(20)) == 0, self.log.read_text()
+        secrets.assert_no_leak(self.log.read_bytes(), "the agent's log")
+
+
+@pytest.fixture
+def start(tmp_path):
+    started = []
+
+    def start(*arguments, **settings):
+        started.append(Agent(tmp_path / ("agent%d" % len(started)), *arguments, **settings))
+        return started[-1]
+
+    yield start
+    for agent in started:
+        if agent.process.poll() is None:
+            agent.stop()
+
+
+@pytest.fixture
+def agent(start, world):
+    return start(world.proxy.url, world.provider.token())
+
+
+@pytest.fixture
+def git(tmp_path):
+    (tmp_path / "work").mkdir()
+    return Git(tmp_path / "work")
+
+
+RUNS = "/contoso/analytics/_apis/pipelines/42/runs?api-version=7.1"
+
+
+def test_L1_H1_a_hook_without_a_credential(world, agent):
+    for auth in (None, ("", ""), ("airflow", "")):  # what a connection without password makes of it
+        answer = requests.post(agent.url + RUNS, json={}, auth=auth, timeout=seconds(10))
+        assert answer.status_code == 200, answer.text
+        # Links lead back to the agent, and so does what follows them.
+        assert answer.json()["url"].startswith(agent.url + "/contoso/")
+        assert requests.get(answer.json()["url"], timeout=seconds(10)).status_code == 200
+    assert {r["caller"]["subject"] for r in world.records()} == {"airflow-worker"}
+
+
+def test_L1_S1_the_sdk_without_a_credential(world, agent, sdk):  # noqa: F811
+    from msrest.authentication import BasicAuthentication
+    connection = sdk.Connection(base_url=agent.url + "/contoso", creds=BasicAuthentication("", ""))
+    projects = client(connection, "core").get_projects()
+    assert "analytics" in [p.name for p in getattr(projects, "value", projects)]
+
+
+def test_L1_G1_git_without_a_credential(world, agent, git, start, issuer):
+    git("clone", "-q", agent.url + "/contoso/analytics/_git/dags", "clone")
+    assert git("rev-parse", "HEAD", cwd=git.folder / "clone") == head_of(world)
+    publisher = start(world.proxy.url, issuer.mint("publisher-1", roles=["publisher"]))
+    here = git.folder / "clone"
+    (here / "large.bin").write_bytes(os.urandom(3 << 20))
+    git("add", ".", cwd=here)
+    git("commit", "-q", "-m", "large", cwd=here)
+    refused = git.try_("push", agent.url + "/contoso/analytics/_git/dags", "HEAD:refs/heads/agent", cwd=here)
+    assert refused.returncode != 0 and "Dagward" in refused.stderr, refused.stderr
+    git("push", "-q", publisher.url + "/contoso/analytics/_git/dags", "HEAD:refs/heads/agent", cwd=here)
+    git("push", "-q", publisher.url + "/contoso/analytics/_git/dags", ":refs/heads/agent", cwd=here)
+
+
+@pytest.mark.skipif(not may_trace(), reason="strace may not trace here")
+def test_the_client_speaks_to_the_agent_alone(world, agent, tmp_path):
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "GIT_TERMINAL_PROMPT": "0"}
+    Traced(["git", "clone", "-q", agent.url + "/contoso/analytics/_git/dags", str(tmp_path / "traced")], tmp_path, env=environment).only(agent.port)
+
+
+def test_a_rotated_token_serves_the_next_request(world, agent, issuer):
+    assert requests.get(agent.url + "/contoso/_apis/projects", timeout=seconds(10)).status_code == 200
+    agent.rotate(issuer.mint("other-1", roles=["reader"]))
+    assert requests.post(agent.url + RUNS, json={}, timeout=seconds(10)).status_code == 403
+    agent.token_file.unlink()
+    gone = requests.get(agent.url + "/contoso/_apis/projects", timeout=seconds(10))
+    assert gone.status_code == 503 and "no token" in gone.json()["message"]
+    agent.rotate("not a token\nat all")
+    assert requests.get(agent.url + "/contoso/_apis/projects", timeout=seconds(10)).status_code == 503
+    agent.rotate(world.provider.token())
+    assert requests.get(agent.url + "/contoso/_apis/projects", timeout=seconds(10)).status_code == 200
+
+
+def test_what_the_client_brings_is_no_credential(world, agent):
+    fields = {"Authorization": "Bearer of-somebody-else", "X-Dagward-Token": "of-somebody-else", "Cookie": "a=b", "X-Dagward-Agent": "0", "Connection": "X-Secret", "X-Secret": "1"}
+    answer = requests.get(agent.url + "/", headers=fields, timeout=seconds(10))
+    assert answer.status_code == 200 and answer.json()["subject"] == "airflow-worker", answer.text
+
+
+@pytest.mark.parametrize("fields", [{"Host": "evil.example"}, {"Host": "127.0.0.1.evil.example"}, {"Host": "localhost.evil.example:8021"}, {"Origin": "https://evil.example"}, {"Origin": "null"},
+                                    {"Sec-Fetch-Site": "cross-site"}])
+def test_a_web_page_gets_nothing(world, agent, fields):
+    before = len(world.records())
+    answer = requests.get(agent.url + "/contoso/_apis/projects", headers=fields, timeout=seconds(10))
+    assert answer.status_code == 403 and len(world.records()) == before
+
+
+def test_askpass_is_there_when_it_is_wanted(world, start, git):
+    token = world.provider.token()
+    secrets.basic("airflow", token)
+    silent = start(world.proxy.url, token)
+    assert "password" not in requests.get(silent.url + "/askpass", timeout=seconds(10)).text
+    agent = start(world.proxy.url, token, askpass=True, user="sync")
+    began = time.monotonic()
+    told = requests.get(agent.url + "/askpass", timeout=seconds(10))
+    assert time.monotonic() - began < seconds(1)
+    assert told.text == "username=sync\npassword=%s\n" % token and told.headers["Cache-Control"] == "no-store"
+    assert requests.get(agent.url + "/askpass", headers={"Origin": "null"}, timeout=seconds(10)).status_code == 403
+
+
+def test_a_unix_socket_is_for_its_user_alone(world, start, tmp_path):
+    agent = start(world.proxy.url, world.provider.token(), socket="agent.sock")
+    path = agent.folder / "agent.sock"
+    assert path.stat().st_mode & 0o777 == 0o600
+    told = subprocess.run(["curl", "-sS", "--unix-socket", path, "http://localhost/contoso/_apis/projects"], capture_output=True, text=True, timeout=seconds(20))
+    assert told.returncode == 0 and "analytics" in told.stdout, told.stderr
+    agent.stop()
+    assert not path.exists()
+
+
+def test_large_bodies_and_many_clients_at_once(world, agent):
+    size = 20 << 20
+    got = requests.get(agent.url + "/contoso/analytics/_apis/build/builds/1001/logs/1?bytes=%d" % size, timeout=seconds(60))
+    assert got.status_code == 200 and len(got.content) == size
+    answers = []
+    threads = [threading.Thread(target=lambda: answers.append(requests.get(agent.url + "/contoso/_apis/projects", timeout=seconds(30)).status_code)) for _ in range(40)]
+    [t.start() for t in threads]
+    [t.join() for t in threads]
+    assert answers == [200] * 40
+
+
+def test_to_a_proxy_by_TLS(world, start, start_proxy, issuer, authority):
+    from kit.policies import POLICY
+    certificate, key = authority.issue("localhost")
+    port = free_port()
+    proxy = start_proxy([issuer.config()], POLICY, {"hosts": {"*": world.emulator.url}}, listen=[{"address": "127.0.0.1:%d" % port, "tls": {"certificate": certificate, "key": key}}])
+    proxy.token_file.write_text(world.proxy.upstream_token + "\n")
+    proxy.reload()
+    token = issuer.mint("operator-1", roles=["operator"])
+    good = start("https://localhost:%d" % port, token, ca=str(authority.file))
+    answer = requests.get(good.url + "/contoso/_apis/projects", timeout=seconds(10))
+    assert answer.status_code == 200 and answer.json()["value"][0]["url"].startswith(good.url)
+    sent = requests.post(good.url + RUNS, json={"templateParameters": {"x": "y" * 60000}}, timeout=seconds(10))
+    assert sent.status_code in (200, 403), sent.text
+    # Nobody who cannot prove to be the proxy is given the token.
+    for name, settings in (("https://localhost:%d" % port, {}), ("https://127.0.0.1:%d" % port, {"ca": str(authority.file)})):
+        stranger = start(name, token, **settings)
+        refused = requests.get(stranger.url + "/contoso/_apis/projects", timeout=seconds(10))
+        assert refused.status_code == 502 and "certificate" in refused.json()["message"], refused.text
+
+
+def test_a_proxy_that_is_not_there(start, operator):
+    agent = start("http://127.0.0.1:%d" % free_port(), operator)
+    answer = requests.get(agent.url + "/contoso/_apis/projects", timeout=seconds(20))
+    assert answer.status_code == 502 and "cannot reach the proxy" in answer.json()["message"]
+
+
+@pytest.mark.parametrize("raw", [b"GET / HTTP/1.1\r\n\r\n", b"GET /\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+                                 b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"y" * 70000 + b"\r\n\r\n", b""])
+def test_nonsense_is_refused(world, agent, raw):
+    before = len(world.records())
+    s = socket.create_connection(("127.0.0.1", agent.port))
+    s.settimeout(seconds(20))
+    try:
+        s.sendall(raw)
+        s.shutdown(socket.SHUT_WR)
+        got = s.recv(4096)
+    except ConnectionError:
+        got = b""
+    assert not got or got.startswith((b"HTTP/1.1 400", b"HTTP/1.1 403", b"HTTP/1.1 431", b"HTTP/1.1 505")), got
+    assert len(world.records()) == before and agent.answers()
+
+
+@pytest.mark.parametrize("settings,said", [
+    ({"listen": "0.0.0.0:8021"}, "must be on loopback"), ({"listen": "8021"}, "an address and a port"), ({"proxy": "http://dagward.example"}, "must be https"),
+    ({"proxy": "dagward.example"}, "`proxy`"), ({"proxi": "x"}, "proxy"), ({"askpass": "perhaps"}, "askpass")])
+def test_a_bad_configuration_is_said(tmp_path, settings, said):
+    config = {"listen": "127.0.0.1:1", "proxy": "https://dagward.example", "token_file": "t", **settings}
+    (tmp_path / "agent.yaml").write_text(json.dumps(config, indent=1))
+    done = subprocess.run([BINARY, "agent", "--config", tmp_path / "agent.yaml"], capture_output=True, text=True, timeout=seconds(10))
+    assert done.returncode == 2 and said in done.stderr and "agent.yaml:" in done.stderr, done.stderr
+
+
+def test_git_asks_the_helper_each_time(world, git, tmp_path):
+    token_file = tmp_path / "token"
+    secrets.basic("airflow", world.provider.token())
+    token_file.write_text(world.provider.token() + "\n")
+    helper = "credential.%s.helper=!%s git-credential --token-file %s" % (world.proxy.url, BINARY, token_file)
+    git("-c", helper, "clone", "-q", world.proxy.url + "/contoso/analytics/_git/dags", "clone")
+    assert git("rev-parse", "HEAD", cwd=git.folder / "clone") == head_of(world)
+    token_file.unlink()
+    done = git.try_("-c", helper, "fetch", cwd=git.folder / "clone")
+    assert done.returncode != 0 and "dagward git-credential" in done.stderr and str(token_file) in done.stderr
