@@ -215,7 +215,8 @@ bool selector_read(struct loader *loader, const struct yaml_node *node, enum res
         bool good = true;
 
         *out = (struct selector){.kind = kind};
-        if (!names_read(loader, node, resource_kind_selector(kind), &names, &marks))
+        if (!names_read(loader, node, resource_kind_selector(kind), &names, &marks) ||
+                !groups_expand(loader, &names, &marks))
                 return false;
         out->shown = names.shown;
         out->values = keep(loader, names.n * sizeof(*out->values));

@@ -142,7 +142,11 @@ struct role {
         struct str name;
         struct str place; /* file:line */
         struct mark at;
-        size_t first, n; /* its entries */
+        size_t first, n;           /* its entries */
+        struct str *include_names; /* roles whose entries it has as well; while loading */
+        struct mark *include_marks;
+        unsigned *includes;
+        size_t n_includes;
         bool used;
         unsigned short *class_of; /* by operation slot; operations alike share a class */
         struct op_class *classes;
@@ -354,7 +358,24 @@ struct loader {
         struct str file;           /* how rules name it */
         struct choice_cache *cache;
         size_t cap_roles, cap_entries, cap_bindings, cap_tests;
+        struct group *groups;
+        size_t n_groups, cap_groups;
 };
+/* Room for one more in a growing array. */
+void *grow(void *array, size_t n, size_t *cap, size_t bytes);
+/* A mark that outlives the document. */
+struct mark keep_mark(struct loader *loader, struct mark at);
+bool name_ok(struct loader *loader, struct str name, struct mark at, const char *what);
+
+/* policy_group.c */
+
+/* Reads the groups of one file; of all files before any selector. */
+void groups_read(struct loader *loader, struct yaml_document *doc);
+/* Puts what groups stand for in place of `group:NAME`; false: errors were added. */
+bool groups_expand(struct loader *loader, struct names *names, struct mark **marks);
+/* Warns of those that nobody uses, and forgets them. */
+void groups_review(struct loader *loader);
+
 /* Reads one file into the policy. */
 void policy_file_read(struct loader *loader, struct yaml_document *doc);
 struct choice_cache *choice_cache_new(void);

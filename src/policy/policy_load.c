@@ -108,25 +108,98 @@ static bool role_allows(const struct policy *policy, const struct role *role)
         return false;
 }
 
+static void resolve_includes(
+        struct loader *loader, struct role *role, const struct named_index *index)
+{
+        struct policy *policy = loader->policy;
+        size_t n = 0;
+
+        role->includes = keep(loader, role->n_includes * sizeof(*role->includes));
+        for (size_t i = 0; i < role->n_includes; i++) {
+                ssize_t found = find_role(index, policy->n_roles, role->include_names[i]);
+                if (found < 0)
+                        report_unknown_role(loader, role->include_names[i], role->include_marks[i]);
+                else
+                        role->includes[n++] = (unsigned)found;
+        }
+        role->n_includes = n;
+}
+
+/* Adds `role` and the roles it includes to `list`, each once, in the order in which they are
+ * reached. Where one includes itself in the end, that is said once. */
+static size_t add_with_included(
+        const struct policy *policy, unsigned role, unsigned *list, size_t n)
+{
+        for (size_t i = 0; i < n; i++)
+                if (list[i] == role)
+                        return n;
+        size_t next = n;
+        list[n++] = role;
+        /* The list is also what is still to be gone through: no recursion on what a file says. */
+        for (; next < n; next++) {
+                const struct role *one = &policy->roles[list[next]];
+                for (size_t k = 0; k < one->n_includes; k++) {
+                        bool there = false;
+                        for (size_t i = 0; i < n && !there; i++)
+                                there = list[i] == one->includes[k];
+                        if (!there)
+                                list[n++] = one->includes[k];
+                }
+        }
+        return n;
+}
+
+/* A role that includes itself, through whatever others, says nothing that it does not say anyway;
+ * whoever wrote it meant something else. */
+static void report_circles(struct loader *loader)
+{
+        const struct policy *policy = loader->policy;
+        unsigned *list = calloc(policy->n_roles + 1, sizeof(*list));
+
+        if (!list)
+                abort();
+        for (unsigned r = 0; r < policy->n_roles; r++) {
+                size_t n = add_with_included(policy, r, list, 0);
+                bool circle = false;
+                for (size_t i = 0; i < n && !circle; i++) {
+                        const struct role *one = &policy->roles[list[i]];
+                        for (size_t k = 0; k < one->n_includes; k++)
+                                circle |= one->includes[k] == r;
+                }
+                if (circle)
+                        error_list_add(loader->errors, policy->roles[r].at,
+                                "role `%s` includes itself", yaml_shown(policy->roles[r].name));
+        }
+        free(list);
+}
+
 static void resolve_binding(
         struct loader *loader, struct binding *binding, const struct named_index *index)
 {
         struct policy *policy = loader->policy;
+        unsigned *list = calloc(policy->n_roles + 1, sizeof(*list));
         bool allows = false;
         size_t n = 0;
 
-        binding->roles = keep(loader, binding->n_roles * sizeof(*binding->roles));
+        if (!list)
+                abort();
         for (size_t i = 0; i < binding->n_roles; i++) {
                 ssize_t found = find_role(index, policy->n_roles, binding->role_names[i]);
                 if (found < 0) {
                         report_unknown_role(loader, binding->role_names[i], binding->role_marks[i]);
                         continue;
                 }
-                policy->roles[found].used = true;
-                allows |= role_allows(policy, &policy->roles[found]);
-                binding->roles[n++] = (unsigned)found;
+                n = add_with_included(policy, (unsigned)found, list, n);
         }
+        for (size_t i = 0; i < n; i++) {
+                policy->roles[list[i]].used = true;
+                allows |= role_allows(policy, &policy->roles[list[i]]);
+        }
+        binding->roles = keep(loader, n * sizeof(*binding->roles));
+        if (n)
+                memcpy(binding->roles, list, n * sizeof(*list));
         binding->n_roles = n;
+        free(list);
         if (allows && !binding->credential.len)
                 error_list_add(loader->errors, binding->at,
                         "the binding's roles allow requests, so it needs a `credential` for them");
@@ -162,6 +235,9 @@ static void link_parts(struct loader *loader)
         struct named_index *index = index_roles(policy);
 
         report_roles_twice(loader, index, policy->n_roles);
+        for (size_t i = 0; i < policy->n_roles; i++)
+                resolve_includes(loader, &policy->roles[i], index);
+        report_circles(loader);
         for (size_t i = 0; i < policy->n_bindings; i++)
                 resolve_binding(loader, &policy->bindings[i], index);
         free(index);
@@ -209,6 +285,7 @@ static struct policy *loader_finish(struct loader *loader, size_t errors_before)
         if (policy->n_files)
                 link_parts(loader);
         choice_cache_free(loader->cache);
+        groups_review(loader);
         if (loader->errors->errors != errors_before) {
                 policy_unref(policy);
                 return NULL;
@@ -236,11 +313,17 @@ struct policy *policy_load(const char *const *files, size_t n, struct error_list
                 return NULL;
         }
         struct loader loader = loader_new(errors);
-        for (size_t i = 0; i < n; i++) {
-                struct yaml_document doc = {0};
-                if (yaml_load_file(files[i], &doc, errors))
-                        read_document(&loader, &doc, file_label(files, n, i));
-        }
+        struct yaml_document *docs = calloc(n, sizeof(*docs));
+        if (!docs)
+                abort();
+        /* Groups of one file are for the selectors of all. */
+        for (size_t i = 0; i < n; i++)
+                if (yaml_load_file(files[i], &docs[i], errors))
+                        groups_read(&loader, &docs[i]);
+        for (size_t i = 0; i < n; i++)
+                if (docs[i].root)
+                        read_document(&loader, &docs[i], file_label(files, n, i));
+        free(docs);
         return loader_finish(&loader, before);
 }
 
@@ -250,8 +333,10 @@ struct policy *policy_load_text(const char *name, struct str text, struct error_
         struct loader loader = loader_new(errors);
         struct yaml_document doc = {0};
 
-        if (yaml_load_text(name, text, &doc, errors))
+        if (yaml_load_text(name, text, &doc, errors)) {
+                groups_read(&loader, &doc);
                 read_document(&loader, &doc, base_name(name));
+        }
         return loader_finish(&loader, before);
 }
 

@@ -86,8 +86,7 @@ bool names_read(struct loader *loader, const struct yaml_node *node, const char 
         return true;
 }
 
-/* Room for one more in a growing array. */
-static void *grow(void *array, size_t n, size_t *cap, size_t bytes)
+void *grow(void *array, size_t n, size_t *cap, size_t bytes)
 {
         if (n < *cap)
                 return array;
@@ -98,8 +97,7 @@ static void *grow(void *array, size_t n, size_t *cap, size_t bytes)
         return array;
 }
 
-/* A mark that outlives the document. */
-static struct mark keep_mark(struct loader *loader, struct mark at)
+struct mark keep_mark(struct loader *loader, struct mark at)
 {
         /* one copy of the path per file would do; places are few */
         at.file = keep_str(loader, str_of(at.file ? at.file : "")).ptr;
@@ -144,7 +142,7 @@ static void entries_read(struct loader *loader, const struct yaml_node *role, co
         }
 }
 
-static bool name_ok(struct loader *loader, struct str name, struct mark at, const char *what)
+bool name_ok(struct loader *loader, struct str name, struct mark at, const char *what)
 {
         if (name.len > 100) {
                 error_list_add(loader->errors, at, "%s is longer than 100 bytes", what);
@@ -158,10 +156,33 @@ static bool name_ok(struct loader *loader, struct str name, struct mark at, cons
         return name.len > 0;
 }
 
+/* Names and their places, of roles that are looked up when all files have been read. */
+static void role_names_read(struct loader *loader, const struct yaml_node *list, const char *key,
+        struct str **out, struct mark **out_marks, size_t *n)
+{
+        struct names names;
+        struct mark *marks;
+
+        if (!names_read(loader, list, key, &names, &marks))
+                return;
+        *out = names.items;
+        *n = names.n;
+        *out_marks = keep(loader, names.n * sizeof(**out_marks));
+        for (size_t i = 0; i < names.n; i++)
+                (*out_marks)[i] = keep_mark(loader, marks[i]);
+}
+
+static void includes_read(struct loader *loader, const struct yaml_node *list, struct role *role)
+{
+        if (list)
+                role_names_read(loader, list, "includes", &role->include_names,
+                        &role->include_marks, &role->n_includes);
+}
+
 static void role_read(struct loader *loader, const struct yaml_entry *pair)
 {
-        static const struct str keys[] = {{"description", 11}, {"allow", 5}, {"deny", 4}};
-        static const char *const later[] = {"includes"};
+        static const struct str keys[] = {
+                {"description", 11}, {"includes", 8}, {"allow", 5}, {"deny", 4}};
         struct policy *policy = loader->policy;
         struct str description;
 
@@ -176,19 +197,21 @@ static void role_read(struct loader *loader, const struct yaml_entry *pair)
                 .at = keep_mark(loader, pair->key->at),
                 .first = policy->n_entries,
         };
-        if (!yaml_is_mapping(pair->value, "a role", loader->errors) ||
-                !refuse_later(loader, pair->value, later, 1))
+        if (!yaml_is_mapping(pair->value, "a role", loader->errors))
                 return;
-        (void)yaml_known_keys(pair->value, keys, 3, loader->errors);
+        (void)yaml_known_keys(pair->value, keys, 4, loader->errors);
         const struct yaml_node *text = yaml_get(pair->value, "description");
         if (text)
                 (void)yaml_str(text, "`description`", &description, loader->errors);
         entries_read(loader, pair->value, "allow", EFFECT_ALLOW, index);
         entries_read(loader, pair->value, "deny", EFFECT_DENY, index);
         policy->roles[index].n = policy->n_entries - policy->roles[index].first;
-        if (!yaml_get(pair->value, "allow") && !yaml_get(pair->value, "deny"))
+        includes_read(loader, yaml_get(pair->value, "includes"), &policy->roles[index]);
+        if (!yaml_get(pair->value, "allow") && !yaml_get(pair->value, "deny") &&
+                !yaml_get(pair->value, "includes"))
                 error_list_add(loader->errors, pair->key->at,
-                        "role `%s` has neither `allow` nor `deny`", yaml_shown(pair->key->text));
+                        "role `%s` has neither `allow` nor `deny`, and includes no other",
+                        yaml_shown(pair->key->text));
 }
 
 static void patterns_read(struct loader *loader, const struct yaml_node *node, const char *key,
@@ -280,20 +303,12 @@ static void binding_roles_read(
         struct loader *loader, const struct yaml_node *node, struct binding *binding)
 {
         const struct yaml_node *list = yaml_get(node, "roles");
-        struct names names;
-        struct mark *marks;
 
-        if (!list) {
+        if (list)
+                role_names_read(loader, list, "roles", &binding->role_names, &binding->role_marks,
+                        &binding->n_roles);
+        else
                 error_list_add(loader->errors, node->at, "a binding needs `roles`");
-                return;
-        }
-        if (!names_read(loader, list, "roles", &names, &marks))
-                return;
-        binding->role_names = names.items;
-        binding->n_roles = names.n;
-        binding->role_marks = keep(loader, names.n * sizeof(*binding->role_marks));
-        for (size_t i = 0; i < names.n; i++)
-                binding->role_marks[i] = keep_mark(loader, marks[i]);
 }
 
 static void binding_read(struct loader *loader, const struct yaml_node *node)
@@ -459,16 +474,14 @@ static void list_read(struct loader *loader, const struct yaml_node *root, const
 void policy_file_read(struct loader *loader, struct yaml_document *doc)
 {
         static const struct str keys[] = {
-                {"version", 7}, {"roles", 5}, {"bindings", 8}, {"tests", 5}};
-        static const char *const later[] = {"groups"};
+                {"version", 7}, {"groups", 6}, {"roles", 5}, {"bindings", 8}, {"tests", 5}};
         const struct yaml_node *root = doc->root;
         uint64_t number;
 
         loader->doc = doc;
-        if (!yaml_is_mapping(root, "a policy file", loader->errors) ||
-                !refuse_later(loader, root, later, 1))
+        if (!yaml_is_mapping(root, "a policy file", loader->errors))
                 return;
-        (void)yaml_known_keys(root, keys, 4, loader->errors);
+        (void)yaml_known_keys(root, keys, 5, loader->errors);
         const struct yaml_node *version = yaml_get(root, "version");
         if (!version)
                 error_list_add(loader->errors, root->at, "a policy file begins with `version: 1`");

@@ -615,6 +615,38 @@ static void a_repository_that_is_known_has_its_own_project(void **state)
         policy_unref(policy);
 }
 
+static void a_role_has_the_entries_of_those_it_includes(void **state)
+{
+        struct policy *policy = kit_policy(
+                "version: 1\n"
+                "groups: {etl: [42, '\\\\etl\\\\*'], mine: analytics}\n"
+                "bindings: [{name: b, callers: {issuer: i}, roles: [op], credential: c}]\n"
+                "roles:\n"
+                "  reader: {allow: [{access: [read], projects: ['group:mine']}]}\n"
+                "  safe: {deny: [{operations: [" RUN "], pipelines: [99]}]}\n"
+                "  both: {includes: [reader, safe]}\n"
+                "  op:\n"
+                "    includes: [both, safe]\n"
+                "    allow: [{operations: [" RUN "], pipelines: ['group:etl', 99]}]\n"
+                "  other: {allow: [{access: [manage]}]}\n");
+
+        (void)state;
+        assert_int_equal(kit_decide(policy, RUN, "projects=a pipelines=42").effect, EFFECT_ALLOW);
+        struct decision denied = kit_decide(policy, RUN, "projects=a pipelines=99");
+        assert_int_equal(denied.effect, EFFECT_DENY);
+        ASSERT_STR(denied.role, "safe");
+        ASSERT_STR(denied.binding, "b");
+        struct decision read = kit_decide(policy, "build.builds.list", "projects=analytics");
+        assert_int_equal(read.effect, EFFECT_ALLOW);
+        ASSERT_STR(read.role, "reader");
+        ASSERT_STR(read.credential, "c");
+        assert_int_equal(
+                kit_decide(policy, "build.builds.list", "projects=payroll").effect, EFFECT_DENY);
+        assert_int_equal(
+                kit_decide(policy, "core.projects.create", "projects=a").effect, EFFECT_DENY);
+        policy_unref(policy);
+}
+
 static void there_is_no_doubt_where_a_denial_is_certain(void **state)
 {
         struct policy *policy =
@@ -647,6 +679,7 @@ int main(void)
                 cmocka_unit_test(operations_are_chosen_by_id_alias_wildcard_access_scope_and_area),
                 cmocka_unit_test(what_is_known_decides),
                 cmocka_unit_test(a_repository_that_is_known_has_its_own_project),
+                cmocka_unit_test(a_role_has_the_entries_of_those_it_includes),
                 cmocka_unit_test(there_is_no_doubt_where_a_denial_is_certain),
                 cmocka_unit_test(an_allow_needs_every_touched_resource_of_a_kind_to_match),
                 cmocka_unit_test(a_deny_catches_what_it_cannot_rule_out),

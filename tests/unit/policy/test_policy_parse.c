@@ -207,15 +207,46 @@ static void bindings_that_are_not_understood_refuse_the_file(void **state)
                  "[read]}]}}\n" B,
                         "2:41: role `R` is already defined at p.yaml:2\n"
                         "2:41: warning: no binding gives anybody the role `R`\n"},
-                {"version: 1\nroles: {r: {includes: [a], allow: [{access: [read]}]}}\n" B,
-                        "2:13: `includes` is not available in this version\n"},
+                {"version: 1\nroles: {r: {includes: [a], allow: [{access: [read]}]},\n"
+                 "  a: {allow: [{areas: [git]}]}}\n" B,
+                        ""},
+                {"version: 1\nroles: {r: {includes: a}, a: {allow: [{areas: [git]}]}}\n" B, ""},
+                {"version: 1\nroles: {r: {includes: [aa]}, a: {allow: [{areas: [git]}]}}\n" B,
+                        "2:24: no role `aa`; did you mean `a`?\n"
+                        "2:30: warning: no binding gives anybody the role `a`\n"},
+                {"version: 1\nroles: {r: {includes: [a]}, a: {includes: [b]},\n"
+                 "  b: {includes: [r], allow: [{areas: [git]}]}}\n" B,
+                        "2:9: role `r` includes itself\n2:29: role `a` includes itself\n"
+                        "3:3: role `b` includes itself\n"},
+                {"version: 1\nroles: {r: {includes: []}}\n" B,
+                        "2:23: `includes` is empty and would match nothing: leave it out, or name "
+                        "something\n"},
+                {"version: 1\ngroups: {etl: [42, 57]}\nroles: {r: {allow: [{access: [read], "
+                 "pipelines: "
+                 "['group:etl', 7]}]}}\n" B,
+                        ""},
+                {"version: 1\ngroups: {etl: [42, 57]}\nroles: {r: {allow: [{access: [read], "
+                 "pipelines: "
+                 "['group:elt']}]}}\n" B,
+                        "3:50: no group `elt`; did you mean `etl`?\n"
+                        "2:10: warning: no selector uses the group `etl`\n"},
+                {"version: 1\ngroups: {etl: [042]}\nroles: {r: {allow: [{access: [read], "
+                 "pipelines: "
+                 "'group:etl'}]}}\n" B,
+                        "3:49: `042` in `pipelines`: a number has no leading zero\n"},
+                {"version: 1\ngroups: {a: ['group:b'], b: []}\n"
+                 "roles: {r: {allow: [{access: [read]}]}}\n" B,
+                        "2:13: a group holds resources, no other groups: `group:b`\n"
+                        "2:29: `groups` is empty and would match nothing: leave it out, or name "
+                        "something\n"
+                        "2:10: warning: no selector uses the group `a`\n"},
                 {"version: 1\nroles: {r: {description: nothing}}\n" B,
-                        "2:9: role `r` has neither `allow` nor `deny`\n"},
+                        "2:9: role `r` has neither `allow` nor `deny`, and includes no other\n"},
                 {"version: 1\nroles: {r: {allow: []}}\n" B, "2:20: `allow` is empty: leave it "
                                                             "out\n"},
                 {"roles: {r: {allow: [{access: [read]}]}}\n" B,
                         "1:1: a policy file begins with `version: 1`\n"},
-                {"version: 1\ngroups: {}\n", "2:1: `groups` is not available in this version\n"},
+                {"version: 1\ngroups: [a]\n", "2:9: `groups` must be a mapping, not a list\n"},
                 {"version: 1\nrules: {}\n", "2:1: unknown key `rules`; did you mean `roles`?\n"},
         };
         (void)state;
