@@ -220,7 +220,8 @@ static bool compose(const struct h1_request *request, const struct secret *token
         buf_str_add(out, request->method);
         buf_char(out, ' ');
         buf_str_add(out, request->target);
-        BUF_LITERAL(out, " HTTP/1.1\r\n");
+        /* Its own version: the answer has to be one that it understands. */
+        buf_str_add(out, request->minor ? STR(" HTTP/1.1\r\n") : STR(" HTTP/1.0\r\n"));
         for (size_t i = 0; i < request->n_fields; i++)
                 if (!is_left_out(request, &request->fields[i]))
                         h1_write_field(out, request->fields[i].name, request->fields[i].value);

@@ -166,11 +166,20 @@ static enum source_answer ask_name(struct control *control, struct ask *ask, str
                 &control->names->endpoints[ask->name.service], config->upstream.ca.ptr, why);
 }
 
-/* Every worker forgets when it gets a world of the next count. */
+static bool asks_name(const struct waiter *waiter, const void *arg)
+{
+        (void)arg;
+        return waiter->ask->kind == ASK_NAME;
+}
+
+/* Every worker forgets when it gets a world of the next count. What is being asked was asked
+ * before: who waits for it asks again. */
 static void forget_names(struct control *control)
 {
         control->names_changed++;
         control_publish(control);
+        lookups_cancel(control->lookups);
+        answer_those(control, asks_name, NULL, true, "");
 }
 
 void control_answer_all(struct control *control, bool ok, const char *why)

@@ -14,7 +14,9 @@ static void write_challenges(struct exchange *x, struct buf *out)
                 h1_write_field(out, STR("WWW-Authenticate"), STR("Bearer realm=\"dagward\""));
 }
 
-void answer_write(struct exchange *x, int status, struct str content_type, struct str body)
+/* `large`: the body follows as there is room, and stays where it is until then. */
+static void write_answer(
+        struct exchange *x, int status, struct str content_type, struct str body, bool large)
 {
         static _Thread_local char memory[4096];
         struct stream *to = &x->client->stream;
@@ -53,7 +55,7 @@ void answer_write(struct exchange *x, int status, struct str content_type, struc
         x->response_bytes = head_only ? 0 : body.len;
         x->answer_left = STR_NONE;
         bool ok = stream_queue(to, buf_str(&head));
-        if (ok && !head_only && body.ptr == x->own.data)
+        if (ok && !head_only && large)
                 x->answer_left = body;
         else
                 ok = ok && (head_only || stream_queue(to, body));
@@ -61,6 +63,11 @@ void answer_write(struct exchange *x, int status, struct str content_type, struc
                 x->keep_alive = false;
                 to->failed = true;
         }
+}
+
+void answer_write(struct exchange *x, int status, struct str content_type, struct str body)
+{
+        write_answer(x, status, content_type, body, false);
 }
 
 enum next answer_whoami(struct exchange *x)
@@ -117,10 +124,24 @@ static void write_place(void *owner, enum service service, struct buf *out)
         buf_char(out, '/');
 }
 
-static enum next answer_large(struct exchange *x)
+static enum next answer_large(struct exchange *x, const struct buf *body)
 {
-        answer_write(x, 200, STR("application/json; charset=utf-8"), buf_str(&x->own));
+        write_answer(x, 200, STR("application/json; charset=utf-8"), buf_str(body), true);
         return ANSWER;
+}
+
+/* The locations of all services, or of one: hundreds of KB, which many clients may take slowly, so
+ * that there is one copy of it. */
+static const struct buf *all_locations(struct exchange *x)
+{
+        enum service service = x->named.service;
+        struct buf *all = &x->worker->locations[service];
+
+        if (!all->data) {
+                buf_init(all, 1024 * 1024);
+                discovery_locations_write(STR_NONE, service, service == SERVICE_DEV, true, all);
+        }
+        return all;
 }
 
 /* SDKs ask which host serves which area and then go there, with the caller's token. An empty list,
@@ -139,18 +160,20 @@ enum next answer_locally(struct exchange *x)
                         BUF_LITERAL(&x->own, "{\"count\":0,\"value\":null}");
                 else
                         discovery_areas_write(STR_NONE, write_place, x, &x->own);
-                return answer_large(x);
+                return answer_large(x, &x->own);
         }
         if (str_eq(id, STR("discovery.resourceAreas.get"))) {
                 struct str area = route_param(&x->named.route, STR("areaId"));
                 discovery_areas_write(area, write_place, x, &x->own);
-                return answer_large(x);
+                return answer_large(x, &x->own);
         }
         if (single && str_starts(id, STR("discovery.locations."))) {
                 struct str area = route_param(&x->named.route, STR("area"));
+                if (!area.len && x->named.organization.len)
+                        return answer_large(x, all_locations(x));
                 discovery_locations_write(area, x->named.service, x->named.service == SERVICE_DEV,
                         x->named.organization.len > 0, &x->own);
-                return answer_large(x);
+                return answer_large(x, &x->own);
         }
         return NEXT;
 }

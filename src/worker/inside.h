@@ -118,6 +118,7 @@ struct worker {
         bool audit_failing;                    /* the last answer was no */
         struct grants_table *grants;           /* bindings of callers met before */
         struct directory *directory;           /* names and ids learnt from upstream */
+        struct buf locations[SERVICE_COUNT];   /* all of a service, for clients that discover */
         struct forgers forgers;
         struct metrics metrics;
         struct drain_mail *drain;
@@ -292,7 +293,7 @@ struct exchange {
         struct refusal_answer refusal;
         bool refused;
         int status;             /* what the client was told; 0: nothing */
-        struct buf own;         /* a large answer of our own */
+        struct buf own;         /* an answer of our own that may be large */
         struct str answer_left; /* what is still to be queued of it */
         bool keep_alive;        /* the client's connection can be used again */
         uint64_t response_bytes;
@@ -371,8 +372,8 @@ enum next refuse_fault(struct exchange *x, const struct h1_fault *fault);
 void refusal_write(struct exchange *x);
 
 /* --- answer.c --- */
-/* Composes a whole answer of our own and puts it into the client's output. A body that is x->own
- * follows as there is room; any other has to be small. */
+/* Composes a whole answer of our own and puts it into the client's output. The body has to be
+ * small. */
 void answer_write(struct exchange *x, int status, struct str content_type, struct str body);
 /* The body of `GET /`: who you are and what applies to you. */
 enum next answer_whoami(struct exchange *x);

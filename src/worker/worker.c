@@ -416,6 +416,8 @@ void worker_free(struct worker *worker)
         verdicts_free(worker->verdicts);
         grants_free(worker->grants);
         directory_free(worker->directory);
+        for (size_t i = 0; i < SERVICE_COUNT; i++)
+                buf_clear(&worker->locations[i]);
         stream_pool_clear(&worker->pool);
         if (worker->base)
                 event_base_free(worker->base);

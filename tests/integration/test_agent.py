@@ -145,6 +145,17 @@ def test_a_web_page_gets_nothing(world, agent, fields):
     assert answer.status_code == 403 and len(world.records()) == before
 
 
+def test_an_old_client_gets_what_it_understands(world, agent):
+    s = socket.create_connection(("127.0.0.1", agent.port))
+    s.sendall(b"GET /contoso/_apis/projects HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")
+    s.settimeout(seconds(10))
+    got = b""
+    while part := s.recv(65536):
+        got += part
+    head, body = got.split(b"\r\n\r\n", 1)
+    assert head.startswith(b"HTTP/1.1 200") and b"chunked" not in head.lower() and json.loads(body)["count"] == 2
+
+
 def test_askpass_is_there_when_it_is_wanted(world, start, git):
     token = world.provider.token()
     secrets.basic("airflow", token)
