@@ -14,6 +14,7 @@
 #include "dagward/token/token.h"
 #include "dagward/world/naming.h"
 #include "dagward/world/preflight.h"
+#include "policy_analyse.h"
 
 enum { MOST_FILES = 200, MOST_ROLES = 512, MOST_INPUT_BYTES = 16 << 20, MOST_CLAIMED = 16 };
 
@@ -21,11 +22,24 @@ static const char help[] =
         "usage: dagward policy test (--config FILE | --policy FILE...) [--verbose] [--json]\n"
         "       dagward policy explain (--config FILE | --policy FILE...) CALLER METHOD URL\n"
         "                              [--body FILE] [--claimed NAME=VALUE] [--at TIME] [--json]\n"
+        "       dagward policy who-can (--config FILE | --policy FILE...) OPERATION\n"
+        "                              [SELECTOR=VALUE...] [--at TIME] [--json]\n"
+        "       dagward policy lint (--config FILE | --policy FILE...) [--json]\n"
         "\n"
         "test     runs the `tests` of the policy files; --verbose also shows those that pass and\n"
         "         the entries that no test reaches. Exit status: 0 all passed, 1 one failed.\n"
         "explain  decides one request and says why, condition by condition, and what would have\n"
         "         to change. Exit status: 0 allowed, 1 denied.\n"
+        "\n"
+        "who-can  lists everybody who may do an operation, by which rule, and within which "
+        "limits;\n"
+        "         resources (projects=analytics pipelines=42) narrow the question. Exit status: 0\n"
+        "         somebody may, 1 nobody.\n"
+        "lint     tells what looks like a mistake: what can never allow, adds nothing, is for "
+        "every\n"
+        "         project or everybody, grants credentials or tunnels, has expired. Exit status: "
+        "0\n"
+        "         nothing found, 1 something.\n"
         "\n"
         "CALLER is  --claims FILE    the token's payload, as JSON (`-`: standard input)\n"
         "           --issuer NAME    as bindings name it; default: found by the `iss` claim\n"
@@ -341,26 +355,45 @@ static int explain(struct options *o, const struct preflight *p, char **words, i
         return status;
 }
 
-static int run(struct options *o, bool tests, char **words, int n)
+static int who_can(const struct options *o, const struct preflight *p, char **words, int n)
 {
-        struct preflight p;
+        int64_t now_ms = clock_wall_ms();
+
+        if (o->at && !clock_parse(str_of(o->at), &now_ms)) {
+                complain("--at: not a time: ", o->at);
+                return EXIT_USAGE;
+        }
+        return policy_print_who_can(p->policy, words, n, now_ms, o->json);
+}
+
+static const struct str subcommands[] = {{"test", 4}, {"explain", 7}, {"who-can", 7}, {"lint", 4}};
+enum subcommand { TEST, EXPLAIN, WHO_CAN, LINT };
+enum { SUBCOMMANDS = LINT + 1 };
+
+static int run(struct options *o, enum subcommand what, char **words, int n)
+{
+        struct preflight p = {0};
         int status = EXIT_USAGE;
 
-        if (tests && n)
+        if ((what == TEST || what == LINT) && n) {
                 complain("one argument too many: ", words[0]);
-        else if (load(o, &p)) {
-                status = tests ? run_tests(o, &p) : explain(o, &p, words, n);
-                preflight_clear(&p);
-        } else {
-                preflight_clear(&p);
+                return status;
         }
+        if (load(o, &p)) {
+                switch (what) {
+                case TEST: status = run_tests(o, &p); break;
+                case EXPLAIN: status = explain(o, &p, words, n); break;
+                case WHO_CAN: status = who_can(o, &p, words, n); break;
+                case LINT: status = policy_print_lint(p.policy, o->json); break;
+                }
+        }
+        preflight_clear(&p);
         return status;
 }
 
 int command_policy(int argc, char **argv)
 {
-        static const char *const later[] = {"who-can", "can", "diff", "replay", "suggest", "lint"};
-        static const struct str known[] = {{"test", 4}, {"explain", 7}};
+        static const char *const later[] = {"can", "diff", "replay", "suggest"};
         struct options o = {0};
         const char *what = argc > 1 ? argv[1] : "";
 
@@ -373,11 +406,13 @@ int command_policy(int argc, char **argv)
                         complain(what, ": not available in this version");
                         return EXIT_USAGE;
                 }
-        bool tests = strcmp(what, "test") == 0;
-        if (!tests && strcmp(what, "explain") != 0) {
+        unsigned which = 0;
+        while (which < SUBCOMMANDS && !str_eq(str_of(what), subcommands[which]))
+                which++;
+        if (which == SUBCOMMANDS) {
                 fprintf(stderr, "dagward policy: %s%s%s\n%s",
                         *what ? "no subcommand " : "a subcommand is missing", what,
-                        error_did_you_mean(str_of(what), known, 2), help);
+                        error_did_you_mean(str_of(what), subcommands, SUBCOMMANDS), help);
                 return EXIT_USAGE;
         }
         if (!parse(argc - 1, argv + 1, &o))
@@ -386,5 +421,5 @@ int command_policy(int argc, char **argv)
                 fputs(help, stdout);
                 return EXIT_YES;
         }
-        return run(&o, tests, argv + 1 + optind, argc - 1 - optind);
+        return run(&o, (enum subcommand)which, argv + 1 + optind, argc - 1 - optind);
 }

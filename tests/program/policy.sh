@@ -70,7 +70,28 @@ expect 1 "a time after the binding's" explain --policy "$policies/artifact-publi
         POST /~pkgs/contoso/analytics/_packaging/models/pypi/upload
 says out "expired"
 
-for later in who-can can diff replay suggest lint; do
+expect 0 "who can" who-can --policy "$policies/airflow-roles.yaml" pipelines.runs.run pipelines=42
+says out "users (issuer entra; claims.roles User)"
+says out "airflow-roles.yaml:20, role User, only: organizations contoso; projects analytics"
+expect 1 "nobody can" who-can --policy "$policies/teams.yaml" git.repositories.delete
+says out "nobody may do git.repositories.delete"
+expect 2 "no operation" who-can --policy "$policies/teams.yaml" git.repositories.remove
+expect 2 "no selector" who-can --policy "$policies/teams.yaml" pipelines.runs.run pipeline=42
+says err "did you mean \`pipelines\`"
+expect 0 "who can as JSON" who-can --policy "$policies/teams.yaml" pipelines.runs.run --json
+says out "\"binding\":\"team red\""
+for policy in "$policies"/*.yaml; do
+        case $policy in */dagward.example.yaml) continue ;; esac
+        expect 0 "lint $policy" lint --policy "$policy"
+done
+printf 'version: 1\nroles: {r: {allow: [{access: [manage]}]}}\nbindings: [{callers: {issuer: i}, roles: [r], credential: c}]\n' >"$work/wide.yaml"
+expect 1 "lint finds" lint --policy "$work/wide.yaml"
+says out "wide.yaml:2: warning:"
+says out "[every-project]"
+says out "[everybody]"
+expect 1 "lint as JSON" lint --policy "$work/wide.yaml" --json
+says out "\"check\":\"every-project\""
+for later in can diff replay suggest; do
         expect 2 "$later" $later
         says err "not available in this version"
 done

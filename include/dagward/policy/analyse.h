@@ -1,0 +1,49 @@
+/*
+ * policy analysis: what a policy gives, and what in it looks like a mistake.
+ *
+ * Looks at the rules alone, not at a request. Slow and thorough; nothing is decided here.
+ */
+#ifndef DAGWARD_POLICY_ANALYSE_H
+#define DAGWARD_POLICY_ANALYSE_H
+
+#include "dagward/policy/policy.h"
+
+struct policy_finding {
+        bool is_error;     /* it cannot be meant so; else it may be */
+        const char *check; /* "never-allows", "adds-nothing", ... */
+        struct str place;  /* file:line */
+        char text[400];    /* one line */
+};
+
+typedef void policy_found(void *owner, const struct policy_finding *finding);
+
+/*
+ * Tells what looks like a mistake; the number of findings.
+ *
+ *   never-allows    (error) a deny of the same role covers all that the entry allows
+ *   adds-nothing    an entry of the same role allows all of it already
+ *   every-project   changes something, and names no organization, project or other resource
+ *   credentials     grants what mints or shows credentials that go round the proxy
+ *   tunnels         grants what carries requests that nobody judges
+ *   everybody       a binding for every caller of an issuer
+ *   expired         a binding that gives nothing any more at `now_ms`
+ */
+size_t policy_lint(const struct policy *policy, int64_t now_ms, policy_found *found, void *owner);
+
+/* One way to be allowed something. Views; texts are good during the callback only. */
+struct policy_way {
+        struct str binding, callers, credential; /* "issuer airflow, subject system:*" */
+        struct str role, rule;                   /* rule: file:line of the allow entry */
+        struct str limits; /* what else the request has to be: "pipelines 42; where.refs ..." */
+        struct str except; /* denials that apply to some of it, or "" */
+};
+
+typedef void policy_way_found(void *owner, const struct policy_way *way);
+
+/* Everybody who may do request->op at request->now_ms to the resources it names: one way for each
+ * allow entry of each binding that is not ruled out by them, or denied whatever else it is. The
+ * number of ways. */
+size_t policy_who_can(const struct policy *policy, const struct policy_request *request,
+        policy_way_found *found, void *owner);
+
+#endif

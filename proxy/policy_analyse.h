@@ -1,0 +1,13 @@
+/* What `dagward policy lint` and `who-can` print. Each answers with an exit status. */
+#ifndef DAGWARD_PROXY_POLICY_ANALYSE_H
+#define DAGWARD_PROXY_POLICY_ANALYSE_H
+
+#include "dagward/policy/policy.h"
+
+/* 0: nothing found. */
+int policy_print_lint(const struct policy *policy, bool json);
+/* `words`: an operation's id, then SELECTOR=VALUE. 0: somebody can. */
+int policy_print_who_can(
+        const struct policy *policy, char **words, int n, int64_t now_ms, bool json);
+
+#endif

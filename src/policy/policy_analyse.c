@@ -1,0 +1,370 @@
+/* What a policy gives, and what in it looks like a mistake. */
+#include "dagward/policy/analyse.h"
+
+#include <stdlib.h>
+
+#include "policy_internal.h"
+
+enum { TEXT_BYTES = 2000 };
+
+/* --- the operations of each entry, from the compiled lists --- */
+
+static struct operation_set *sets_of(const struct policy *policy)
+{
+        struct operation_set *sets = calloc(policy->n_entries + 1, sizeof(*sets));
+        size_t n_ops;
+
+        if (!sets)
+                abort();
+        (void)catalogue_all(&n_ops);
+        for (size_t r = 0; r < policy->n_roles; r++) {
+                const struct role *role = &policy->roles[r];
+                for (unsigned slot = 0; slot < OPERATIONS_MAX; slot++) {
+                        if (slot >= n_ops && slot != UNKNOWN_OPERATION)
+                                continue;
+                        const struct op_class *class = &role->classes[role->class_of[slot]];
+                        for (unsigned k = class->start; k < class->end; k++)
+                                operation_set_add(&sets[role->list[k]], slot);
+                }
+        }
+        return sets;
+}
+
+static bool within(const struct operation_set *part, const struct operation_set *whole)
+{
+        for (size_t i = 0; i < OPERATIONS_MAX / 64; i++)
+                if (part->words[i] & ~whole->words[i])
+                        return false;
+        return true;
+}
+
+static bool is_empty(const struct operation_set *set)
+{
+        static const struct operation_set none;
+
+        return within(set, &none);
+}
+
+/* --- mistakes --- */
+
+struct linting {
+        const struct policy *policy;
+        const struct operation_set *sets;
+        policy_found *found;
+        void *owner;
+        size_t n;
+};
+
+static void tell(struct linting *l, bool is_error, const char *check, struct str place,
+        const char *format, ...) __attribute__((format(printf, 5, 6)));
+static void tell(struct linting *l, bool is_error, const char *check, struct str place,
+        const char *format, ...)
+{
+        struct policy_finding finding = {.is_error = is_error, .check = check, .place = place};
+        va_list args;
+
+        va_start(args, format);
+        vsnprintf(finding.text, sizeof(finding.text), format, args);
+        va_end(args);
+        l->n++;
+        l->found(l->owner, &finding);
+}
+
+/* Whether the entry holds for whatever request is about one of its operations. */
+static bool is_unconditional(const struct entry *entry)
+{
+        return !entry->n_selectors && !entry->methods.n && !entry->n_paths &&
+               !entry->n_conditions && !entry->n_claimed;
+}
+
+static bool same_selector(const struct selector *selector, const struct entry *other)
+{
+        for (size_t i = 0; i < other->n_selectors; i++)
+                if (other->selectors[i].kind == selector->kind &&
+                        str_eq(other->selectors[i].shown, selector->shown))
+                        return true;
+        return false;
+}
+
+static bool same_condition(const struct condition *condition, const struct entry *other)
+{
+        for (size_t i = 0; i < other->n_conditions; i++)
+                if (other->conditions[i].fact == condition->fact &&
+                        str_eq(other->conditions[i].shown, condition->shown))
+                        return true;
+        return false;
+}
+
+/* Whether all that `a` insists on, `b` insists on in the same words: then whatever `b` lets pass,
+ * `a` does. Facts that only `b` names may be ones that have to be named. */
+static bool asks_no_more(const struct entry *a, const struct entry *b)
+{
+        for (size_t i = 0; i < a->n_selectors; i++)
+                if (!same_selector(&a->selectors[i], b))
+                        return false;
+        for (size_t i = 0; i < a->n_conditions; i++)
+                if (!same_condition(&a->conditions[i], b))
+                        return false;
+        return !a->n_claimed && b->n_conditions == a->n_conditions &&
+               (!a->methods.n || str_eq(a->methods.shown, b->methods.shown)) &&
+               (!a->n_paths || str_eq(a->paths_shown, b->paths_shown));
+}
+
+/* What the role denies whatever else the request is, and one of the entries that do. */
+static struct str always_denied(
+        const struct linting *l, const struct role *role, struct operation_set *denied)
+{
+        struct str by = STR_NONE;
+
+        *denied = (struct operation_set){{0}};
+        for (size_t i = role->first; i < role->first + role->n; i++) {
+                const struct entry *deny = &l->policy->entries[i];
+                if (deny->effect != EFFECT_DENY || !is_unconditional(deny))
+                        continue;
+                for (size_t w = 0; w < OPERATIONS_MAX / 64; w++)
+                        denied->words[w] |= l->sets[i].words[w];
+                by = deny->rule;
+        }
+        return by;
+}
+
+static void lint_denied(struct linting *l, const struct role *role, size_t index)
+{
+        struct operation_set denied;
+        struct str by = always_denied(l, role, &denied);
+
+        if (by.ptr && within(&l->sets[index], &denied))
+                tell(l, true, "never-allows", l->policy->entries[index].rule,
+                        "role %.*s denies all that this allows (%.*s)", STR_FMT(role->name),
+                        STR_FMT(by));
+}
+
+static void lint_redundant(struct linting *l, const struct role *role, size_t index)
+{
+        const struct entry *entry = &l->policy->entries[index];
+
+        for (size_t i = role->first; i < role->first + role->n; i++) {
+                const struct entry *other = &l->policy->entries[i];
+                bool same = within(&l->sets[i], &l->sets[index]);
+                if (i == index || other->effect != EFFECT_ALLOW ||
+                        !within(&l->sets[index], &l->sets[i]) || !asks_no_more(other, entry))
+                        continue;
+                /* Of two that say the same, the later one is told of. */
+                if (same && i > index && asks_no_more(entry, other))
+                        continue;
+                tell(l, false, "adds-nothing", entry->rule,
+                        "role %.*s allows all of this at %.*s already", STR_FMT(role->name),
+                        STR_FMT(other->rule));
+                return;
+        }
+}
+
+static bool names_a_resource(const struct entry *entry)
+{
+        for (size_t i = 0; i < entry->n_selectors; i++)
+                for (size_t v = 0; v < entry->selectors[i].n; v++)
+                        if (!pattern_any(&entry->selectors[i].values[v].name))
+                                return true;
+        return entry->n_paths > 0;
+}
+
+static void lint_what(struct linting *l, const struct role *role, size_t index)
+{
+        const struct entry *entry = &l->policy->entries[index];
+        const struct operation *changes = NULL, *mints = NULL, *tunnels = NULL;
+        struct operation_set denied;
+        size_t n;
+        const struct operation *all = catalogue_all(&n);
+
+        (void)always_denied(l, role, &denied);
+        for (size_t i = 0; i < n; i++) {
+                if (!operation_set_has(&l->sets[index], all[i].index) ||
+                        operation_set_has(&denied, all[i].index))
+                        continue;
+                if (all[i].access != ACCESS_READ && !changes)
+                        changes = &all[i];
+                if (all[i].risks & (RISK_MINTS_CREDENTIAL | RISK_RETURNS_CREDENTIAL) && !mints)
+                        mints = &all[i];
+                if (all[i].risks & RISK_TUNNELS_REQUESTS && operation_by_name_only(&all[i]) &&
+                        !tunnels)
+                        tunnels = &all[i];
+        }
+        if (changes && !names_a_resource(entry))
+                tell(l, false, "every-project", entry->rule,
+                        "%s and the like are allowed on everything that the credential reaches: "
+                        "no selector names a resource",
+                        changes->id);
+        if (mints)
+                tell(l, false, "credentials", entry->rule,
+                        "%s is granted: it makes or shows a credential that goes round the proxy",
+                        mints->id);
+        if (tunnels)
+                tell(l, false, "tunnels", entry->rule,
+                        "%s is granted: it carries requests that nobody judges", tunnels->id);
+}
+
+static void lint_binding(struct linting *l, const struct binding *binding, int64_t now_ms)
+{
+        if (!binding->n_subjects && !binding->n_token_roles && !binding->n_claims)
+                tell(l, false, "everybody", binding->place,
+                        "the binding `%.*s` is for every caller of the issuer %.*s",
+                        STR_FMT(binding->name), STR_FMT(binding->issuer));
+        if (binding->expires_ms <= now_ms)
+                tell(l, false, "expired", binding->place,
+                        "the binding `%.*s` has expired and gives nothing any more",
+                        STR_FMT(binding->name));
+}
+
+size_t policy_lint(const struct policy *policy, int64_t now_ms, policy_found *found, void *owner)
+{
+        struct operation_set *sets = sets_of(policy);
+        struct linting l = {.policy = policy, .sets = sets, .found = found, .owner = owner};
+
+        for (size_t r = 0; r < policy->n_roles; r++) {
+                const struct role *role = &policy->roles[r];
+                for (size_t i = role->first; i < role->first + role->n; i++) {
+                        if (policy->entries[i].effect != EFFECT_ALLOW || is_empty(&sets[i]))
+                                continue;
+                        lint_denied(&l, role, i);
+                        lint_redundant(&l, role, i);
+                        lint_what(&l, role, i);
+                }
+        }
+        for (size_t i = 0; i < policy->n_bindings; i++)
+                lint_binding(&l, &policy->bindings[i], now_ms);
+        free(sets);
+        return l.n;
+}
+
+/* --- who can --- */
+
+static void add_part(struct line *line, const char *name, struct str value, bool *first)
+{
+        line_add(line, *first ? STR("") : STR("; "));
+        line_add(line, str_of(name));
+        line_add(line, STR(" "));
+        line_add_most(line, value, 300);
+        *first = false;
+}
+
+/* What the entry insists on that the request does not settle; false: the request rules it out. */
+static bool limits_of(const struct entry *entry, const struct policy_request *request,
+        struct line *line, bool *unconditional)
+{
+        const struct fact_kind *kinds;
+        bool first = true;
+        char name[80];
+        size_t n;
+
+        kinds = facts_all(&n);
+        for (size_t i = 0; i < entry->n_selectors; i++) {
+                const struct selector *selector = &entry->selectors[i];
+                bool named = resources_first(request->resources, selector->kind).ptr != NULL;
+                enum policy_state state = selector_state(selector, request, entry->effect);
+                if (named && state == STATE_FAILED)
+                        return false;
+                if (!named || state != STATE_MET)
+                        add_part(line, resource_kind_selector(selector->kind), selector->shown,
+                                &first);
+        }
+        if (entry->methods.n)
+                add_part(line, "method", entry->methods.shown, &first);
+        if (entry->n_paths)
+                add_part(line, "path", entry->paths_shown, &first);
+        for (size_t i = 0; i < entry->n_conditions; i++) {
+                snprintf(name, sizeof(name), "where.%s", kinds[entry->conditions[i].fact].name);
+                add_part(line, name, entry->conditions[i].shown, &first);
+        }
+        for (size_t i = 0; i < entry->n_claimed; i++) {
+                snprintf(name, sizeof(name), "claimed.%.*s", STR_FMT(entry->claimed[i].name));
+                add_part(line, name, entry->claimed[i].shown, &first);
+        }
+        *unconditional = first;
+        return true;
+}
+
+static struct str callers_text(const struct binding *binding, struct line line, const char *memory)
+{
+        bool first = true;
+        char name[120];
+
+        add_part(&line, "issuer", binding->issuer, &first);
+        if (binding->n_subjects)
+                add_part(&line, "subject", binding->subjects_shown, &first);
+        if (binding->n_token_roles)
+                add_part(&line, "roles", binding->token_roles_shown, &first);
+        for (size_t i = 0; i < binding->n_claims; i++) {
+                snprintf(name, sizeof(name), "claims.%.*s", STR_FMT(binding->claims[i].path));
+                add_part(&line, name, binding->claims[i].shown, &first);
+        }
+        return str_of(memory);
+}
+
+/* What the binding's roles deny of it; false: all of it. */
+static bool exceptions_of(const struct policy *policy, const struct binding *binding,
+        const struct policy_request *request, struct line *line)
+{
+        bool any = false;
+
+        for (size_t k = 0; k < binding->n_roles; k++) {
+                const struct role *role = &policy->roles[binding->roles[k]];
+                const struct op_class *class =
+                        &role->classes[role->class_of[operation_slot(request->op)]];
+                for (unsigned i = class->start; i < class->middle; i++) {
+                        const struct entry *deny = &policy->entries[role->list[i]];
+                        char text[TEXT_BYTES];
+                        struct line limits = line_over(text, sizeof(text));
+                        bool all = false;
+                        if (!limits_of(deny, request, &limits, &all))
+                                continue;
+                        if (all)
+                                return false;
+                        line_add(line, any ? STR(" | ") : STR(""));
+                        line_add(line, deny->rule);
+                        line_add(line, STR(" "));
+                        line_add_most(line, str_of(text), 300);
+                        any = true;
+                }
+        }
+        return true;
+}
+
+size_t policy_who_can(const struct policy *policy, const struct policy_request *request,
+        policy_way_found *found, void *owner)
+{
+        char callers[TEXT_BYTES], limits[TEXT_BYTES], except[TEXT_BYTES];
+        size_t n = 0;
+
+        for (size_t b = 0; b < policy->n_bindings; b++) {
+                const struct binding *binding = &policy->bindings[b];
+                struct line denied = line_over(except, sizeof(except));
+                if (!binding_live(binding, request->now_ms) ||
+                        !exceptions_of(policy, binding, request, &denied))
+                        continue;
+                for (size_t k = 0; k < binding->n_roles; k++) {
+                        const struct role *role = &policy->roles[binding->roles[k]];
+                        const struct op_class *class =
+                                &role->classes[role->class_of[operation_slot(request->op)]];
+                        for (unsigned i = class->middle; i < class->end; i++) {
+                                const struct entry *entry = &policy->entries[role->list[i]];
+                                struct line line = line_over(limits, sizeof(limits));
+                                bool unconditional;
+                                if (!limits_of(entry, request, &line, &unconditional))
+                                        continue;
+                                struct policy_way way = {
+                                        .binding = binding->name,
+                                        .callers = callers_text(binding,
+                                                line_over(callers, sizeof(callers)), callers),
+                                        .credential = binding->credential,
+                                        .role = role->name,
+                                        .rule = entry->rule,
+                                        .limits = str_of(limits),
+                                        .except = str_of(except),
+                                };
+                                n++;
+                                found(owner, &way);
+                        }
+                }
+        }
+        return n;
+}

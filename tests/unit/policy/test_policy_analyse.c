@@ -1,0 +1,194 @@
+#include "dagward/policy/analyse.h"
+#include "policy_kit.h"
+
+#define RUN "pipelines.runs.run"
+#define BOUND "bindings: [{name: b, callers: {issuer: i, subject: s}, roles: [r], credential: c}]\n"
+
+static void take_finding(void *owner, const struct policy_finding *finding)
+{
+        buf_printf(owner, "%s %.*s %s: %s\n", finding->is_error ? "error" : "warning",
+                STR_FMT(finding->place), finding->check, finding->text);
+}
+
+static void what_looks_like_a_mistake_is_told(void **state)
+{
+        static const struct {
+                const char *role, *said; /* the beginning of each line, and the check */
+        } cases[] = {
+                {"{allow: [{operations: [" RUN "], pipelines: [42]}]}", ""},
+                {"{allow: [{operations: [" RUN "], pipelines: [42]}], deny: [{operations: "
+                 "['pipelines.*']}]}",
+                        "error p.yaml:3 never-allows"},
+                /* A denial of some of it is what denials are for. */
+                {"{allow: [{operations: [" RUN "], pipelines: [42]}], deny: [{operations: ['" RUN
+                 "'], pipelines: [42]}]}",
+                        ""},
+                {"{allow: [{operations: [" RUN "], pipelines: [42]}, {operations: ['pipelines.*'], "
+                 "pipelines: [42]}]}",
+                        "warning p.yaml:3 adds-nothing"},
+                {"{allow: [{operations: [" RUN "], pipelines: [42]}, {operations: [" RUN
+                 "], pipelines: [42]}]}",
+                        "warning p.yaml:3 adds-nothing"},
+                {"{allow: [{operations: [" RUN "], pipelines: [42]}, {operations: [" RUN
+                 "], pipelines: [42], where: {variables: []}}]}",
+                        ""},
+                {"{allow: [{operations: [" RUN "], pipelines: ['*']}]}",
+                        "warning p.yaml:3 every-project"},
+                {"{allow: [{access: [read], areas: [build]}]}", ""},
+                {"{allow: [{operations: [tokens.pats.create], organizations: [contoso]}]}",
+                        "warning p.yaml:3 credentials"},
+                {"{allow: [{operations: [contribution.hierarchyQuery.query], organizations: [o]}]}",
+                        "warning p.yaml:3 tunnels"},
+        };
+
+        (void)state;
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+                char text[600];
+                struct buf out;
+
+                snprintf(
+                        text, sizeof(text), "version: 1\n" BOUND "roles: {r: %s}\n", cases[i].role);
+                struct policy *policy = kit_policy(text);
+                buf_init(&out, 1 << 20);
+                size_t n = policy_lint(policy, 1000, take_finding, &out);
+                buf_char(&out, '\0');
+                if (n != (cases[i].said[0] != '\0') || !strstr(out.data, cases[i].said))
+                        fail_msg("%s\nsaid: %s", cases[i].role, out.data);
+                buf_clear(&out);
+                policy_unref(policy);
+        }
+}
+
+static void bindings_for_everybody_and_expired_ones_are_told(void **state)
+{
+        struct policy *policy = kit_policy(
+                "version: 1\nroles: {r: {allow: [{access: [read], areas: [build], projects: "
+                "[a]}]}}\n"
+                "bindings:\n"
+                "- {name: all, callers: {issuer: i}, roles: [r], credential: c}\n"
+                "- {name: old, callers: {issuer: i, subject: s}, roles: [r], credential: c, "
+                "expires: 2020-01-01}\n");
+        struct buf out;
+
+        (void)state;
+        buf_init(&out, 1 << 20);
+        assert_int_equal(policy_lint(policy, INT64_C(1800000000000), take_finding, &out), 2);
+        buf_char(&out, '\0');
+        assert_non_null(strstr(out.data, "p.yaml:4 everybody: the binding `all`"));
+        assert_non_null(strstr(out.data, "p.yaml:5 expired: the binding `old`"));
+        buf_clear(&out);
+        policy_unref(policy);
+}
+
+struct ways {
+        unsigned of[8]; /* by the digit behind "b" in the binding's name */
+        struct buf text;
+};
+
+static void take_way(void *owner, const struct policy_way *way)
+{
+        struct ways *ways = owner;
+
+        ways->of[way->binding.ptr[1] - '0']++;
+        buf_printf(&ways->text, "%.*s %.*s [%.*s] (%.*s)\n", STR_FMT(way->binding),
+                STR_FMT(way->rule), STR_FMT(way->limits), STR_FMT(way->except));
+}
+
+static const char many[] =
+        "version: 1\n"
+        "roles:\n"
+        "  run42: {allow: [{operations: [" RUN "], projects: [a], pipelines: [42]}]}\n"
+        "  runall: {allow: [{operations: ['pipelines.*'], projects: [a, b]}]}\n"
+        "  reader: {allow: [{access: [read], projects: ['*']}]}\n"
+        "  no99: {deny: [{operations: [" RUN "], pipelines: [99]}]}\n"
+        "  nothing: {deny: [{access: [execute]}]}\n"
+        "  both: {includes: [run42, reader]}\n"
+        "bindings:\n"
+        "- {name: b0, callers: {issuer: i, subject: s0}, roles: [run42], credential: c}\n"
+        "- {name: b1, callers: {issuer: i, subject: s1}, roles: [runall, no99], credential: c}\n"
+        "- {name: b2, callers: {issuer: i, subject: s2}, roles: [reader], credential: c}\n"
+        "- {name: b3, callers: {issuer: i, subject: s3}, roles: [runall, nothing], credential: c}\n"
+        "- {name: b4, callers: {issuer: i, subject: s4}, roles: [both], credential: c}\n"
+        "- {name: b5, callers: {issuer: i, subject: s5}, roles: [runall], credential: c, expires: "
+        "1970-01-01}\n";
+enum { MANY = 6 };
+
+/* For a request that names all that rules look at, a way is there exactly when the decision allows,
+ * whoever asks. */
+static void who_can_agrees_with_deciding_for_each(void **state)
+{
+        static const char *const operations[] = {
+                RUN, "pipelines.runs.get", "build.builds.queue", "core.projects.create"};
+        static const char *const projects[] = {"a", "b", "c"};
+        static const char *const pipelines[] = {"42", "99", "7"};
+        struct policy *policy = kit_policy(many);
+        unsigned allowed = 0, denied = 0;
+
+        (void)state;
+        for (size_t i = 0; i < 4 * 3 * 3; i++) {
+                struct resources resources;
+                struct policy_request request;
+                struct ways ways = {0};
+                char text[80];
+
+                snprintf(text, sizeof(text), "projects=%s pipelines=%s", projects[i / 4 % 3],
+                        pipelines[i / 12]);
+                kit_resources(text, &resources);
+                kit_request(operations[i % 4], &resources, &request);
+                request.now_ms = INT64_C(1800000000000);
+                buf_init(&ways.text, 1 << 20);
+                (void)policy_who_can(policy, &request, take_way, &ways);
+                for (size_t b = 0; b < MANY; b++) {
+                        char subject[4];
+                        snprintf(subject, sizeof(subject), "s%zu", b);
+                        struct policy_caller caller = {
+                                .issuer = STR("i"), .subject = str_of(subject)};
+                        struct policy_grants *grants = policy_grants_new(policy, &caller);
+                        struct decision decision;
+                        policy_decide(policy, grants, &request, &decision);
+                        policy_grants_free(grants);
+                        bool may = decision.effect == EFFECT_ALLOW;
+                        if (may != (ways.of[b] > 0))
+                                fail_msg("%s %s %s: decided %d, ways %u", operations[i % 4], text,
+                                        subject, may, ways.of[b]);
+                        allowed += may;
+                        denied += !may;
+                }
+                buf_clear(&ways.text);
+        }
+        assert_true(allowed > 20 && denied > 20);
+        policy_unref(policy);
+}
+
+static void what_the_question_leaves_open_is_a_limit(void **state)
+{
+        struct policy *policy = kit_policy(many);
+        struct resources resources;
+        struct policy_request request;
+        struct ways ways = {0};
+
+        (void)state;
+        kit_resources("projects=a", &resources);
+        kit_request(RUN, &resources, &request);
+        request.now_ms = INT64_C(1800000000000);
+        buf_init(&ways.text, 1 << 20);
+        assert_int_equal(policy_who_can(policy, &request, take_way, &ways), 3);
+        buf_char(&ways.text, '\0');
+        assert_string_equal(ways.text.data, "b0 p.yaml:3 [pipelines 42] ()\n"
+                                            "b1 p.yaml:4 [] (p.yaml:6 pipelines 99)\n"
+                                            "b4 p.yaml:3 [pipelines 42] ()\n");
+        buf_clear(&ways.text);
+        policy_unref(policy);
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(what_looks_like_a_mistake_is_told),
+                cmocka_unit_test(bindings_for_everybody_and_expired_ones_are_told),
+                cmocka_unit_test(who_can_agrees_with_deciding_for_each),
+                cmocka_unit_test(what_the_question_leaves_open_is_a_limit),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
