@@ -24,6 +24,7 @@ static const char help[] =
         "                              [--body FILE] [--claimed NAME=VALUE] [--at TIME] [--json]\n"
         "       dagward policy who-can (--config FILE | --policy FILE...) OPERATION\n"
         "                              [SELECTOR=VALUE...] [--at TIME] [--json]\n"
+        "       dagward policy can (--config FILE | --policy FILE...) CALLER [--at TIME] [--json]\n"
         "       dagward policy lint (--config FILE | --policy FILE...) [--json]\n"
         "\n"
         "test     runs the `tests` of the policy files; --verbose also shows those that pass and\n"
@@ -35,6 +36,9 @@ static const char help[] =
         "limits;\n"
         "         resources (projects=analytics pipelines=42) narrow the question. Exit status: 0\n"
         "         somebody may, 1 nobody.\n"
+        "can      lists what one caller may and may not, entry by entry. Exit status: 0 some "
+        "binding\n"
+        "         applies, 1 none.\n"
         "lint     tells what looks like a mistake: what can never allow, adds nothing, is for "
         "every\n"
         "         project or everybody, grants credentials or tunnels, has expired. Exit status: "
@@ -366,8 +370,28 @@ static int who_can(const struct options *o, const struct preflight *p, char **wo
         return policy_print_who_can(p->policy, words, n, now_ms, o->json);
 }
 
-static const struct str subcommands[] = {{"test", 4}, {"explain", 7}, {"who-can", 7}, {"lint", 4}};
-enum subcommand { TEST, EXPLAIN, WHO_CAN, LINT };
+static int can(struct options *o, const struct preflight *p)
+{
+        struct policy_caller caller;
+        int64_t now_ms = clock_wall_ms();
+        json_t *claims = NULL;
+        int status = EXIT_USAGE;
+
+        if (o->at && !clock_parse(str_of(o->at), &now_ms)) {
+                complain("--at: not a time: ", o->at);
+                return EXIT_USAGE;
+        }
+        if (o->claims && !(claims = read_claims(o->claims)))
+                return EXIT_USAGE;
+        if (build_caller(o, p->config, claims, &caller))
+                status = policy_print_can(p->policy, &caller, now_ms, o->json);
+        json_decref(claims);
+        return status;
+}
+
+static const struct str subcommands[] = {
+        {"test", 4}, {"explain", 7}, {"who-can", 7}, {"can", 3}, {"lint", 4}};
+enum subcommand { TEST, EXPLAIN, WHO_CAN, CAN, LINT };
 enum { SUBCOMMANDS = LINT + 1 };
 
 static int run(struct options *o, enum subcommand what, char **words, int n)
@@ -375,7 +399,7 @@ static int run(struct options *o, enum subcommand what, char **words, int n)
         struct preflight p = {0};
         int status = EXIT_USAGE;
 
-        if ((what == TEST || what == LINT) && n) {
+        if ((what == TEST || what == LINT || what == CAN) && n) {
                 complain("one argument too many: ", words[0]);
                 return status;
         }
@@ -384,6 +408,7 @@ static int run(struct options *o, enum subcommand what, char **words, int n)
                 case TEST: status = run_tests(o, &p); break;
                 case EXPLAIN: status = explain(o, &p, words, n); break;
                 case WHO_CAN: status = who_can(o, &p, words, n); break;
+                case CAN: status = can(o, &p); break;
                 case LINT: status = policy_print_lint(p.policy, o->json); break;
                 }
         }
@@ -393,7 +418,7 @@ static int run(struct options *o, enum subcommand what, char **words, int n)
 
 int command_policy(int argc, char **argv)
 {
-        static const char *const later[] = {"can", "diff", "replay", "suggest"};
+        static const char *const later[] = {"diff", "replay", "suggest"};
         struct options o = {0};
         const char *what = argc > 1 ? argv[1] : "";
 

@@ -1,5 +1,5 @@
 /*
- * dagward policy lint, who-can: what a policy gives, and what in it looks like a mistake.
+ * dagward policy lint, who-can, can: what a policy gives, and what in it looks like a mistake.
  */
 #include "policy_analyse.h"
 
@@ -132,4 +132,45 @@ int policy_print_who_can(
         else if (!ways)
                 printf("nobody may do %s%s\n", request.op->id, resources.n ? " there" : "");
         return ways ? EXIT_YES : EXIT_NO;
+}
+
+static void print_right(void *owner, const struct policy_right *right)
+{
+        struct printing *p = owner;
+        bool allow = right->effect == EFFECT_ALLOW;
+        struct buf out;
+
+        if (!p->json) {
+                printf("%s %.*s (%zu operations)%s%.*s\n    %.*s, role %.*s, by binding %.*s\n",
+                        allow ? "may    " : "may not", STR_FMT(right->what), right->n_operations,
+                        right->limits.len ? ", only: " : "", STR_FMT(right->limits),
+                        STR_FMT(right->rule), STR_FMT(right->role), STR_FMT(right->binding));
+                return;
+        }
+        buf_init(&out, 64 * 1024);
+        buf_str_add(&out, p->n++ ? STR(",\n{") : STR("\n{"));
+        member(&out, "effect", allow ? STR("allow") : STR("deny"), false);
+        member(&out, "what", right->what, false);
+        buf_printf(&out, "\"operations\":%zu,", right->n_operations);
+        member(&out, "limits", right->limits, false);
+        member(&out, "rule", right->rule, false);
+        member(&out, "role", right->role, false);
+        member(&out, "binding", right->binding, true);
+        buf_char(&out, '}');
+        print_json(&out);
+}
+
+int policy_print_can(
+        const struct policy *policy, const struct policy_caller *caller, int64_t now_ms, bool json)
+{
+        struct printing p = {.json = json};
+
+        if (json)
+                printf("[");
+        size_t n = policy_can(policy, caller, now_ms, print_right, &p);
+        if (json)
+                printf("\n]\n");
+        else if (!n)
+                printf("no binding applies to this caller: nothing\n");
+        return n ? EXIT_YES : EXIT_NO;
 }

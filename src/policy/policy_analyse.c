@@ -368,3 +368,71 @@ size_t policy_who_can(const struct policy *policy, const struct policy_request *
         }
         return n;
 }
+
+/* --- can --- */
+
+static size_t count(const struct operation_set *set)
+{
+        size_t n = 0;
+
+        for (size_t i = 0; i < OPERATIONS_MAX / 64; i++)
+                n += (size_t)__builtin_popcountll(set->words[i]);
+        return n - operation_set_has(set, UNKNOWN_OPERATION);
+}
+
+static void tell_right(const struct grant *grant, const struct entry *entry,
+        const struct operation_set *set, policy_right_found *found, void *owner)
+{
+        const struct resources nothing = {0};
+        const struct policy_request request = {.resources = &nothing};
+        char what[TEXT_BYTES], limits[TEXT_BYTES];
+        struct line line = line_over(what, sizeof(what));
+        struct line rest = line_over(limits, sizeof(limits));
+        bool first = true, all;
+
+        for (int i = 0; i < CHOICES; i++)
+                if (entry->choices[i].n)
+                        add_part(&line, choice_name((enum choice)i), entry->choices[i].shown,
+                                &first);
+        (void)limits_of(entry, &request, &rest, &all);
+        found(owner, &(struct policy_right){.effect = entry->effect,
+                             .binding = grant->binding->name,
+                             .role = grant->role->name,
+                             .rule = entry->rule,
+                             .what = str_of(first ? "everything" : what),
+                             .n_operations = count(set),
+                             .limits = str_of(limits)});
+}
+
+size_t policy_can(const struct policy *policy, const struct policy_caller *caller, int64_t now_ms,
+        policy_right_found *found, void *owner)
+{
+        static const enum effect order[] = {EFFECT_DENY, EFFECT_ALLOW};
+        struct policy_grants *grants = policy_grants_new(policy, caller);
+        struct operation_set *sets = sets_of(policy);
+        size_t n = 0;
+
+        for (size_t pass = 0; pass < 2; pass++) {
+                bool *told = calloc(policy->n_roles + 1, sizeof(*told));
+                if (!told)
+                        abort();
+                for (size_t i = 0; i < grants->n; i++) {
+                        const struct grant *grant = &grants->grants[i];
+                        bool *one = &told[grant->role - policy->roles];
+                        if (!binding_live(grant->binding, now_ms) || *one)
+                                continue;
+                        *one = true;
+                        const struct role *role = grant->role;
+                        for (size_t k = role->first; k < role->first + role->n; k++) {
+                                if (policy->entries[k].effect != order[pass])
+                                        continue;
+                                tell_right(grant, &policy->entries[k], &sets[k], found, owner);
+                                n++;
+                        }
+                }
+                free(told);
+        }
+        free(sets);
+        policy_grants_free(grants);
+        return n;
+}

@@ -91,7 +91,16 @@ says out "[every-project]"
 says out "[everybody]"
 expect 1 "lint as JSON" lint --policy "$work/wide.yaml" --json
 says out "\"check\":\"every-project\""
-for later in can diff replay suggest; do
+printf '{"roles": ["User"]}' >"$work/claims.json"
+expect 0 "can" can --policy "$policies/airflow-roles.yaml" --issuer entra --subject u --claims "$work/claims.json"
+says out "may     operations pipelines.runs.run, build.builds.queue (2 operations), only: organizations contoso; projects analytics; pipelines 42, 57"
+says out "airflow-roles.yaml:15, role Viewer, by binding users"
+expect 0 "can, with denials first" can --policy "$policies/teams.yaml" --issuer airflow --subject system:serviceaccount:airflow:red-1
+says out "may not access manage, delete"
+expect 1 "can nothing" can --policy "$policies/teams.yaml" --issuer airflow --subject nobody
+expect 0 "can as JSON" can --policy "$policies/airflow-roles.yaml" --issuer entra --claims "$work/claims.json" --json
+says out "\"effect\":\"allow\""
+for later in diff replay suggest; do
         expect 2 "$later" $later
         says err "not available in this version"
 done

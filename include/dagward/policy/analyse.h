@@ -46,4 +46,20 @@ typedef void policy_way_found(void *owner, const struct policy_way *way);
 size_t policy_who_can(const struct policy *policy, const struct policy_request *request,
         policy_way_found *found, void *owner);
 
+/* One entry of a role that a caller has. Views; texts are good during the callback only. */
+struct policy_right {
+        enum effect effect;
+        struct str binding, role, rule;
+        struct str what;     /* "operations pipelines.runs.run", "access read; areas build" */
+        size_t n_operations; /* of the catalogue, that it is about */
+        struct str limits;   /* what else the request has to be */
+};
+
+typedef void policy_right_found(void *owner, const struct policy_right *right);
+
+/* Everything that `caller` may and may not do at `now_ms`, entry by entry: denials first, then what
+ * is allowed; each once, by the first binding that gives its role. The number of entries. */
+size_t policy_can(const struct policy *policy, const struct policy_caller *caller, int64_t now_ms,
+        policy_right_found *found, void *owner);
+
 #endif

@@ -181,6 +181,38 @@ static void what_the_question_leaves_open_is_a_limit(void **state)
         policy_unref(policy);
 }
 
+static void take_right(void *owner, const struct policy_right *right)
+{
+        buf_printf(owner, "%s %.*s %.*s %.*s [%.*s] %zu\n",
+                right->effect == EFFECT_ALLOW ? "may" : "not", STR_FMT(right->rule),
+                STR_FMT(right->role), STR_FMT(right->what), STR_FMT(right->limits),
+                right->n_operations);
+}
+
+static void what_one_caller_can_is_each_entry_of_each_role_once(void **state)
+{
+        struct policy *policy = kit_policy(many);
+        struct policy_caller caller = {.issuer = STR("i"), .subject = STR("s1")};
+        struct buf out;
+
+        (void)state;
+        buf_init(&out, 1 << 20);
+        assert_int_equal(policy_can(policy, &caller, INT64_C(1800000000000), take_right, &out), 2);
+        buf_char(&out, '\0');
+        assert_non_null(strstr(out.data, "not p.yaml:6 no99 operations " RUN " [pipelines 99] 1\n"
+                                         "may p.yaml:4 runall operations pipelines.* [projects a, "
+                                         "b]"));
+        buf_reset(&out);
+        caller.subject = STR("s4");
+        assert_int_equal(policy_can(policy, &caller, INT64_C(1800000000000), take_right, &out), 2);
+        caller.subject = STR("s5"); /* expired */
+        assert_int_equal(policy_can(policy, &caller, INT64_C(1800000000000), take_right, &out), 0);
+        caller.subject = STR("nobody");
+        assert_int_equal(policy_can(policy, &caller, INT64_C(1800000000000), take_right, &out), 0);
+        buf_clear(&out);
+        policy_unref(policy);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -188,6 +220,7 @@ int main(void)
                 cmocka_unit_test(bindings_for_everybody_and_expired_ones_are_told),
                 cmocka_unit_test(who_can_agrees_with_deciding_for_each),
                 cmocka_unit_test(what_the_question_leaves_open_is_a_limit),
+                cmocka_unit_test(what_one_caller_can_is_each_entry_of_each_role_once),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
