@@ -111,17 +111,24 @@ static void print_json(struct error_list *errors, const struct preflight *p, con
         printf("],\"tests\":%s}\n", tests && tests[0] ? tests : "null");
 }
 
+static const char *plural(size_t n)
+{
+        return n == 1 ? "" : "s";
+}
+
 static void print_summary(const struct preflight *p, const struct policy_test_counts *tests)
 {
         const struct config *c = p->config;
         struct policy_size size = policy_size(p->policy);
 
-        printf("%s: good: %zu listeners, %zu issuers, %zu organizations, %zu credentials\n",
-                c->file.ptr, c->n_listeners, c->n_issuers, c->upstream.n_organizations,
-                c->n_credentials);
-        printf("policy %.12s: %zu files, %zu roles, %zu bindings; tests: %zu passed, %zu failed\n",
-                p->policy_digest, size.files, size.roles, size.bindings, tests->passed,
-                tests->failed);
+        printf("%s: good: %zu listener%s, %zu issuer%s, %zu organization%s, %zu credential%s\n",
+                c->file.ptr, c->n_listeners, plural(c->n_listeners), c->n_issuers,
+                plural(c->n_issuers), c->upstream.n_organizations,
+                plural(c->upstream.n_organizations), c->n_credentials, plural(c->n_credentials));
+        printf("policy %.12s: %zu file%s, %zu role%s, %zu binding%s; tests: %zu passed, %zu "
+               "failed\n",
+                p->policy_digest, size.files, plural(size.files), size.roles, plural(size.roles),
+                size.bindings, plural(size.bindings), tests->passed, tests->failed);
 }
 
 static int check(const struct options *o)

@@ -257,17 +257,9 @@ const struct identity *identity_keep(const struct identity *identity, struct are
         return memory ? pack(identity, memory) : NULL;
 }
 
-static bool has_other_letters(struct str text)
-{
-        for (size_t i = 0; i < text.len; i++)
-                if ((unsigned char)text.ptr[i] >= 0x80)
-                        return true;
-        return false;
-}
-
 bool identity_is_project(const struct identity *identity, struct str value)
 {
         return str_eq_fold(value, identity->project_id) ||
                str_eq_fold(value, identity->project_name) ||
-               (has_other_letters(value) && has_other_letters(identity->project_name));
+               (!str_is_ascii(value) && !str_is_ascii(identity->project_name));
 }

@@ -154,6 +154,14 @@ static size_t utf8_sequence(const unsigned char *p, size_t left)
         return 0;
 }
 
+bool str_is_ascii(struct str s)
+{
+        for (size_t i = 0; i < s.len; i++)
+                if ((unsigned char)s.ptr[i] >= 0x80)
+                        return false;
+        return true;
+}
+
 bool str_utf8_valid(struct str s)
 {
         for (size_t i = 0; i < s.len;) {

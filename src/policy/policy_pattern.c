@@ -42,14 +42,6 @@ bool pattern_parse(struct str text, int kind, struct pattern *out)
         return !has_star(out->text);
 }
 
-static bool has_other_letters(struct str text)
-{
-        for (size_t i = 0; i < text.len; i++)
-                if ((unsigned char)text.ptr[i] >= 0x80)
-                        return true;
-        return false;
-}
-
 /* Characters that case or width folding turns into ASCII: long s, dotted and dotless i, the Kelvin
  * sign, and the full-width forms. */
 static bool folds_to_ascii(struct str text)
@@ -71,7 +63,7 @@ enum policy_state pattern_state(const struct pattern *pattern, struct str text, 
         if (fold ? str_eq_fold(pattern->text, head) : str_eq(pattern->text, head))
                 return STATE_MET;
         /* Upstream folds more letters than ASCII: such names may still be one. */
-        if (has_other_letters(text) && (has_other_letters(pattern->text) || folds_to_ascii(text)))
+        if (!str_is_ascii(text) && (!str_is_ascii(pattern->text) || folds_to_ascii(text)))
                 return STATE_UNSURE;
         return STATE_FAILED;
 }

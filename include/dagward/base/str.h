@@ -88,6 +88,8 @@ struct str str_trim(struct str s);
 struct str str_cut(struct str s, char c, struct str *head);
 /* Decimal digits only, no sign, no blanks, at least one, no overflow. */
 bool str_to_u64(struct str s, uint64_t *out);
+/* No byte beyond 0x7f. */
+bool str_is_ascii(struct str s);
 /* Well-formed UTF-8 without surrogates or overlong forms (RFC 3629 4). */
 bool str_utf8_valid(struct str s);
 /* `pattern` with `*` standing for any run of bytes (also none), letter case ignored if `fold`. */
