@@ -103,6 +103,23 @@ bool body_may_veil(const struct operation *op, struct str body)
         return false;
 }
 
+unsigned resources_implied_by(const struct resources *resources, unsigned wanted)
+{
+        static const unsigned from[RESOURCE_KINDS] = {
+                [RESOURCE_PIPELINE] = 1U << RESOURCE_BUILD,
+                [RESOURCE_REF] = 1U << RESOURCE_BUILD,
+                [RESOURCE_PROJECT] = 1U << RESOURCE_REPOSITORY | 1U << RESOURCE_PIPELINE |
+                                     1U << RESOURCE_BUILD | 1U << RESOURCE_FEED |
+                                     1U << RESOURCE_ENVIRONMENT | 1U << RESOURCE_TEAM,
+        };
+        unsigned sources = 0;
+
+        for (unsigned k = 0; k < RESOURCE_KINDS; k++)
+                if ((wanted & resources->implied) >> k & 1)
+                        sources |= from[k];
+        return sources;
+}
+
 struct str resources_first(const struct resources *resources, enum resource_kind kind)
 {
         for (size_t i = 0; i < resources->n; i++) {

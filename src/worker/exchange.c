@@ -174,12 +174,14 @@ static enum naming_result name_request(struct exchange *x, struct str body, cons
         return request_name(&input, &x->arena, &x->named, why);
 }
 
-/* The kinds that a rule looks at which could decide this, and that only the body can tell. */
+/* The kinds that a rule looks at which could decide this, and that only the body can tell; what a
+ * kind would be concluded from, if the body says otherwise than the path, included. */
 static unsigned kinds_of_body(const struct exchange *x)
 {
         const struct operation *op = x->named.op;
+        unsigned kinds = policy_kinds(x->world->policy, x->grants, op);
 
-        return (policy_kinds(x->world->policy, x->grants, op) | BODY_GUARDED_FACTS) &
+        return (kinds | resources_implied_by(&x->named.resources, kinds) | BODY_GUARDED_FACTS) &
                operation_body_kinds(op);
 }
 

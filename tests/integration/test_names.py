@@ -113,6 +113,18 @@ def test_a_build_is_its_pipelines(start, operator, upstream, rule):
     assert "pipeline.name:\\etl\\nightly-load" in record["request"]["resources"]
 
 
+def test_a_body_that_names_another_build_than_the_path_is_refused(start, operator, upstream):
+    """The pipeline follows from the build of the path; the body must not mean another one."""
+    proxy = start({"operations": ["build.builds.update"], "projects": ["analytics"], "pipelines": [42]})
+    path = "/contoso/analytics/_apis/build/builds/1001?api-version=7.1"
+    body = lambda id: json.dumps({"id": id, "status": "cancelling"}).encode()
+    for id in (2002, "2002", 99999999):
+        answer = proxy.ask("PATCH", path, operator, JSON, body(id))
+        assert answer.status == 400, (id, answer.status)
+    assert not served(upstream)
+    assert proxy.ask("PATCH", path, operator, JSON, body(1001)).status == 200
+
+
 @pytest.mark.parametrize("rule", ["wages", "\\nightly-load", "\\etl\\wages", 4, 421])
 def test_other_pipelines_are_not(start, operator, upstream, rule):
     proxy = start({"access": ["read", "execute"], "projects": ["analytics"], "pipelines": [rule]})

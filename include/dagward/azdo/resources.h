@@ -1,7 +1,7 @@
 /*
  * resources: which projects, pipelines, repositories, ... a named request touches.
  *
- * Gathered from path parameters, query and body by the rows of src/azdo/resources_table.c. Values
+ * Gathered from path parameters, query and body by the rows of src/azdo/resources.def. Values
  * are as the caller gave them, names or ids: whether two of them are the same thing is for others
  * to find out. Knows no policy and asks nobody.
  */
@@ -91,6 +91,9 @@ bool operation_reads_body(const struct operation *op);
  */
 __attribute__((warn_unused_result)) bool resources_add(struct resources *resources,
         enum resource_kind kind, struct str value, const struct identity *known);
+
+/* From which kinds (a bit each) those of `wanted` follow that the request leaves to be implied. */
+unsigned resources_implied_by(const struct resources *resources, unsigned wanted);
 
 /* The first item of that kind, or STR_NONE. */
 struct str resources_first(const struct resources *resources, enum resource_kind kind);
