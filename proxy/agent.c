@@ -68,7 +68,8 @@ static void *serve_one(void *arg)
 
 static void take(struct serving *it, int listener)
 {
-        int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        char peer[64];
+        int fd = listener_accept(listener, peer);
         pthread_t thread;
 
         if (fd < 0) {

@@ -3,6 +3,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <openssl/err.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -48,6 +49,7 @@ static enum moved tls_result(struct side *side, int n)
 static enum moved side_read(struct side *side, char *out, size_t room, size_t *n)
 {
         if (side->ssl) {
+                ERR_clear_error(); /* SSL_get_error looks at what is left there */
                 if (SSL_read_ex(side->ssl, out, room, n) == 1)
                         return MOVED;
                 return tls_result(side, 0);
@@ -60,6 +62,7 @@ static enum moved side_read(struct side *side, char *out, size_t room, size_t *n
 static enum moved side_write(struct side *side, struct str bytes, size_t *n)
 {
         if (side->ssl) {
+                ERR_clear_error();
                 if (SSL_write_ex(side->ssl, bytes.ptr, bytes.len, n) == 1)
                         return MOVED;
                 return tls_result(side, 0);
@@ -77,7 +80,7 @@ static bool wait_ms(int fd, short what, int64_t until_ms)
         return left > 0 && poll(&one, 1, (int)left) > 0;
 }
 
-static void set_nonblocking(int fd)
+static void set_no_delay(int fd)
 {
         int one = 1;
 
@@ -92,7 +95,8 @@ static void answer(struct side *client, int status, const char *type, struct str
         struct buf out;
         size_t n;
 
-        buf_init(&out, 64 * 1024);
+        buf_init(&out, PART);
+        (void)buf_reserve(&out, PART);
         h1_write_status_line(&out, status, STR(""));
         h1_write_field(&out, STR("Content-Type"), str_of(type));
         h1_write_field(&out, STR("Cache-Control"), STR("no-store"));
@@ -195,7 +199,7 @@ static bool reach(const struct agent *agent, struct side *proxy, struct error *e
         if (proxy->fd < 0)
                 return error_set(
                         err, "%s:%s cannot be reached: %s", url->host.ptr, port, strerror(error));
-        set_nonblocking(proxy->fd);
+        set_no_delay(proxy->fd);
         return !agent->tls || handshake(agent, proxy, err);
 }
 
@@ -382,6 +386,7 @@ static void pass_on(const struct agent *agent, struct side *client,
         if (!up.data)
                 abort();
         buf_init(&head, PART + HEAD_MOST);
+        (void)buf_reserve(&head, PART + HEAD_MOST); /* no copy of the token is left by growing */
         if (!agent_token_read(agent->settings->token_file.ptr, &token, &err))
                 refuse(client, 503, "The agent has no token: %s", err.text);
         else if (!compose(request, &token, &head))
@@ -416,6 +421,7 @@ static void askpass(const struct agent *agent, struct side *client)
                 return;
         }
         buf_init(&body, PART);
+        (void)buf_reserve(&body, PART);
         buf_printf(&body, "username=%.*s\npassword=", STR_FMT(agent->settings->user));
         buf_str_add(&body, secret_reveal(&token));
         buf_char(&body, '\n');
@@ -434,7 +440,6 @@ void agent_connection(const struct agent *agent, int fd)
 
         if (!request || !in)
                 abort();
-        set_nonblocking(fd);
         size_t head = read_head(&client, in, &have, request);
         bool get = head && str_eq(request->method, STR("GET"));
         if (head && is_of_a_browser(request))

@@ -82,10 +82,14 @@ static json_t *release_json(const struct emu_release *release)
                 web, "url", url, "projectReference", emu_project_json(project));
 }
 
-static void no_release(struct emu_call *call)
+/* What was found under the lock; NULL: there is no such release, or no such stage of it. */
+static void reply(struct emu_call *call, json_t *answer)
 {
-        emu_error(call, 404, "ReleaseNotFoundException", "VS402877: There is no release %.*s.",
-                STR_FMT(call->arguments[0]));
+        if (answer)
+                emu_json(call, 200, answer);
+        else
+                emu_error(call, 404, "ReleaseNotFoundException",
+                        "VS402877: There is no release %.*s.", STR_FMT(call->arguments[0]));
 }
 
 void emu_release_create(struct emu_call *call)
@@ -150,10 +154,7 @@ void emu_release_get(struct emu_call *call)
                 answer = release_json(release);
         }
         pthread_mutex_unlock(&call->azure->lock);
-        if (answer)
-                emu_json(call, 200, answer);
-        else
-                no_release(call);
+        reply(call, answer);
 }
 
 /* PATCH of a stage: `status: inProgress` deploys, `canceled` stops. */
@@ -179,10 +180,7 @@ void emu_release_deploy(struct emu_call *call)
         }
         pthread_mutex_unlock(&call->azure->lock);
         json_decref(body);
-        if (answer)
-                emu_json(call, 200, answer);
-        else
-                no_release(call);
+        reply(call, answer);
 }
 
 static json_t *approval_json(const struct emu_release *release)
@@ -225,8 +223,5 @@ void emu_release_approve(struct emu_call *call)
                 answer = approval_json(release);
         pthread_mutex_unlock(&call->azure->lock);
         json_decref(body);
-        if (answer)
-                emu_json(call, 200, answer);
-        else
-                no_release(call);
+        reply(call, answer);
 }

@@ -57,3 +57,22 @@ json_t *body_member(const json_t *object, struct str name, const char **why)
         }
         return found;
 }
+
+const json_t *body_patch_step(const json_t *patch, size_t i, struct str *path, const char **why)
+{
+        *why = NULL;
+        if (!json_is_array(patch)) {
+                *why = "the body is not the list it should be";
+                return NULL;
+        }
+        const json_t *step = json_array_get(patch, i);
+        if (!step)
+                return NULL;
+        const json_t *at = json_is_object(step) ? body_member(step, STR("path"), why) : NULL;
+        if (!json_is_string(at)) {
+                *why = "a step of the patch has no path";
+                return NULL;
+        }
+        *path = str_of(json_string_value(at));
+        return step;
+}

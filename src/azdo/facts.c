@@ -207,27 +207,20 @@ static bool gather_body(struct gatherer *gatherer, const struct fact_row *row, c
 static bool gather_patch(struct gatherer *gatherer, const struct fact_row *row, const json_t *body)
 {
         struct str above = str_head(row->where, row->where.len - 1); /* without the `*` */
+        const json_t *step;
+        struct str path;
 
-        if (!json_is_array(body))
-                return refuse(gatherer, "the body is not the list it should be");
-        for (size_t i = 0; i < json_array_size(body); i++) {
-                const json_t *step = json_array_get(body, i);
-                *gatherer->why = NULL;
-                const json_t *path =
-                        json_is_object(step) ? body_member(step, STR("path"), gatherer->why) : NULL;
-                if (!path || !json_is_string(path))
-                        return refuse(gatherer, "a step of the patch has no path");
-                struct str text = str_of(json_string_value(path));
-                if (!str_starts_fold(text, above))
+        for (size_t i = 0; (step = body_patch_step(body, i, &path, gatherer->why)); i++) {
+                if (!str_starts_fold(path, above))
                         continue;
                 const json_t *value = body_member(step, STR("value"), gatherer->why);
                 if (*gatherer->why)
                         return false;
-                struct str key = arena_copy(gatherer->arena, str_from(text, above.len));
+                struct str key = arena_copy(gatherer->arena, str_from(path, above.len));
                 if (!add_json(gatherer, row, key, value))
                         return false;
         }
-        return true;
+        return !*gatherer->why;
 }
 
 bool facts_gather(const struct route *route, const struct route_query *query, bool body_read,

@@ -319,16 +319,11 @@ static bool gather_body(struct gatherer *gatherer, const struct gather_row *row,
 static bool gather_patch(
         struct gatherer *gatherer, const struct gather_row *row, const json_t *body)
 {
-        if (!json_is_array(body))
-                return refuse(gatherer, "the body is not the list it should be");
-        for (size_t i = 0; i < json_array_size(body); i++) {
-                const json_t *step = json_array_get(body, i);
-                *gatherer->why = NULL;
-                const json_t *path =
-                        json_is_object(step) ? body_member(step, STR("path"), gatherer->why) : NULL;
-                if (!path || !json_is_string(path))
-                        return refuse(gatherer, "a step of the patch has no path");
-                if (!str_eq_fold(str_of(json_string_value(path)), row->where))
+        const json_t *step;
+        struct str path;
+
+        for (size_t i = 0; (step = body_patch_step(body, i, &path, gatherer->why)); i++) {
+                if (!str_eq_fold(path, row->where))
                         continue;
                 const json_t *value = body_member(step, STR("value"), gatherer->why);
                 if (!value)
@@ -336,7 +331,7 @@ static bool gather_patch(
                 if (!add_json(gatherer, row, value))
                         return false;
         }
-        return true;
+        return !*gatherer->why;
 }
 
 /* The kinds whose main row gave nothing. */

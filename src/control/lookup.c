@@ -17,7 +17,6 @@ struct lookups {
         struct fetcher *fetcher;
         void *owner;
         void (*found)(void *owner, const struct lookup_result *result);
-        uint64_t n_done;
         struct lookup slots[LOOKUPS_MOST];
 };
 
@@ -59,11 +58,6 @@ void lookups_free(struct lookups *lookups)
         free(lookups);
 }
 
-uint64_t lookups_done(const struct lookups *lookups)
-{
-        return lookups->n_done;
-}
-
 /* What upstream said, as far as it said anything. */
 static void understand(
         struct lookup *lookup, const struct fetch_result *answer, struct lookup_result *result)
@@ -101,7 +95,6 @@ static void on_answer(const struct fetch_result *answer, void *arg)
                 .why = ""};
 
         *slot = (struct lookup){0}; /* who is told may ask again */
-        lookups->n_done++;
         understand(&lookup, answer, &result);
         lookups->found(lookups->owner, &result);
         free((void *)result.identity);

@@ -34,6 +34,5 @@ void lookups_free(struct lookups *lookups);
 enum source_answer lookups_ask(struct lookups *lookups, const struct name_ask *name, unsigned index,
         const struct credential *credential, const struct endpoint *endpoint, const char *ca,
         struct error *why);
-uint64_t lookups_done(const struct lookups *lookups);
 
 #endif

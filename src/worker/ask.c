@@ -31,7 +31,8 @@ static void tell_directory(struct worker *worker, struct ask *ask)
                                                          : DIRECTORY_NOBODY;
 
         if (!ask->ok)
-                log_info("%s: %s", name->path, ask->why);
+                log_info("name kind=\"%s\" cannot be looked up: %s", resource_kind_name(name->kind),
+                        ask->why);
         if (ask->world_reload == worker->lease->world->reload)
                 directory_tell(
                         worker->directory, &question, answer, name->identity, worker->now_ms);

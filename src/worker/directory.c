@@ -100,7 +100,8 @@ void directory_tell(struct directory *directory, const struct name_question *que
         bool found;
         struct known_name *name = place_of(directory, question, &found);
 
-        drop(name);
+        if (found || answer != DIRECTORY_ASK)
+                drop(name);
         if (answer == DIRECTORY_ASK)
                 return;
         *name = (struct known_name){.path = str_dup(question->path),

@@ -262,8 +262,9 @@ struct exchange {
 
         /* ask of control: not NULL while one is under way */
         struct pending_ask *ask;
-        unsigned names_asked; /* by this exchange */
-        char ask_why[200];    /* why the last one was answered with no; "": it was not */
+        unsigned names_asked;         /* by this exchange */
+        struct name_used *names_used; /* what it was decided with; in the arena */
+        char ask_why[200];            /* why the last one was answered with no; "": it was not */
 
         /* lend */
         struct credential *credential; /* one reference */

@@ -35,7 +35,6 @@ static void write_base(struct exchange *x, struct str user, struct buf *out)
                 buf_str_add(out, x->request.host);
                 return;
         }
-
         if (public_url.ptr) {
                 struct str rest = str_from(str_cut(public_url, ':', &scheme), 2);
                 buf_str_add(out, scheme);

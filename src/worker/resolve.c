@@ -102,6 +102,25 @@ static void pin(struct named *named, const struct resource *item)
         }
 }
 
+/* An answer of the directory that a decision was made with. */
+struct name_used {
+        struct name_used *next;
+        struct name_question question;
+};
+
+static bool note_used(struct exchange *x, const struct name_question *question)
+{
+        struct name_used *used = arena_alloc(&x->arena, sizeof(*used));
+
+        if (!used)
+                return false;
+        *used = (struct name_used){.next = x->names_used, .question = *question};
+        used->question.value = STR_NONE; /* it may live shorter, and is not what finds the answer */
+        used->question.path = arena_copy(&x->arena, question->path);
+        x->names_used = used;
+        return used->question.path.ptr != NULL;
+}
+
 /* Learns about one resource. */
 static enum next look_up(struct exchange *x, struct named *named, struct resource *item,
         unsigned credential, bool *learnt)
@@ -125,7 +144,7 @@ static enum next look_up(struct exchange *x, struct named *named, struct resourc
                         "the %s does not belong to the project that the request names",
                         resource_kind_name(item->kind));
         item->known = identity_keep(identity, &x->arena);
-        if (item->known) {
+        if (item->known && note_used(x, &question)) {
                 pin(named, item);
                 *learnt = true;
         }
@@ -134,7 +153,7 @@ static enum next look_up(struct exchange *x, struct named *named, struct resourc
 
 /* --- what follows from what is known now --- */
 
-/* An identity of its own for what `of` says about something else. */
+/* An identity of its own for what one says about another. */
 static bool add_other(struct exchange *x, struct named *named, enum resource_kind kind,
         struct str id, struct str name, struct str path)
 {
@@ -236,7 +255,6 @@ static bool changes_names(const struct operation *op)
 
 void resolve_judge_answer(struct exchange *x)
 {
-        struct resources *resources = &x->named.resources;
         int status = x->response.status;
 
         if (!x->named.op)
@@ -246,18 +264,6 @@ void resolve_judge_answer(struct exchange *x)
                 ask_forget_names(x->worker);
         }
         /* It may be there no more: whoever comes next should not be told from memory. */
-        for (size_t i = 0; status == 404 && i < resources->n; i++) {
-                struct resource *item = &resources->items[i];
-                char memory[IDENTITY_QUESTION_MOST_BYTES];
-                struct name_question question;
-                struct buf path;
-                unsigned index;
-
-                buf_init_fixed(&path, memory, sizeof(memory));
-                if (item->known &&
-                        credential_find(x->worker->lease->world->credentials,
-                                x->decision.credential, &index) &&
-                        write_question(x, &x->named, item, index, &path, &question))
-                        directory_tell(x->worker->directory, &question, DIRECTORY_ASK, NULL, 0);
-        }
+        for (struct name_used *used = x->names_used; status == 404 && used; used = used->next)
+                directory_tell(x->worker->directory, &used->question, DIRECTORY_ASK, NULL, 0);
 }

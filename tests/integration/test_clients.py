@@ -19,7 +19,7 @@ from kit.proxy import Proxy
 from kit.traced import Traced, may_trace
 from kit.waiting import free_port, seconds
 
-pytestmark = pytest.mark.skipif(not may_trace(), reason="strace may not trace here")
+traced = pytest.mark.skipif(not may_trace(), reason="strace may not trace here")
 
 SERVICES = {"allow": [
     {"access": ["read"], "areas": ["build", "pipelines", "git", "release", "core", "artifacts", "wiki"], "projects": ["analytics"]},
@@ -84,10 +84,11 @@ def environment(folder, **more):
 
 def git(folder, services, token, *arguments, cwd=None, ports=None):
     config = ["-c", "http.%s/.extraHeader=Authorization: Bearer %s" % (services.proxy.url, token), "-c", "user.name=T", "-c", "user.email=t@example.com"]
-    traced = Traced(["git", *config, *arguments], folder, cwd=cwd or folder, env=environment(folder))
-    return traced.only(*(ports or (services.proxy.port,)))
+    done = Traced(["git", *config, *arguments], folder, cwd=cwd or folder, env=environment(folder))
+    return done.only(*(ports or (services.proxy.port,)))
 
 
+@traced
 def test_git_goes_nowhere_else(services, token, tmp_path):
     url = services.proxy.url + "/contoso/analytics/_git/dags"
     git(tmp_path, services, token, "clone", "-q", url, "clone")
@@ -99,6 +100,7 @@ def test_git_goes_nowhere_else(services, token, tmp_path):
     git(tmp_path, services, token, "fetch", "-q", "origin", cwd=tmp_path / "clone")
 
 
+@traced
 def test_G6_git_lfs_moves_objects_through_the_proxy_alone(services, token, tmp_path):
     """Links in batches name Azure DevOps; followed as they are, the caller's token would leave with them."""
     url = services.proxy.url + "/contoso/analytics/_git/dags"
@@ -144,6 +146,7 @@ asyncio.run(main())
 """
 
 
+@traced
 @pytest.mark.parametrize("script", [REQUESTS, AIOHTTP], ids=["requests", "aiohttp"])
 def test_an_artifact_comes_from_storage_without_the_client_going_there(services, token, tmp_path, script):
     """H1's credential, a download that Azure DevOps redirects to a signed URL, and no second host for the client."""
@@ -174,6 +177,7 @@ print(len(plain(client("core").get_projects())), release.name, state.environment
 """
 
 
+@traced
 def test_the_python_sdk_reaches_three_services_through_one_url(services, token, tmp_path):
     told = Traced(["/usr/bin/python3", "-c", SDK, services.proxy.url, token], tmp_path, env=environment(tmp_path)).only(services.proxy.port)
     assert told.split()[1].startswith("Release-") and "succeeded" in told and "data" in told, told
@@ -192,13 +196,15 @@ const azdev = require("azure-devops-node-api");
 """
 
 
+@traced
 def test_the_node_client_goes_nowhere_else(services, token, tmp_path):
     script = tmp_path / "client.js"
     script.write_text(NODE)
-    traced = Traced(["node", str(script), services.proxy.url, token], tmp_path, env=environment(tmp_path, NODE_PATH=str(node_modules())))
-    assert "analytics" in traced.only(services.proxy.port)
+    done = Traced(["node", str(script), services.proxy.url, token], tmp_path, env=environment(tmp_path, NODE_PATH=str(node_modules())))
+    assert "analytics" in done.only(services.proxy.port)
 
 
+@traced
 @pytest.mark.parametrize("base", ["/contoso/analytics/_packaging/data/npm/registry/", "/~pkgs/contoso/analytics/_packaging/data/npm/registry/"])
 def test_npm_publishes_and_installs(services, token, tmp_path, base):
     """Tarball links name pkgs.dev.azure.com, and redirect to storage: npm sees neither."""
@@ -246,10 +252,11 @@ def az(services, token, folder, organization, *arguments, port=None):
     (site / "sitecustomize.py").write_text(SITE)  # what DNS says, for this process
     env = environment(folder, AZURE_DEVOPS_EXT_PAT=token, AZURE_CORE_COLLECT_TELEMETRY="no", PYTHONPATH=str(site), REQUESTS_CA_BUNDLE=str(services.authority.file),
                       TEST_NAMES="dev.azure.com,vsrm.dev.azure.com", TEST_PORT=str(services.tls_port), AZURE_DEVOPS_CACHE_DIR=str(folder / "cache"))
-    traced = Traced(["az", *arguments, "--org", organization, "-o", "json"], folder, env=env)
-    return json.loads(traced.only(port or services.proxy.port))
+    done = Traced(["az", *arguments, "--org", organization, "-o", "json"], folder, env=env)
+    return json.loads(done.only(port or services.proxy.port))
 
 
+@traced
 def test_az_by_the_proxys_url(services, token, tmp_path):
     url = services.proxy.url + "/contoso"
     assert "analytics" in [p["name"] for p in az(services, token, tmp_path, url, "devops", "project", "list")["value"]]
@@ -258,6 +265,7 @@ def test_az_by_the_proxys_url(services, token, tmp_path):
     assert az(services, token, tmp_path, url, "repos", "list", "-p", "analytics")[0]["name"] == "dags"
 
 
+@traced
 def test_az_by_host_override(services, token, tmp_path):
     """dev.azure.com leads to the proxy, whose certificate names it: az is not told anything else."""
     url = "https://dev.azure.com/contoso"
