@@ -144,7 +144,7 @@ void emu_resource_areas(struct emu_call *call);
 void emu_resource_area(struct emu_call *call);
 void emu_connection_data(struct emu_call *call);
 
-/* --- emu_rest.c, emu_build.c --- */
+/* --- emu_rest.c, emu_build.c, emu_artifact.c --- */
 
 /* `segments` begin behind `_apis`. */
 void emu_rest(struct emu_call *call, const struct str *segments, size_t n);
@@ -167,6 +167,9 @@ void emu_build_logs(struct emu_call *call);
 void emu_build_artifacts(struct emu_call *call);
 void emu_run_artifact(struct emu_call *call);
 void emu_runs_free(struct azure_devops *azure);
+/* The run of the call's project that argument `i` names, or NULL; the caller holds the lock. */
+struct emu_run *emu_run_named(struct emu_call *call, size_t i);
+void emu_no_build(struct emu_call *call);
 json_t *emu_project_json(const struct emu_project *project);
 json_t *emu_repository_json(const struct emu_repository *repository);
 /* Answers 200 with `list`, which is released, and its count. */

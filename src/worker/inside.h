@@ -342,6 +342,12 @@ void exchange_lend_again(struct exchange *x);
 /* Throws away what is left of the request's body, so that the connection can be used again. */
 void exchange_drain(struct exchange *x);
 void exchange_wait(struct exchange *x, enum waits_for what, int64_t ms);
+/* The parameter by which a query asks for another method than the request's, or STR_NONE. */
+struct str exchange_overrides_method(const struct target *target);
+
+/* --- decide.c --- */
+/* The step; see exchange.c. */
+enum next decide_step(struct exchange *x);
 /* Asks the policy about `named`: x->decision. NEXT: that is the answer. PENDING, until upstream has
  * told what it depends on; the step is run again then. Or REFUSE. */
 enum next exchange_decide(struct exchange *x, struct named *named, struct str method);
@@ -352,8 +358,6 @@ struct policy_request exchange_question(
 bool organization_is_served(const struct exchange *x);
 /* Refuses what x->decision denies. */
 enum next exchange_deny(struct exchange *x);
-/* The parameter by which a query asks for another method than the request's, or STR_NONE. */
-struct str exchange_overrides_method(const struct target *target);
 
 /* --- hold.c --- */
 /* Waits for more of the body: NEXT when there is some, AGAIN, REFUSE, or PENDING (it has ended). */

@@ -1,0 +1,109 @@
+/*
+ * decide: may this caller do this.
+ *
+ * The policy is asked about the named request; a denial that hinges on what a name is waits for
+ * resolve.c. Pushes and batches are asked about part by part.
+ */
+#include "inside.h"
+
+#include "dagward/azdo/batch.h"
+#include "dagward/azdo/push.h"
+
+/* Routes of no organization (`/_apis/...`; no organization's name begins so) reach what the
+ * credential may do everywhere: its profile, its tokens, its organizations. A rule about classes or
+ * areas did not mean those. Only one that spells out method and path does, as it would have to for
+ * a request that the catalogue does not know; so that is what the policy is asked about. */
+static bool is_spelt_out(struct exchange *x)
+{
+        struct policy_request request = {.method = x->request.method,
+                .path = x->named.path,
+                .service = x->named.service,
+                .resources = &x->named.resources,
+                .now_ms = x->worker->wall_ms};
+
+        policy_decide(x->world->policy, x->grants, &request, &x->decision);
+        return x->decision.effect == EFFECT_ALLOW;
+}
+
+bool organization_is_served(const struct exchange *x)
+{
+        const struct config_upstream *upstream = &x->world->config->upstream;
+
+        for (size_t i = 0; i < upstream->n_organizations; i++)
+                if (str_eq_fold(upstream->organizations[i], x->named.organization))
+                        return true;
+        return false;
+}
+
+struct policy_request exchange_question(
+        struct exchange *x, const struct named *named, struct str method)
+{
+        claims_read(x);
+        return (struct policy_request){
+                .op = named->op,
+                .method = method,
+                .path = named->path,
+                .service = named->service,
+                .resources = &named->resources,
+                .facts = named->facts,
+                .claimed = x->claims,
+                .n_claimed = CLAIMS,
+                .now_ms = x->worker->wall_ms,
+        };
+}
+
+enum next exchange_decide(struct exchange *x, struct named *named, struct str method)
+{
+        for (;;) {
+                struct policy_request request = exchange_question(x, named, method);
+                bool learnt = false;
+
+                policy_decide(x->world->policy, x->grants, &request, &x->decision);
+                if (x->decision.effect == EFFECT_ALLOW)
+                        return NEXT;
+                enum next next = resolve(x, named, method, &learnt);
+                if (next != NEXT || !learnt)
+                        return next;
+        }
+}
+
+enum next exchange_deny(struct exchange *x)
+{
+        snprintf(x->refusal.rule, sizeof(x->refusal.rule), "%.*s", STR_FMT(x->decision.rule));
+        return refuse(x, 403, REFUSED_POLICY, "%s", x->decision.reason);
+}
+
+static enum next judge(struct exchange *x)
+{
+        if (operation_is_push(x->named.op) && push_is_judged_by_ref(x)) {
+                enum next next = push_decide(x);
+                x->decided = next == NEXT || (next == REFUSE && x->decision.reason[0]);
+                return next;
+        }
+        enum next next = exchange_decide(x, &x->named, x->request.method);
+        if (next != NEXT)
+                return next;
+        x->decided = true;
+        if (x->decision.effect == EFFECT_DENY)
+                return exchange_deny(x);
+        return operation_is_batch(x->named.op) ? batch_decide(x) : NEXT;
+}
+
+enum next decide_step(struct exchange *x)
+{
+        enum next next = judge(x);
+        if (next == NEXT)
+                next = answer_locally(x);
+        if (next != NEXT)
+                return next; /* no credential leaves for that */
+        if (x->named.organization.len ? !organization_is_served(x) : !is_spelt_out(x)) {
+                x->decision.effect = EFFECT_DENY;
+                snprintf(x->decision.reason, sizeof(x->decision.reason), "%s",
+                        x->named.organization.len
+                                ? "the proxy does not serve this organization"
+                                : "this address belongs to no organization; it is open only to "
+                                  "rules that name its `method` and `path`");
+                return refuse(x, 403, REFUSED_POLICY, "%s", x->decision.reason);
+        }
+        return NEXT;
+}
