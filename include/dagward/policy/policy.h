@@ -142,7 +142,10 @@ size_t policy_grants_list(const struct policy *policy, const struct policy_grant
  * also chooses the credential. Never allocates. */
 void policy_decide(const struct policy *policy, const struct policy_grants *grants,
         const struct policy_request *request, struct decision *out);
-/* After a denial: the kinds of resource (bit 1 << enum resource_kind) of which more would have to
+/* What upstream knows of a resource (`known` in struct resource) settles what is said above of
+ * names and ids: it then is compared by the one or the other.
+ *
+ * After a denial: the kinds of resource (bit 1 << enum resource_kind) of which more would have to
  * be known (struct resource's `known`, or which one it is that the request leaves unnamed) for
  * every entry to be decided, and the credential of the first binding with such an entry; 0: the
  * answer stands. */
