@@ -15,6 +15,7 @@
 #include "dagward/world/naming.h"
 #include "dagward/world/preflight.h"
 #include "policy_analyse.h"
+#include "policy_diff.h"
 
 enum { MOST_FILES = 200, MOST_ROLES = 512, MOST_INPUT_BYTES = 16 << 20, MOST_CLAIMED = 16 };
 
@@ -26,6 +27,7 @@ static const char help[] =
         "                              [SELECTOR=VALUE...] [--at TIME] [--json]\n"
         "       dagward policy can (--config FILE | --policy FILE...) CALLER [--at TIME] [--json]\n"
         "       dagward policy lint (--config FILE | --policy FILE...) [--json]\n"
+        "       dagward policy diff OLD NEW [--format text|markdown|json]\n"
         "\n"
         "test     runs the `tests` of the policy files; --verbose also shows those that pass and\n"
         "         the entries that no test reaches. Exit status: 0 all passed, 1 one failed.\n"
@@ -44,6 +46,11 @@ static const char help[] =
         "         project or everybody, grants credentials or tunnels, has expired. Exit status: "
         "0\n"
         "         nothing found, 1 something.\n"
+        "diff     tells what one policy allows and the other does not, role by role, with an "
+        "example\n"
+        "         request for each; OLD and NEW are files, or directories of *.yaml. Exit status: "
+        "0\n"
+        "         no difference, 1 some.\n"
         "\n"
         "CALLER is  --claims FILE    the token's payload, as JSON (`-`: standard input)\n"
         "           --issuer NAME    as bindings name it; default: found by the `iss` claim\n"
@@ -65,7 +72,8 @@ struct options {
         size_t n_claimed;
         struct str roles[MOST_ROLES];
         size_t n_roles;
-        bool json, verbose, help;
+        enum policy_format format;
+        bool json, verbose, help; /* json: format is that one */
 };
 
 static bool complain(const char *text, const char *detail)
@@ -85,6 +93,20 @@ static bool take_claim(struct options *o, struct str text)
                 return complain("too many claims", "");
         o->claimed[o->n_claimed++] = (struct pair){name, value};
         return true;
+}
+
+static bool take_format(struct options *o, struct str name)
+{
+        static const struct str names[] = {{"text", 4}, {"markdown", 8}, {"json", 4}};
+
+        for (unsigned i = 0; i < 3; i++) {
+                if (!str_eq(name, names[i]))
+                        continue;
+                o->format = (enum policy_format)i;
+                o->json = o->format == FORMAT_JSON;
+                return true;
+        }
+        return complain("--format is text, markdown or json, not ", name.ptr);
 }
 
 static bool take_option(struct options *o, int option)
@@ -107,14 +129,18 @@ static bool take_option(struct options *o, int option)
         case 'm': return take_claim(o, str_of(optarg));
         case 'b': o->body = optarg; return true;
         case 'a': o->at = optarg; return true;
-        case 'j': o->json = true; return true;
+        case 'f': return take_format(o, str_of(optarg));
+        case 'j':
+                o->json = true;
+                o->format = FORMAT_JSON;
+                return true;
         case 'v': o->verbose = true; return true;
         case 'h': o->help = true; return true;
         default: return complain("see above", "");
         }
 }
 
-static bool parse(int argc, char **argv, struct options *o)
+static bool parse(int argc, char **argv, struct options *o, bool needs_policy)
 {
         static const struct option longs[] = {
                 {"config", required_argument, NULL, 'c'},
@@ -126,6 +152,7 @@ static bool parse(int argc, char **argv, struct options *o)
                 {"claimed", required_argument, NULL, 'm'},
                 {"body", required_argument, NULL, 'b'},
                 {"at", required_argument, NULL, 'a'},
+                {"format", required_argument, NULL, 'f'},
                 {"json", no_argument, NULL, 'j'},
                 {"verbose", no_argument, NULL, 'v'},
                 {"help", no_argument, NULL, 'h'},
@@ -138,6 +165,9 @@ static bool parse(int argc, char **argv, struct options *o)
                         return false;
         if (o->help)
                 return true;
+        if (!needs_policy)
+                return (!o->config && !o->n_policies) ||
+                       complain("diff takes OLD and NEW, not --config or --policy", "");
         if (!o->config == !o->n_policies)
                 return complain("give either --config FILE or --policy FILE", "");
         return true;
@@ -390,9 +420,9 @@ static int can(struct options *o, const struct preflight *p)
 }
 
 static const struct str subcommands[] = {
-        {"test", 4}, {"explain", 7}, {"who-can", 7}, {"can", 3}, {"lint", 4}};
-enum subcommand { TEST, EXPLAIN, WHO_CAN, CAN, LINT };
-enum { SUBCOMMANDS = LINT + 1 };
+        {"test", 4}, {"explain", 7}, {"who-can", 7}, {"can", 3}, {"lint", 4}, {"diff", 4}};
+enum subcommand { TEST, EXPLAIN, WHO_CAN, CAN, LINT, DIFF };
+enum { SUBCOMMANDS = DIFF + 1 };
 
 static int run(struct options *o, enum subcommand what, char **words, int n)
 {
@@ -403,6 +433,12 @@ static int run(struct options *o, enum subcommand what, char **words, int n)
                 complain("one argument too many: ", words[0]);
                 return status;
         }
+        if (what == DIFF) {
+                if (n == 2)
+                        return policy_print_diff(words[0], words[1], o->format);
+                complain("diff needs OLD and NEW", "");
+                return status;
+        }
         if (load(o, &p)) {
                 switch (what) {
                 case TEST: status = run_tests(o, &p); break;
@@ -410,6 +446,7 @@ static int run(struct options *o, enum subcommand what, char **words, int n)
                 case WHO_CAN: status = who_can(o, &p, words, n); break;
                 case CAN: status = can(o, &p); break;
                 case LINT: status = policy_print_lint(p.policy, o->json); break;
+                case DIFF: break; /* has policies of its own */
                 }
         }
         preflight_clear(&p);
@@ -418,7 +455,7 @@ static int run(struct options *o, enum subcommand what, char **words, int n)
 
 int command_policy(int argc, char **argv)
 {
-        static const char *const later[] = {"diff", "replay", "suggest"};
+        static const char *const later[] = {"replay", "suggest"};
         struct options o = {0};
         const char *what = argc > 1 ? argv[1] : "";
 
@@ -440,7 +477,7 @@ int command_policy(int argc, char **argv)
                         error_did_you_mean(str_of(what), subcommands, SUBCOMMANDS), help);
                 return EXIT_USAGE;
         }
-        if (!parse(argc - 1, argv + 1, &o))
+        if (!parse(argc - 1, argv + 1, &o, which != DIFF))
                 return EXIT_USAGE;
         if (o.help) {
                 fputs(help, stdout);

@@ -88,6 +88,7 @@ enum {
         ROW_VEILS = 1 << 7,
         ROW_MAIN = 1 << 8,
         ROW_DEFERS = 1 << 9,
+        ROW_ASIDE = 1 << 10,
 };
 
 /* A row of resources.def. */
@@ -109,6 +110,7 @@ struct operation_extra {
         uint32_t veil_letters;
         uint16_t touches;    /* bit k: resources of kind k */
         uint16_t body_kinds; /* bit k: rows of kind k that read the body; BODY_FACTS and more */
+        const char *types;   /* of the path's parameters: 'i' integer, 'u' uuid, 't' text */
         bool encoded_slash;  /* its greedy parameter may hold npm's @scope%2fname */
 };
 

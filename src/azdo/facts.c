@@ -63,6 +63,21 @@ bool operation_has_fact(const struct operation *op, unsigned kind)
         return false;
 }
 
+bool fact_place(const struct operation *op, unsigned kind, struct fact_place *out)
+{
+        const struct operation_extra *extra = &table_extras[op->index];
+
+        for (size_t i = 0; i < extra->n_facts; i++) {
+                const struct fact_row *row = &rows[extra->facts[i]];
+                if (row->kind != kind)
+                        continue;
+                *out = (struct fact_place){
+                        row->where, row->source, row->flags & TEXT, row->flags & VALUE};
+                return true;
+        }
+        return false;
+}
+
 bool fact_is_grave(const struct fact *fact)
 {
         return kinds[fact->kind].is_guarded && !str_eq_fold(fact->value, STR("false")) &&

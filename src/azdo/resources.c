@@ -5,6 +5,7 @@
 #include "body.h"
 #include "catalogue_table.h"
 #include "facts.h"
+#include "resource_rows.h"
 #include "row_flags.h"
 #include "walk.h"
 
@@ -44,7 +45,14 @@ struct gatherer {
         unsigned hidden; /* bit k: kind k is touched beyond what is named */
         unsigned told;   /* bit k: and which one, others that are named tell */
         unsigned main;   /* bit k: a row with MAIN gave one */
+        unsigned aside;  /* bit k: a row with ASIDE gave one */
+        unsigned named;  /* bit k: a row without it did */
 };
+
+const struct gather_row *gather_row(size_t place)
+{
+        return &rows[place];
+}
 
 const char *resource_kind_name(enum resource_kind kind)
 {
@@ -117,7 +125,7 @@ unsigned resources_implied_by(const struct resources *resources, unsigned wanted
         for (unsigned k = 0; k < RESOURCE_KINDS; k++)
                 if ((wanted & resources->implied) >> k & 1)
                         sources |= from[k];
-        return sources;
+        return sources & ~resources->aside;
 }
 
 struct str resources_first(const struct resources *resources, enum resource_kind kind)
@@ -215,6 +223,7 @@ static bool add_value(struct gatherer *gatherer, const struct gather_row *row, s
                                 gatherer, "two parts of the request name different resources");
                 *single = value;
         }
+        *(row->flags & ROW_ASIDE ? &gatherer->aside : &gatherer->named) |= 1U << kind;
         return add_item(gatherer, kind, value);
 }
 
@@ -245,7 +254,7 @@ static bool add_fallback(struct gatherer *gatherer, const struct gather_row *row
 {
         enum resource_kind kind = (enum resource_kind)row->kind;
         /* A GUID is not the name that the two share. */
-        if (resources_first(gatherer->out, kind).ptr || guid_valid(value))
+        if ((gatherer->named >> kind & 1) || guid_valid(value))
                 return true;
         return add_value(gatherer, row, value);
 }
@@ -395,12 +404,14 @@ bool resources_gather(const struct route *route, const struct route_query *query
         if (!gathered)
                 return false;
         gatherer.hidden |= kinds_without_main(&gatherer);
+        resources->aside = gatherer.aside & ~gatherer.named;
         for (unsigned k = 0; k < RESOURCE_KINDS; k++) {
-                bool named = resources_first(resources, (enum resource_kind)k).ptr != NULL;
+                bool aside = resources->aside >> k & 1;
+                bool named = gatherer.named >> k & 1;
                 bool unread = !body.ptr && (extra->body_kinds >> k & 1);
                 bool hidden = unread || (gatherer.hidden >> k & 1);
                 bool told = (gatherer.told >> k & 1) || (!named && (extra->touches >> k & 1));
-                resources->unresolved[k] = hidden || told;
+                resources->unresolved[k] = hidden || told || aside;
                 if (told && !hidden)
                         resources->implied |= 1U << k;
         }

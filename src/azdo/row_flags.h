@@ -14,5 +14,6 @@
 #define VEILS ROW_VEILS
 #define MAIN ROW_MAIN
 #define DEFERS ROW_DEFERS
+#define ASIDE ROW_ASIDE
 
 #endif

@@ -283,21 +283,20 @@ static bool limits_of(const struct entry *entry, const struct policy_request *re
         return true;
 }
 
-static struct str callers_text(const struct binding *binding, struct line line, const char *memory)
+void callers_write(const struct binding *binding, struct line *line)
 {
         bool first = true;
         char name[120];
 
-        add_part(&line, "issuer", binding->issuer, &first);
+        add_part(line, "issuer", binding->issuer, &first);
         if (binding->n_subjects)
-                add_part(&line, "subject", binding->subjects_shown, &first);
+                add_part(line, "subject", binding->subjects_shown, &first);
         if (binding->n_token_roles)
-                add_part(&line, "roles", binding->token_roles_shown, &first);
+                add_part(line, "roles", binding->token_roles_shown, &first);
         for (size_t i = 0; i < binding->n_claims; i++) {
                 snprintf(name, sizeof(name), "claims.%.*s", STR_FMT(binding->claims[i].path));
-                add_part(&line, name, binding->claims[i].shown, &first);
+                add_part(line, name, binding->claims[i].shown, &first);
         }
-        return str_of(memory);
 }
 
 /* What the binding's roles deny of it; false: all of it. */
@@ -351,10 +350,11 @@ size_t policy_who_can(const struct policy *policy, const struct policy_request *
                                 bool unconditional;
                                 if (!limits_of(entry, request, &line, &unconditional))
                                         continue;
+                                line = line_over(callers, sizeof(callers));
+                                callers_write(binding, &line);
                                 struct policy_way way = {
                                         .binding = binding->name,
-                                        .callers = callers_text(binding,
-                                                line_over(callers, sizeof(callers)), callers),
+                                        .callers = str_of(callers),
                                         .credential = binding->credential,
                                         .role = role->name,
                                         .rule = entry->rule,

@@ -343,6 +343,17 @@ void reason_write(const struct policy_grants *grants, const struct policy_reques
 const struct entry *decide(const struct policy *policy, const struct policy_grants *grants,
         const struct policy_request *request, struct decision *out);
 
+/* policy_load.c */
+
+/* Adds `role` and the roles it includes to `list`, each once, in the order in which they are
+ * reached; `list` has room for all roles. How many it holds then. */
+size_t role_with_included(const struct policy *policy, unsigned role, unsigned *list, size_t n);
+
+/* policy_analyse.c */
+
+/* "issuer airflow; subject system:*" */
+void callers_write(const struct binding *binding, struct line *line);
+
 /* policy_json.c */
 
 /* The node as JSON text in the arena. Plain words true, false, null and numbers keep their kind,

@@ -125,10 +125,7 @@ static void resolve_includes(
         role->n_includes = n;
 }
 
-/* Adds `role` and the roles it includes to `list`, each once, in the order in which they are
- * reached. Where one includes itself in the end, that is said once. */
-static size_t add_with_included(
-        const struct policy *policy, unsigned role, unsigned *list, size_t n)
+size_t role_with_included(const struct policy *policy, unsigned role, unsigned *list, size_t n)
 {
         for (size_t i = 0; i < n; i++)
                 if (list[i] == role)
@@ -159,7 +156,7 @@ static void report_circles(struct loader *loader)
         if (!list)
                 abort();
         for (unsigned r = 0; r < policy->n_roles; r++) {
-                size_t n = add_with_included(policy, r, list, 0);
+                size_t n = role_with_included(policy, r, list, 0);
                 bool circle = false;
                 for (size_t i = 0; i < n && !circle; i++) {
                         const struct role *one = &policy->roles[list[i]];
@@ -189,7 +186,7 @@ static void resolve_binding(
                         report_unknown_role(loader, binding->role_names[i], binding->role_marks[i]);
                         continue;
                 }
-                n = add_with_included(policy, (unsigned)found, list, n);
+                n = role_with_included(policy, (unsigned)found, list, n);
         }
         for (size_t i = 0; i < n; i++) {
                 policy->roles[list[i]].used = true;

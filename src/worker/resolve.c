@@ -25,6 +25,12 @@ static bool follows(const struct named *named, unsigned doubts, enum resource_ki
         return kind != RESOURCE_PROJECT || strstr(named->op->path, "{project}");
 }
 
+/* Whether something may follow from items of the kind: upstream looks at them. */
+static bool is_looked_at(const struct resources *resources, enum resource_kind kind)
+{
+        return !(resources->aside >> kind & 1);
+}
+
 /* Whether knowing more of `item` helps. */
 static bool helps(const struct named *named, unsigned doubts, const struct resource *item)
 {
@@ -32,6 +38,8 @@ static bool helps(const struct named *named, unsigned doubts, const struct resou
                 return false;
         if (is_doubted(doubts, item->kind))
                 return true;
+        if (!is_looked_at(&named->resources, item->kind))
+                return false;
         if (item->kind == RESOURCE_BUILD &&
                 (follows(named, doubts, RESOURCE_PIPELINE) || follows(named, doubts, RESOURCE_REF)))
                 return true;
@@ -168,6 +176,8 @@ static void conclude_from_builds(struct exchange *x, struct named *named, enum r
         struct resources *resources = &named->resources;
         size_t n = resources->n, builds = 0;
 
+        if (!is_looked_at(resources, RESOURCE_BUILD))
+                return;
         for (size_t i = 0; i < n; i++) {
                 const struct identity *known = resources->items[i].known;
                 if (resources->items[i].kind != RESOURCE_BUILD)
@@ -195,7 +205,8 @@ static void conclude_project(struct exchange *x, struct named *named)
 
         for (size_t i = 0; i < n; i++) {
                 const struct resource *item = &resources->items[i];
-                if (item->kind == RESOURCE_PROJECT || !identity_kind(item->kind))
+                if (item->kind == RESOURCE_PROJECT || !identity_kind(item->kind) ||
+                        !is_looked_at(resources, item->kind))
                         continue;
                 if (!item->known || !item->known->project_id.len ||
                         !add_other(x, named, RESOURCE_PROJECT, item->known->project_id,

@@ -132,6 +132,23 @@ def test_other_pipelines_are_not(start, operator, upstream, rule):
     assert not served(upstream)
 
 
+@pytest.mark.parametrize("query", ["definitionId=42", "definitions=42", "definitionIds=42", "buildId=1001", "buildIds=1001", "DEFINITIONID=42&buildIds=1001"])
+def test_saying_which_pipeline_it_is_does_not_make_it_so(start, operator, upstream, query):
+    proxy = start({"operations": ["build.builds.get", "build.builds.update", "build.authorizedresources.*"], "projects": ["analytics"], "pipelines": [42]})
+    path = "/contoso/analytics/_apis/build/builds/2002?api-version=7.1&" + query
+    assert get(proxy, operator, path).status in (400, 403)
+    assert proxy.ask("PATCH", path, operator, JSON, b'{"status":"cancelling"}').status in (400, 403)
+    assert get(proxy, operator, "/contoso/analytics/_apis/build/authorizedresources?" + query).status in (400, 403)
+
+
+@pytest.mark.parametrize("query", ["project=analytics", "projectId=" + ANALYTICS, "projectName=analytics", "repositoryId=dags", "projectIds=analytics&repositoryIds=dags"])
+def test_saying_which_project_it_is_does_not_make_it_so(start, operator, upstream, query):
+    proxy = start({"operations": ["git.repositories.get", "core.projects.list"], "projects": ["analytics"]})
+    assert get(proxy, operator, "/contoso/_apis/git/repositories/%s" % DAGS).status == 200
+    assert get(proxy, operator, "/contoso/_apis/git/repositories/%s?%s" % (WAGES, query)).status in (400, 403)
+    assert get(proxy, operator, "/contoso/_apis/projects?" + query).status == 403
+
+
 def test_running_a_build_again_is_running_its_pipeline(start, operator, upstream):
     proxy = start({"operations": ["build.builds.queue", "build.builds.list"], "projects": ["analytics"], "pipelines": [42]})
     again = "/contoso/analytics/_apis/build/builds?api-version=7.1&sourceBuildId=%d"

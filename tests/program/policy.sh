@@ -100,7 +100,24 @@ says out "may not access manage, delete"
 expect 1 "can nothing" can --policy "$policies/teams.yaml" --issuer airflow --subject nobody
 expect 0 "can as JSON" can --policy "$policies/airflow-roles.yaml" --issuer entra --claims "$work/claims.json" --json
 says out "\"effect\":\"allow\""
-for later in diff replay suggest; do
+expect 0 "no difference" diff "$policies/teams.yaml" "$policies/teams.yaml"
+says out "0 more possible, 0 no longer, 0 bindings changed"
+sed -e 's/42, 57/42/' -e '/where: {variables: /d' "$policies/airflow-roles.yaml" >"$work/changed.yaml"
+expect 1 "a difference" diff "$policies/airflow-roles.yaml" "$work/changed.yaml"
+says out "+ may now pipelines.runs.run: organization contoso, project analytics, pipeline 42"
+says out "no longer build.builds.queue: organization contoso, project analytics, pipeline 57"
+says out 'POST /contoso/analytics/_apis/build/builds {"definition":{"id":57}}'
+expect 1 "a difference as Markdown" diff "$policies/airflow-roles.yaml" "$work/changed.yaml" --format markdown
+says out '| Operation | Touches | Because | Example |'
+expect 1 "a difference as JSON" diff "$policies/airflow-roles.yaml" "$work/changed.yaml" --json
+says out '"change":"denied","subject":"role User","operation":"build.builds.queue"'
+sed 's/expires: 2027-01-01/expires: 2027-12-31/' "$policies/artifact-publisher.yaml" >"$work/longer.yaml"
+expect 1 "a binding that lives longer" diff "$policies/artifact-publisher.yaml" "$work/longer.yaml"
+says out "until 2027-12-31"
+expect 2 "a difference to nothing" diff "$policies/teams.yaml"
+expect 2 "a difference to what is not there" diff "$policies/teams.yaml" "$work/none.yaml"
+expect 2 "no such format" diff --format html a b
+for later in replay suggest; do
         expect 2 "$later" $later
         says err "not available in this version"
 done

@@ -51,6 +51,9 @@ struct resources {
         /* Bit k: that follows from others which the request does name: its pipeline from its build,
          * its project from its repository. */
         unsigned implied;
+        /* Bit k: those of kind k are named only where upstream may not look (a query parameter that
+         * the operation does not have): they have to be allowed too, and tell nothing. */
+        unsigned aside;
         /* Bit k: selectors of kind k neither admit nor refuse this request, because it moves none
          * and another one that does will be judged (a push is announced before it says what it
          * pushes). */

@@ -389,6 +389,20 @@ static uint32_t letter_of(const char *where)
         return UINT32_C(1) << (where[at] & 0x1f);
 }
 
+/* One letter for each parameter of the path: i(nteger), u(uid), t(ext). */
+static void write_types(FILE *out, const struct source_operation *op)
+{
+        fputs(", .types = \"", out);
+        for (const char *at = op->path; (at = strchr(at, '{')); at++) {
+                char name[64];
+                const char *from = at + 1 + (at[1] == '*');
+                snprintf(name, sizeof(name), "%.*s", (int)strcspn(from, "}"), from);
+                const char *type = text_of(json_object_get(op->json, "param_types"), name);
+                fputc(*type ? *type : 't', out);
+        }
+        fputs("\"", out);
+}
+
 static void write_extra(FILE *out, const struct source_operation *op, size_t n_rows, size_t n_facts)
 {
         unsigned touched = 0, body_kinds = 0, body_facts = 0;
@@ -431,6 +445,7 @@ static void write_extra(FILE *out, const struct source_operation *op, size_t n_r
                 fprintf(out, ", .facts = facts_%u, .n_facts = %zu", op->index, n_facts);
         if (*text_of(op->json, "greedy") && strstr(op->path, "/npm/registry/"))
                 fputs(", .encoded_slash = true", out);
+        write_types(out, op);
         fputs("},\n", out);
 }
 

@@ -110,6 +110,8 @@ static void what_a_request_leaves_open_is_unresolved(void **state)
                 {"GET /c/_apis/resources/Containers/9/drop", NULL,
                         "organizations=c projects? pipelines? builds?"},
                 {"GET /c/_apis/resources/Containers/9/drop?scope=" GUID, NULL,
+                        "organizations=c projects=" GUID " projects? pipelines? builds?"},
+                {"GET /c/_apis/resources/Containers?scope=" GUID, NULL,
                         "organizations=c projects=" GUID " pipelines? builds?"},
                 {"POST /c/_git/dags/git-upload-pack", NULL,
                         "organizations=c repositories=dags projects=dags"},
@@ -119,6 +121,36 @@ static void what_a_request_leaves_open_is_unresolved(void **state)
                         "organizations=c projects=p repositories=dags refs?"},
         };
         CHECK(cases);
+}
+
+/* Else a caller could say which one it is. */
+static void a_query_that_upstream_does_not_know_settles_nothing(void **state)
+{
+        (void)state;
+        static const struct gathering cases[] = {
+                {"PATCH /c/p/_apis/build/builds/7?definitionId=42", "{}",
+                        "organizations=c projects=p pipelines=42 builds=7 pipelines? refs?"},
+                {"GET /c/p/_apis/build/builds/7?definitions=42&definitionIds=42", NULL,
+                        "organizations=c projects=p pipelines=42 builds=7 pipelines?"},
+                {"DELETE /c/_apis/git/repositories/" GUID "?projectId=p", NULL,
+                        "organizations=c projects=p repositories=" GUID " projects?"},
+                {"GET /c/_apis/projects?project=p", NULL, "organizations=c projects=p projects?"},
+                {"GET /c/p/_apis/git/repositories?repositoryId=r", NULL,
+                        "organizations=c projects=p repositories=r repositories?"},
+                {"GET /c/p/_apis/build/authorizedresources?buildId=7", NULL,
+                        "organizations=c projects=p builds=7 pipelines? builds?"},
+                {"GET /~vsrm/c/p/_apis/release/releases?releaseId=3", NULL,
+                        "organizations=c projects=p releases=3 releases?"},
+                {"GET /c/p/_apis/test/Runs/5/codecoverage?buildId=7", NULL,
+                        "organizations=c projects=p builds=7 builds?"},
+        };
+        CHECK(cases);
+
+        struct resources resources = {.implied = 1U << RESOURCE_PIPELINE};
+        assert_int_equal(
+                resources_implied_by(&resources, 1U << RESOURCE_PIPELINE), 1U << RESOURCE_BUILD);
+        resources.aside = 1U << RESOURCE_BUILD;
+        assert_int_equal(resources_implied_by(&resources, 1U << RESOURCE_PIPELINE), 0);
 }
 
 static void the_query_names_resources_too(void **state)
@@ -343,6 +375,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(each_kind_is_found_in_the_path),
                 cmocka_unit_test(what_a_request_leaves_open_is_unresolved),
+                cmocka_unit_test(a_query_that_upstream_does_not_know_settles_nothing),
                 cmocka_unit_test(the_query_names_resources_too),
                 cmocka_unit_test(a_queued_build_is_found_in_body_query_or_source),
                 cmocka_unit_test(other_bodies_are_rows_of_the_table),

@@ -1,0 +1,299 @@
+/*
+ * dagward policy diff: what a change of policy makes possible, and what it stops.
+ */
+#include "policy_diff.h"
+
+#include <glob.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "commands.h"
+#include "dagward/base/buf.h"
+#include "dagward/policy/diff.h"
+#include "dagward/world/naming.h"
+
+struct printing {
+        enum policy_format format;
+        struct buf changes, bindings; /* JSON or Markdown rows, printed at the end */
+        size_t n_bindings;
+        char subject[200]; /* whose changes are being printed */
+};
+
+/* A file, or all *.yaml of a directory. */
+static struct policy *load(const char *path)
+{
+        struct error_list errors;
+        struct policy *policy = NULL;
+        struct stat info;
+        char pattern[4096];
+        glob_t found = {0};
+
+        error_list_init(&errors);
+        if (stat(path, &info) == 0 && S_ISDIR(info.st_mode)) {
+                snprintf(pattern, sizeof(pattern), "%s/*.yaml", path);
+                if (glob(pattern, 0, NULL, &found) == 0)
+                        policy = policy_load(
+                                (const char *const *)found.gl_pathv, found.gl_pathc, &errors);
+                else
+                        error_list_add(&errors, (struct mark){0}, "%s: no *.yaml in it", path);
+                globfree(&found);
+        } else {
+                policy = policy_load(&path, 1, &errors);
+        }
+        /* Warnings are for `dagward check` and `policy lint`. */
+        if (!policy)
+                error_list_print(&errors, stderr);
+        error_list_clear(&errors);
+        return policy;
+}
+
+static struct str operation_of(const struct policy_change *change)
+{
+        return change->op ? str_of(change->op->id) : STR("(unknown to the catalogue)");
+}
+
+static void json_member(struct buf *out, const char *name, struct str value)
+{
+        buf_char(out, ',');
+        buf_json_str(out, str_of(name));
+        buf_char(out, ':');
+        buf_json_str(out, value);
+}
+
+static void add_json(struct buf *out, const struct policy_change *change)
+{
+        const struct policy_question *example = change->example;
+
+        buf_str_add(out, out->len ? STR(",\n{") : STR("\n{"));
+        buf_printf(out, "\"change\":\"%s\"", change->now_allowed ? "allowed" : "denied");
+        json_member(out, "subject", change->subject);
+        json_member(out, "operation", change->op ? str_of(change->op->id) : STR(""));
+        json_member(out, "old_rule", change->old_rule);
+        json_member(out, "new_rule", change->new_rule);
+        json_member(out, "touches", change->touches);
+        json_member(out, "method", example->method);
+        json_member(out, "url", example->url);
+        if (example->body.ptr)
+                json_member(out, "body", example->body);
+        BUF_LITERAL(out, ",\"claimed\":{");
+        for (size_t i = 0; i < example->n_claimed; i++) {
+                buf_str_add(out, i ? STR(",") : STR(""));
+                buf_json_str(out, example->claimed[i].name);
+                buf_char(out, ':');
+                buf_json_str(out, example->claimed[i].value);
+        }
+        buf_printf(out, "},\"requests\":%zu}", change->n);
+}
+
+/* The example on one line: POST /contoso/... {"a":1} (claimed dag_id=x). */
+static void add_example(struct buf *out, const struct policy_question *example)
+{
+        buf_str_add(out, example->method);
+        buf_char(out, ' ');
+        buf_str_add(out, example->url);
+        if (example->body.ptr) {
+                buf_char(out, ' ');
+                buf_str_add(out, example->body);
+        }
+        for (size_t i = 0; i < example->n_claimed; i++)
+                buf_printf(out, "%s%.*s=%.*s", i ? ", " : " claiming ",
+                        STR_FMT(example->claimed[i].name), STR_FMT(example->claimed[i].value));
+}
+
+/* Which entry made the difference. */
+static void add_cause(struct buf *out, const struct policy_change *change)
+{
+        struct str now = change->new_rule, before = change->old_rule;
+
+        if (change->now_allowed) {
+                buf_printf(out, "allowed by %.*s", STR_FMT(now));
+                if (before.len)
+                        buf_printf(out, ", was denied by %.*s", STR_FMT(before));
+        } else {
+                if (now.len)
+                        buf_printf(out, "denied by %.*s, ", STR_FMT(now));
+                buf_printf(out, "was allowed by %.*s", STR_FMT(before));
+        }
+}
+
+/* A heading when another subject begins. */
+static bool is_new_subject(struct printing *p, struct str subject)
+{
+        if (str_eq(str_of(p->subject), subject))
+                return false;
+        snprintf(p->subject, sizeof(p->subject), "%.*s", STR_FMT(subject));
+        return true;
+}
+
+static void add_text(struct printing *p, const struct policy_change *change)
+{
+        struct buf *out = &p->changes;
+
+        if (is_new_subject(p, change->subject))
+                buf_printf(out, "%.*s\n", STR_FMT(change->subject));
+        buf_printf(out, "  %s %.*s: ", change->now_allowed ? "+ may now" : "- no longer",
+                STR_FMT(operation_of(change)));
+        buf_str_add(out, change->touches);
+        BUF_LITERAL(out, "\n      ");
+        add_cause(out, change);
+        BUF_LITERAL(out, "\n      ");
+        add_example(out, change->example);
+        buf_char(out, '\n');
+}
+
+/* Text inside a cell: what a file or URL holds must neither end the cell nor be markup. */
+static void add_cell(struct buf *out, struct str text)
+{
+        bool code = str_find(text, '`') < 0;
+
+        if (code && text.len)
+                buf_char(out, '`');
+        for (size_t i = 0; i < text.len; i++) {
+                char c = text.ptr[i];
+                if (c == '|')
+                        BUF_LITERAL(out, "\\|");
+                else if (c == '\n' || c == '\r')
+                        buf_char(out, ' ');
+                else if (!code && (c == '<' || c == '&'))
+                        buf_str_add(out, c == '<' ? STR("&lt;") : STR("&amp;"));
+                else
+                        buf_char(out, c);
+        }
+        if (code && text.len)
+                buf_char(out, '`');
+}
+
+static void add_markdown(struct printing *p, const struct policy_change *change)
+{
+        struct buf *out = &p->changes, text;
+
+        if (is_new_subject(p, change->subject)) {
+                BUF_LITERAL(out, "\n### ");
+                add_cell(out, change->subject);
+                BUF_LITERAL(out, "\n\n|  | Operation | Touches | Because | Example |\n"
+                                 "|---|---|---|---|---|\n");
+        }
+        buf_printf(out, "| %s | ", change->now_allowed ? "➕ may now" : "➖ no longer");
+        add_cell(out, operation_of(change));
+        BUF_LITERAL(out, " | ");
+        add_cell(out, change->touches);
+        BUF_LITERAL(out, " | ");
+        buf_init(&text, 1 << 20);
+        add_cause(&text, change);
+        add_cell(out, buf_str(&text));
+        BUF_LITERAL(out, " | ");
+        buf_reset(&text);
+        add_example(&text, change->example);
+        add_cell(out, buf_str(&text));
+        buf_clear(&text);
+        BUF_LITERAL(out, " |\n");
+}
+
+static void changed(void *owner, const struct policy_change *change)
+{
+        struct printing *p = owner;
+
+        switch (p->format) {
+        case FORMAT_TEXT: add_text(p, change); break;
+        case FORMAT_MARKDOWN: add_markdown(p, change); break;
+        case FORMAT_JSON: add_json(&p->changes, change); break;
+        }
+}
+
+static void binding_changed(void *owner, struct str name, struct str old, struct str new_one)
+{
+        struct printing *p = owner;
+        struct buf *out = &p->bindings;
+        const char *what = !old.len ? "added" : !new_one.len ? "removed" : "changed";
+
+        if (p->format == FORMAT_JSON) {
+                buf_str_add(out, p->n_bindings++ ? STR(",\n{") : STR("\n{"));
+                buf_printf(out, "\"change\":\"%s\"", what);
+                json_member(out, "binding", name);
+                json_member(out, "old", old);
+                json_member(out, "new", new_one);
+                buf_char(out, '}');
+        } else if (p->format == FORMAT_MARKDOWN) {
+                if (!p->n_bindings++)
+                        BUF_LITERAL(out, "| Binding |  | Before | After |\n|---|---|---|---|\n");
+                BUF_LITERAL(out, "| ");
+                add_cell(out, name);
+                buf_printf(out, " | %s | ", what);
+                add_cell(out, old);
+                BUF_LITERAL(out, " | ");
+                add_cell(out, new_one);
+                BUF_LITERAL(out, " |\n");
+        } else {
+                buf_printf(out, "binding %.*s: %s\n", STR_FMT(name), what);
+                if (old.len)
+                        buf_printf(out, "  - %.*s\n", STR_FMT(old));
+                if (new_one.len)
+                        buf_printf(out, "  + %.*s\n", STR_FMT(new_one));
+        }
+}
+
+static void print_buf(const struct buf *text)
+{
+        if (text->len)
+                fwrite(text->data, 1, text->len, stdout);
+}
+
+static void print_all(struct printing *p, const struct policy_diff_counts *counts)
+{
+        if (p->format == FORMAT_JSON) {
+                printf("{\"allowed\":%zu,\"denied\":%zu,\"requests\":%zu,\"unfinished\":%zu,"
+                       "\"untried\":%zu,\n\"bindings\":[",
+                        counts->allowed, counts->denied, counts->requests, counts->unfinished,
+                        counts->untried);
+                print_buf(&p->bindings);
+                printf("],\n\"changes\":[");
+                print_buf(&p->changes);
+                printf("]}\n");
+                return;
+        }
+        bool markdown = p->format == FORMAT_MARKDOWN;
+        if (markdown)
+                printf("## What this changes\n\n");
+        printf("%s%zu more possible, %zu no longer, %zu bindings changed (%zu requests decided by "
+               "both policies)%s\n",
+                markdown ? "**" : "", counts->allowed, counts->denied, counts->bindings,
+                counts->requests, markdown ? "**\n" : "");
+        if (counts->unfinished)
+                printf("NOT EXHAUSTIVE: %zu operations have more combinations of what the policies "
+                       "name than were tried\n",
+                        counts->unfinished);
+        if (counts->untried)
+                printf("NOT EXHAUSTIVE: of %zu operations no request could be made\n",
+                        counts->untried);
+        print_buf(&p->bindings);
+        print_buf(&p->changes);
+}
+
+int policy_print_diff(const char *old, const char *new_one, enum policy_format format)
+{
+        struct policy *before = load(old), *after = load(new_one);
+        struct printing p = {.format = format};
+        int status = EXIT_USAGE;
+
+        if (before && after) {
+                const struct policy_diff_options options = {
+                        .namer = naming_for_policy,
+                        .changed = changed,
+                        .binding_changed = binding_changed,
+                        .owner = &p,
+                };
+                buf_init(&p.changes, 1 << 30);
+                buf_init(&p.bindings, 1 << 30);
+                struct policy_diff_counts counts = policy_diff(before, after, &options);
+                print_all(&p, &counts);
+                buf_clear(&p.changes);
+                buf_clear(&p.bindings);
+                status = counts.allowed || counts.denied || counts.bindings || counts.unfinished ||
+                                         counts.untried
+                                 ? EXIT_NO
+                                 : EXIT_YES;
+        }
+        policy_unref(before);
+        policy_unref(after);
+        return status;
+}
