@@ -16,6 +16,7 @@
 #include "dagward/world/preflight.h"
 #include "policy_analyse.h"
 #include "policy_diff.h"
+#include "policy_log.h"
 
 enum { MOST_FILES = 200, MOST_ROLES = 512, MOST_INPUT_BYTES = 16 << 20, MOST_CLAIMED = 16 };
 
@@ -28,6 +29,10 @@ static const char help[] =
         "       dagward policy can (--config FILE | --policy FILE...) CALLER [--at TIME] [--json]\n"
         "       dagward policy lint (--config FILE | --policy FILE...) [--json]\n"
         "       dagward policy diff OLD NEW [--format text|markdown|json]\n"
+        "       dagward policy replay (--config FILE | --policy FILE...) --log FILE...\n"
+        "                             [--format text|markdown|json]\n"
+        "       dagward policy suggest [--config FILE | --policy FILE...] --log FILE...\n"
+        "                              [--since TIME] [--json]\n"
         "\n"
         "test     runs the `tests` of the policy files; --verbose also shows those that pass and\n"
         "         the entries that no test reaches. Exit status: 0 all passed, 1 one failed.\n"
@@ -51,6 +56,13 @@ static const char help[] =
         "         request for each; OLD and NEW are files, or directories of *.yaml. Exit status: "
         "0\n"
         "         no difference, 1 some.\n"
+        "replay   decides the requests of audit logs again. Exit status: 0 nothing would change, "
+        "1\n"
+        "         something would, or cannot be told.\n"
+        "suggest  writes the least policy that allows what was allowed; with a policy, also which "
+        "of\n"
+        "         its rights were never used; with --since, what was used since then and never\n"
+        "         before. Exit status: 0 something was used, 1 nothing.\n"
         "\n"
         "CALLER is  --claims FILE    the token's payload, as JSON (`-`: standard input)\n"
         "           --issuer NAME    as bindings name it; default: found by the `iss` claim\n"
@@ -67,6 +79,9 @@ struct options {
         const char *config;
         const char *policies[MOST_FILES];
         size_t n_policies;
+        const char *logs[MOST_FILES];
+        size_t n_logs;
+        const char *since;
         const char *claims, *issuer, *subject, *body, *at;
         struct pair claimed[MOST_CLAIMED];
         size_t n_claimed;
@@ -118,6 +133,12 @@ static bool take_option(struct options *o, int option)
                         return complain("too many policy files", "");
                 o->policies[o->n_policies++] = optarg;
                 return true;
+        case 'l':
+                if (o->n_logs == MOST_FILES)
+                        return complain("too many logs", "");
+                o->logs[o->n_logs++] = optarg;
+                return true;
+        case 'S': o->since = optarg; return true;
         case 'C': o->claims = optarg; return true;
         case 'i': o->issuer = optarg; return true;
         case 's': o->subject = optarg; return true;
@@ -140,11 +161,15 @@ static bool take_option(struct options *o, int option)
         }
 }
 
-static bool parse(int argc, char **argv, struct options *o, bool needs_policy)
+enum needs { NEEDS_POLICY, MAY_HAVE_POLICY, NEEDS_NO_POLICY };
+
+static bool parse(int argc, char **argv, struct options *o, enum needs needs)
 {
         static const struct option longs[] = {
                 {"config", required_argument, NULL, 'c'},
                 {"policy", required_argument, NULL, 'p'},
+                {"log", required_argument, NULL, 'l'},
+                {"since", required_argument, NULL, 'S'},
                 {"claims", required_argument, NULL, 'C'},
                 {"issuer", required_argument, NULL, 'i'},
                 {"subject", required_argument, NULL, 's'},
@@ -165,9 +190,11 @@ static bool parse(int argc, char **argv, struct options *o, bool needs_policy)
                         return false;
         if (o->help)
                 return true;
-        if (!needs_policy)
+        if (needs == NEEDS_NO_POLICY)
                 return (!o->config && !o->n_policies) ||
                        complain("diff takes OLD and NEW, not --config or --policy", "");
+        if (needs == MAY_HAVE_POLICY && !o->config && !o->n_policies)
+                return true;
         if (!o->config == !o->n_policies)
                 return complain("give either --config FILE or --policy FILE", "");
         return true;
@@ -419,17 +446,36 @@ static int can(struct options *o, const struct preflight *p)
         return status;
 }
 
-static const struct str subcommands[] = {
-        {"test", 4}, {"explain", 7}, {"who-can", 7}, {"can", 3}, {"lint", 4}, {"diff", 4}};
-enum subcommand { TEST, EXPLAIN, WHO_CAN, CAN, LINT, DIFF };
-enum { SUBCOMMANDS = DIFF + 1 };
+static const struct str subcommands[] = {{"test", 4}, {"explain", 7}, {"who-can", 7}, {"can", 3},
+        {"lint", 4}, {"diff", 4}, {"replay", 6}, {"suggest", 7}};
+enum subcommand { TEST, EXPLAIN, WHO_CAN, CAN, LINT, DIFF, REPLAY, SUGGEST };
+enum { SUBCOMMANDS = SUGGEST + 1 };
+
+static int suggest(const struct options *o, const struct preflight *p)
+{
+        int64_t since_ms = INT64_MIN;
+
+        if (!o->since || clock_parse(str_of(o->since), &since_ms))
+                return policy_print_suggestion(p->policy, o->logs, o->n_logs, since_ms, o->json);
+        complain("--since: not a time: ", o->since);
+        return EXIT_USAGE;
+}
+
+/* What each subcommand asks for beside its options. */
+static enum needs needs_of(enum subcommand what)
+{
+        return what == DIFF ? NEEDS_NO_POLICY : what == SUGGEST ? MAY_HAVE_POLICY : NEEDS_POLICY;
+}
 
 static int run(struct options *o, enum subcommand what, char **words, int n)
 {
         struct preflight p = {0};
         int status = EXIT_USAGE;
 
-        if ((what == TEST || what == LINT || what == CAN) && n) {
+        bool reads_logs = what == REPLAY || what == SUGGEST;
+        bool has_words = what == EXPLAIN || what == WHO_CAN || what == DIFF || reads_logs;
+
+        if (!has_words && n) {
                 complain("one argument too many: ", words[0]);
                 return status;
         }
@@ -439,13 +485,25 @@ static int run(struct options *o, enum subcommand what, char **words, int n)
                 complain("diff needs OLD and NEW", "");
                 return status;
         }
-        if (load(o, &p)) {
+        /* The shell makes several words of --log audit*.jsonl. */
+        for (int i = 0; reads_logs && i < n && o->n_logs && o->n_logs < MOST_FILES; i++)
+                o->logs[o->n_logs++] = words[i];
+        if (reads_logs && !o->n_logs) {
+                complain("--log FILE is missing", "");
+                return status;
+        }
+        bool loaded = !o->config && !o->n_policies ? true : load(o, &p);
+        if (loaded) {
                 switch (what) {
                 case TEST: status = run_tests(o, &p); break;
                 case EXPLAIN: status = explain(o, &p, words, n); break;
                 case WHO_CAN: status = who_can(o, &p, words, n); break;
                 case CAN: status = can(o, &p); break;
                 case LINT: status = policy_print_lint(p.policy, o->json); break;
+                case REPLAY:
+                        status = policy_print_replay(p.policy, o->logs, o->n_logs, o->format);
+                        break;
+                case SUGGEST: status = suggest(o, &p); break;
                 case DIFF: break; /* has policies of its own */
                 }
         }
@@ -455,7 +513,6 @@ static int run(struct options *o, enum subcommand what, char **words, int n)
 
 int command_policy(int argc, char **argv)
 {
-        static const char *const later[] = {"replay", "suggest"};
         struct options o = {0};
         const char *what = argc > 1 ? argv[1] : "";
 
@@ -463,11 +520,6 @@ int command_policy(int argc, char **argv)
                 fputs(help, stdout);
                 return EXIT_YES;
         }
-        for (size_t i = 0; i < sizeof(later) / sizeof(later[0]); i++)
-                if (strcmp(what, later[i]) == 0) {
-                        complain(what, ": not available in this version");
-                        return EXIT_USAGE;
-                }
         unsigned which = 0;
         while (which < SUBCOMMANDS && !str_eq(str_of(what), subcommands[which]))
                 which++;
@@ -477,7 +529,7 @@ int command_policy(int argc, char **argv)
                         error_did_you_mean(str_of(what), subcommands, SUBCOMMANDS), help);
                 return EXIT_USAGE;
         }
-        if (!parse(argc - 1, argv + 1, &o, which != DIFF))
+        if (!parse(argc - 1, argv + 1, &o, needs_of((enum subcommand)which)))
                 return EXIT_USAGE;
         if (o.help) {
                 fputs(help, stdout);

@@ -22,7 +22,7 @@ enum {
         MARKER = 32,          /* [+18446744073709551615 bytes] */
 };
 
-enum { WORDS = 7, IDS = 18, SUBJECTS = 4, LISTS = 3, PLACES = 3, TEXTS = 3 };
+enum { WORDS = 7, IDS = 18, SUBJECTS = 4, LISTS = 4, PLACES = 3, TEXTS = 3 };
 _Static_assert(WORDS *(MOST_WORD + MARKER) + IDS * (MOST_ID + MARKER) +
                                SUBJECTS * (MOST_SUBJECT + MARKER) + LISTS * (MOST_LIST + MARKER) +
                                PLACES * (MOST_PLACE + MARKER) + TEXTS * (MOST_TEXT + MARKER) +
@@ -224,13 +224,8 @@ static bool list_room(struct buf *out, size_t start, size_t left)
         return false;
 }
 
-static void roles(struct object *object, const struct str *items, size_t n)
+static void list(struct buf *out, const struct str *items, size_t n)
 {
-        struct buf *out = object->out;
-
-        if (!n)
-                return;
-        MEMBER(object, "roles");
         buf_char(out, '[');
         size_t start = out->len;
         for (size_t i = 0; i < n; i++) {
@@ -374,7 +369,10 @@ static void write_caller(struct buf *out, const struct audit_fields *f)
 
         TEXT(&caller, "issuer", f->caller.issuer, MOST_ID);
         CLAIM(&caller, "subject", f->caller.subject, MOST_SUBJECT);
-        roles(&caller, f->caller.roles, f->caller.n_roles);
+        if (f->caller.n_roles) {
+                MEMBER(&caller, "roles");
+                list(out, f->caller.roles, f->caller.n_roles);
+        }
         CLAIM(&caller, "token_id", f->caller.token_id, MOST_ID);
         TEXT(&caller, "via", f->caller.via, MOST_WORD);
         TEXT(&caller, "address", f->caller.address, MOST_ID);
@@ -402,6 +400,10 @@ static void write_request(struct buf *out, const struct audit_fields *f)
         CLAIM(&request, "organization", f->request.organization, MOST_ID);
         CLAIM(&request, "project", f->request.project, MOST_ID);
         resources(&request, f->request.resources, f->request.n_resources);
+        if (f->request.n_says) {
+                MEMBER(&request, "says");
+                list(out, f->request.says, f->request.n_says);
+        }
         if (f->kind == AUDIT_OUTCOME && !str_empty(f->request.method)) {
                 MEMBER(&request, "bytes");
                 buf_u64(out, f->request.bytes);

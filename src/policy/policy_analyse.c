@@ -380,7 +380,7 @@ static size_t count(const struct operation_set *set)
         return n - operation_set_has(set, UNKNOWN_OPERATION);
 }
 
-static void tell_right(const struct grant *grant, const struct entry *entry,
+static void tell_right(struct str binding, const struct role *role, const struct entry *entry,
         const struct operation_set *set, policy_right_found *found, void *owner)
 {
         const struct resources nothing = {0};
@@ -396,8 +396,8 @@ static void tell_right(const struct grant *grant, const struct entry *entry,
                                 &first);
         (void)limits_of(entry, &request, &rest, &all);
         found(owner, &(struct policy_right){.effect = entry->effect,
-                             .binding = grant->binding->name,
-                             .role = grant->role->name,
+                             .binding = binding,
+                             .role = role->name,
                              .rule = entry->rule,
                              .what = str_of(first ? "everything" : what),
                              .n_operations = count(set),
@@ -426,7 +426,8 @@ size_t policy_can(const struct policy *policy, const struct policy_caller *calle
                         for (size_t k = role->first; k < role->first + role->n; k++) {
                                 if (policy->entries[k].effect != order[pass])
                                         continue;
-                                tell_right(grant, &policy->entries[k], &sets[k], found, owner);
+                                tell_right(grant->binding->name, role, &policy->entries[k],
+                                        &sets[k], found, owner);
                                 n++;
                         }
                 }
@@ -435,4 +436,16 @@ size_t policy_can(const struct policy *policy, const struct policy_caller *calle
         free(sets);
         policy_grants_free(grants);
         return n;
+}
+
+size_t policy_rights(const struct policy *policy, policy_right_found *found, void *owner)
+{
+        struct operation_set *sets = sets_of(policy);
+
+        for (size_t i = 0; i < policy->n_entries; i++) {
+                const struct entry *entry = &policy->entries[i];
+                tell_right(STR_NONE, &policy->roles[entry->role], entry, &sets[i], found, owner);
+        }
+        free(sets);
+        return policy->n_entries;
 }

@@ -3,12 +3,16 @@
 
 #include "policy_internal.h"
 
-static bool binding_applies(const struct binding *binding, const struct policy_caller *caller)
+/* `recalled`: a binding whose conditions on claims are known to have been met. */
+static bool binding_applies(
+        const struct binding *binding, const struct policy_caller *caller, struct str recalled)
 {
         if (!str_eq(binding->issuer, caller->issuer) ||
                 !binding_subject_matches(binding, caller->subject) ||
                 !binding_roles_match(binding, caller))
                 return false;
+        if (recalled.len && str_eq(binding->name, recalled))
+                return true;
         for (size_t i = 0; i < binding->n_claims; i++)
                 if (!claim_matches(&binding->claims[i], caller->claims))
                         return false;
@@ -18,6 +22,12 @@ static bool binding_applies(const struct binding *binding, const struct policy_c
 struct policy_grants *policy_grants_new(
         const struct policy *policy, const struct policy_caller *caller)
 {
+        return policy_grants_recalled(policy, caller, STR_NONE);
+}
+
+struct policy_grants *policy_grants_recalled(
+        const struct policy *policy, const struct policy_caller *caller, struct str recalled)
+{
         struct policy_grants *grants = calloc(1, sizeof(*grants));
         size_t cap = 0;
 
@@ -26,7 +36,7 @@ struct policy_grants *policy_grants_new(
         caller_describe(caller, grants->caller, sizeof(grants->caller));
         for (size_t i = 0; i < policy->n_bindings; i++) {
                 const struct binding *binding = &policy->bindings[i];
-                if (!binding_applies(binding, caller))
+                if (!binding_applies(binding, caller, recalled))
                         continue;
                 for (size_t k = 0; k < binding->n_roles; k++) {
                         if (grants->n == cap) {

@@ -221,6 +221,26 @@ static size_t known_pairs(
         return n;
 }
 
+/* What it says, without the values: a variable of a run may be a secret. */
+static void fill_facts(struct exchange *x, struct audit_fields *fields)
+{
+        const struct facts *facts = x->named.facts;
+        size_t n_kinds, n = 0;
+        const struct fact_kind *kinds = facts_all(&n_kinds);
+
+        if (!facts || !facts->n)
+                return;
+        struct str *says = arena_alloc(&x->arena, facts->n * sizeof(*says));
+        for (size_t i = 0; says && i < facts->n; i++) {
+                const struct fact *fact = &facts->items[i];
+                says[n++] = fact->key.len ? arena_printf(&x->arena, "%s.%.*s",
+                                                    kinds[fact->kind].name, STR_FMT(fact->key))
+                                          : str_of(kinds[fact->kind].name);
+        }
+        fields->request.says = says;
+        fields->request.n_says = n;
+}
+
 static void fill_name(struct exchange *x, struct audit_fields *fields)
 {
         const struct resources *resources = &x->named.resources;
@@ -233,18 +253,26 @@ static void fill_name(struct exchange *x, struct audit_fields *fields)
         fields->request.operation = str_of(x->named.op->id);
         fields->request.access = str_of(access_name(x->named.op->access));
         fields->request.project = resources_first(resources, RESOURCE_PROJECT);
-        struct pair *pairs = arena_alloc(&x->arena, (3 * resources->n + 1) * sizeof(*pairs));
-        size_t n = 0;
+        struct pair *pairs =
+                arena_alloc(&x->arena, (3 * resources->n + RESOURCE_KINDS + 1) * sizeof(*pairs));
+        size_t n = 0, projects = 0;
         for (size_t i = 0; pairs && i < resources->n; i++) {
                 const struct resource *item = &resources->items[i];
                 struct str kind = str_of(resource_kind_name(item->kind));
-                if (item->kind != RESOURCE_ORGANIZATION && item->kind != RESOURCE_PROJECT)
+                bool elsewhere = item->kind == RESOURCE_ORGANIZATION ||
+                                 (item->kind == RESOURCE_PROJECT && !projects++);
+                if (!elsewhere)
                         pairs[n++] = (struct pair){kind, item->value};
                 if (item->known)
                         n += known_pairs(x, kind, item, &pairs[n]);
         }
+        for (int k = 0; pairs && k < RESOURCE_KINDS; k++)
+                if (resources->unresolved[k])
+                        pairs[n++] = (struct pair){
+                                str_of(resource_kind_name((enum resource_kind)k)), STR("?")};
         fields->request.resources = pairs;
         fields->request.n_resources = n;
+        fill_facts(x, fields);
 }
 
 static void fill_decision(struct exchange *x, struct audit_fields *fields)

@@ -15,7 +15,7 @@
 
 #include "dagward/base/buf.h"
 
-enum { AUDIT_RECORD_MOST = 16 * 1024 };
+enum { AUDIT_RECORD_MOST = 18 * 1024 };
 
 enum audit_kind { AUDIT_INTENT, AUDIT_OUTCOME, AUDIT_EVENT };
 /* AUDIT_UNDECIDED is left out of the record. */
@@ -48,6 +48,8 @@ struct audit_fields {
                 struct str operation, access, organization, project;
                 const struct pair *resources; /* kind and value: {pipeline, 42} */
                 size_t n_resources;
+                const struct str *says; /* what it says beside them, without values: variables.x */
+                size_t n_says;
                 uint64_t bytes; /* of the body received; written in outcomes with a method */
         } request;
         struct {

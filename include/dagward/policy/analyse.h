@@ -61,5 +61,7 @@ typedef void policy_right_found(void *owner, const struct policy_right *right);
  * is allowed; each once, by the first binding that gives its role. The number of entries. */
 size_t policy_can(const struct policy *policy, const struct policy_caller *caller, int64_t now_ms,
         policy_right_found *found, void *owner);
+/* All entries of all roles, in file order; `binding` is empty. The number of entries. */
+size_t policy_rights(const struct policy *policy, policy_right_found *found, void *owner);
 
 #endif

@@ -127,6 +127,11 @@ bool policy_review(const struct policy *policy, const struct str *issuers, size_
  * as both the policy and the caller's token are the same. Free with policy_grants_free. */
 struct policy_grants *policy_grants_new(const struct policy *policy,
         const struct policy_caller *caller) __attribute__((warn_unused_result));
+/* As policy_grants_new for a caller of whom only a record is left: of the claims that bindings ask
+ * for, those that `caller` has not are taken as met by the binding of that name (or place), which
+ * applied then, and by no other. */
+struct policy_grants *policy_grants_recalled(const struct policy *policy,
+        const struct policy_caller *caller, struct str binding) __attribute__((warn_unused_result));
 /* Harmless on NULL. */
 void policy_grants_free(struct policy_grants *grants);
 /* How many bindings apply, and the name and roles of one of them, for telling callers who they are.

@@ -21,6 +21,10 @@ static const struct pair resources[] = {
         {STR("project"), STR("analytics")},
         {STR("pipeline"), STR("42")},
 };
+static const struct str says[] = {
+        STR("templateParameters.environment"),
+        STR("variables.x"),
+};
 
 static struct audit_fields typical(void)
 {
@@ -37,7 +41,7 @@ static struct audit_fields typical(void)
                 .request = {STR("POST"), STR("dagward.example"),
                         STR("/contoso/analytics/_apis/pipelines/42/runs"), query, 4,
                         STR("pipelines.runs.run"), STR("execute"), STR("contoso"), STR("analytics"),
-                        resources, 2, 17},
+                        resources, 2, says, 2, 17},
                 .decision = {AUDIT_ALLOW, STR("production workers"), STR("etl-operator"),
                         STR("policy.yaml:12"), STR("allowed"), STR("abcdef"), STR("deny")},
                 .credential = {STR("etl"), STR("federated")},
@@ -95,7 +99,8 @@ static void all_fields_are_written_in_the_documented_order(void **state)
                 "\"query\":\"api-version=7.1&sv=***&$Top=5%20%26%206&sig=***\","
                 "\"operation\":\"pipelines.runs.run\",\"access\":\"execute\","
                 "\"organization\":\"contoso\",\"project\":\"analytics\","
-                "\"resources\":[\"project:analytics\",\"pipeline:42\"],\"bytes\":17},"
+                "\"resources\":[\"project:analytics\",\"pipeline:42\"],"
+                "\"says\":[\"templateParameters.environment\",\"variables.x\"],\"bytes\":17},"
                 "\"decision\":{\"effect\":\"allow\",\"role\":\"etl-operator\","
                 "\"binding\":\"production workers\",\"rule\":\"policy.yaml:12\","
                 "\"reason\":\"allowed\",\"policy\":\"abcdef\",\"shadow\":\"deny\"},"

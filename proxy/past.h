@@ -1,0 +1,44 @@
+/*
+ * past: requests that audit records tell of, so that they can be decided again.
+ *
+ * A record has no token and no body. What it does not tell: claims beside subject and roles (then
+ * the binding that allowed or denied it is a witness), and the values of what a body said (then the
+ * answer is a pair of bounds).
+ */
+#ifndef DAGWARD_PROXY_PAST_H
+#define DAGWARD_PROXY_PAST_H
+
+#include "dagward/base/arena.h"
+#include "dagward/policy/policy.h"
+
+/* One request. Views, good during the callback. */
+struct past {
+        struct str time, correlation_id, place; /* place: file:line */
+        struct policy_caller caller;            /* claims: what the record tells of them */
+        struct policy_request request;          /* facts: NULL; now_ms: when it was */
+        struct facts *said;                     /* what it said, values unknown; NULL: nothing */
+        enum effect effect;
+        struct str operation; /* as recorded */
+        struct str binding, role, rule, credential;
+};
+
+struct past_counts {
+        size_t records; /* outcomes of requests that a policy decided */
+        size_t others;  /* events, intents, requests refused before a policy was asked */
+        size_t damaged; /* lines that are no record */
+};
+
+typedef void past_seen(void *owner, const struct past *past);
+
+/* Reads files oldest first; `-` is standard input. False when one cannot be read (said on stderr).
+ */
+bool past_read(const char *const *files, size_t n, past_seen *seen, void *owner,
+        struct past_counts *counts) __attribute__((warn_unused_result));
+
+/* What `policy` makes of it now. */
+enum past_answer { PAST_ALLOWED, PAST_DENIED, PAST_UNCLEAR };
+/* `*decision`: by which entry; of an unclear one, as if it had said nothing. */
+enum past_answer past_decide(
+        const struct policy *policy, const struct past *past, struct decision *decision);
+
+#endif
