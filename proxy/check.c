@@ -151,7 +151,7 @@ static int check(const struct options *o)
                         .namer = naming_for_policy,
                         .now_ms = now_ms,
                         .out = o->json ? memory : stderr,
-                        .json = o->json,
+                        .format = o->json ? REPORT_JSON : REPORT_TEXT,
                 };
                 tests = policy_run_tests(p.policy, &options);
         }

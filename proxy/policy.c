@@ -21,18 +21,20 @@
 enum { MOST_FILES = 200, MOST_ROLES = 512, MOST_INPUT_BYTES = 16 << 20, MOST_CLAIMED = 16 };
 
 static const char help[] =
-        "usage: dagward policy test (--config FILE | --policy FILE...) [--verbose] [--json]\n"
-        "       dagward policy explain (--config FILE | --policy FILE...) CALLER METHOD URL\n"
-        "                              [--body FILE] [--claimed NAME=VALUE] [--at TIME] [--json]\n"
-        "       dagward policy who-can (--config FILE | --policy FILE...) OPERATION\n"
-        "                              [SELECTOR=VALUE...] [--at TIME] [--json]\n"
-        "       dagward policy can (--config FILE | --policy FILE...) CALLER [--at TIME] [--json]\n"
-        "       dagward policy lint (--config FILE | --policy FILE...) [--json]\n"
-        "       dagward policy diff OLD NEW [--format text|markdown|json]\n"
-        "       dagward policy replay (--config FILE | --policy FILE...) --log FILE...\n"
-        "                             [--format text|markdown|json]\n"
-        "       dagward policy suggest [--config FILE | --policy FILE...] --log FILE...\n"
-        "                              [--since TIME] [--json]\n"
+        "usage: dagward policy test    POLICY [--verbose]\n"
+        "       dagward policy explain POLICY CALLER METHOD URL [--body FILE]\n"
+        "                              [--claimed NAME=VALUE] [--at TIME]\n"
+        "       dagward policy who-can POLICY OPERATION [SELECTOR=VALUE...] [--at TIME]\n"
+        "       dagward policy can     POLICY CALLER [--at TIME]\n"
+        "       dagward policy lint    POLICY\n"
+        "       dagward policy diff    OLD NEW\n"
+        "       dagward policy replay  POLICY --log FILE...\n"
+        "       dagward policy suggest [POLICY] --log FILE... [--since TIME]\n"
+        "\n"
+        "POLICY is --config FILE, which takes the policy files, and where issuers keep roles, "
+        "from\n"
+        "a configuration, or --policy FILE, once or several times. --format text, markdown (for\n"
+        "comments on pull requests) or json goes with all of them; --json is short for the last.\n"
         "\n"
         "test     runs the `tests` of the policy files; --verbose also shows those that pass and\n"
         "         the entries that no test reaches. Exit status: 0 all passed, 1 one failed.\n"
@@ -71,8 +73,7 @@ static const char help[] =
         "--claimed  what the caller says about itself (dag_id, run_id, task_id, map_index,\n"
         "           try_number, user_agent); repeat it for more\n"
         "\n"
-        "--config takes the policy files, and where issuers keep roles, from a configuration.\n"
-        "--policy may be given several times. URL is a path (/contoso/...) or a whole URL.\n"
+        "URL is a path (/contoso/...) or a whole URL.\n"
         "Exit status 2: wrong usage, or a file that has errors.\n";
 
 struct options {
@@ -87,8 +88,8 @@ struct options {
         size_t n_claimed;
         struct str roles[MOST_ROLES];
         size_t n_roles;
-        enum policy_format format;
-        bool json, verbose, help; /* json: format is that one */
+        enum report_format format;
+        bool verbose, help;
 };
 
 static bool complain(const char *text, const char *detail)
@@ -110,18 +111,10 @@ static bool take_claim(struct options *o, struct str text)
         return true;
 }
 
-static bool take_format(struct options *o, struct str name)
+static bool take_format(struct options *o, const char *name)
 {
-        static const struct str names[] = {{"text", 4}, {"markdown", 8}, {"json", 4}};
-
-        for (unsigned i = 0; i < 3; i++) {
-                if (!str_eq(name, names[i]))
-                        continue;
-                o->format = (enum policy_format)i;
-                o->json = o->format == FORMAT_JSON;
-                return true;
-        }
-        return complain("--format is text, markdown or json, not ", name.ptr);
+        return report_format_named(str_of(name), &o->format) ||
+               complain("--format is text, markdown or json, not ", name);
 }
 
 static bool take_option(struct options *o, int option)
@@ -150,11 +143,8 @@ static bool take_option(struct options *o, int option)
         case 'm': return take_claim(o, str_of(optarg));
         case 'b': o->body = optarg; return true;
         case 'a': o->at = optarg; return true;
-        case 'f': return take_format(o, str_of(optarg));
-        case 'j':
-                o->json = true;
-                o->format = FORMAT_JSON;
-                return true;
+        case 'f': return take_format(o, optarg);
+        case 'j': o->format = REPORT_JSON; return true;
         case 'v': o->verbose = true; return true;
         case 'h': o->help = true; return true;
         default: return complain("see above", "");
@@ -252,11 +242,11 @@ static int run_tests(const struct options *o, const struct preflight *p)
                 .now_ms = clock_wall_ms(),
                 .out = stdout,
                 .verbose = o->verbose,
-                .json = o->json,
+                .format = o->format,
         };
         struct policy_test_counts counts = policy_run_tests(p->policy, &options);
 
-        if (!o->json)
+        if (o->format == REPORT_TEXT)
                 printf("%zu passed, %zu failed; %zu of %zu entries reached by a test\n",
                         counts.passed, counts.failed, counts.reached, counts.entries);
         return counts.failed ? EXIT_NO : EXIT_YES;
@@ -341,10 +331,11 @@ static int print_explanation(const struct options *o, const struct policy *polic
                 return EXIT_USAGE;
         }
         buf_init(&out, 16 << 20);
-        if (o->json)
-                policy_explanation_json(&explanation, &out);
-        else
-                policy_explanation_text(&explanation, &out);
+        switch (o->format) {
+        case REPORT_TEXT: policy_explanation_text(&explanation, &out); break;
+        case REPORT_MARKDOWN: policy_explanation_markdown(&explanation, &out); break;
+        case REPORT_JSON: policy_explanation_json(&explanation, &out); break;
+        }
         fwrite(out.data, 1, out.len, stdout);
         buf_clear(&out);
         return explanation.decision.effect == EFFECT_ALLOW ? EXIT_YES : EXIT_NO;
@@ -424,7 +415,7 @@ static int who_can(const struct options *o, const struct preflight *p, char **wo
                 complain("--at: not a time: ", o->at);
                 return EXIT_USAGE;
         }
-        return policy_print_who_can(p->policy, words, n, now_ms, o->json);
+        return policy_print_who_can(p->policy, words, n, now_ms, o->format);
 }
 
 static int can(struct options *o, const struct preflight *p)
@@ -441,7 +432,7 @@ static int can(struct options *o, const struct preflight *p)
         if (o->claims && !(claims = read_claims(o->claims)))
                 return EXIT_USAGE;
         if (build_caller(o, p->config, claims, &caller))
-                status = policy_print_can(p->policy, &caller, now_ms, o->json);
+                status = policy_print_can(p->policy, &caller, now_ms, o->format);
         json_decref(claims);
         return status;
 }
@@ -456,7 +447,7 @@ static int suggest(const struct options *o, const struct preflight *p)
         int64_t since_ms = INT64_MIN;
 
         if (!o->since || clock_parse(str_of(o->since), &since_ms))
-                return policy_print_suggestion(p->policy, o->logs, o->n_logs, since_ms, o->json);
+                return policy_print_suggestion(p->policy, o->logs, o->n_logs, since_ms, o->format);
         complain("--since: not a time: ", o->since);
         return EXIT_USAGE;
 }
@@ -499,7 +490,7 @@ static int run(struct options *o, enum subcommand what, char **words, int n)
                 case EXPLAIN: status = explain(o, &p, words, n); break;
                 case WHO_CAN: status = who_can(o, &p, words, n); break;
                 case CAN: status = can(o, &p); break;
-                case LINT: status = policy_print_lint(p.policy, o->json); break;
+                case LINT: status = policy_print_lint(p.policy, o->format); break;
                 case REPLAY:
                         status = policy_print_replay(p.policy, o->logs, o->n_logs, o->format);
                         break;

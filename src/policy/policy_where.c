@@ -253,6 +253,8 @@ static enum policy_state value_state(
 {
         if (pattern_any(pattern))
                 return STATE_MET;
+        if (!value.ptr)
+                return STATE_UNSURE;
         if (pattern->prefix && effect == EFFECT_ALLOW && climbs(value))
                 return STATE_FAILED;
         enum policy_state state = pattern_state(pattern, value, effect == EFFECT_DENY);

@@ -8,6 +8,7 @@
 
 #include "dagward/azdo/batch.h"
 #include "dagward/azdo/push.h"
+#include "dagward/world/reasons.h"
 
 /* Routes of no organization (`/_apis/...`; no organization's name begins so) reach what the
  * credential may do everywhere: its profile, its tokens, its organizations. A rule about classes or
@@ -97,12 +98,9 @@ enum next decide_step(struct exchange *x)
         if (next != NEXT)
                 return next; /* no credential leaves for that */
         if (x->named.organization.len ? !organization_is_served(x) : !is_spelt_out(x)) {
-                x->decision.effect = EFFECT_DENY;
+                x->decision = (struct decision){.effect = EFFECT_DENY};
                 snprintf(x->decision.reason, sizeof(x->decision.reason), "%s",
-                        x->named.organization.len
-                                ? "the proxy does not serve this organization"
-                                : "this address belongs to no organization; it is open only to "
-                                  "rules that name its `method` and `path`");
+                        x->named.organization.len ? REASON_ORGANIZATION : REASON_NOT_SPELT_OUT);
                 return refuse(x, 403, REFUSED_POLICY, "%s", x->decision.reason);
         }
         return NEXT;

@@ -221,6 +221,24 @@ static size_t known_pairs(
         return n;
 }
 
+/* The project's id, where only something in it was asked about: a rule may be about either. */
+static size_t project_pair(const struct resources *resources, struct pair *out)
+{
+        struct str project = resources_first(resources, RESOURCE_PROJECT), id = STR_NONE;
+
+        for (size_t i = 0; i < resources->n; i++) {
+                const struct resource *item = &resources->items[i];
+                if (item->known && item->kind == RESOURCE_PROJECT)
+                        return 0;
+                if (item->known && item->known->project_id.len)
+                        id = item->known->project_id;
+        }
+        if (!id.len || !project.len || str_eq_fold(id, project))
+                return 0;
+        *out = (struct pair){STR("project.id"), id};
+        return 1;
+}
+
 /* What it says, without the values: a variable of a run may be a secret. */
 static void fill_facts(struct exchange *x, struct audit_fields *fields)
 {
@@ -254,7 +272,7 @@ static void fill_name(struct exchange *x, struct audit_fields *fields)
         fields->request.access = str_of(access_name(x->named.op->access));
         fields->request.project = resources_first(resources, RESOURCE_PROJECT);
         struct pair *pairs =
-                arena_alloc(&x->arena, (3 * resources->n + RESOURCE_KINDS + 1) * sizeof(*pairs));
+                arena_alloc(&x->arena, (3 * resources->n + RESOURCE_KINDS + 2) * sizeof(*pairs));
         size_t n = 0, projects = 0;
         for (size_t i = 0; pairs && i < resources->n; i++) {
                 const struct resource *item = &resources->items[i];
@@ -266,10 +284,13 @@ static void fill_name(struct exchange *x, struct audit_fields *fields)
                 if (item->known)
                         n += known_pairs(x, kind, item, &pairs[n]);
         }
+        if (pairs)
+                n += project_pair(resources, &pairs[n]);
         for (int k = 0; pairs && k < RESOURCE_KINDS; k++)
-                if (resources->unresolved[k])
-                        pairs[n++] = (struct pair){
-                                str_of(resource_kind_name((enum resource_kind)k)), STR("?")};
+                if (resources->unresolved[k] || resources->deferred >> k & 1)
+                        pairs[n++] =
+                                (struct pair){str_of(resource_kind_name((enum resource_kind)k)),
+                                        resources->unresolved[k] ? STR("?") : STR("~")};
         fields->request.resources = pairs;
         fields->request.n_resources = n;
         fill_facts(x, fields);

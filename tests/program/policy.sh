@@ -117,9 +117,72 @@ says out "until 2027-12-31"
 expect 2 "a difference to nothing" diff "$policies/teams.yaml"
 expect 2 "a difference to what is not there" diff "$policies/teams.yaml" "$work/none.yaml"
 expect 2 "no such format" diff --format html a b
-for later in replay suggest; do
-        expect 2 "$later" $later
-        says err "not available in this version"
+
+# What was asked: worker-1 starts 42 (allowed), 99 (denied), and says parameters once.
+record() { # TIME SUBJECT PIPELINE EFFECT RULE SAYS
+        printf '{"seq":1,"time":"%s","kind":"outcome","correlation_id":"c-%s","caller":{"issuer":"airflow","subject":"%s"},' "$1" "$3" "$2"
+        printf '"request":{"method":"POST","path":"/contoso/analytics/_apis/pipelines/%s/runs","operation":"pipelines.runs.run",' "$3"
+        printf '"organization":"contoso","project":"analytics","resources":["pipeline:%s","ref:refs/heads/main"]%s},' "$3" "$6"
+        printf '"decision":{"effect":"%s","role":"%s","rule":"%s"},"credential":{"name":"etl"},"response":{"status":%s}}\n' \
+                "$4" "$(test "$4" = allow && echo starter)" "$5" "$(test "$4" = allow && echo 200 || echo 403)"
+}
+cat >"$work/live.yaml" <<'POLICY'
+version: 1
+roles:
+  starter:
+    allow:
+      - {operations: [pipelines.runs.run], projects: [analytics], pipelines: [42, 57]}
+      - {operations: [git.fetch], repositories: [analytics/dags]}
+bindings:
+  - {name: workers, callers: {issuer: airflow, subject: "worker-*"}, roles: [starter], credential: etl}
+POLICY
+{
+        record 2026-01-01T00:00:00Z worker-1 42 allow live.yaml:5 ""
+        record 2026-02-01T00:00:00Z worker-2 57 allow live.yaml:5 ',"says":["templateParameters.environment"]'
+        record 2026-02-02T00:00:00Z worker-1 99 deny "" ""
+        echo '{"seq":2,"time":"2026-01-01T00:00:00Z","kind":"event","event":{"name":"log.opened"}}'
+} >"$work/audit.jsonl"
+expect 0 "replay: as before" replay --policy "$work/live.yaml" --log "$work/audit.jsonl"
+says out "3 requests: 3 as before, 0 now allowed, 0 now denied, 0 cannot be told"
+sed 's/42, 57/42, 99/' "$work/live.yaml" >"$work/moved.yaml"
+expect 1 "replay: other answers" replay --policy "$work/moved.yaml" --log "$work/audit.jsonl"
+says out "3 requests: 1 as before, 1 now allowed, 1 now denied, 0 cannot be told"
+says out "now allowed, 1 times: pipelines.runs.run by worker-1 (issuer airflow)"
+says out "  before: nothing allowed it; after: moved.yaml:5"
+says out "audit.jsonl:2, /contoso/analytics/_apis/pipelines/57/runs, c-57"
+expect 1 "replay as Markdown" replay --policy "$work/moved.yaml" --format markdown --log "$work/audit.jsonl"
+says out '| `now denied` | `1` | `pipelines.runs.run` | `worker-2 (issuer airflow)` | `live.yaml:5` |  | `c-57` |'
+expect 1 "replay as JSON" replay --policy "$work/moved.yaml" --json --log "$work/audit.jsonl"
+says out '"records":3,"same":1,"allowed":1,"denied":1,"unclear":0,"others":1,"damaged":0'
+sed 's/57\]}/57], where: {templateParameters: {environment: [test]}}}/' "$work/live.yaml" >"$work/where.yaml"
+expect 1 "replay: values are not recorded" replay --policy "$work/where.yaml" --log "$work/audit.jsonl"
+says out "cannot tell, 1 times"
+says out "depends on what the record does not tell"
+{ cat "$work/audit.jsonl"; printf '{"seq":3,"time":'; } >"$work/torn.jsonl"
+expect 1 "replay of a torn log" replay --policy "$work/live.yaml" --log "$work/torn.jsonl"
+says out "1 lines are no audit records"
+expect 0 "replay of standard input" replay --policy "$work/live.yaml" --log -
+expect 2 "replay without a log" replay --policy "$work/live.yaml"
+says err "--log FILE is missing"
+expect 2 "replay of a log that is not there" replay --policy "$work/live.yaml" --log "$work/none.jsonl"
+expect 2 "replay without a policy" replay --log "$work/audit.jsonl"
+expect 0 "suggest" suggest --policy "$work/live.yaml" --log "$work/audit.jsonl" --since 2026-01-15
+says out "live.yaml:6, role starter: never used (operations git.fetch; repositories analytics/dags)"
+says out "new since then: pipelines.runs.run by starter: organizations contoso projects analytics pipelines 57"
+cp "$work/out" "$work/suggested.yaml"
+expect 0 "what is suggested is a policy that allows just that" replay --policy "$work/suggested.yaml" --log "$work/audit.jsonl"
+says out "3 requests: 3 as before"
+expect 0 "suggest as JSON" suggest --policy "$work/live.yaml" --log "$work/audit.jsonl" --json
+says out '"used":0'
+expect 0 "suggest as Markdown" suggest --log "$work/audit.jsonl" --format markdown
+says out '```yaml'
+expect 1 "suggest from nothing" suggest --log /dev/null
+expect 2 "suggest since no time" suggest --log "$work/audit.jsonl" --since yesterday
+
+for subcommand in "test" "lint" "who-can pipelines.runs.run" "can $worker" "explain $worker $run42"; do
+        "$program" policy ${subcommand%% *} $trigger --format markdown ${subcommand#"${subcommand%% *}"} >"$work/out" 2>&1
+        what="$subcommand as Markdown"
+        says out "## "
 done
 expect 0 "help" --help
 expect 0 "help of a subcommand" explain --help

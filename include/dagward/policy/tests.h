@@ -10,6 +10,7 @@
 
 #include <stdio.h>
 
+#include "dagward/base/report.h"
 #include "dagward/policy/policy.h"
 
 /* A request as a person writes it. */
@@ -36,12 +37,13 @@ struct policy_test_options {
         void *context;
         int64_t now_ms; /* for tests without `at` */
         FILE *out;      /* NULL: print nothing */
-        bool verbose;   /* also tests that pass, and entries that no test reaches */
-        bool json;      /* one JSON object in place of text */
+        bool verbose;   /* text: also tests that pass, and entries that no test reaches */
+        enum report_format format;
 };
 
 /* Runs all tests in file order. A failed one prints `file:line:column: test "name": ...` and why it
- * was decided as it was. A test without an outcome (malformed request) is failed. */
+ * was decided as it was. A test without an outcome (malformed request) is failed. As JSON and as
+ * Markdown it is written at the end, with the entries that no test reaches. */
 struct policy_test_counts policy_run_tests(
         const struct policy *policy, const struct policy_test_options *options);
 

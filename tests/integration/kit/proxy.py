@@ -189,6 +189,16 @@ class Proxy:
         assert len(ids) == len(set(ids)), "two outcome records of one request"
         left = {r["request_id"] for r in self.records("intent")} - set(ids)
         assert not left, "intents without outcome: %s" % left
+        if not self.events("reload.done"):
+            self.check_replay()
+
+    def check_replay(self):
+        """Decided again from its records, nothing comes out otherwise; some answers cannot be told."""
+        told = subprocess.run([BINARY, "policy", "replay", "--config", self.config_file, "--json", "--log", self.audit_file],
+                              capture_output=True, text=True)
+        assert told.returncode in (0, 1), told.stdout + told.stderr
+        result = json.loads(told.stdout)
+        assert not result["allowed"] and not result["denied"] and not result["damaged"], json.dumps(result, indent=1)[:4000]
 
     def resident_kib(self):
         for line in open("/proc/%d/status" % self.process.pid):
