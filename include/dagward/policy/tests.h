@@ -34,10 +34,11 @@ struct policy_test_counts {
 struct policy_test_options {
         policy_namer namer;
         void *context;
-        int64_t now_ms; /* for tests without `at` */
-        FILE *out;      /* NULL: print nothing */
-        bool verbose;   /* also tests that pass, and entries that no test reaches */
-        bool json;      /* one JSON object in place of text */
+        int64_t now_ms;    /* for tests without `at` */
+        FILE *out;         /* NULL: print nothing */
+        bool verbose;      /* also tests that pass, and entries that no test reaches */
+        bool json;         /* one JSON object in place of text */
+        const char *which; /* what text calls the policy, where there are several; NULL: nothing */
 };
 
 /* Runs all tests in file order. A failed one prints `file:line:column: test "name": ...` and why it
