@@ -227,6 +227,21 @@ def test_a_batch_is_asked_about_item_by_item(start, upstream, operator):
         assert answer.status == status and says(proxy, answer) == said, (projects, says(proxy, answer))
 
 
+def test_what_no_policy_opens_is_no_disagreement(start, upstream, operator, tmp_path):
+    """Organizations that are not served; addresses of no organization, which only rules by method and path open."""
+    path = "/~app/_apis/profile/profiles/me"
+    read = {"access": ["read"]}
+    proxy = start(rules(read), rules(read, {"method": "GET", "path": path}))
+    answer = proxy.ask("GET", "/fabrikam/analytics/_apis/build/builds", operator)
+    assert answer.status == 403 and "does not serve" in answer.text and says(proxy, answer) is None
+    answer = proxy.ask("GET", path, operator)
+    assert answer.status == 403 and says(proxy, answer) == "allow by %s, role operator" % line_of(tmp_path / "candidate.yaml", "profiles/me")
+    write(tmp_path / "candidate.yaml", rules(read))
+    proxy.reload()
+    assert says(proxy, proxy.ask("GET", path, operator)) is None
+    assert not upstream.received
+
+
 # --- what it is made of ---
 
 
