@@ -205,6 +205,8 @@ static void lint_what(struct linting *l, const struct role *role, size_t index)
 
 static void lint_binding(struct linting *l, const struct binding *binding, int64_t now_ms)
 {
+        char when[TIME_TEXT_BYTES];
+
         if (!binding->n_subjects && !binding->n_token_roles && !binding->n_claims)
                 tell(l, false, "everybody", binding->place,
                         "the binding `%.*s` is for every caller of the issuer %.*s",
@@ -213,6 +215,10 @@ static void lint_binding(struct linting *l, const struct binding *binding, int64
                 tell(l, false, "expired", binding->place,
                         "the binding `%.*s` has expired and gives nothing any more",
                         STR_FMT(binding->name));
+        else if (binding_ends_soon(binding, now_ms))
+                tell(l, false, "expires-soon", binding->place,
+                        "the binding `%.*s` expires at %s, within 7 days", STR_FMT(binding->name),
+                        time_text(binding->expires_ms, when));
 }
 
 size_t policy_lint(const struct policy *policy, int64_t now_ms, policy_found *found, void *owner)

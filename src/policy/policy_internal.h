@@ -258,6 +258,8 @@ bool entry_matches(const struct entry *entry, const struct policy_request *reque
  * they turn out to be. */
 unsigned entry_doubts(const struct entry *entry, const struct policy_request *request);
 bool binding_live(const struct binding *binding, int64_t now_ms);
+/* Has expired, or will within POLICY_EXPIRES_SOON_MS. */
+bool binding_ends_soon(const struct binding *binding, int64_t now_ms);
 bool binding_subject_matches(const struct binding *binding, struct str subject);
 bool binding_roles_match(const struct binding *binding, const struct policy_caller *caller);
 bool claim_matches(const struct claim_condition *condition, const json_t *claims);
@@ -329,6 +331,9 @@ void line_add(struct line *line, struct str text);
 /* At most `most` bytes of `text`, "..." behind if there were more. */
 void line_add_most(struct line *line, struct str text, size_t most);
 void line_break(struct line *line);
+/* RFC 3339, UTC, whole seconds; `out`. */
+enum { TIME_TEXT_BYTES = 32 };
+const char *time_text(int64_t wall_ms, char out[TIME_TEXT_BYTES]);
 /* What the request touches; of what it leaves unnamed, only these kinds (a bit each). */
 void line_resources(struct line *line, const struct policy_request *request, unsigned unnamed_kinds,
         size_t most);

@@ -201,6 +201,12 @@ bool binding_live(const struct binding *binding, int64_t now_ms)
         return now_ms >= binding->not_before_ms && now_ms < binding->expires_ms;
 }
 
+bool binding_ends_soon(const struct binding *binding, int64_t now_ms)
+{
+        return binding->expires_ms < INT64_MAX &&
+               binding->expires_ms <= now_ms + POLICY_EXPIRES_SOON_MS;
+}
+
 bool binding_subject_matches(const struct binding *binding, struct str subject)
 {
         for (size_t i = 0; i < binding->n_subjects; i++)

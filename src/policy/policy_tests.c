@@ -76,8 +76,10 @@ static void print_text(
 
         if (!outcome->why && !run->options->verbose)
                 return;
-        fprintf(out, "%s:%u:%u: %s: test \"%.*s\": ", test->at.file, test->at.line, test->at.column,
-                outcome->why ? "FAILED" : "ok", STR_FMT(test->name));
+        fprintf(out, "%s:%u:%u: %s: %s%stest \"%.*s\": ", test->at.file, test->at.line,
+                test->at.column, outcome->why ? "FAILED" : "ok",
+                run->options->which ? run->options->which : "", run->options->which ? ": " : "",
+                STR_FMT(test->name));
         if (!outcome->decided) {
                 fprintf(out, "%s\n", outcome->why);
                 return;

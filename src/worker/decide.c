@@ -14,13 +14,18 @@
  * credential may do everywhere: its profile, its tokens, its organizations. A rule about classes or
  * areas did not mean those. Only one that spells out method and path does, as it would have to for
  * a request that the catalogue does not know; so that is what the policy is asked about. */
-static bool is_spelt_out(struct exchange *x)
+struct policy_request exchange_spelt_out(const struct exchange *x)
 {
-        struct policy_request request = {.method = x->request.method,
+        return (struct policy_request){.method = x->request.method,
                 .path = x->named.path,
                 .service = x->named.service,
                 .resources = &x->named.resources,
                 .now_ms = x->worker->wall_ms};
+}
+
+static bool is_spelt_out(struct exchange *x)
+{
+        struct policy_request request = exchange_spelt_out(x);
 
         policy_decide(x->world->policy, x->grants, &request, &x->decision);
         return x->decision.effect == EFFECT_ALLOW;
@@ -53,7 +58,7 @@ struct policy_request exchange_question(
         };
 }
 
-enum next exchange_decide(struct exchange *x, struct named *named, struct str method)
+static enum next decide_live(struct exchange *x, struct named *named, struct str method)
 {
         for (;;) {
                 struct policy_request request = exchange_question(x, named, method);
@@ -68,6 +73,15 @@ enum next exchange_decide(struct exchange *x, struct named *named, struct str me
         }
 }
 
+enum next exchange_decide(struct exchange *x, struct named *named, struct str method)
+{
+        enum next next = decide_live(x, named, method);
+
+        if (x->shadow_grants && next == NEXT)
+                shadow_ask(x, named, method);
+        return next;
+}
+
 enum next exchange_deny(struct exchange *x)
 {
         snprintf(x->refusal.rule, sizeof(x->refusal.rule), "%.*s", STR_FMT(x->decision.rule));
@@ -76,7 +90,8 @@ enum next exchange_deny(struct exchange *x)
 
 static enum next judge(struct exchange *x)
 {
-        if (operation_is_push(x->named.op) && push_is_judged_by_ref(x)) {
+        if (operation_is_push(x->named.op) &&
+                push_is_judged_by_ref(x, x->world->policy, x->grants)) {
                 enum next next = push_decide(x);
                 x->decided = next == NEXT || (next == REFUSE && x->decision.reason[0]);
                 return next;
@@ -90,7 +105,7 @@ static enum next judge(struct exchange *x)
         return operation_is_batch(x->named.op) ? batch_decide(x) : NEXT;
 }
 
-enum next decide_step(struct exchange *x)
+static enum next decide_all(struct exchange *x)
 {
         enum next next = judge(x);
         if (next == NEXT)
@@ -104,4 +119,16 @@ enum next decide_step(struct exchange *x)
                 return refuse(x, 403, REFUSED_POLICY, "%s", x->decision.reason);
         }
         return NEXT;
+}
+
+enum next decide_step(struct exchange *x)
+{
+        /* Bytes or an answer may have been waited for since: others have used the table. */
+        x->grants = grants_find(x->worker->grants, x->caller, x->world, &x->shadow_grants);
+        if (!x->shadow_grants)
+                return decide_all(x);
+        x->shadow = (struct shadow_says){.answer = SHADOW_NOT_ASKED};
+        enum next next = decide_all(x);
+        shadow_settle(x, next);
+        return next;
 }

@@ -301,6 +301,8 @@ static void fill_decision(struct exchange *x, struct audit_fields *fields)
         const struct decision *decision = &x->decision;
 
         fields->decision.policy = str_of(x->world->policy_digest);
+        if (x->shadow_disagrees && fields->kind == AUDIT_OUTCOME)
+                fields->decision.shadow = str_of(x->shadow_text);
         if (x->decided) {
                 fields->decision.effect =
                         decision->effect == EFFECT_ALLOW ? AUDIT_ALLOW : AUDIT_DENY;

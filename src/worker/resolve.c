@@ -248,6 +248,30 @@ enum next resolve(struct exchange *x, struct named *named, struct str method, bo
         return NEXT;
 }
 
+bool resolve_is_open(
+        struct exchange *x, const struct named *named, unsigned doubts, struct str credential)
+{
+        const struct identity *identity;
+        char memory[IDENTITY_QUESTION_MOST_BYTES];
+        struct name_question question;
+        struct buf path;
+        unsigned index;
+
+        if (x->world->config->upstream.names == NAMES_LITERAL || !organization_is_served(x) ||
+                !credential_find(x->worker->lease->world->credentials, credential, &index))
+                return false;
+        for (size_t i = 0; i < named->resources.n; i++) {
+                const struct resource *item = &named->resources.items[i];
+                buf_init_fixed(&path, memory, sizeof(memory));
+                if (helps(named, doubts, item) &&
+                        write_question(x, named, item, index, &path, &question) &&
+                        directory_find(x->worker->directory, &question, x->worker->now_ms,
+                                &identity) != DIRECTORY_NOBODY)
+                        return true;
+        }
+        return false;
+}
+
 /* --- what becomes of it --- */
 
 /* Whether the operation, done, makes a name mean something else. */

@@ -158,6 +158,8 @@ struct config_credential {
 struct config_policy {
         struct str *files; /* paths or glob(7) patterns, at least one, not expanded */
         size_t n_files;
+        struct str *shadow; /* likewise: of the shadow policy; may be none */
+        size_t n_shadow;
 };
 
 enum config_durability {

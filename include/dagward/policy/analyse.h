@@ -27,6 +27,7 @@ typedef void policy_found(void *owner, const struct policy_finding *finding);
  *   tunnels         grants what carries requests that nobody judges
  *   everybody       a binding for every caller of an issuer
  *   expired         a binding that gives nothing any more at `now_ms`
+ *   expires-soon    a binding that will within POLICY_EXPIRES_SOON_MS
  */
 size_t policy_lint(const struct policy *policy, int64_t now_ms, policy_found *found, void *owner);
 

@@ -117,11 +117,25 @@ struct policy *policy_ref(struct policy *policy);
 void policy_unref(struct policy *policy);
 
 /* Checks what a policy alone cannot know: adds an error for each binding whose issuer or credential
- * is not one of those configured (with "did you mean"), and a warning for each binding that has
- * expired at `now_ms`. False if an error was added. */
+ * is not one of those configured (with "did you mean"), and a warning for each that policy_expiries
+ * tells of. False if an error was added. */
 bool policy_review(const struct policy *policy, const struct str *issuers, size_t n_issuers,
         const struct str *credentials, size_t n_credentials, int64_t now_ms,
         struct error_list *errors);
+
+enum { POLICY_EXPIRES_SOON_MS = 7 * 24 * 60 * 60 * 1000 };
+
+/* A binding that has an end. Views, good as long as the policy. */
+struct policy_expiry {
+        struct str binding; /* its name, or `file:line` of one without a name */
+        struct str place;   /* file:line */
+        int64_t expires_ms; /* wall time */
+        bool expired;       /* else: within POLICY_EXPIRES_SOON_MS */
+};
+typedef void policy_expiry_found(void *owner, const struct policy_expiry *expiry);
+/* Tells of each binding that has expired at `now_ms` or will soon, in file order. */
+void policy_expiries(
+        const struct policy *policy, int64_t now_ms, policy_expiry_found *found, void *owner);
 
 /* Finds the bindings that apply to the caller: the slow part of a decision, worth keeping as long
  * as both the policy and the caller's token are the same. Free with policy_grants_free. */

@@ -39,6 +39,7 @@ struct policy_test_options {
         FILE *out;      /* NULL: print nothing */
         bool verbose;   /* text: also tests that pass, and entries that no test reaches */
         enum report_format format;
+        const char *which; /* what text calls the policy, where there are several; NULL: nothing */
 };
 
 /* Runs all tests in file order. A failed one prints `file:line:column: test "name": ...` and why it

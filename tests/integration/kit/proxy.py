@@ -21,7 +21,7 @@ class Proxy:
     """`dagward serve` in a folder of its own. Configuration and policy are dictionaries (JSON is
     YAML) or text; what is not said here has a default that suits most tests."""
 
-    def __init__(self, folder, issuers, policy, upstream=None, workers=2, **settings):
+    def __init__(self, folder, issuers, policy, upstream=None, workers=2, policies=None, **settings):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.port, self.admin_port = free_port(), free_port()
@@ -41,7 +41,7 @@ class Proxy:
             "issuers": issuers,
             "upstream": {"organizations": ["contoso"], **upstream_settings(upstream)},
             "credentials": [{"name": "etl", "type": "static_file", "file": str(self.token_file)}],
-            "policy": {"files": ["policy.yaml"]},
+            "policy": {"files": ["policy.yaml"], **(policies or {})},
             "audit": {"file": str(self.audit_file)},
             "timeouts": {"drain": "20s"},
             "log": {"level": "debug"},

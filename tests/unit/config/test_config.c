@@ -142,6 +142,7 @@ static void what_is_left_out_has_its_default(void **state)
         assert_int_equal(c->credentials[0].type, CREDENTIAL_STATIC_FILE);
         assert_str(c->credentials[0].file, "/etc/dagward/token");
         assert_str(c->policy.files[0], "/etc/dagward/p.yaml");
+        assert_int_equal(c->policy.n_shadow, 0);
         assert_str(c->audit.file, "/etc/dagward/a.jsonl");
         assert_int_equal(c->audit.durability, DURABILITY_WRITES);
         assert_int_equal(c->audit.on_failure, ON_FAILURE_REFUSE);
@@ -193,7 +194,7 @@ static void everything_that_can_be_set_is_read(void **state)
                 "  - {name: s, type: client_secret, tenant: t.example, client_id: id,\n"
                 "     secret_file: s.txt, authority: 'http://localhost:5000/x/',\n"
                 "     scope: api://x/.default, ca: ca.pem}\n"
-                "policy: {files: ['p/*.yaml', /q.yaml]}\n"
+                "policy: {files: ['p/*.yaml', /q.yaml], shadow: c.yaml}\n"
                 "audit: {file: /a, durability: all, on_failure: allow-reads}\n"
                 "limits: {connections: 1, headers: 48KiB, header: 24KiB, inspect: 2MiB, token: "
                 "8KiB}\n"
@@ -239,6 +240,8 @@ static void everything_that_can_be_set_is_read(void **state)
         assert_str(c->credentials[0].scope, "api://x/.default");
         assert_str(c->policy.files[0], "/etc/dagward/p/*.yaml");
         assert_str(c->policy.files[1], "/q.yaml");
+        assert_int_equal(c->policy.n_shadow, 1);
+        assert_str(c->policy.shadow[0], "/etc/dagward/c.yaml");
         assert_int_equal(c->audit.durability, DURABILITY_ALL);
         assert_int_equal(c->audit.on_failure, ON_FAILURE_ALLOW_READS);
         assert_int_equal(c->limits.headers_bytes, 48 << 10);
@@ -379,7 +382,6 @@ static void all_errors_of_a_file_come_in_one_run(void **state)
                         "not `5`\n"
                         "12:21: `type` must be one of static_file, client_secret, federated, not "
                         "`sttic_file`; did you mean `static_file`?\n"
-                        "13:28: `shadow` is not available yet\n"
                         "14:30: `durability` must be one of writes, all, none, not `maybe`\n"
                         "15:19: `headers` must be a size such as 512B, 64KiB or 1MiB, not `1MB`\n"
                         "15:30: `rate` is not available yet"},

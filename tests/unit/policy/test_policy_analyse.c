@@ -67,15 +67,21 @@ static void bindings_for_everybody_and_expired_ones_are_told(void **state)
                 "bindings:\n"
                 "- {name: all, callers: {issuer: i}, roles: [r], credential: c}\n"
                 "- {name: old, callers: {issuer: i, subject: s}, roles: [r], credential: c, "
-                "expires: 2020-01-01}\n");
+                "expires: 2020-01-01}\n"
+                "- {name: soon, callers: {issuer: i, subject: t}, roles: [r], credential: c, "
+                "expires: 2027-01-20T08:00:00Z}\n"
+                "- {name: late, callers: {issuer: i, subject: u}, roles: [r], credential: c, "
+                "expires: 2027-01-23}\n");
         struct buf out;
 
         (void)state;
         buf_init(&out, 1 << 20);
-        assert_int_equal(policy_lint(policy, INT64_C(1800000000000), take_finding, &out), 2);
+        assert_int_equal(policy_lint(policy, INT64_C(1800000000000), take_finding, &out), 3);
         buf_char(&out, '\0');
         assert_non_null(strstr(out.data, "p.yaml:4 everybody: the binding `all`"));
         assert_non_null(strstr(out.data, "p.yaml:5 expired: the binding `old`"));
+        assert_non_null(strstr(out.data, "p.yaml:6 expires-soon: the binding `soon` expires at "
+                                         "2027-01-20T08:00:00Z, within 7 days"));
         buf_clear(&out);
         policy_unref(policy);
 }

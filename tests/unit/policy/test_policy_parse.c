@@ -336,7 +336,11 @@ static void the_review_finds_issuers_and_credentials_that_are_not_configured(voi
         struct policy *policy = kit_policy(
                 R "bindings:\n- {callers: {issuer: airflwo}, roles: r, credential: etll}\n"
                   "- {callers: {issuer: airflow}, roles: r, credential: etl, expires: 2026-01-01}"
-                  "\n");
+                  "\n"
+                  "- {name: soon, callers: {issuer: airflow}, roles: r, credential: etl, expires: "
+                  "2026-06-08}\n"
+                  "- {callers: {issuer: airflow}, roles: r, credential: etl, expires: "
+                  "2026-06-08T00:00:01Z}\n");
         const struct str issuers[] = {STR("airflow"), STR("entra")};
         const struct str credentials[] = {STR("etl")};
         struct error_list errors;
@@ -353,7 +357,9 @@ static void the_review_finds_issuers_and_credentials_that_are_not_configured(voi
         assert_string_equal(said.data,
                 "4:22: no issuer `airflwo` in the configuration; did you mean `airflow`?\n"
                 "4:54: no credential `etll` in the configuration; did you mean `etl`?\n"
-                "5:3: warning: the binding `p.yaml:5` has expired and gives nothing any more\n");
+                "5:3: warning: the binding `p.yaml:5` has expired and gives nothing any more\n"
+                "6:3: warning: the binding `soon` expires at 2026-06-08T00:00:00Z, within 7 "
+                "days\n");
         buf_clear(&said);
         error_list_clear(&errors);
         policy_unref(policy);
