@@ -161,6 +161,18 @@ static enum service service_of(struct str path)
         return service;
 }
 
+/* The record may have less of it than was said, where it looked like a secret. */
+static void read_reason(struct past *past, struct str text)
+{
+        unsigned chars = 0;
+        const char *why;
+
+        past->broke_glass = text.len > 0;
+        (void)!policy_reason_read(text, &text, &chars, &why);
+        past->request.reason_chars =
+                past->broke_glass && chars < POLICY_GLASS_CHARS ? POLICY_GLASS_CHARS : chars;
+}
+
 /* False: not a request that a policy decided. */
 static bool read_record(struct reading *r, const json_t *record)
 {
@@ -201,6 +213,7 @@ static bool read_record(struct reading *r, const json_t *record)
                 .n_claimed = read_claimed(r, json_object_get(record, "claimed")),
         };
         past->request.service = service_of(past->request.path);
+        read_reason(past, member(decision, "break_glass"));
         return clock_parse(past->time, &past->request.now_ms);
 }
 

@@ -7,7 +7,6 @@
 
 #include "commands.h"
 #include "dagward/base/buf.h"
-#include "dagward/base/clock.h"
 #include "dagward/policy/analyse.h"
 
 struct printing {
@@ -50,13 +49,13 @@ static void print_finding(void *owner, const struct policy_finding *finding)
         print_json(&out);
 }
 
-int policy_print_lint(const struct policy *policy, bool json)
+int policy_print_lint(const struct policy *policy, int64_t now_ms, bool json)
 {
         struct printing p = {.json = json};
 
         if (json)
                 printf("[");
-        size_t n = policy_lint(policy, clock_wall_ms(), print_finding, &p);
+        size_t n = policy_lint(policy, now_ms, print_finding, &p);
         if (json)
                 printf("\n]\n");
         else

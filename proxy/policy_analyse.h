@@ -5,7 +5,7 @@
 #include "dagward/policy/policy.h"
 
 /* 0: nothing found. */
-int policy_print_lint(const struct policy *policy, bool json);
+int policy_print_lint(const struct policy *policy, int64_t now_ms, bool json);
 /* 0: some binding applies. */
 int policy_print_can(
         const struct policy *policy, const struct policy_caller *caller, int64_t now_ms, bool json);

@@ -25,6 +25,7 @@ struct suggesting {
         json_t *before;  /* the same, used before */
         json_t *rules;   /* rule -> operation -> how often; as `policy` decides today */
         size_t n;
+        size_t broke_glass; /* allowed, but by what is there for emergencies */
 };
 
 /* The object at `key` in `object`, made if need be. */
@@ -116,6 +117,12 @@ static void seen(void *owner, const struct past *past)
 
         if (past->effect != EFFECT_ALLOW || !past->operation.len || !past->role.len)
                 return;
+        if (s->policy && past_decide(s->policy, past, &now) == PAST_ALLOWED)
+                count(at(s->rules, now.rule), past->operation);
+        if (past->broke_glass) {
+                s->broke_glass++;
+                return;
+        }
         s->n++;
         json_t *operation = at(at(s->roles, past->role), past->operation);
         count(at(operation, STR("")), STR(""));
@@ -127,8 +134,6 @@ static void seen(void *owner, const struct past *past)
         if (!json_object_getn(subjects, subject.ptr, subject.len))
                 json_object_setn_new(subjects, subject.ptr, subject.len,
                         json_stringn(past->credential.ptr, past->credential.len));
-        if (s->policy && past_decide(s->policy, past, &now) == PAST_ALLOWED)
-                count(at(s->rules, now.rule), past->operation);
 }
 
 /* --- the policy --- */
@@ -332,9 +337,9 @@ static void print_json(struct suggesting *s)
         json_object_set_new(s->before, "unused", json_array());
         if (s->policy)
                 (void)policy_rights(s->policy, add_unused_json, s);
-        json_t *out = json_pack("{s:I, s:O, s:O, s:o, s:O}", "requests", (json_int_t)s->n, "roles",
-                s->roles, "callers", s->callers, "new", fresh, "unused",
-                json_object_get(s->before, "unused"));
+        json_t *out = json_pack("{s:I, s:I, s:O, s:O, s:o, s:O}", "requests", (json_int_t)s->n,
+                "broke_glass", (json_int_t)s->broke_glass, "roles", s->roles, "callers", s->callers,
+                "new", fresh, "unused", json_object_get(s->before, "unused"));
         json_dumpf(out, stdout, JSON_COMPACT);
         printf("\n");
         json_decref(out);
@@ -367,6 +372,8 @@ int policy_print_suggestion(const struct policy *policy, const char *const *logs
                                 (void)policy_rights(policy, print_unused, &s);
                         print_drift(&s);
                 }
+                if (s.broke_glass && !json)
+                        printf("# left out: %zu requests that broke glass\n", s.broke_glass);
                 if (counts.damaged)
                         fprintf(stderr, "dagward policy: %zu lines are no audit records\n",
                                 counts.damaged);

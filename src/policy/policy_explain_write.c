@@ -52,9 +52,9 @@ void policy_explanation_text(const struct policy_explanation *e, struct buf *out
         buf_printf(out, "  touches   %.*s\n", STR_FMT(e->resources));
         buf_printf(out, "  caller    %.*s\n", STR_FMT(e->caller));
         if (decision->rule.len)
-                buf_printf(out, "  rule      %.*s (role %.*s, binding %.*s)\n",
+                buf_printf(out, "  rule      %.*s (role %.*s, binding %.*s%s)\n",
                         STR_FMT(decision->rule), STR_FMT(decision->role),
-                        STR_FMT(decision->binding));
+                        STR_FMT(decision->binding), decision->breaks_glass ? ", break-glass" : "");
         else
                 buf_printf(out, "  rule      none: what nothing allows is denied\n");
         if (decision->credential.len)
@@ -124,6 +124,7 @@ static void decision_json(const struct policy_explanation *e, struct buf *out)
         member(out, "role", decision->role);
         member(out, "binding", decision->binding);
         member(out, "credential", decision->credential);
+        flag(out, "breaks_glass", decision->breaks_glass);
         member(out, "reason", str_of(decision->reason));
         member(out, "change", e->change);
 }

@@ -370,6 +370,10 @@ bool policy_review(const struct policy *policy, const struct str *issuers, size_
                         error_list_warn(errors, binding->at,
                                 "the binding `%s` has expired and gives nothing any more",
                                 yaml_shown(binding->name));
+                if (glass_lasts_long(binding, now_ms))
+                        error_list_warn(errors, binding->at,
+                                "the break-glass binding `%s` lasts for more than %d days",
+                                yaml_shown(binding->name), GLASS_MOST_DAYS);
         }
         return errors->errors == before;
 }

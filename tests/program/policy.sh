@@ -117,10 +117,9 @@ says out "until 2027-12-31"
 expect 2 "a difference to nothing" diff "$policies/teams.yaml"
 expect 2 "a difference to what is not there" diff "$policies/teams.yaml" "$work/none.yaml"
 expect 2 "no such format" diff --format html a b
-for later in replay suggest; do
-        expect 2 "$later" $later
-        says err "not available in this version"
-done
+expect 2 "replay without a policy" replay
+expect 2 "suggest without a log" suggest
+says err "--log FILE is missing"
 expect 0 "help" --help
 expect 0 "help of a subcommand" explain --help
 expect 2 "no subcommand"
