@@ -139,6 +139,8 @@ bool name_ok(struct loader *loader, struct str name, struct mark at, const char 
                         error_list_add(loader->errors, at, "%s holds a control character", what);
                         return false;
                 }
+        if (!name.len)
+                error_list_add(loader->errors, at, "%s is empty", what);
         return name.len > 0;
 }
 

@@ -63,7 +63,7 @@ static bool map_read(struct loader *loader, const struct yaml_node *node, const 
         bool good = true;
 
         out->shown = STR("(none)");
-        if (node->kind == YAML_SEQUENCE && node->n == 0)
+        if ((node->kind == YAML_SEQUENCE || node->kind == YAML_MAPPING) && node->n == 0)
                 return refuse_empty(loader, effect, node);
         if (node->kind != YAML_MAPPING) {
                 error_list_add(loader->errors, node->at,
