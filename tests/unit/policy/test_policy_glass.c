@@ -328,6 +328,33 @@ static void lint_tells_of_glass_that_is_wide_or_lasts(void **state)
         policy_unref(policy);
 }
 
+static void the_review_warns_of_glass_that_lasts(void **state)
+{
+        static const struct str issuers[] = {{"i", 1}}, credentials[] = {{"c", 1}};
+        static const char text[] =
+                "version: 1\nroles: {r: {allow: [{operations: [build.builds.list]}]}}\n"
+                "bindings: [{callers: {issuer: i}, roles: r, credential: c, break_glass: true,\n"
+                "            expires: 2026-04-02}]\n";
+        static const struct {
+                const char *at;
+                size_t warnings;
+        } rows[] = {{"2026-01-01", 1}, {"2026-01-02", 0}, {"2026-04-01", 0}, {"2026-04-02", 1}};
+        struct policy *policy = kit_policy(text);
+
+        (void)state;
+        for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+                struct error_list errors;
+                int64_t now;
+                error_list_init(&errors);
+                assert_true(clock_parse(str_of(rows[i].at), &now));
+                assert_true(policy_review(policy, issuers, 1, credentials, 1, now, &errors));
+                if (errors.n != rows[i].warnings)
+                        fail_msg("row %zu: %zu warnings", i, errors.n);
+                error_list_clear(&errors);
+        }
+        policy_unref(policy);
+}
+
 static void note_binding(void *owner, struct str name, struct str old, struct str new_one)
 {
         char *text = owner;
@@ -383,6 +410,7 @@ int main(void)
                 cmocka_unit_test(who_can_and_can_say_that_a_way_is_behind_glass),
                 cmocka_unit_test(explanations_show_the_reason_as_a_condition_of_the_binding),
                 cmocka_unit_test(lint_tells_of_glass_that_is_wide_or_lasts),
+                cmocka_unit_test(the_review_warns_of_glass_that_lasts),
                 cmocka_unit_test(a_difference_of_glass_is_told_in_words),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

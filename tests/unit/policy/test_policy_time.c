@@ -268,7 +268,7 @@ static bool name_list(void *context, const struct policy_question *question, str
 
         (void)context, (void)arena, (void)err;
         *out = (struct policy_request){
-                .method = question->method, .path = STR("/contoso/x"), .resources = &none};
+                .method = question->method, .path = question->url, .resources = &none};
         if (!str_starts(question->url, STR("/odd")))
                 out->op = catalogue_find(STR(LIST));
         return true;
