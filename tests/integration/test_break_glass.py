@@ -241,6 +241,14 @@ def test_an_ordinary_rule_in_doubt_is_settled_before_glass_is_broken(start_proxy
         assert proxy.outcome(second)["decision"]["binding"] == "emergency" and len(used(proxy, second)) == 1
 
 
+def test_a_rule_behind_glass_in_doubt_asks_nobody_once_glass_is_broken(start_proxy, issuer, upstream, ann):
+    policy = glass_policy()
+    policy["roles"]["operator"]["allow"].append({"operations": ["pipelines.runs.run"], "pipelines": ["weekly"]})
+    proxy = start_proxy([issuer.config()], policy, {"hosts": {"*": upstream.url}})
+    answer = proxy.ask("POST", RUN, ann, [*JSON, *with_reason()], b"{}")
+    assert answer.status == 200 and [r.method for r in upstream.received] == ["POST"]
+
+
 def test_a_push_names_the_glass_of_any_ref(start_proxy, issuer, upstream, ann):
     policy = glass_policy()
     policy["roles"]["reader"]["allow"].append(
