@@ -25,6 +25,7 @@ struct suggesting {
         json_t *before;  /* the same, used before */
         json_t *rules;   /* rule -> operation -> how often; as the policy decides today */
         size_t n, left_out;
+        size_t broke_glass; /* allowed, but by what is there for emergencies */
         enum report_format format;
         struct buf unused; /* what is granted and was never used, as the format has it */
 };
@@ -132,8 +133,11 @@ static void seen(void *owner, const struct past *past)
 
         if (past->effect != EFFECT_ALLOW || !past->role.len)
                 return;
-        if (!key_of(past, key, sizeof(key))) {
-                s->left_out++;
+        bool named = key_of(past, key, sizeof(key));
+        if (named && s->judge && past_decide(s->judge, past, &now) == PAST_ALLOWED)
+                count(at(s->rules, now.rule), str_of(key));
+        if (past->broke_glass || !named) {
+                ++*(past->broke_glass ? &s->broke_glass : &s->left_out);
                 return;
         }
         s->n++;
@@ -147,8 +151,6 @@ static void seen(void *owner, const struct past *past)
         if (!json_object_getn(subjects, subject.ptr, subject.len))
                 json_object_setn_new(subjects, subject.ptr, subject.len,
                         json_stringn(past->credential.ptr, past->credential.len));
-        if (s->judge && past_decide(s->judge, past, &now) == PAST_ALLOWED)
-                count(at(s->rules, now.rule), str_of(key));
 }
 
 /* --- the policy --- */
@@ -415,6 +417,7 @@ static void print_all(const struct suggesting *s)
                 buf_char(&out, '{');
                 report_count(&out, "requests", s->n);
                 report_count(&out, "left_out", s->left_out);
+                report_count(&out, "broke_glass", s->broke_glass);
                 report_member(&out, "policy", s->n ? buf_str(&policy) : STR(""));
                 printf("%.*s,\"unused\":[%.*s],\"new\":[%.*s]}\n", STR_FMT(buf_str(&out)),
                         STR_FMT(unused), STR_FMT(fresh));
@@ -448,6 +451,9 @@ int policy_print_suggestion(const struct policy *policy, const char *const *logs
                 if (policy)
                         (void)policy_rights(policy, add_unused, &s);
                 print_all(&s);
+                if (s.broke_glass && format != REPORT_JSON)
+                        fprintf(stderr, "dagward policy: left out: %zu requests that broke glass\n",
+                                s.broke_glass);
                 if (counts.damaged)
                         fprintf(stderr, "dagward policy: %zu lines are no audit records\n",
                                 counts.damaged);

@@ -194,6 +194,8 @@ static void write_traffic(const struct metrics *m, struct buf *out)
         one(out, "sent_bytes_total", "counter", "Bytes to clients.", (double)m->bytes_to_clients);
         one(out, "audit_waits_total", "counter", "Requests that waited for a durable record.",
                 (double)m->audit_waits);
+        one(out, "break_glass_total", "counter", "Requests that broke glass.",
+                (double)m->break_glass);
 }
 
 static void write_issuers(struct control *control, struct buf *out)

@@ -74,7 +74,7 @@ static void tell(struct linting *l, bool is_error, const char *check, struct str
 static bool is_unconditional(const struct entry *entry)
 {
         return !entry->n_selectors && !entry->methods.n && !entry->n_paths &&
-               !entry->n_conditions && !entry->n_claimed;
+               !entry->n_conditions && !entry->n_claimed && !entry->n_windows;
 }
 
 static bool same_selector(const struct selector *selector, const struct entry *other)
@@ -106,6 +106,7 @@ static bool asks_no_more(const struct entry *a, const struct entry *b)
                 if (!same_condition(&a->conditions[i], b))
                         return false;
         return !a->n_claimed && b->n_conditions == a->n_conditions &&
+               (!a->n_windows || str_eq(a->windows_shown, b->windows_shown)) &&
                (!a->methods.n || str_eq(a->methods.shown, b->methods.shown)) &&
                (!a->n_paths || str_eq(a->paths_shown, b->paths_shown));
 }
@@ -203,11 +204,52 @@ static void lint_what(struct linting *l, const struct role *role, size_t index)
                         "%s is granted: it carries requests that nobody judges", tunnels->id);
 }
 
+/* An allow entry of the binding's roles that gives every operation, on whatever there is. */
+static const struct entry *gives_everything(
+        const struct policy *policy, const struct binding *binding)
+{
+        for (size_t k = 0; k < binding->n_roles; k++) {
+                const struct role *role = &policy->roles[binding->roles[k]];
+                for (size_t i = role->first; i < role->first + role->n; i++) {
+                        const struct entry *entry = &policy->entries[i];
+                        const struct names *operations = &entry->choices[CHOICE_OPERATIONS];
+                        if (entry->effect != EFFECT_ALLOW || names_a_resource(entry))
+                                continue;
+                        for (size_t n = 0; n < operations->n; n++)
+                                if (str_eq(operations->items[n], STR("*")))
+                                        return entry;
+                }
+        }
+        return NULL;
+}
+
+/* Glass is for an emergency: for somebody, for something, and not for long. */
+static void lint_glass(struct linting *l, const struct binding *binding, int64_t now_ms)
+{
+        const struct entry *all = gives_everything(l->policy, binding);
+
+        if (!binding->n_subjects && !binding->n_token_roles && !binding->n_claims)
+                tell(l, false, "break-glass", binding->place,
+                        "every caller of the issuer %.*s may break the glass of the binding `%.*s`",
+                        STR_FMT(binding->issuer), STR_FMT(binding->name));
+        if (all)
+                tell(l, false, "break-glass", binding->place,
+                        "who breaks the glass of the binding `%.*s` may do everything, everywhere "
+                        "(%.*s)",
+                        STR_FMT(binding->name), STR_FMT(all->rule));
+        if (glass_lasts_long(binding, now_ms))
+                tell(l, false, "break-glass", binding->place,
+                        "the break-glass binding `%.*s` lasts for more than %d days",
+                        STR_FMT(binding->name), GLASS_MOST_DAYS);
+}
+
 static void lint_binding(struct linting *l, const struct binding *binding, int64_t now_ms)
 {
         char when[TIME_TEXT_BYTES];
 
-        if (!binding->n_subjects && !binding->n_token_roles && !binding->n_claims)
+        if (binding->glass_chars)
+                lint_glass(l, binding, now_ms);
+        else if (!binding->n_subjects && !binding->n_token_roles && !binding->n_claims)
                 tell(l, false, "everybody", binding->place,
                         "the binding `%.*s` is for every caller of the issuer %.*s",
                         STR_FMT(binding->name), STR_FMT(binding->issuer));
@@ -285,8 +327,19 @@ static bool limits_of(const struct entry *entry, const struct policy_request *re
                 snprintf(name, sizeof(name), "claimed.%.*s", STR_FMT(entry->claimed[i].name));
                 add_part(line, name, entry->claimed[i].shown, &first);
         }
+        if (entry->n_windows)
+                add_part(line, "where.time", entry->windows_shown, &first);
         *unconditional = first;
         return true;
+}
+
+/* What the binding asks of a request, behind what its entry does. */
+static void add_glass(struct line *line, const struct binding *binding, bool first)
+{
+        if (!binding->glass_chars)
+                return;
+        line_add(line, first ? STR("break-glass: needs ") : STR("; break-glass: needs "));
+        glass_want_write(binding->glass_chars, line);
 }
 
 void callers_write(const struct binding *binding, struct line *line)
@@ -356,6 +409,7 @@ size_t policy_who_can(const struct policy *policy, const struct policy_request *
                                 bool unconditional;
                                 if (!limits_of(entry, request, &line, &unconditional))
                                         continue;
+                                add_glass(&line, binding, unconditional);
                                 line = line_over(callers, sizeof(callers));
                                 callers_write(binding, &line);
                                 struct policy_way way = {
@@ -386,8 +440,10 @@ static size_t count(const struct operation_set *set)
         return n - operation_set_has(set, UNKNOWN_OPERATION);
 }
 
-static void tell_right(struct str binding, const struct role *role, const struct entry *entry,
-        const struct operation_set *set, policy_right_found *found, void *owner)
+/* `binding`: NULL if the entry is told of as the role's alone. */
+static void tell_right(const struct binding *binding, const struct role *role,
+        const struct entry *entry, const struct operation_set *set, policy_right_found *found,
+        void *owner)
 {
         const struct resources nothing = {0};
         const struct policy_request request = {.resources = &nothing};
@@ -401,8 +457,10 @@ static void tell_right(struct str binding, const struct role *role, const struct
                         add_part(&line, choice_name((enum choice)i), entry->choices[i].shown,
                                 &first);
         (void)limits_of(entry, &request, &rest, &all);
+        if (binding)
+                add_glass(&rest, binding, all);
         found(owner, &(struct policy_right){.effect = entry->effect,
-                             .binding = binding,
+                             .binding = binding ? binding->name : STR_NONE,
                              .role = role->name,
                              .rule = entry->rule,
                              .what = str_of(first ? "everything" : what),
@@ -432,8 +490,8 @@ size_t policy_can(const struct policy *policy, const struct policy_caller *calle
                         for (size_t k = role->first; k < role->first + role->n; k++) {
                                 if (policy->entries[k].effect != order[pass])
                                         continue;
-                                tell_right(grant->binding->name, role, &policy->entries[k],
-                                        &sets[k], found, owner);
+                                tell_right(grant->binding, role, &policy->entries[k], &sets[k],
+                                        found, owner);
                                 n++;
                         }
                 }
@@ -450,7 +508,7 @@ size_t policy_rights(const struct policy *policy, policy_right_found *found, voi
 
         for (size_t i = 0; i < policy->n_entries; i++) {
                 const struct entry *entry = &policy->entries[i];
-                tell_right(STR_NONE, &policy->roles[entry->role], entry, &sets[i], found, owner);
+                tell_right(NULL, &policy->roles[entry->role], entry, &sets[i], found, owner);
         }
         free(sets);
         return policy->n_entries;

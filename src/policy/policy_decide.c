@@ -25,6 +25,21 @@ struct policy_grants *policy_grants_new(
         return policy_grants_recalled(policy, caller, STR_NONE);
 }
 
+static void grant_roles(const struct policy *policy, const struct binding *binding,
+        struct policy_grants *grants, size_t *cap)
+{
+        for (size_t k = 0; k < binding->n_roles; k++) {
+                if (grants->n == *cap) {
+                        *cap = *cap ? *cap * 2 : 8;
+                        grants->grants = realloc(grants->grants, *cap * sizeof(*grants->grants));
+                        if (!grants->grants)
+                                abort();
+                }
+                grants->grants[grants->n++] = (struct grant){
+                        .binding = binding, .role = &policy->roles[binding->roles[k]]};
+        }
+}
+
 struct policy_grants *policy_grants_recalled(
         const struct policy *policy, const struct policy_caller *caller, struct str recalled)
 {
@@ -34,22 +49,14 @@ struct policy_grants *policy_grants_recalled(
         if (!grants)
                 abort();
         caller_describe(caller, grants->caller, sizeof(grants->caller));
-        for (size_t i = 0; i < policy->n_bindings; i++) {
-                const struct binding *binding = &policy->bindings[i];
-                if (!binding_applies(binding, caller, recalled))
-                        continue;
-                for (size_t k = 0; k < binding->n_roles; k++) {
-                        if (grants->n == cap) {
-                                cap = cap ? cap * 2 : 8;
-                                grants->grants =
-                                        realloc(grants->grants, cap * sizeof(*grants->grants));
-                                if (!grants->grants)
-                                        abort();
-                        }
-                        grants->grants[grants->n++] = (struct grant){
-                                .binding = binding, .role = &policy->roles[binding->roles[k]]};
+        /* Glass comes last, so that it is not broken for what an ordinary binding allows. */
+        for (int glass = 0; glass < 2; glass++)
+                for (size_t i = 0; i < policy->n_bindings; i++) {
+                        const struct binding *binding = &policy->bindings[i];
+                        if ((binding->glass_chars != 0) == glass &&
+                                binding_applies(binding, caller, recalled))
+                                grant_roles(policy, binding, grants, &cap);
                 }
-        }
         return grants;
 }
 
@@ -71,7 +78,7 @@ size_t policy_grants_count(const struct policy_grants *grants)
 }
 
 size_t policy_grants_list(const struct policy *policy, const struct policy_grants *grants,
-        int64_t now_ms, struct pair *out, size_t most)
+        int64_t now_ms, struct policy_grant *out, size_t most)
 {
         size_t n = 0;
 
@@ -81,7 +88,8 @@ size_t policy_grants_list(const struct policy *policy, const struct policy_grant
                 if (!binding_live(grant->binding, now_ms))
                         continue;
                 if (n < most)
-                        out[n] = (struct pair){grant->binding->name, grant->role->name};
+                        out[n] = (struct policy_grant){grant->binding->name, grant->role->name,
+                                grant->binding->glass_chars};
                 n++;
         }
         return n;
@@ -104,10 +112,8 @@ static struct candidates candidates_of(const struct role *role, const struct op_
         return (struct candidates){.a = role->list + from, .a_end = role->list + to};
 }
 
-/* The first entry of that effect that matches, in the order that policy_decide promises. */
-static const struct entry *first_match(const struct policy *policy,
-        const struct policy_grants *grants, const struct policy_request *request,
-        enum effect effect, const struct grant **by)
+const struct entry *first_match(const struct policy *policy, const struct policy_grants *grants,
+        const struct policy_request *request, enum effect effect, const struct grant **by)
 {
         unsigned slot = operation_slot(request->op), index;
 
@@ -115,7 +121,7 @@ static const struct entry *first_match(const struct policy *policy,
                 const struct grant *grant = &grants->grants[i];
                 const struct op_class *class = class_of(grant->role, slot);
                 struct candidates from = candidates_of(grant->role, class, request, effect);
-                if (!binding_live(grant->binding, request->now_ms))
+                if (!binding_gives(grant->binding, request))
                         continue;
                 while (candidates_next(&from, &index)) {
                         const struct entry *entry = &policy->entries[index];
@@ -144,7 +150,12 @@ const struct entry *decide(const struct policy *policy, const struct policy_gran
         out->binding = entry ? by->binding->name : STR_NONE;
         out->rule = entry ? entry->rule : STR_NONE;
         out->credential = out->effect == EFFECT_ALLOW ? by->binding->credential : STR_NONE;
+        out->breaks_glass = out->effect == EFFECT_ALLOW && by->binding->glass_chars;
+        out->glass_binding = STR_NONE;
+        out->glass_chars = 0;
         out->reason[0] = '\0';
+        if (!entry)
+                glass_find(policy, grants, request, out);
         if (out->effect == EFFECT_DENY)
                 reason_write(grants, request, entry, out, out->reason, sizeof(out->reason), policy);
         return entry;
@@ -164,7 +175,7 @@ unsigned policy_doubts(const struct policy *policy, const struct policy_grants *
         for (size_t i = 0; request->op && i < grants->n; i++) {
                 const struct grant *grant = &grants->grants[i];
                 const struct op_class *class = class_of(grant->role, operation_slot(request->op));
-                if (!binding_live(grant->binding, request->now_ms))
+                if (!binding_gives(grant->binding, request))
                         continue;
                 for (unsigned k = class->start; k < class->end; k++) {
                         const struct entry *entry = &policy->entries[grant->role->list[k]];

@@ -93,6 +93,14 @@ struct condition {
         struct str shown;
 };
 
+/* One value of `where.time`: from `begin` until before `end` of each of the days, or of the next
+ * morning when it does not end after it begins. */
+struct window {
+        int first, last; /* days, 0 is Monday; first > last: over the weekend */
+        int begin, end;  /* minutes of the day, end at most 24 * 60 */
+        int offset;      /* minutes east of UTC */
+};
+
 /* One condition of `claimed`. */
 struct claimed {
         struct str name;
@@ -116,6 +124,9 @@ struct entry {
         size_t n_conditions;
         struct claimed *claimed;
         size_t n_claimed;
+        struct window *windows; /* none: at any time */
+        size_t n_windows;
+        struct str windows_shown;
         struct operation_set *set; /* only while compiling */
 };
 
@@ -184,6 +195,7 @@ struct binding {
         struct str credential;
         struct mark credential_at;
         int64_t not_before_ms, expires_ms; /* INT64_MIN, INT64_MAX: no bound */
+        unsigned glass_chars; /* a reason of at least so many characters is needed; 0: none */
 };
 
 struct policy_test {
@@ -197,6 +209,7 @@ struct policy_test {
         struct str body; /* JSON text, or ptr NULL */
         struct pair *claimed;
         size_t n_claimed;
+        unsigned reason_chars;
         bool has_at;
         int64_t at_ms;
         enum effect expect;
@@ -260,6 +273,13 @@ unsigned entry_doubts(const struct entry *entry, const struct policy_request *re
 bool binding_live(const struct binding *binding, int64_t now_ms);
 /* Has expired, or will within POLICY_EXPIRES_SOON_MS. */
 bool binding_ends_soon(const struct binding *binding, int64_t now_ms);
+/* Whether the request has the roles of a binding that is for its caller. */
+static inline bool binding_gives(
+        const struct binding *binding, const struct policy_request *request)
+{
+        return binding_live(binding, request->now_ms) &&
+               request->reason_chars >= binding->glass_chars;
+}
 bool binding_subject_matches(const struct binding *binding, struct str subject);
 bool binding_roles_match(const struct binding *binding, const struct policy_caller *caller);
 bool claim_matches(const struct claim_condition *condition, const json_t *claims);
@@ -267,6 +287,33 @@ bool claim_matches(const struct claim_condition *condition, const json_t *claims
 const json_t *claim_at(const json_t *claims, struct str path);
 
 struct loader;
+struct line;
+/* policy_glass.c: break-glass bindings */
+
+/* `break_glass` of a binding whose times have been read. */
+void glass_read(struct loader *loader, const struct yaml_node *node, struct binding *binding);
+/* `reason` of a test. */
+void glass_reason_read(
+        struct loader *loader, const struct yaml_node *node, struct policy_test *test);
+/* After a denial by no entry: fills glass_binding and glass_chars. */
+void glass_find(const struct policy *policy, const struct policy_grants *grants,
+        const struct policy_request *request, struct decision *out);
+enum { GLASS_MOST_DAYS = 90 };
+bool glass_lasts_long(const struct binding *binding, int64_t now_ms);
+/* "a reason of 20 characters or more" */
+void glass_want_write(unsigned chars, struct line *line);
+
+/* policy_time.c: windows of time */
+
+bool time_read(struct loader *loader, const struct yaml_node *node, struct entry *entry);
+/* Whether `now_ms` is inside one of the windows. */
+bool windows_hold(const struct entry *entry, int64_t now_ms);
+/* A moment for each way in which the windows of the entries hold or do not; none if there are no
+ * windows. Free with free(). */
+int64_t *windows_moments(const struct entry *const *entries, size_t n, size_t *n_moments);
+/* "Fri 2026-11-27T23:42:00.000Z" */
+void time_write(int64_t ms, struct line *line);
+
 /* policy_where.c: conditions on what a request says and on what its caller claims */
 
 bool where_read(struct loader *loader, const struct yaml_node *node, struct entry *entry);
@@ -344,6 +391,10 @@ void reason_write(const struct policy_grants *grants, const struct policy_reques
 
 /* policy_decide.c */
 
+/* The first entry of that effect that matches, in the order that policy_decide promises, and the
+ * grant of its role. */
+const struct entry *first_match(const struct policy *policy, const struct policy_grants *grants,
+        const struct policy_request *request, enum effect effect, const struct grant **by);
 /* As policy_decide; also the deciding entry, or NULL. */
 const struct entry *decide(const struct policy *policy, const struct policy_grants *grants,
         const struct policy_request *request, struct decision *out);

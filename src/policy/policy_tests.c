@@ -35,7 +35,7 @@ static bool rule_expected(const struct policy_test *test, const struct decision 
 static void judge(struct run *run, const struct policy_test *test, struct outcome *outcome)
 {
         const struct policy_question question = {
-                test->method, test->url, test->body, test->claimed, test->n_claimed};
+                test->method, test->url, test->body, test->claimed, test->n_claimed, 0};
         struct policy_request request = {0};
         json_t *claims = NULL;
 
@@ -46,6 +46,7 @@ static void judge(struct run *run, const struct policy_test *test, struct outcom
                 return;
         }
         request.now_ms = test->has_at ? test->at_ms : run->options->now_ms;
+        request.reason_chars = test->reason_chars;
         if (test->claims.ptr)
                 claims = json_loadb(test->claims.ptr, test->claims.len, 0, NULL);
         const struct policy_caller caller = {

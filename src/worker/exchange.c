@@ -108,7 +108,8 @@ static enum next judge_head(struct exchange *x)
         recognise_client(x);
         if (x->worker->drain && x->client->requests)
                 return refuse(x, 503, REFUSED_DRAINING, "the proxy is shutting down; try again");
-        return refuse_override(x);
+        enum next next = refuse_override(x);
+        return next == NEXT ? glass_read_reason(x) : next;
 }
 
 static enum next step_parse(struct exchange *x)

@@ -215,7 +215,7 @@ struct shadow_says {
 struct refusal_answer {
         int status;
         enum refusal kind;
-        char message[400];
+        char message[POLICY_REASON_BYTES];
         char rule[160];
         bool challenge;    /* WWW-Authenticate */
         int retry_after_s; /* 0: none */
@@ -247,6 +247,9 @@ struct exchange {
         struct str held;
         size_t held_sent;
         bool continued; /* 100 Continue has been sent */
+
+        struct str reason;     /* to break glass; below the stream's floor, empty: none given */
+        unsigned reason_chars; /* of it */
 
         /* identify */
         enum token_via via;
@@ -499,7 +502,17 @@ struct str push_report(struct exchange *x);
 /* Fills x->claims. */
 void claims_read(struct exchange *x);
 
+/* --- glass.c --- */
+/* Reads the reason that the request gives for breaking glass: NEXT or REFUSE. */
+enum next glass_read_reason(struct exchange *x);
+/* After a denial that a reason could turn: says which field to give it in. */
+void glass_tell(struct exchange *x);
+/* Glass is broken, and the record of it is where it has to be: counts and logs. */
+void glass_count(struct exchange *x);
+
 /* --- evidence.c --- */
+/* Records that glass was broken for an answer that is given here; nobody waits for it. */
+void evidence_glass(struct exchange *x);
 /* NEXT, PENDING until the record is on disk, or REFUSE. */
 enum next evidence_intent(struct exchange *x);
 void evidence_outcome(struct exchange *x);

@@ -227,6 +227,9 @@ enum next resolve(struct exchange *x, struct named *named, struct str method, bo
         if (x->world->config->upstream.names == NAMES_LITERAL || !organization_is_served(x))
                 return NEXT;
         struct policy_request request = exchange_question(x, named, method);
+        /* Glass would be broken: whether it has to be. */
+        if (x->decision.breaks_glass)
+                request.reason_chars = 0;
         doubts = policy_doubts(x->world->policy, x->grants, &request, &credential);
         /* The newest world's, as control understands it. */
         if (!doubts || !credential_find(x->worker->lease->world->credentials, credential, &index))

@@ -60,6 +60,18 @@ static void ask(const struct policy *policy, struct str issuer)
                 assert(decision.effect == EFFECT_ALLOW || decision.reason[0]);
                 assert(policy_grants_count(grants) > 0 || decision.effect == EFFECT_DENY);
                 assert(str_utf8_valid(str_of(decision.reason)));
+                assert(!decision.breaks_glass);
+                if (decision.glass_chars) {
+                        struct decision with;
+                        request.reason_chars = decision.glass_chars;
+                        policy_decide(policy, grants, &request, &with);
+                        assert(with.effect == EFFECT_ALLOW && with.breaks_glass);
+                        assert(str_eq(with.binding, decision.glass_binding));
+                        request.reason_chars--;
+                        policy_decide(policy, grants, &request, &with);
+                        assert(with.effect == EFFECT_DENY);
+                        request.reason_chars = 0;
+                }
                 arena_init(&arena, 4096, 1 << 20);
                 buf_init(&text, 1 << 20);
                 if (policy_explain(policy, &caller, &request, &arena, &explanation)) {
