@@ -10,6 +10,7 @@
 #include "commands.h"
 #include "dagward/base/clock.h"
 #include "dagward/policy/explain.h"
+#include "dagward/policy/known.h"
 #include "dagward/policy/tests.h"
 #include "dagward/token/token.h"
 #include "dagward/world/naming.h"
@@ -344,6 +345,23 @@ static int print_explanation(const struct options *o, const struct policy *polic
         return explanation.decision.effect == EFFECT_ALLOW ? EXIT_YES : EXIT_NO;
 }
 
+/* Adds to the request what the policy's files say that its names and ids are. */
+static bool learn(const struct policy *policy, const struct policy_caller *caller,
+        struct policy_request *request, struct arena *arena, struct error *err)
+{
+        struct resources *resources = arena_alloc(arena, sizeof(*resources));
+        struct policy_grants *grants = policy_grants_new(policy, caller);
+
+        if (resources) {
+                *resources = *request->resources;
+                request->resources = resources;
+        }
+        bool good = resources ? policy_learn(policy, grants, request, resources, arena, err)
+                              : error_set(err, "the request is too large");
+        policy_grants_free(grants);
+        return good;
+}
+
 static int explain_request(struct options *o, const struct preflight *p, const json_t *claims,
         const struct policy_question *question)
 {
@@ -369,10 +387,12 @@ static int explain_request(struct options *o, const struct preflight *p, const j
         } else {
                 request.now_ms = clock_wall_ms();
                 request.reason_chars = chars;
-                if (!o->at || clock_parse(str_of(o->at), &request.now_ms))
-                        status = print_explanation(o, p->policy, &caller, &request, &arena);
-                else
+                if (o->at && !clock_parse(str_of(o->at), &request.now_ms))
                         complain("--at: not a time: ", o->at);
+                else if (!learn(p->policy, &caller, &request, &arena, &err))
+                        fprintf(stderr, "dagward policy: %s\n", err.text);
+                else
+                        status = print_explanation(o, p->policy, &caller, &request, &arena);
         }
         arena_clear(&arena);
         return status;

@@ -7,6 +7,7 @@
 #include <jansson.h>
 
 #include "dagward/azdo/facts.h"
+#include "dagward/azdo/identity.h"
 #include "dagward/base/buf.h"
 #include "dagward/policy/explain.h"
 #include "dagward/policy/policy.h"
@@ -216,6 +217,12 @@ struct policy_test {
         struct str rule; /* file:line or a role's name; empty: any */
 };
 
+/* What the files say that upstream would answer. */
+struct known {
+        enum resource_kind kind;
+        struct identity identity;
+};
+
 struct policy {
         struct snapshot snap; /* first */
         struct arena arena;
@@ -228,6 +235,8 @@ struct policy {
         size_t n_bindings;
         struct policy_test *tests;
         size_t n_tests;
+        struct known *known;
+        size_t n_known;
 };
 
 struct grant {
@@ -424,7 +433,7 @@ struct loader {
         struct yaml_document *doc; /* the one being read */
         struct str file;           /* how rules name it */
         struct choice_cache *cache;
-        size_t cap_roles, cap_entries, cap_bindings, cap_tests;
+        size_t cap_roles, cap_entries, cap_bindings, cap_tests, cap_known;
         struct group *groups;
         size_t n_groups, cap_groups;
 };
@@ -433,6 +442,13 @@ void *grow(void *array, size_t n, size_t *cap, size_t bytes);
 /* A mark that outlives the document. */
 struct mark keep_mark(struct loader *loader, struct mark at);
 bool name_ok(struct loader *loader, struct str name, struct mark at, const char *what);
+
+/* policy_known.c */
+
+/* Reads one entry of `known`. */
+void known_read(struct loader *loader, const struct yaml_node *node);
+/* Joins the entries of all files: builds with their pipelines, everything with its project. */
+void known_join(struct policy *policy);
 
 /* policy_group.c */
 

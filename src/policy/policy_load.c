@@ -13,6 +13,7 @@ static void drop(struct snapshot *self)
         free(policy->roles);
         free(policy->bindings);
         free(policy->tests);
+        free(policy->known);
         arena_clear(&policy->arena);
         free(policy);
 }
@@ -287,6 +288,7 @@ static struct policy *loader_finish(struct loader *loader, size_t errors_before)
                 policy_unref(policy);
                 return NULL;
         }
+        known_join(policy);
         policy_compile(policy);
         return policy;
 }

@@ -461,15 +461,15 @@ static void list_read(struct loader *loader, const struct yaml_node *root, const
 
 void policy_file_read(struct loader *loader, struct yaml_document *doc)
 {
-        static const struct str keys[] = {
-                {"version", 7}, {"groups", 6}, {"roles", 5}, {"bindings", 8}, {"tests", 5}};
+        static const struct str keys[] = {{"version", 7}, {"groups", 6}, {"roles", 5},
+                {"bindings", 8}, {"known", 5}, {"tests", 5}};
         const struct yaml_node *root = doc->root;
         uint64_t number;
 
         loader->doc = doc;
         if (!yaml_is_mapping(root, "a policy file", loader->errors))
                 return;
-        (void)yaml_known_keys(root, keys, 5, loader->errors);
+        (void)yaml_known_keys(root, keys, 6, loader->errors);
         const struct yaml_node *version = yaml_get(root, "version");
         if (!version)
                 error_list_add(loader->errors, root->at, "a policy file begins with `version: 1`");
@@ -480,5 +480,6 @@ void policy_file_read(struct loader *loader, struct yaml_document *doc)
                 for (size_t i = 0; i < roles->n; i++)
                         role_read(loader, &roles->entries[i]);
         list_read(loader, root, "bindings", binding_read);
+        list_read(loader, root, "known", known_read);
         list_read(loader, root, "tests", test_read);
 }

@@ -1,6 +1,7 @@
 /* Runs the tests that policy files carry. */
 #include <stdlib.h>
 
+#include "dagward/policy/known.h"
 #include "policy_internal.h"
 
 enum { ARENA_BLOCK = 64 * 1024, ARENA_CEILING = 32 << 20 };
@@ -57,12 +58,18 @@ static void judge(struct run *run, const struct policy_test *test, struct outcom
                 .claims = claims,
         };
         struct policy_grants *grants = policy_grants_new(run->policy, &caller);
+        struct resources resources = *request.resources;
+        request.resources = &resources;
+        outcome->decided = policy_learn(
+                run->policy, grants, &request, &resources, &run->arena, &outcome->error);
         const struct entry *entry = decide(run->policy, grants, &request, &outcome->decision);
         if (entry)
                 run->reached[entry - run->policy->entries] = true;
         policy_grants_free(grants);
         json_decref(claims);
-        if (outcome->decision.effect != test->expect)
+        if (!outcome->decided)
+                outcome->why = outcome->error.text;
+        else if (outcome->decision.effect != test->expect)
                 outcome->why =
                         outcome->decision.effect == EFFECT_ALLOW ? "was allowed" : "was denied";
         else if (!rule_expected(test, &outcome->decision))
