@@ -324,7 +324,8 @@ static void on_soon(evutil_socket_t fd, short what, void *arg)
 
 /* --- which host a service has --- */
 
-/* As config_host_override for storage, which "*" does not stand for but "*.blob.core.windows.net" does. */
+/* As config_host_override for storage, which "*" does not stand for but "*.blob.core.windows.net"
+ * does. */
 static const struct config_url *storage_override_of(
         const struct config_upstream *upstream, const char *host)
 {

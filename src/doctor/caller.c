@@ -5,7 +5,8 @@
 
 enum { BINDINGS_MOST = 32 };
 
-/* The issuer whose name differs from the token's the least. */
+/* Whose token it says it is, when it was refused before that was asked; else the issuer whose name
+ * differs a little only. */
 static void find_near(struct doctor *doctor, struct token_seen *seen)
 {
         const struct config *config = doctor->p.config;
@@ -14,7 +15,9 @@ static void find_near(struct doctor *doctor, struct token_seen *seen)
                 for (size_t n = 0; n < config->issuers[i].n_issuers; n++) {
                         enum issuer_difference difference = issuer_compare(
                                 config->issuers[i].issuers[n], str_of(seen->claims.iss));
-                        if (difference != ISSUER_OTHER) {
+                        if (difference == ISSUER_SAME) {
+                                seen->issuer = &config->issuers[i];
+                        } else if (difference != ISSUER_OTHER) {
                                 seen->near = &config->issuers[i];
                                 seen->difference = difference;
                         }
@@ -51,8 +54,8 @@ static void take_bindings(
         buf_init_fixed(&text, seen->roles, sizeof(seen->roles) - 1);
         for (size_t i = 0; i < caller->n_roles; i++) {
                 if (text.len + caller->roles[i].len + 3 < sizeof(seen->roles))
-                        buf_printf(&text, "%s%.*s", text.len ? ", " : "",
-                                STR_FMT(caller->roles[i]));
+                        buf_printf(
+                                &text, "%s%.*s", text.len ? ", " : "", STR_FMT(caller->roles[i]));
         }
         seen->roles[text.len] = '\0';
         snprintf(seen->subject, sizeof(seen->subject), "%.*s",
@@ -86,15 +89,16 @@ static void verify(struct doctor *doctor, struct str token, struct token_seen *s
                 views[i] = (struct issuer_view){&rules[i], doctor->issuers[i].keys};
         }
         token_claims_read(token, &seen->claims);
-        seen->verdict = token_verify(
-                token, views, config->n_issuers, doctor->now_s, &caller, &index, &why);
+        seen->verdict =
+                token_verify(token, views, config->n_issuers, doctor->now_s, &caller, &index, &why);
         snprintf(seen->why, sizeof(seen->why), "%s", why.text);
         if (index < config->n_issuers) {
                 seen->issuer = &config->issuers[index];
                 list_kids(doctor->issuers[index].keys, seen->kids, sizeof(seen->kids));
         }
-        if (seen->verdict == TOKEN_UNKNOWN_ISSUER)
+        if (!seen->issuer)
                 find_near(doctor, seen);
+        seen->no_policy = doctor->p.policy == NULL;
         if (seen->verdict == TOKEN_OK && doctor->p.policy)
                 take_bindings(doctor, caller, seen);
         caller_unref(caller);

@@ -32,8 +32,8 @@ void credential_check_prepare(struct credential_check *check)
                 check->file_setting = files[i].setting;
                 file_look(files[i].path.ptr, &check->file);
         }
-        check->file_good = !check->file_setting || (!check->file.error && check->file.regular &&
-                                                           !check->file.empty);
+        check->file_good = !check->file_setting ||
+                           (!check->file.error && check->file.regular && !check->file.empty);
         if (c->tenant.ptr && c->authority.host.ptr)
                 check->reach = reach_want(&doctor->reaches, c->authority.host, c->authority.port,
                         c->authority.https, c->ca.ptr);
@@ -126,8 +126,7 @@ static void on_connection(struct ask_once *ask, const struct fetch_result *resul
         if (check->anonymous)
                 return;
         check->projects.done = on_projects;
-        organization_ask(
-                check, &check->projects, "projects?$top=1&api-version=7.1", LIST_MS);
+        organization_ask(check, &check->projects, "projects?$top=1&api-version=7.1", LIST_MS);
 }
 
 static void organizations_ask(struct credential_check *check)
@@ -204,8 +203,9 @@ static void organization_judge(const struct organization_check *check, const str
         snprintf(seen.identity, sizeof(seen.identity), "%s", check->identity);
         snprintf(seen.tenant, sizeof(seen.tenant), "%s", check->tenant);
         bool redirect = ask->seen.status >= 300 && ask->seen.status < 400;
-        seen.sign_in = ask->seen.status == 203 ||
-                       (redirect && (ask->seen.azure || str_find_str(location, STR("/_signin")) > 0));
+        seen.sign_in =
+                ask->seen.status == 203 ||
+                (redirect && (ask->seen.azure || str_find_str(location, STR("/_signin")) > 0));
         if (ask->seen.status >= 400)
                 seen.recognized = refusal_read(str_of(message), seen.code, seen.identity) ||
                                   check->recognized;
@@ -230,8 +230,7 @@ void credential_check_judge(struct credential_check *check)
 {
         const struct config_credential *c = check->config;
         struct doctor *doctor = check->doctor;
-        const struct about about = {
-                DOCTOR_CREDENTIAL, check->index, c->name.ptr, "credential"};
+        const struct about about = {DOCTOR_CREDENTIAL, check->index, c->name.ptr, "credential"};
         const struct about authority = {DOCTOR_CREDENTIAL, check->index, c->name.ptr, "authority"};
         bool good = true;
 
@@ -251,8 +250,8 @@ void credential_check_judge(struct credential_check *check)
                         "no token was asked for, because of what is said above");
                 return;
         }
-        if (judge_obtained(doctor->out, &about, &check->seen,
-                    credential_remedy(aadsts_of(check->why))))
+        if (judge_obtained(
+                    doctor->out, &about, &check->seen, credential_remedy(aadsts_of(check->why))))
                 organizations_judge(check, &about);
 }
 

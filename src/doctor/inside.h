@@ -31,8 +31,8 @@ struct reaches {
 void reaches_init(struct reaches *reaches);
 void reaches_clear(struct reaches *reaches);
 /* The look at that place; the same one for equal places. */
-struct reach *reach_want(struct reaches *reaches, struct str host, unsigned port, bool tls,
-        const char *ca);
+struct reach *reach_want(
+        struct reaches *reaches, struct str host, unsigned port, bool tls, const char *ca);
 /* Runs all of them and waits, until the deadline at most. */
 void reaches_run(struct reaches *reaches, int64_t deadline_mono_ms);
 /* A copy of what was seen; of one whose thread still runs, only what was asked. */
@@ -75,8 +75,8 @@ struct issuer_check {
         const struct config_issuer *config;
         unsigned index;
         struct arena arena;
-        struct config_url url;       /* where keys begin to be looked for */
-        struct reach *reach;         /* NULL: a file, or no URL */
+        struct config_url url; /* where keys begin to be looked for */
+        struct reach *reach;   /* NULL: a file, or no URL */
         struct ask_once document, jwks;
         char found_issuer[512], jwks_uri[1024];
         struct keyset *keys;

@@ -43,8 +43,7 @@ static void on_jwks(struct ask_once *ask, const struct fetch_result *result)
 static void issuer_ask(struct issuer_check *check, struct ask_once *ask, size_t most_bytes)
 {
         const struct config_keys *keys = &check->config->keys;
-        const char *origin =
-                keys->discovery ? check->config->issuers[0].ptr : keys->url.text.ptr;
+        const char *origin = keys->discovery ? check->config->issuers[0].ptr : keys->url.text.ptr;
         struct secret bearer = {NULL, 0};
         struct error err;
 
@@ -141,15 +140,14 @@ void issuer_check_judge(struct issuer_check *check)
 {
         const struct config_keys *keys = &check->config->keys;
         struct doctor *doctor = check->doctor;
-        struct about about = {
-                DOCTOR_ISSUER, check->index, check->config->name.ptr, "issuer"};
+        struct about about = {DOCTOR_ISSUER, check->index, check->config->name.ptr, "issuer"};
 
         if (keys->bearer_file.ptr)
                 (void)judge_file(doctor->out, &about, "bearer_file", &check->bearer_file,
                         CARE_WORLD, doctor->uid);
         if (keys->file.ptr) {
-                if (judge_file(doctor->out, &about, "keys.file", &check->file, CARE_NONE,
-                            doctor->uid))
+                if (judge_file(
+                            doctor->out, &about, "keys.file", &check->file, CARE_NONE, doctor->uid))
                         judge_keys(doctor->out, &about, check->config, keys->file.ptr, check->keys,
                                 &check->dropped, check->why.text);
                 return;

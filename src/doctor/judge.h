@@ -93,7 +93,7 @@ struct http_seen {
         char type[64];
         char location[256];
         bool html, json;
-        bool azure; /* has one of the fields that Azure DevOps puts into every answer */
+        bool azure;             /* has one of the fields that Azure DevOps puts into every answer */
         int64_t date_ms, at_ms; /* what it said, and what our clock said; -1 */
 };
 
@@ -101,8 +101,7 @@ struct http_seen {
 bool judge_json_answer(
         struct diagnoses *out, const struct about *about, const struct http_seen *seen);
 /* Whether it is Azure DevOps that answered, with whatever status. */
-bool judge_upstream(
-        struct diagnoses *out, const struct about *about, const struct http_seen *seen);
+bool judge_upstream(struct diagnoses *out, const struct about *about, const struct http_seen *seen);
 /* Says nothing when there is no Date. */
 void judge_clock(struct diagnoses *out, const struct about *about, const struct http_seen *seen);
 
@@ -144,6 +143,7 @@ struct token_seen {
         char kids[256];                     /* that the issuer has */
         char bindings[512];                 /* "workers (etl-operator), ..." that apply */
         size_t n_bindings;
+        bool no_policy; /* it could not be loaded: nothing is known of bindings */
         char subject[256];
         char roles[256]; /* that the token names */
 };
@@ -226,9 +226,9 @@ void judge_audit(struct diagnoses *out, const struct about *about, const struct 
 /* --- limits --- */
 
 struct limits_seen {
-        uint64_t descriptors;             /* hard limit, which serve raises itself to */
-        uint64_t connections, upstream;   /* clients, and upstream's of all workers */
-        const char *proxies[8];           /* names of variables that are set */
+        uint64_t descriptors;           /* hard limit, which serve raises itself to */
+        uint64_t connections, upstream; /* clients, and upstream's of all workers */
+        const char *proxies[8];         /* names of variables that are set */
         size_t n_proxies;
         const char *admin;
         bool admin_open; /* reachable from other machines */

@@ -6,10 +6,10 @@ static void judge_portal(
         struct diagnoses *out, const struct about *about, const struct http_seen *seen)
 {
         bool redirect = seen->status >= 300 && seen->status < 400;
-        struct diagnosis *d = diagnose(out, about, DOCTOR_PROBLEM, "captive-portal",
-                "%s answered %d with %s%s", seen->url, seen->status,
-                redirect ? "a redirect to " : "an HTML page",
-                redirect ? seen->location : " instead of JSON");
+        struct diagnosis *d =
+                diagnose(out, about, DOCTOR_PROBLEM, "captive-portal", "%s answered %d with %s%s",
+                        seen->url, seen->status, redirect ? "a redirect to " : "an HTML page",
+                        redirect ? seen->location : " instead of JSON");
 
         diagnosis_cause(d,
                 "a proxy or captive portal of the network answers in its place, or the URL is that "
@@ -59,8 +59,8 @@ bool judge_json_answer(
                 d = diagnose(out, about, DOCTOR_PROBLEM, "no-answer", "%s: %s", seen->url,
                         seen->error[0] ? seen->error : "no answer in time");
                 diagnosis_cause(d, "the connection works, but no whole answer came");
-                diagnosis_remedy(d, "ask %s with curl from this machine; look at its server",
-                        seen->url);
+                diagnosis_remedy(
+                        d, "ask %s with curl from this machine; look at its server", seen->url);
                 return false;
         }
         if (seen->html || (seen->status >= 300 && seen->status < 400)) {
@@ -82,8 +82,7 @@ bool judge_json_answer(
         return true;
 }
 
-bool judge_upstream(
-        struct diagnoses *out, const struct about *about, const struct http_seen *seen)
+bool judge_upstream(struct diagnoses *out, const struct about *about, const struct http_seen *seen)
 {
         if (!seen->tried || !seen->answered)
                 return judge_json_answer(out, about, seen);
@@ -105,10 +104,10 @@ void judge_clock(struct diagnoses *out, const struct about *about, const struct 
         int64_t off_s = ahead_s < 0 ? -ahead_s : ahead_s;
         if (off_s <= SKEW_WARNING_S)
                 return;
-        struct diagnosis *d = diagnose(out, about,
-                off_s > SKEW_PROBLEM_S ? DOCTOR_PROBLEM : DOCTOR_WARNING, "clock",
-                "this machine's clock is %s %s that of %s", span_text(off_s, span),
-                ahead_s > 0 ? "ahead of" : "behind", seen->url);
+        struct diagnosis *d =
+                diagnose(out, about, off_s > SKEW_PROBLEM_S ? DOCTOR_PROBLEM : DOCTOR_WARNING,
+                        "clock", "this machine's clock is %s %s that of %s", span_text(off_s, span),
+                        ahead_s > 0 ? "ahead of" : "behind", seen->url);
         diagnosis_cause(d,
                 "one of the two clocks is off by %lld s; tokens are judged by `exp` and `nbf`, and "
                 "assertions are refused when clocks differ by 5 minutes (AADSTS700024)",

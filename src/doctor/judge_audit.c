@@ -20,8 +20,8 @@ static void judge_rights(
                                 ? "the file system of %s is mounted read-only"
                                 : "the user that runs this may not write into %s",
                         seen->folder);
-                diagnosis_remedy(d, "make %s a folder with room that uid %u may write", seen->folder,
-                        seen->uid);
+                diagnosis_remedy(d, "make %s a folder with room that uid %u may write",
+                        seen->folder, seen->uid);
         }
         if (seen->there && !seen->regular) {
                 d = diagnose(out, about, DOCTOR_PROBLEM, "not-a-file", "%s is no regular file",
@@ -33,8 +33,8 @@ static void judge_rights(
                         seen->path, strerror(seen->file_error));
                 diagnosis_cause(d, "%s belongs to uid %u, this runs as uid %u", seen->path,
                         seen->owner, seen->uid);
-                diagnosis_remedy(d, "chown %u %s, or run as uid %u", seen->uid, seen->path,
-                        seen->owner);
+                diagnosis_remedy(
+                        d, "chown %u %s, or run as uid %u", seen->uid, seen->path, seen->owner);
         } else if (seen->there && seen->owner != seen->uid) {
                 d = diagnose(out, about, DOCTOR_WARNING, "owner",
                         "%s belongs to uid %u, this runs as uid %u", seen->path, seen->owner,
@@ -61,13 +61,14 @@ static void judge_space(
                         seen->folder);
                 return;
         }
-        struct diagnosis *d = diagnose(out, about,
-                seen->free_bytes < 16 << 20 ? DOCTOR_PROBLEM : DOCTOR_WARNING, "space",
-                "only %llu MiB (%llu %%) are free in %s",
-                (unsigned long long)(seen->free_bytes >> 20), (unsigned long long)percent,
-                seen->folder);
-        diagnosis_cause(d, "the file system of %s is nearly full; requests are refused with 503 "
-                           "when a record cannot be written",
+        struct diagnosis *d =
+                diagnose(out, about, seen->free_bytes < 16 << 20 ? DOCTOR_PROBLEM : DOCTOR_WARNING,
+                        "space", "only %llu MiB (%llu %%) are free in %s",
+                        (unsigned long long)(seen->free_bytes >> 20), (unsigned long long)percent,
+                        seen->folder);
+        diagnosis_cause(d,
+                "the file system of %s is nearly full; requests are refused with 503 "
+                "when a record cannot be written",
                 seen->folder);
         diagnosis_remedy(d, "make room in %s, or rotate and move old audit files away (SIGUSR1)",
                 seen->folder);
@@ -93,8 +94,8 @@ static void judge_holder(
                         (long long)seen->holder, seen->holder_name);
         else
                 diagnosis_cause(d, "a process of another container or machine holds the lock");
-        diagnosis_remedy(d, "each dagward needs an audit file of its own: see `lsof %s`",
-                seen->path);
+        diagnosis_remedy(
+                d, "each dagward needs an audit file of its own: see `lsof %s`", seen->path);
 }
 
 void judge_audit(struct diagnoses *out, const struct about *about, const struct audit_seen *seen)
@@ -117,8 +118,9 @@ void judge_audit(struct diagnoses *out, const struct about *about, const struct 
                         "%s ends in a record that was cut off, behind record %llu", seen->path,
                         (unsigned long long)seen->seq);
                 diagnosis_cause(d, "the machine or the disk stopped while it was written");
-                diagnosis_remedy(d, "nothing: at its next start dagward moves the end to a file "
-                                    "beside %s and says so in the chain",
+                diagnosis_remedy(d,
+                        "nothing: at its next start dagward moves the end to a file "
+                        "beside %s and says so in the chain",
                         seen->path);
         } else if (seen->seq) {
                 diagnose(out, about, DOCTOR_OK, "chain", "%s ends at record %llu", seen->path,

@@ -22,12 +22,10 @@ static const struct meaning meanings[] = {
                 "the client secret or certificate of application {client_id} has expired in Entra",
                 "add a new one to application {client_id} in tenant {tenant}, write it into "
                 "{file}, and remove the old one"},
-        {700016, "application-unknown",
-                "there is no application {client_id} in tenant {tenant}",
+        {700016, "application-unknown", "there is no application {client_id} in tenant {tenant}",
                 "check `client_id` {client_id} and `tenant` {tenant} (swapped? the object id "
                 "instead of the application id?), or create its service principal there"},
-        {7000112, "application-disabled",
-                "application {client_id} is disabled in tenant {tenant}",
+        {7000112, "application-disabled", "application {client_id} is disabled in tenant {tenant}",
                 "enable its enterprise application, after asking who disabled it"},
         {90002, "tenant-unknown", "{authority} knows no tenant {tenant}",
                 "correct `tenant` {tenant}; for a national cloud set `authority` (now "
@@ -148,9 +146,9 @@ static void judge_aadsts(struct diagnoses *out, const struct about *about,
         struct diagnosis *d = diagnose(out, about, DOCTOR_PROBLEM,
                 meaning ? meaning->name : "refused-by-entra", "no token: %s", seen->why);
 
-        fill(meaning    ? meaning->cause
-             : fallback ? fallback
-                        : "Entra refused application {client_id} of tenant {tenant}",
+        fill(meaning       ? meaning->cause
+                : fallback ? fallback
+                           : "Entra refused application {client_id} of tenant {tenant}",
                 seen, cause);
         fill(meaning ? meaning->remedy
                      : "look into the sign-in log of application {client_id} in tenant {tenant}, "
@@ -187,8 +185,9 @@ bool judge_obtained(struct diagnoses *out, const struct about *about,
                         c->file.ptr);
         } else if (strstr(why, "HTML page")) {
                 d = diagnose(out, about, DOCTOR_PROBLEM, "captive-portal", "no token: %s", why);
-                diagnosis_cause(d, "a proxy or captive portal of the network answers in place of "
-                                   "%s",
+                diagnosis_cause(d,
+                        "a proxy or captive portal of the network answers in place of "
+                        "%s",
                         or_none(c->authority.text.ptr));
                 diagnosis_remedy(d,
                         "let this machine reach %s directly; look at the page with curl -i",
@@ -213,8 +212,8 @@ static void judge_assertion(struct diagnoses *out, const struct about *about,
         char span[32];
 
         if (!c->jwt) {
-                d = diagnose(out, about, DOCTOR_PROBLEM, "assertion-no-jwt", "%s holds no JWT",
-                        path);
+                d = diagnose(
+                        out, about, DOCTOR_PROBLEM, "assertion-no-jwt", "%s holds no JWT", path);
                 diagnosis_cause(d, "it is another kind of file than a projected token");
                 diagnosis_remedy(d, "let `assertion_file` name the projected token, not %s", path);
                 return;
@@ -223,8 +222,9 @@ static void judge_assertion(struct diagnoses *out, const struct about *about,
                 d = diagnose(out, about, DOCTOR_PROBLEM, "assertion-expired",
                         "the assertion in %s expired %s ago", path,
                         span_text(now_s - c->exp_s, span));
-                diagnosis_cause(d, "nobody renews %s: it is a copy, or the pod's volume is not a "
-                                   "projected one",
+                diagnosis_cause(d,
+                        "nobody renews %s: it is a copy, or the pod's volume is not a "
+                        "projected one",
                         path);
                 diagnosis_remedy(d, "mount a projected serviceAccountToken at %s", path);
         }

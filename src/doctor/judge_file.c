@@ -6,9 +6,9 @@ static void judge_unopened(struct diagnoses *out, const struct about *about, con
         const struct file_seen *seen, unsigned uid)
 {
         bool missing = seen->error == ENOENT || seen->error == ENOTDIR;
-        struct diagnosis *d = diagnose(out, about, DOCTOR_PROBLEM,
-                missing ? "file-missing" : "file-unreadable", "%s %s: %s", setting, seen->path,
-                strerror(seen->error));
+        struct diagnosis *d =
+                diagnose(out, about, DOCTOR_PROBLEM, missing ? "file-missing" : "file-unreadable",
+                        "%s %s: %s", setting, seen->path, strerror(seen->error));
 
         if (missing) {
                 diagnosis_cause(d, "%s names a file that is not there", setting);

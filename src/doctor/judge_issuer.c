@@ -66,8 +66,8 @@ static void explain_difference(struct diagnosis *d, enum issuer_difference diffe
         case ISSUER_PLACEHOLDER:
                 diagnosis_cause(d, "the metadata of `common` or `organizations` is for every "
                                    "tenant; its issuer is a pattern");
-                diagnosis_remedy(d, "write the tenant's id into `issuer` where %s stands now",
-                        configured);
+                diagnosis_remedy(
+                        d, "write the tenant's id into `issuer` where %s stands now", configured);
                 return;
         case ISSUER_CASE: diagnosis_cause(d, "they differ in letter case, which counts"); break;
         case ISSUER_SCHEME: diagnosis_cause(d, "one is http, the other https"); break;
@@ -78,8 +78,7 @@ static void explain_difference(struct diagnosis *d, enum issuer_difference diffe
         }
         diagnosis_remedy(d,
                 "tokens carry what the issuer calls itself: set `issuer: %s` (now %s)%s", found,
-                configured,
-                difference == ISSUER_ENTRA_FORM ? ", or list both forms" : "");
+                configured, difference == ISSUER_ENTRA_FORM ? ", or list both forms" : "");
 }
 
 void judge_document(struct diagnoses *out, const struct about *about,

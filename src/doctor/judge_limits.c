@@ -56,8 +56,9 @@ void judge_limits(struct diagnoses *out, const struct about *about, const struct
                 return;
         struct diagnosis *d = diagnose(out, about, DOCTOR_WARNING, "admin-open",
                 "the admin listener %s is not on loopback", seen->admin);
-        diagnosis_cause(d, "whoever reaches %s reads, without TLS or token, who uses the proxy "
-                           "how much",
+        diagnosis_cause(d,
+                "whoever reaches %s reads, without TLS or token, who uses the proxy "
+                "how much",
                 seen->admin);
         diagnosis_remedy(d, "set `admin.address` to 127.0.0.1, or close the port to all but the "
                             "metrics collector");

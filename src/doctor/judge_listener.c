@@ -30,10 +30,10 @@ void judge_port(struct diagnoses *out, const struct about *about, const struct p
                 diagnosis_remedy(d, "see `ss -ltnp` for who has %s; stop it, or change `address`",
                         seen->address);
         } else if (seen->error == EADDRNOTAVAIL) {
-                diagnosis_cause(d, "no interface of this machine has the address of %s",
-                        seen->address);
-                diagnosis_remedy(d, "compare %s with `ip address`, or listen on 0.0.0.0",
-                        seen->address);
+                diagnosis_cause(
+                        d, "no interface of this machine has the address of %s", seen->address);
+                diagnosis_remedy(
+                        d, "compare %s with `ip address`, or listen on 0.0.0.0", seen->address);
         } else if (seen->error == EACCES) {
                 diagnosis_cause(d, "ports below 1024 need a capability that this user has not");
                 diagnosis_remedy(d,
@@ -58,24 +58,26 @@ static void judge_dates(struct diagnoses *out, const struct about *about,
                 d = diagnose(out, about, DOCTOR_PROBLEM, "certificate-not-yet",
                         "%s is valid from %s on", seen->path, day_text(own->not_before_s, day));
                 diagnosis_cause(d, "it was made for later, or this machine's clock is behind");
-                diagnosis_remedy(d, "compare `date -u`; put the current certificate into %s",
-                        seen->path);
+                diagnosis_remedy(
+                        d, "compare `date -u`; put the current certificate into %s", seen->path);
         } else if (left <= 0) {
                 d = diagnose(out, about, DOCTOR_PROBLEM, "certificate-expired",
                         "%s expired %s ago (%s)", seen->path, span_text(left, span),
                         day_text(own->not_after_s, day));
-                diagnosis_cause(d, "nobody renewed the certificate %s: no client trusts it",
-                        own->subject);
-                diagnosis_remedy(d, "put a renewed certificate into %s; dagward reads it again by "
-                                    "itself",
+                diagnosis_cause(
+                        d, "nobody renewed the certificate %s: no client trusts it", own->subject);
+                diagnosis_remedy(d,
+                        "put a renewed certificate into %s; dagward reads it again by "
+                        "itself",
                         seen->path);
         } else if (left < SOON_S) {
                 d = diagnose(out, about, DOCTOR_WARNING, "certificate-expires",
                         "%s expires in %s (%s)", seen->path, span_text(left, span),
                         day_text(own->not_after_s, day));
                 diagnosis_cause(d, "the certificate %s has not been renewed yet", own->subject);
-                diagnosis_remedy(d, "put a renewed certificate into %s; dagward reads it again by "
-                                    "itself",
+                diagnosis_remedy(d,
+                        "put a renewed certificate into %s; dagward reads it again by "
+                        "itself",
                         seen->path);
         } else {
                 diagnose(out, about, DOCTOR_OK, "certificate", "%s is for %s, until %s", seen->path,
@@ -105,8 +107,9 @@ static void judge_chain(
                 d = diagnose(out, about, DOCTOR_WARNING, "chain-incomplete",
                         "%s ends at %s, whose issuer %s is not in it", seen->path, last->subject,
                         last->issuer);
-                diagnosis_cause(d, "the intermediate certificate %s is missing: clients that know "
-                                   "the root only do not trust the chain",
+                diagnosis_cause(d,
+                        "the intermediate certificate %s is missing: clients that know "
+                        "the root only do not trust the chain",
                         last->issuer);
                 diagnosis_remedy(d, "append the certificate of %s to %s (the \"full chain\" file)",
                         last->issuer, seen->path);
@@ -122,17 +125,17 @@ void judge_certificate(struct diagnoses *out, const struct about *about,
         judge_dates(out, about, seen, now_s);
         if (seen->fit != KEY_FITS) {
                 d = diagnose(out, about, DOCTOR_PROBLEM,
-                        seen->fit == KEY_OTHER ? "key-mismatch" : "key-unusable",
-                        "the key %s %s", seen->key,
+                        seen->fit == KEY_OTHER ? "key-mismatch" : "key-unusable", "the key %s %s",
+                        seen->key,
                         seen->fit == KEY_OTHER ? "belongs to another certificate"
                                                : "holds no private key that can be read");
                 if (seen->fit == KEY_OTHER)
-                        diagnosis_cause(d, "%s and %s are of two different pairs", seen->path,
-                                seen->key);
+                        diagnosis_cause(
+                                d, "%s and %s are of two different pairs", seen->path, seen->key);
                 else
                         diagnosis_cause(d, "%s is not PEM, or has a passphrase", seen->key);
-                diagnosis_remedy(d, "put the key of %s into %s, unencrypted", own->subject,
-                        seen->key);
+                diagnosis_remedy(
+                        d, "put the key of %s into %s, unencrypted", own->subject, seen->key);
         }
         if (seen->public_host && !seen->covers) {
                 d = diagnose(out, about, DOCTOR_PROBLEM, "certificate-name",
@@ -140,8 +143,8 @@ void judge_certificate(struct diagnoses *out, const struct about *about,
                         own->names[0] ? own->names : "no host name", seen->public_host);
                 diagnosis_cause(d, "clients connect to %s and find a certificate for %s",
                         seen->public_host, own->names[0] ? own->names : own->subject);
-                diagnosis_remedy(d, "have a certificate made with the subjectAltName %s",
-                        seen->public_host);
+                diagnosis_remedy(
+                        d, "have a certificate made with the subjectAltName %s", seen->public_host);
         }
         judge_chain(out, about, seen);
 }

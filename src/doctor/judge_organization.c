@@ -33,8 +33,9 @@ static void judge_sign_in(
                 seen->sign_in ? " with its sign-in page" : "");
 
         if (other) {
-                diagnosis_cause(d, "organization %s belongs to tenant %s, the token is of tenant "
-                                   "%s",
+                diagnosis_cause(d,
+                        "organization %s belongs to tenant %s, the token is of tenant "
+                        "%s",
                         seen->organization, seen->tenant, seen->own_tenant);
                 diagnosis_remedy(d,
                         "use an application of tenant %s (set `tenant: %s`), or connect the "
@@ -81,8 +82,9 @@ static bool judge_status(
         if (http->status == 404) {
                 d = diagnose(out, about, DOCTOR_PROBLEM, "not-found",
                         "there is no organization %s (404)", seen->organization);
-                diagnosis_cause(d, "`upstream.organizations` names %s, which Azure DevOps does not "
-                                   "know",
+                diagnosis_cause(d,
+                        "`upstream.organizations` names %s, which Azure DevOps does not "
+                        "know",
                         seen->organization);
                 diagnosis_remedy(d, "correct %s: it is what stands behind https://dev.azure.com/",
                         seen->organization);
@@ -123,8 +125,9 @@ static void judge_sight(
                 d = diagnose(out, about, DOCTOR_WARNING, "stakeholder",
                         "in organization %s, %s sees projects but no repository (%d)",
                         seen->organization, seen->identity, seen->repositories_status);
-                diagnosis_cause(d, "%s most likely has the access level Stakeholder, which hides "
-                                   "repositories",
+                diagnosis_cause(d,
+                        "%s most likely has the access level Stakeholder, which hides "
+                        "repositories",
                         seen->identity);
                 diagnosis_remedy(d,
                         "set its access level to Basic in https://dev.azure.com/%s/_settings/users",
@@ -137,8 +140,8 @@ void judge_organization(
 {
         const struct http_seen *http = &seen->http;
 
-        if (http->answered && (seen->sign_in || seen->anonymous ||
-                                      (http->status == 401 && !seen->recognized))) {
+        if (http->answered &&
+                (seen->sign_in || seen->anonymous || (http->status == 401 && !seen->recognized))) {
                 judge_sign_in(out, about, seen);
                 return;
         }

@@ -99,9 +99,8 @@ static void judge_distrust(struct diagnoses *out, const struct about *about,
                         "%s:%u: the certificate %s expired %s ago (%s)", seen->host, seen->port,
                         tls->faulty.subject, span_text(now_s - tls->faulty.not_after_s, span),
                         day_text(tls->faulty.not_after_s, day));
-                diagnosis_cause(d,
-                        "nobody renewed the server's certificate, or this machine's "
-                        "clock is wrong");
+                diagnosis_cause(d, "nobody renewed the server's certificate, or this machine's "
+                                   "clock is wrong");
                 diagnosis_remedy(d, "have the certificate of %s renewed; compare `date -u` first",
                         seen->host);
                 return;
@@ -113,8 +112,8 @@ static void judge_distrust(struct diagnoses *out, const struct about *about,
                 diagnosis_remedy(d, "compare `date -u` with a clock you trust; run chrony");
                 return;
         case TLS_WRONG_NAME:
-                d = diagnose(out, about, severity, "tls-name",
-                        "%s:%u: its certificate is for %s", seen->host, seen->port,
+                d = diagnose(out, about, severity, "tls-name", "%s:%u: its certificate is for %s",
+                        seen->host, seen->port,
                         tls->leaf.names[0] ? tls->leaf.names : "no host name at all");
                 diagnosis_cause(d, "%s is none of the names in the certificate (%s)", seen->host,
                         tls->leaf.names[0] ? tls->leaf.names : tls->leaf.subject);
@@ -142,11 +141,11 @@ static bool judge_tls(struct diagnoses *out, const struct about *about,
                 d = diagnose(out, about, severity, tls->not_tls ? "tls-plain" : "tls-failed",
                         "%s:%u: no TLS handshake: %s", seen->host, seen->port, tls->why);
                 if (tls->not_tls)
-                        diagnosis_cause(d, "what listens on port %u does not speak TLS",
-                                seen->port);
+                        diagnosis_cause(
+                                d, "what listens on port %u does not speak TLS", seen->port);
                 else if (tls->timed_out)
-                        diagnosis_cause(d, "%s took the connection and then said nothing",
-                                seen->address);
+                        diagnosis_cause(
+                                d, "%s took the connection and then said nothing", seen->address);
                 else
                         diagnosis_cause(d,
                                 "the two sides have nothing in common (TLS 1.2 or 1.3 with AEAD "
@@ -181,8 +180,8 @@ bool judge_reach(struct diagnoses *out, const struct about *about, const struct 
                         "%s:%u: its certificate expires in %s (%s)", seen->host, seen->port,
                         span_text(left, span), day_text(seen->tls.leaf.not_after_s, day));
                 diagnosis_cause(d, "its renewal has not happened yet");
-                diagnosis_remedy(d, "tell who runs %s; keys cannot be fetched after that day",
-                        seen->host);
+                diagnosis_remedy(
+                        d, "tell who runs %s; keys cannot be fetched after that day", seen->host);
         } else {
                 diagnose(out, about, DOCTOR_OK, "reachable",
                         "%s:%u is reached at %s, its certificate is trusted until %s", seen->host,

@@ -38,26 +38,53 @@ static void judge_issuer_unknown(
                 seen->near->issuers[0].ptr, iss);
 }
 
+static const char *issuer_name(const struct token_seen *seen)
+{
+        return seen->issuer ? seen->issuer->name.ptr : "(not known)";
+}
+
 static void judge_audience(
         struct diagnoses *out, const struct about *about, const struct token_seen *seen)
 {
-        char wanted[400];
+        char wanted[400] = "(nobody)";
         struct diagnosis *d = diagnose(out, about, DOCTOR_PROBLEM, "audience",
                 "its audience (aud) is %s", seen->claims.aud[0] ? seen->claims.aud : "(none)");
 
-        join(seen->issuer->audiences, seen->issuer->n_audiences, wanted);
-        diagnosis_cause(d, "issuer %s accepts tokens made for %s only", seen->issuer->name.ptr,
-                wanted);
+        if (seen->issuer)
+                join(seen->issuer->audiences, seen->issuer->n_audiences, wanted);
+        diagnosis_cause(d, "issuer %s accepts tokens made for %s only", issuer_name(seen), wanted);
         diagnosis_remedy(d,
                 "have the caller ask for a token for %s (`audience` of a projected volume, the "
                 "scope or resource of a token request), or add %s to `audiences`",
                 wanted, seen->claims.aud[0] ? seen->claims.aud : "its audience");
 }
 
+static void judge_algorithm(
+        struct diagnoses *out, const struct about *about, const struct token_seen *seen)
+{
+        const char *alg = seen->claims.alg;
+        bool never = str_starts(str_of(alg), STR("HS")) || strcmp(alg, "none") == 0;
+        struct diagnosis *d =
+                diagnose(out, about, DOCTOR_PROBLEM, "algorithm", "it is signed with %s", alg);
+        char list[400] = "others";
+
+        if (seen->issuer)
+                join(seen->issuer->algorithms, seen->issuer->n_algorithms, list);
+        diagnosis_cause(d, "issuer %s allows %s: %s", issuer_name(seen), list, seen->why);
+        if (never)
+                diagnosis_remedy(
+                        d, "%s is never accepted: have the issuer sign with a key pair", alg);
+        else
+                diagnosis_remedy(d,
+                        "add %s to `algorithms` of issuer %s if it means to sign with "
+                        "it",
+                        alg, issuer_name(seen));
+}
+
 static void judge_refused(struct diagnoses *out, const struct about *about,
         const struct token_seen *seen, int64_t now_s)
 {
-        char span[32], list[400];
+        char span[32];
         const struct token_claims *c = &seen->claims;
         struct diagnosis *d;
 
@@ -77,32 +104,21 @@ static void judge_refused(struct diagnoses *out, const struct about *about,
                         seen->why);
                 diagnosis_cause(d, "this machine's clock is behind that of the issuer");
                 diagnosis_remedy(d, "run chrony here, or raise `clock_skew` of issuer %s",
-                        seen->issuer ? seen->issuer->name.ptr : "");
+                        issuer_name(seen));
                 return;
         case TOKEN_UNKNOWN_KID:
                 d = diagnose(out, about, DOCTOR_PROBLEM, "kid",
                         "it is signed with key (kid) %s, which issuer %s does not publish", c->kid,
-                        seen->issuer->name.ptr);
+                        issuer_name(seen));
                 diagnosis_cause(d,
                         "the issuer has taken that key away, another server of the same name "
                         "signed, or `keys` leads to another key set; published are: %s",
                         seen->kids);
                 diagnosis_remedy(d,
                         "take a fresh token; if it names %s again, correct `keys` of issuer %s",
-                        c->kid, seen->issuer->name.ptr);
+                        c->kid, issuer_name(seen));
                 return;
-        case TOKEN_WRONG_ALG:
-                d = diagnose(out, about, DOCTOR_PROBLEM, "algorithm", "it is signed with %s",
-                        c->alg);
-                diagnosis_cause(d, "issuer %s allows %s: %s", seen->issuer->name.ptr,
-                        join(seen->issuer->algorithms, seen->issuer->n_algorithms, list),
-                        seen->why);
-                diagnosis_remedy(d,
-                        str_starts(str_of(c->alg), STR("HS")) || !strcmp(c->alg, "none")
-                                ? "%s is never accepted: have the issuer sign with a key pair"
-                                : "add %s to `algorithms` if the issuer means to sign with it",
-                        c->alg);
-                return;
+        case TOKEN_WRONG_ALG: judge_algorithm(out, about, seen); return;
         default: break;
         }
         d = diagnose(out, about, DOCTOR_PROBLEM, "refused", "it is refused: %s (%s)",
@@ -119,8 +135,7 @@ void judge_token(struct diagnoses *out, const struct about *about, const struct 
 
         if (seen->verdict == TOKEN_NO_KEYS) {
                 diagnose(out, about, DOCTOR_SKIPPED, "not-verified",
-                        "it is of issuer %s, whose keys could not be had",
-                        seen->issuer ? seen->issuer->name.ptr : "");
+                        "it is of issuer %s, whose keys could not be had", issuer_name(seen));
                 return;
         }
         if (seen->verdict != TOKEN_OK) {
@@ -131,6 +146,11 @@ void judge_token(struct diagnoses *out, const struct about *about, const struct 
                 "it is accepted: %s of issuer %s, roles %s, for another %s", seen->subject,
                 seen->issuer->name.ptr, seen->roles[0] ? seen->roles : "(none)",
                 span_text(seen->claims.exp_s - now_s, span));
+        if (seen->no_policy) {
+                diagnose(out, about, DOCTOR_SKIPPED, "bindings",
+                        "which bindings apply is not known: the policy cannot be loaded");
+                return;
+        }
         if (seen->n_bindings) {
                 diagnose(out, about, DOCTOR_OK, "bindings", "%zu binding%s: %s", seen->n_bindings,
                         seen->n_bindings == 1 ? " applies" : "s apply", seen->bindings);

@@ -182,8 +182,8 @@ static void audit_look(struct doctor *doctor)
 
 static void limits_look(struct doctor *doctor)
 {
-        static const char *const proxies[] = {"https_proxy", "HTTPS_PROXY", "http_proxy",
-                "HTTP_PROXY", "all_proxy", "ALL_PROXY"};
+        static const char *const proxies[] = {
+                "https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"};
         const struct config *config = doctor->p.config;
         struct limits_seen *seen = &doctor->machine.limits;
         struct rlimit files;
@@ -192,8 +192,9 @@ static void limits_look(struct doctor *doctor)
         if (getrlimit(RLIMIT_NOFILE, &files) == 0)
                 seen->descriptors = files.rlim_max;
         seen->connections = config->limits.connections;
-        seen->upstream = config->upstream.connections *
-                         (config->workers ? config->workers : cpus > 0 ? (uint64_t)cpus : 1);
+        seen->upstream = config->upstream.connections * (config->workers   ? config->workers
+                                                                : cpus > 0 ? (uint64_t)cpus
+                                                                           : 1);
         for (size_t i = 0; i < sizeof(proxies) / sizeof(*proxies); i++) {
                 const char *value = getenv(proxies[i]);
                 if (value && value[0])
@@ -241,8 +242,8 @@ void machine_look(struct doctor *doctor)
         ask_start(doctor, &machine->health, &settings);
 }
 
-static void listener_judge(struct doctor *doctor, const struct config_listener *listener,
-        const struct about *about)
+static void listener_judge(
+        struct doctor *doctor, const struct config_listener *listener, const struct about *about)
 {
         const struct config_url *public_url = &doctor->p.config->public_url;
         const struct config_tls *tls = &listener->tls;
@@ -255,8 +256,7 @@ static void listener_judge(struct doctor *doctor, const struct config_listener *
         file_look(tls->key.ptr, &seen);
         bool good = judge_file(doctor->out, about, "tls.key", &seen, CARE_GROUP, doctor->uid);
         file_look(tls->certificate.ptr, &seen);
-        good &= judge_file(
-                doctor->out, about, "tls.certificate", &seen, CARE_NONE, doctor->uid);
+        good &= judge_file(doctor->out, about, "tls.certificate", &seen, CARE_NONE, doctor->uid);
         if (tls->client_ca.ptr) {
                 file_look(tls->client_ca.ptr, &seen);
                 (void)judge_file(
@@ -268,8 +268,9 @@ static void listener_judge(struct doctor *doctor, const struct config_listener *
                 struct diagnosis *d = diagnose(
                         doctor->out, about, DOCTOR_PROBLEM, "certificate-unusable", "%s", err.text);
                 diagnosis_cause(d, "%s is not a certificate in PEM", tls->certificate.ptr);
-                diagnosis_remedy(d, "put the certificate chain in PEM, the server's own first, "
-                                    "into %s",
+                diagnosis_remedy(d,
+                        "put the certificate chain in PEM, the server's own first, "
+                        "into %s",
                         tls->certificate.ptr);
                 return;
         }

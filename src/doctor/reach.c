@@ -72,10 +72,9 @@ struct reach_seen reach_view(const struct reach *reach)
 
 bool reach_good(const struct reach *reach)
 {
-        return reach->done &&
-               (reach->seen.stage == REACH_TCP ||
-                       (reach->seen.stage == REACH_TLS && reach->seen.tls.shaken &&
-                               reach->seen.tls.trust == TLS_TRUSTED));
+        return reach->done && (reach->seen.stage == REACH_TCP ||
+                                      (reach->seen.stage == REACH_TLS && reach->seen.tls.shaken &&
+                                              reach->seen.tls.trust == TLS_TRUSTED));
 }
 
 /* --- on the thread --- */

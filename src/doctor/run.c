@@ -31,15 +31,19 @@ static void judge_files(
                 bool config = !doctor->p.config || !f->file || strcmp(f->file, config_file) == 0;
                 const struct about about = {config ? DOCTOR_CONFIGURATION : DOCTOR_POLICY, 0,
                         f->file ? f->file : config_file, config ? "configuration" : "policy"};
-                struct diagnosis *d = diagnose(doctor->out, &about,
-                        f->warning ? DOCTOR_WARNING : DOCTOR_PROBLEM,
-                        f->warning ? "doubtful" : "invalid", "%s:%u:%u: %s",
-                        f->file ? f->file : config_file, f->line, f->column, f->text);
+                /* What makes everything else impossible is said whatever was asked for. */
+                if (doctor->p.config && !doctor_wants(doctor, about.part))
+                        continue;
+                struct diagnosis *d =
+                        diagnose(doctor->out, &about, f->warning ? DOCTOR_WARNING : DOCTOR_PROBLEM,
+                                f->warning ? "doubtful" : "invalid", "%s:%u:%u: %s",
+                                f->file ? f->file : config_file, f->line, f->column, f->text);
                 diagnosis_cause(d, f->warning ? "it can be meant so, but most likely is not"
                                               : "with this `serve` does not start, and a reload "
                                                 "changes nothing");
-                diagnosis_remedy(d, "correct line %u of %s; `dagward check --config %s` checks "
-                                    "without looking at the world",
+                diagnosis_remedy(d,
+                        "correct line %u of %s; `dagward check --config %s` checks "
+                        "without looking at the world",
                         f->line, f->file ? f->file : config_file, config_file);
         }
 }
@@ -47,8 +51,7 @@ static void judge_files(
 static void say_loaded(struct doctor *doctor)
 {
         const struct config *c = doctor->p.config;
-        const struct about configuration = {
-                DOCTOR_CONFIGURATION, 0, c->file.ptr, "configuration"};
+        const struct about configuration = {DOCTOR_CONFIGURATION, 0, c->file.ptr, "configuration"};
         const struct about policy = {DOCTOR_POLICY, 0, "", "policy"};
 
         if (doctor_wants(doctor, DOCTOR_CONFIGURATION))
@@ -95,14 +98,14 @@ static void on_lint(void *owner, const struct policy_finding *finding)
         struct str text = str_of(finding->text), name;
         text = str_cut(text, '`', &name);
         str_cut(text, '`', &name);
-        struct diagnosis *d = diagnose(expiry->doctor->out, &about, DOCTOR_WARNING,
-                soon ? "expires" : "expired", "%.*s: the binding `%.*s` %s",
-                STR_FMT(finding->place), STR_FMT(name),
-                soon ? "expires within 14 days" : "has expired and gives nothing any more");
+        struct diagnosis *d =
+                diagnose(expiry->doctor->out, &about, DOCTOR_WARNING, soon ? "expires" : "expired",
+                        "%.*s: the binding `%.*s` %s", STR_FMT(finding->place), STR_FMT(name),
+                        soon ? "expires within 14 days" : "has expired and gives nothing any more");
         diagnosis_cause(d, "`expires` of `%.*s` %s", STR_FMT(name),
                 soon ? "is near: its callers will be denied then" : "is past");
-        diagnosis_remedy(d, "set a later `expires` in %.*s, or remove the binding",
-                STR_FMT(finding->place));
+        diagnosis_remedy(
+                d, "set a later `expires` in %.*s, or remove the binding", STR_FMT(finding->place));
 }
 
 /* Judged twice: what has expired in two weeks and has not by now expires soon. */

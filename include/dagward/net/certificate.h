@@ -25,7 +25,8 @@ struct certificate_file {
         struct certificate chain[CERTIFICATE_CHAIN_MOST];
         size_t n;
         size_t broken_at;   /* chain[broken_at] was not issued by the one behind it; n: none such */
-        bool system_trusts; /* the first one verifies with the others and the system's authorities */
+        bool system_trusts; /* the first one verifies with the others and the system's authorities
+                             */
 };
 
 /* False with a reason when there is no certificate to be read. */
