@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "commands.h"
@@ -135,29 +136,54 @@ static const char *color(enum doctor_level level)
         return colored ? codes[level] : "";
 }
 
-/* Breaks at blanks, so that no line is longer than a terminal. */
-static void print_wrapped(const char *label, const char *text)
+/* Breaks at blanks, so that no line is longer than a terminal. `used` columns of the first line are
+ * taken; the others begin at `indent`. */
+static void print_wrapped(const char *text, size_t used, int indent)
 {
-        enum { INDENT = 12, LABEL = 8, WIDTH = 100 };
-        const char *rest = text;
-        size_t room = WIDTH - INDENT - LABEL;
+        enum { WIDTH = 100 };
+        size_t room = used < WIDTH ? WIDTH - used : 0;
+
+        while (strlen(text) > room) {
+                size_t at = room;
+                while (at > 0 && text[at] != ' ')
+                        at--;
+                if (at == 0 && used == (size_t)indent)
+                        at = strcspn(text, " "); /* a word that fits no line */
+                printf("%.*s", (int)at, text);
+                text += at;
+                while (*text == ' ')
+                        text++;
+                if (!*text)
+                        break;
+                printf("\n%*s", indent, "");
+                used = (size_t)indent;
+                room = WIDTH - used;
+        }
+        printf("%s\n", text);
+}
+
+static void print_labelled(const char *label, const char *text)
+{
+        enum { INDENT = 12, LABEL = 8 };
 
         printf("%*s%-*s", INDENT, "", LABEL, label);
-        while (strlen(rest) > room) {
-                size_t at = room;
-                while (at > 0 && rest[at] != ' ')
-                        at--;
-                if (at == 0)
-                        at = strcspn(rest, " ");
-                printf("%.*s", (int)at, rest);
-                rest += at;
-                while (*rest == ' ')
-                        rest++;
-                if (!*rest)
-                        break;
-                printf("\n%*s", INDENT + LABEL, "");
-        }
-        printf("%s\n", rest);
+        print_wrapped(text, INDENT + LABEL, INDENT + LABEL);
+}
+
+static void print_one(const struct diagnosis *d)
+{
+        enum { INDENT = 12 };
+        size_t used = INDENT;
+
+        printf("  %s%-8s%s  ", color(d->level), doctor_level_name(d->level),
+                colored ? "\033[0m" : "");
+        if (d->level >= DOCTOR_WARNING)
+                used += (size_t)printf("%s: ", d->name);
+        print_wrapped(d->found, used, INDENT);
+        if (d->cause[0])
+                print_labelled("cause:", d->cause);
+        if (d->remedy[0])
+                print_labelled("remedy:", d->remedy);
 }
 
 static bool same_group(const struct diagnosis *a, const struct diagnosis *b)
@@ -175,15 +201,7 @@ static void print_text(const struct diagnoses *list)
                 if (i == 0 || !same_group(d, d - 1))
                         printf("%s%s%s%s\n", i ? "\n" : "", doctor_part_name(d->part),
                                 d->subject[0] ? " " : "", d->subject);
-                printf("  %s%-8s%s  ", color(d->level), doctor_level_name(d->level),
-                        colored ? "\033[0m" : "");
-                if (d->level >= DOCTOR_WARNING)
-                        printf("%s: ", d->name);
-                printf("%s\n", d->found);
-                if (d->cause[0])
-                        print_wrapped("cause:", d->cause);
-                if (d->remedy[0])
-                        print_wrapped("remedy:", d->remedy);
+                print_one(d);
                 good += d->level == DOCTOR_OK;
         }
         printf("\n%zu problem%s, %zu warning%s, %zu ok", list->problems,

@@ -48,22 +48,28 @@ static void judge_files(
         }
 }
 
+static const char *plural(size_t n)
+{
+        return n == 1 ? "" : "s";
+}
+
 static void say_loaded(struct doctor *doctor)
 {
         const struct config *c = doctor->p.config;
         const struct about configuration = {DOCTOR_CONFIGURATION, 0, c->file.ptr, "configuration"};
         const struct about policy = {DOCTOR_POLICY, 0, "", "policy"};
+        size_t n = c->upstream.n_organizations;
 
         if (doctor_wants(doctor, DOCTOR_CONFIGURATION))
                 diagnose(doctor->out, &configuration, DOCTOR_OK, "loaded",
-                        "%zu listener(s), %zu issuer(s), %zu credential(s), %zu organization(s)",
-                        c->n_listeners, c->n_issuers, c->n_credentials,
-                        c->upstream.n_organizations);
+                        "%zu listener%s, %zu issuer%s, %zu credential%s, %zu organization%s",
+                        c->n_listeners, plural(c->n_listeners), c->n_issuers, plural(c->n_issuers),
+                        c->n_credentials, plural(c->n_credentials), n, plural(n));
         if (doctor->p.policy && doctor_wants(doctor, DOCTOR_POLICY)) {
                 struct policy_size size = policy_size(doctor->p.policy);
                 diagnose(doctor->out, &policy, DOCTOR_OK, "loaded",
-                        "%zu file(s), %zu role(s), %zu binding(s)", size.files, size.roles,
-                        size.bindings);
+                        "%zu file%s, %zu role%s, %zu binding%s", size.files, plural(size.files),
+                        size.roles, plural(size.roles), size.bindings, plural(size.bindings));
         }
 }
 
