@@ -4,6 +4,7 @@
 
 #include <event2/event.h>
 #include <jansson.h>
+#include <pthread.h>
 
 #include "dagward/base/mailbox.h"
 #include "dagward/control/probe.h"
@@ -18,6 +19,8 @@ struct reach {
         struct mailbox *done_box;
         struct reach_seen seen;
         bool tls, done;
+        bool threaded; /* `thread` is to be joined */
+        pthread_t thread;
         int64_t deadline_mono_ms;
 };
 
@@ -25,10 +28,10 @@ struct reaches {
         struct reach **all;
         size_t n, n_done;
         struct mailbox *box;
-        bool left_behind; /* a thread still runs: what it holds is not freed */
 };
 
 void reaches_init(struct reaches *reaches);
+/* What a thread still holds, because its name service does not answer, is not freed. */
 void reaches_clear(struct reaches *reaches);
 /* The look at that place; the same one for equal places. */
 struct reach *reach_want(

@@ -26,11 +26,16 @@ void reaches_init(struct reaches *reaches)
 
 void reaches_clear(struct reaches *reaches)
 {
-        if (!reaches->left_behind) {
-                for (size_t i = 0; i < reaches->n; i++)
+        bool left_behind = false;
+
+        for (size_t i = 0; i < reaches->n; i++) {
+                if (reaches->all[i]->done)
                         free(reaches->all[i]);
-                mailbox_free(reaches->box);
+                else
+                        left_behind = true;
         }
+        if (!left_behind)
+                mailbox_free(reaches->box);
         free(reaches->all);
 }
 
@@ -184,11 +189,20 @@ static void *reach_run(void *arg)
 
 static void reach_begin(struct reach *reach, const pthread_attr_t *attributes)
 {
-        pthread_t thread;
+        reach->threaded = pthread_create(&reach->thread, attributes, reach_run, reach) == 0;
+        if (!reach->threaded)
+                reach_run(reach); /* no thread is to be had: then one after the other */
+}
 
-        if (pthread_create(&thread, attributes, reach_run, reach) == 0)
+/* Who has posted its mail ends at once; who has not waits for a name service, perhaps for long. */
+static void reach_end(struct reach *reach)
+{
+        if (!reach->threaded)
                 return;
-        reach_run(reach); /* no thread is to be had: then one after the other */
+        if (reach->done)
+                pthread_join(reach->thread, NULL);
+        else
+                pthread_detach(reach->thread);
 }
 
 void reaches_run(struct reaches *reaches, int64_t deadline_mono_ms)
@@ -197,7 +211,6 @@ void reaches_run(struct reaches *reaches, int64_t deadline_mono_ms)
         pthread_attr_t attributes;
 
         pthread_attr_init(&attributes);
-        pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
         pthread_attr_setstacksize(&attributes, STACK_BYTES);
         for (size_t i = 0; i < reaches->n; i++) {
                 /* Connecting and shaking hands end before we stop waiting. */
@@ -212,5 +225,6 @@ void reaches_run(struct reaches *reaches, int64_t deadline_mono_ms)
                 if (poll(&waiting, 1, (int)left) > 0)
                         mailbox_drain(reaches->box);
         }
-        reaches->left_behind = reaches->n_done < reaches->n;
+        for (size_t i = 0; i < reaches->n; i++)
+                reach_end(reaches->all[i]);
 }
