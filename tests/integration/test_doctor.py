@@ -92,6 +92,15 @@ def test_beside_a_running_proxy_all_is_well_too(world):
     assert world.diagnose("--only", "audit")[0] == 0
     assert world.audit.read_bytes() == before
 
+    def audit_says():
+        status, told = world.diagnose("--only", "audit")
+        return status, {f["name"] for f in told["findings"] if f["level"] != "ok"}
+
+    world.audit.write_bytes(before + b'{"seq":99,"time":"2026-')
+    assert audit_says() == (1, {"audit-torn"})
+    world.audit.write_bytes(before[:-200] + before[-199:])
+    assert audit_says() == (1, {"audit-foreign"}), "the last record was edited"
+
 
 # --- one thing spoiled ---
 
@@ -602,6 +611,11 @@ def an_organization_of_another_tenant(w):
 @seed("organization-no-access", ["credential etl", "organization contoso"], "access level Basic")
 def an_organization_that_it_was_never_added_to(w):
     w.serve_azure({"*": (401, "application/json", refusal("TF401444: Please sign-in at least once as 5e51ce00 in a web browser to enable access."), REFUSED)})
+
+
+@seed("organization-no-access", ["credential etl", "no access level"], "access level Basic")
+def an_organization_that_knows_it_and_says_no_more(w):
+    w.serve_azure({"*": (401, "application/json", {}, [*REFUSED, ("X-VSS-UserData", "5e51ce00:dagward-etl")])})
 
 
 @seed("organization-not-found", "`upstream.organizations` names contoso", "contoso")
