@@ -746,6 +746,23 @@ def an_admin_listener_for_everybody(w):
     w.config["admin"] = {"address": "0.0.0.0:%d" % w.admin, "insecure": True}
 
 
+# --- many hosts ---
+
+
+def test_hosts_beside_dev_azure_com_are_told_together(world):
+    good, closed = world.azure, "https://127.0.0.1:%d" % free_port()
+    world.config["upstream"]["hosts"] = {"*": good.replace("localhost", "127.0.0.1"), "dev.azure.com": good, "vsrm.dev.azure.com": closed}
+    status, told = world.diagnose("--only", "upstream")
+    by_name = {f["name"]: f for f in told["findings"]}
+    assert status == 1 and (told["problems"], told["warnings"]) == (0, 1)
+    assert by_name["upstream-refused"]["subject"] == "vsrm.dev.azure.com" and by_name["upstream-refused"]["level"] == "warning"
+    assert "vssps.dev.azure.com" in by_name["upstream-siblings"]["found"] and by_name["upstream-siblings"]["level"] == "ok"
+    world.config["upstream"]["hosts"] = {"*": "https://127.0.0.1:%d" % free_port(), "dev.azure.com": closed}
+    status, told = world.diagnose("--only", "upstream")
+    by_name = {f["name"]: f for f in told["findings"]}
+    assert (told["problems"], told["warnings"]) == (1, 0) and by_name["upstream-siblings"]["level"] == "skipped"
+
+
 # --- how it is used ---
 
 
