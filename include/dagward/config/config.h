@@ -251,6 +251,11 @@ struct mark config_place(const struct config *config, const void *field);
 void config_restart_needed(
         const struct config *running, const struct config *fresh, char *out, size_t size);
 
+/* Where connections for a host of the catalogue go instead: its own line of `upstream.hosts`, else
+ * that of "*"; NULL: to the host itself. */
+const struct config_url *config_host_override(
+        const struct config_upstream *upstream, const char *host);
+
 /* The JSON Schema (draft 2020-12) of the configuration file. */
 void config_schema_write(struct buf *out);
 /* The reference of all settings, in Markdown, as in docs/configuration.md. */

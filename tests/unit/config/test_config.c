@@ -134,6 +134,7 @@ static void what_is_left_out_has_its_default(void **state)
         assert_str(c->upstream.organizations[0], "contoso");
         assert_null(c->upstream.ca.ptr);
         assert_int_equal(c->upstream.n_hosts, 0);
+        assert_null(config_host_override(&c->upstream, "dev.azure.com"));
         assert_int_equal(c->upstream.connect_ms, 5000);
         assert_int_equal(c->upstream.first_byte_ms, 90000);
         assert_int_equal(c->upstream.idle_ms, 120000);
@@ -234,6 +235,10 @@ static void everything_that_can_be_set_is_read(void **state)
         assert_int_equal(c->upstream.hosts[0].url.port, 9443);
         assert_str(c->upstream.hosts[1].url.host, "emulator");
         assert_str(c->upstream.hosts[1].url.path, "");
+        assert_ptr_equal(
+                config_host_override(&c->upstream, "DEV.azure.com"), &c->upstream.hosts[0].url);
+        assert_ptr_equal(config_host_override(&c->upstream, "vsrm.dev.azure.com"),
+                &c->upstream.hosts[1].url);
         assert_int_equal(c->upstream.keep_alive_ms, 4000);
         assert_str(c->credentials[0].authority.text, "http://localhost:5000/x");
         assert_str(c->credentials[0].authority.path, "/x");
