@@ -81,13 +81,20 @@ bool choice_select(
 {
         size_t n;
         const struct operation *all = catalogue_all(&n);
+        struct operation_set by_alias = {0};
         bool found = false;
 
         assert(n < UNKNOWN_OPERATION);
         if (choice == CHOICE_OPERATIONS && !has_star(value))
                 return catalogue_named(value, set) || add_aliases(value, effect, set);
+        /* Once, and not for each operation: a policy may hold thousands of patterns. */
+        if (choice == CHOICE_OPERATIONS)
+                (void)add_aliases(value, effect, &by_alias);
         for (size_t i = 0; i < n; i++) {
-                if (!choice_matches(choice, value, effect, &all[i]))
+                if (choice == CHOICE_OPERATIONS
+                                ? !operation_pattern_matches(value, str_of(all[i].id)) &&
+                                          !operation_set_has(&by_alias, all[i].index)
+                                : !choice_matches(choice, value, effect, &all[i]))
                         continue;
                 found = true;
                 if (effect == EFFECT_DENY || opens(choice, value, &all[i]))
