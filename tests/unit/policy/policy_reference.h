@@ -597,6 +597,41 @@ static inline size_t roles_of(
         return n;
 }
 
+/* Of which kinds more would have to be known to decide by the entry (bit k); 0: it is decided. */
+static inline unsigned entry_leaves_open(const struct model *model, const struct model_entry *entry,
+        const struct policy_request *request)
+{
+        enum answer enough = entry->deny ? MAYBE : YES;
+        struct model_entry rest = *entry;
+        unsigned open = 0;
+
+        for (int k = 0; k <= RESOURCE_KINDS; k++) {
+                enum resource_kind kind =
+                        k == RESOURCE_KINDS ? RESOURCE_REF : (enum resource_kind)k;
+                const struct words *words =
+                        k == RESOURCE_KINDS ? &entry->where_refs : &entry->kinds[k];
+                if (!words->given)
+                        continue;
+                enum answer answer = kind_answer(model, words, kind, request, entry->deny);
+                if (answer == NO)
+                        return 0;
+                if (answer == YES)
+                        continue;
+                struct values values = values_of(model, words);
+                open |= 1u << kind;
+                for (size_t v = 0; v < values.n; v++)
+                        if (kind == RESOURCE_REPOSITORY && strchr(values.items[v], '/'))
+                                open |= 1u << RESOURCE_PROJECT;
+        }
+        /* All the rest of it has to hold. */
+        memset(rest.kinds, 0, sizeof(rest.kinds));
+        rest.where_refs.given = false;
+        for (size_t w = 0; w < rest.n_where; w++)
+                if (where_answer(&rest.where[w], request, entry->deny) < enough)
+                        return 0;
+        return entry_decides(model, &rest, request) ? open : 0;
+}
+
 struct reference {
         bool allowed;
         const struct model_entry *entry; /* NULL: denied because nothing allows it */
@@ -623,6 +658,34 @@ static inline struct reference reference_decide(const struct model *model,
                 }
         }
         return (struct reference){.allowed = false};
+}
+
+/* What policy_doubts says; `credential`: which binding's it is to be asked with. */
+static inline unsigned reference_doubts(const struct model *model,
+        const struct policy_caller *caller, const struct policy_request *request,
+        size_t *credential)
+{
+        unsigned doubts = 0;
+
+        for (size_t b = 0; b < model->n_bindings; b++) {
+                size_t list[MOST_ROLES];
+                size_t n = roles_of(model, &model->bindings[b], list);
+                if (!binding_applies(&model->bindings[b], caller, request->now_ms))
+                        continue;
+                for (size_t r = 0; r < n; r++) {
+                        const struct model_role *role = &model->roles[list[r]];
+                        for (size_t i = 0; i < role->n; i++) {
+                                const struct model_entry *entry = &role->entries[i];
+                                unsigned one = entry_leaves_open(model, entry, request);
+                                if (entry->deny && !one && entry_decides(model, entry, request))
+                                        return 0;
+                                if (one && !doubts)
+                                        *credential = b;
+                                doubts |= one;
+                        }
+                }
+        }
+        return doubts;
 }
 
 #endif

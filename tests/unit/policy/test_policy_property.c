@@ -1,6 +1,7 @@
 /*
  * The compiled decision against a reference that is written to be read: random policies, callers
- * and requests, the same answer each time. What differs is made as small as it gets and printed.
+ * and requests, the same answer each time, also of what is in doubt. What differs is made as small
+ * as it gets and printed.
  *
  * DAGWARD_PROPERTY_RUNS is the number of decisions, DAGWARD_PROPERTY_SEED where chance begins.
  */
@@ -126,17 +127,28 @@ static bool agree(const struct model *model, const struct policy *policy, const 
 {
         struct policy_grants *grants = policy_grants_new(policy, &asked->caller);
         struct reference want = reference_decide(model, &asked->caller, &asked->request);
-        char rule[40] = "", role[40] = "", credential[40] = "", binding[40] = "";
+        char rule[40] = "", role[40] = "", credential[40] = "", binding[40] = "", asking[40] = "";
+        unsigned doubts = 0, open = 0;
+        struct str asking_with = STR("");
         struct decision decision;
+        size_t by = 0;
 
         policy_decide(policy, grants, &asked->request, &decision);
+        if (!want.allowed && asked->request.op) {
+                open = reference_doubts(model, &asked->caller, &asked->request, &by);
+                doubts = policy_doubts(policy, grants, &asked->request, &asking_with);
+        }
+        if (open)
+                snprintf(asking, sizeof(asking), "c%zu", by);
+        if (!doubts)
+                asking_with = STR("");
         if (want.entry) {
-                const struct model_binding *by = &model->bindings[want.binding];
+                const struct model_binding *giver = &model->bindings[want.binding];
                 snprintf(rule, sizeof(rule), "p.yaml:%zu", want.entry->line);
                 snprintf(role, sizeof(role), "r%zu", want.role);
-                snprintf(binding, sizeof(binding), "p.yaml:%zu", by->line);
-                if (by->name)
-                        snprintf(binding, sizeof(binding), "%s", by->name);
+                snprintf(binding, sizeof(binding), "p.yaml:%zu", giver->line);
+                if (giver->name)
+                        snprintf(binding, sizeof(binding), "%s", giver->name);
                 if (want.allowed)
                         snprintf(credential, sizeof(credential), "c%zu", want.binding);
         }
@@ -145,18 +157,21 @@ static bool agree(const struct model *model, const struct policy *policy, const 
                 seen->total++;
                 seen->allowed += want.allowed;
                 seen->denied_by_rule += !want.allowed && want.entry;
+                seen->doubted += open != 0;
         }
         if (what)
                 snprintf(what, bytes,
-                        "reference: %s by %s, role %s, binding %s, credential %s\n"
-                        "policy_decide: %s by %.*s, role %.*s, binding %.*s, credential %.*s\n",
-                        want.allowed ? "allow" : "deny", rule, role, binding, credential,
-                        decision.effect == EFFECT_ALLOW ? "allow" : "deny", STR_FMT(decision.rule),
-                        STR_FMT(decision.role), STR_FMT(decision.binding),
-                        STR_FMT(decision.credential));
-        return (decision.effect == EFFECT_ALLOW) == want.allowed &&
-               str_eq(decision.rule, str_of(rule)) && str_eq(decision.role, str_of(role)) &&
-               str_eq(decision.binding, str_of(binding)) &&
+                        "reference: %s by %s, role %s, binding %s, credential %s, in doubt %x "
+                        "to be asked with %s\n"
+                        "policy_decide: %s by %.*s, role %.*s, binding %.*s, credential %.*s, in "
+                        "doubt %x to be asked with %.*s\n",
+                        want.allowed ? "allow" : "deny", rule, role, binding, credential, open,
+                        asking, decision.effect == EFFECT_ALLOW ? "allow" : "deny",
+                        STR_FMT(decision.rule), STR_FMT(decision.role), STR_FMT(decision.binding),
+                        STR_FMT(decision.credential), doubts, STR_FMT(asking_with));
+        return (decision.effect == EFFECT_ALLOW) == want.allowed && doubts == open &&
+               str_eq(asking_with, str_of(asking)) && str_eq(decision.rule, str_of(rule)) &&
+               str_eq(decision.role, str_of(role)) && str_eq(decision.binding, str_of(binding)) &&
                str_eq(decision.credential, str_of(credential));
 }
 
@@ -374,7 +389,7 @@ static void print_asked(const struct asked *asked)
 
 static void report(struct model *model, struct asked *asked, struct buf *text)
 {
-        char what[400] = "";
+        char what[600] = "";
 
         shrink(model, asked, text);
         struct policy *policy = load_model(text, stderr);
@@ -417,12 +432,13 @@ static void the_compiled_decision_equals_the_reference(void **state)
         json_decref(asked.claims);
         buf_clear(&text);
         free(model);
-        print_message("%zu decisions: %zu allowed, %zu denied by a rule\n", seen.total,
-                seen.allowed, seen.denied_by_rule);
+        print_message("%zu decisions: %zu allowed, %zu denied by a rule, %zu in doubt\n",
+                seen.total, seen.allowed, seen.denied_by_rule, seen.doubted);
         /* all three answers have been compared often enough to mean something */
         assert_true(seen.allowed > seen.total / 25);
         assert_true(seen.denied_by_rule > seen.total / 25);
         assert_true(seen.total - seen.allowed - seen.denied_by_rule > seen.total / 25);
+        assert_true(seen.doubted > seen.total / 50);
 }
 
 int main(void)
