@@ -98,7 +98,8 @@ static void fail_with(const char *what, const struct buf *text,
         for (size_t i = 0; i < question->n; i++)
                 print_error("  %s %s\n", resource_kind_name(question->items[i].kind),
                         question->items[i].value.ptr);
-        fail_msg("%s", text->data);
+        fprintf(stderr, "%s", text->data);
+        fail();
 }
 
 struct seen {
