@@ -50,6 +50,6 @@ if(TARGET dagward)
         add_test(NAME program/mutate_policies COMMAND /usr/bin/python3
                 ${PROJECT_SOURCE_DIR}/tests/program/mutate_policies.py
                 $<TARGET_FILE:dagward> ${PROJECT_SOURCE_DIR}/policies)
-        set_tests_properties(program/mutate_policies PROPERTIES TIMEOUT 120 SKIP_RETURN_CODE 77)
+        set_tests_properties(program/mutate_policies PROPERTIES TIMEOUT 300 SKIP_RETURN_CODE 77)
 endif()
 include(tests/schema/schema.cmake OPTIONAL)
