@@ -129,29 +129,69 @@ static struct str always_denied(
         return by;
 }
 
-static void lint_denied(struct linting *l, const struct role *role, size_t index)
+static void lint_denied(struct linting *l, const struct role *role, size_t index,
+        const struct operation_set *denied, struct str by)
 {
-        struct operation_set denied;
-        struct str by = always_denied(l, role, &denied);
-
-        if (by.ptr && within(&l->sets[index], &denied))
+        if (by.ptr && within(&l->sets[index], denied))
                 tell(l, true, "never-allows", l->policy->entries[index].rule,
                         "role %.*s denies all that this allows (%.*s)", STR_FMT(role->name),
                         STR_FMT(by));
 }
 
-static void lint_redundant(struct linting *l, const struct role *role, size_t index)
+/* An entry in a few words: what keeps it from containing another is mostly seen in them already,
+ * which is what makes comparing each with each of ten thousand bearable. */
+struct outline {
+        uint64_t operations; /* all words of its set, laid over each other */
+        uint64_t asks;       /* two bits for each selector, method or path, as it is written */
+        uint32_t conditions; /* how many, and which */
+        bool contains;       /* it may contain others: an allow entry without `claimed` */
+};
+
+static uint64_t two_bits(unsigned what, struct str shown)
+{
+        uint32_t hash = str_hash_fold(shown) * 31u + what;
+
+        return UINT64_C(1) << (hash >> 26) | UINT64_C(1) << (hash >> 20 & 63);
+}
+
+static struct outline outline_of(const struct entry *entry, const struct operation_set *set)
+{
+        struct outline out = {.conditions = (uint32_t)entry->n_conditions,
+                .contains = entry->effect == EFFECT_ALLOW && !entry->n_claimed};
+
+        for (size_t w = 0; w < OPERATIONS_MAX / 64; w++)
+                out.operations |= set->words[w];
+        for (size_t i = 0; i < entry->n_selectors; i++)
+                out.asks |= two_bits(entry->selectors[i].kind, entry->selectors[i].shown);
+        if (entry->methods.n)
+                out.asks |= two_bits(RESOURCE_KINDS, entry->methods.shown);
+        if (entry->n_paths)
+                out.asks |= two_bits(RESOURCE_KINDS + 1, entry->paths_shown);
+        /* in whatever order */
+        for (size_t i = 0; i < entry->n_conditions; i++)
+                out.conditions += 64u * (str_hash_fold(entry->conditions[i].shown) +
+                                                entry->conditions[i].fact);
+        return out;
+}
+
+static bool may_contain(const struct outline *whole, const struct outline *part)
+{
+        return whole->contains && !(part->operations & ~whole->operations) &&
+               !(whole->asks & ~part->asks) && whole->conditions == part->conditions;
+}
+
+static void lint_redundant(
+        struct linting *l, const struct role *role, size_t index, const struct outline *outlines)
 {
         const struct entry *entry = &l->policy->entries[index];
 
         for (size_t i = role->first; i < role->first + role->n; i++) {
                 const struct entry *other = &l->policy->entries[i];
-                bool same = within(&l->sets[i], &l->sets[index]);
-                if (i == index || other->effect != EFFECT_ALLOW ||
+                if (!may_contain(&outlines[i], &outlines[index]) || i == index ||
                         !within(&l->sets[index], &l->sets[i]) || !asks_no_more(other, entry))
                         continue;
                 /* Of two that say the same, the later one is told of. */
-                if (same && i > index && asks_no_more(entry, other))
+                if (i > index && within(&l->sets[i], &l->sets[index]) && asks_no_more(entry, other))
                         continue;
                 tell(l, false, "adds-nothing", entry->rule,
                         "role %.*s allows all of this at %.*s already", STR_FMT(role->name),
@@ -169,18 +209,16 @@ static bool names_a_resource(const struct entry *entry)
         return entry->n_paths > 0;
 }
 
-static void lint_what(struct linting *l, const struct role *role, size_t index)
+static void lint_what(struct linting *l, size_t index, const struct operation_set *denied)
 {
         const struct entry *entry = &l->policy->entries[index];
         const struct operation *changes = NULL, *mints = NULL, *tunnels = NULL;
-        struct operation_set denied;
         size_t n;
         const struct operation *all = catalogue_all(&n);
 
-        (void)always_denied(l, role, &denied);
         for (size_t i = 0; i < n; i++) {
                 if (!operation_set_has(&l->sets[index], all[i].index) ||
-                        operation_set_has(&denied, all[i].index))
+                        operation_set_has(denied, all[i].index))
                         continue;
                 if (all[i].access != ACCESS_READ && !changes)
                         changes = &all[i];
@@ -267,17 +305,25 @@ size_t policy_lint(const struct policy *policy, int64_t now_ms, policy_found *fo
 {
         struct operation_set *sets = sets_of(policy);
         struct linting l = {.policy = policy, .sets = sets, .found = found, .owner = owner};
+        struct outline *outlines = calloc(policy->n_entries + 1, sizeof(*outlines));
 
+        if (!outlines)
+                abort();
+        for (size_t i = 0; i < policy->n_entries; i++)
+                outlines[i] = outline_of(&policy->entries[i], &sets[i]);
         for (size_t r = 0; r < policy->n_roles; r++) {
                 const struct role *role = &policy->roles[r];
+                struct operation_set denied;
+                struct str by = always_denied(&l, role, &denied);
                 for (size_t i = role->first; i < role->first + role->n; i++) {
                         if (policy->entries[i].effect != EFFECT_ALLOW || is_empty(&sets[i]))
                                 continue;
-                        lint_denied(&l, role, i);
-                        lint_redundant(&l, role, i);
-                        lint_what(&l, role, i);
+                        lint_denied(&l, role, i, &denied, by);
+                        lint_redundant(&l, role, i, outlines);
+                        lint_what(&l, i, &denied);
                 }
         }
+        free(outlines);
         for (size_t i = 0; i < policy->n_bindings; i++)
                 lint_binding(&l, &policy->bindings[i], now_ms);
         free(sets);

@@ -100,16 +100,18 @@ static const struct op_class *class_of(const struct role *role, unsigned slot)
         return &role->classes[role->class_of[slot]];
 }
 
-/* The entries of that effect that may match, in file order. */
+/* The entries that may matter, in file order. */
 static struct candidates candidates_of(const struct role *role, const struct op_class *class,
-        const struct policy_request *request, enum effect effect)
+        const struct policy_request *request, enum search_for what)
 {
-        if (effect == EFFECT_ALLOW && class->index)
-                return index_candidates(class->index, request->resources,
-                        role->list + class->middle, role->list + class->end);
-        unsigned from = effect == EFFECT_DENY ? class->start : class->middle;
-        unsigned to = effect == EFFECT_DENY ? class->middle : class->end;
-        return (struct candidates){.a = role->list + from, .a_end = role->list + to};
+        bool deny = what == SEARCH_DENY;
+        const struct op_index *index = deny ? class->denies : class->allows;
+        const unsigned *from = role->list + (deny ? class->start : class->middle);
+        const unsigned *to = role->list + (deny ? class->middle : class->end);
+
+        if (index)
+                return index_candidates(index, request, what, from, to);
+        return (struct candidates){.n = 1, .runs = {{from, to}}};
 }
 
 const struct entry *first_match(const struct policy *policy, const struct policy_grants *grants,
@@ -120,9 +122,10 @@ const struct entry *first_match(const struct policy *policy, const struct policy
         for (size_t i = 0; i < grants->n; i++) {
                 const struct grant *grant = &grants->grants[i];
                 const struct op_class *class = class_of(grant->role, slot);
-                struct candidates from = candidates_of(grant->role, class, request, effect);
                 if (!binding_gives(grant->binding, request))
                         continue;
+                struct candidates from = candidates_of(grant->role, class, request,
+                        effect == EFFECT_DENY ? SEARCH_DENY : SEARCH_ALLOW);
                 while (candidates_next(&from, &index)) {
                         const struct entry *entry = &policy->entries[index];
                         if (entry_matches(entry, request)) {
@@ -167,6 +170,37 @@ void policy_decide(const struct policy *policy, const struct policy_grants *gran
         (void)decide(policy, grants, request, out);
 }
 
+/* Adds what keeps the role's entries from being decided; false: it denies the request, whatever
+ * else there is to know. */
+static bool role_doubts(const struct policy *policy, const struct grant *grant,
+        const struct policy_request *request, unsigned *doubts, struct str *credential)
+{
+        const struct op_class *class = class_of(grant->role, operation_slot(request->op));
+        const unsigned all_kinds = (1u << RESOURCE_KINDS) - 1;
+
+        for (int pass = SEARCH_DENY; pass <= SEARCH_DOUBT; pass++) {
+                if (pass == SEARCH_ALLOW)
+                        continue;
+                struct candidates from =
+                        candidates_of(grant->role, class, request, (enum search_for)pass);
+                unsigned index;
+                while (candidates_next(&from, &index)) {
+                        const struct entry *entry = &policy->entries[index];
+                        /* Nothing that it could add is new: of ten thousand rules by name, the
+                         * first says all there is to say. */
+                        if (entry->effect == EFFECT_ALLOW && !(entry->kinds & all_kinds & ~*doubts))
+                                continue;
+                        unsigned one = entry_doubts(entry, request);
+                        if (!one && entry->effect == EFFECT_DENY && entry_matches(entry, request))
+                                return false;
+                        if (one && !*doubts)
+                                *credential = grant->binding->credential;
+                        *doubts |= one;
+                }
+        }
+        return true;
+}
+
 unsigned policy_doubts(const struct policy *policy, const struct policy_grants *grants,
         const struct policy_request *request, struct str *credential)
 {
@@ -174,18 +208,9 @@ unsigned policy_doubts(const struct policy *policy, const struct policy_grants *
 
         for (size_t i = 0; request->op && i < grants->n; i++) {
                 const struct grant *grant = &grants->grants[i];
-                const struct op_class *class = class_of(grant->role, operation_slot(request->op));
-                if (!binding_gives(grant->binding, request))
-                        continue;
-                for (unsigned k = class->start; k < class->end; k++) {
-                        const struct entry *entry = &policy->entries[grant->role->list[k]];
-                        unsigned one = entry_doubts(entry, request);
-                        if (!one && k < class->middle && entry_matches(entry, request))
-                                return 0; /* denied, whatever else there is to know */
-                        if (one && !doubts)
-                                *credential = grant->binding->credential;
-                        doubts |= one;
-                }
+                if (binding_gives(grant->binding, request) &&
+                        !role_doubts(policy, grant, request, &doubts, credential))
+                        return 0;
         }
         return doubts;
 }

@@ -256,6 +256,8 @@ static void add_resource_values(
 static void add_fact_values(
         struct diffing *d, const struct operation *op, const struct condition *condition)
 {
+        size_t n;
+
         if (!operation_has_fact(op, condition->fact))
                 return;
         struct dimension *dim = add_dimension(d, OF_FACT, condition->fact, STR_NONE);
@@ -269,6 +271,10 @@ static void add_fact_values(
         if (dim) {
                 add_spoken(dim, STR("anything"), STR("elsewhere"));
                 add_spoken(dim, STR("anything"), STR("true"));
+                /* A guarded fact that says no need not be named; a deny may catch it all the same.
+                 */
+                if (facts_all(&n)[condition->fact].is_guarded)
+                        add_spoken(dim, STR("anything"), STR("false"));
         }
 }
 

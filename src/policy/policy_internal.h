@@ -5,6 +5,7 @@
 #define DAGWARD_SRC_POLICY_INTERNAL_H
 
 #include <jansson.h>
+#include <limits.h>
 
 #include "dagward/azdo/facts.h"
 #include "dagward/azdo/identity.h"
@@ -53,6 +54,7 @@ struct value {
         struct pattern name;
         struct pattern project; /* repositories written `project/name` */
         bool has_project;
+        uint32_t hash; /* of name.text, for the index */
 };
 
 /* One resource selector of an entry. */
@@ -128,26 +130,36 @@ struct entry {
         struct window *windows; /* none: at any time */
         size_t n_windows;
         struct str windows_shown;
+        unsigned kinds;            /* bit per resource kind that it looks at; BODY_FACTS */
         struct operation_set *set; /* only while compiling */
 };
 
-/* The allow entries of a class, by the name of a resource that they insist on: of many entries,
- * only those in the bucket of the request's own resource can match, and those that do not insist.
- */
+struct entry_list {
+        unsigned *items; /* ascending */
+        unsigned n;
+        unsigned last; /* while it is made: 1 + the last one */
+};
+
+/* The entries of a class and effect, by the values they name of one kind of resource: of many, only
+ * those in the buckets of the request's own resource can match, and those that do not insist on
+ * one. */
 struct op_index {
         enum resource_kind kind;
-        unsigned mask;    /* of the name's hash */
-        unsigned *starts; /* mask + 2 of them, into items */
-        unsigned *items;  /* entries, ascending in each bucket */
-        unsigned *others; /* entries without an exact name of that kind, ascending */
-        unsigned n_others;
+        bool has_paths;           /* a value is a pipeline's folder */
+        unsigned mask;            /* of the value's hash */
+        uint64_t starts_at[4];    /* bit n: a value is n bytes and `*` */
+        unsigned *starts;         /* mask + 2 of them, into items */
+        unsigned *items;          /* entries, ascending in each bucket */
+        struct entry_list others; /* without such a selector, or with one that is not indexed */
+        struct entry_list names;  /* with a value that is not an id */
+        struct entry_list ids;    /* with one that is */
 };
 
 /* Which entries are about one operation: list[start..middle) deny, list[middle..end) allow. */
 struct op_class {
         unsigned start, middle, end;
-        unsigned kinds;         /* bit per resource kind that these entries look at; BODY_FACTS */
-        struct op_index *index; /* NULL: too few to be worth it */
+        unsigned kinds; /* bit per resource kind that these entries look at; BODY_FACTS */
+        struct op_index *denies, *allows; /* NULL: too few to be worth it */
 };
 
 struct role {
@@ -356,23 +368,43 @@ void policy_compile(struct policy *policy);
 
 /* policy_index.c */
 
-/* Makes an index over `n` allow entries, or NULL when they are few or name nothing to tell them
- * apart by. */
-struct op_index *index_build(struct policy *policy, const unsigned *entries, unsigned n);
-/* Entries that may match, in ascending order; `all`: those the index was made of. */
+/* What index_build needs to know of all values. */
+void index_prepare(struct policy *policy);
+/* Makes an index over `n` entries of one effect, which look at `kinds`; NULL when they are few or
+ * name nothing to tell them apart by. */
+struct op_index *index_build(
+        struct policy *policy, const unsigned *entries, unsigned n, unsigned kinds);
+
+enum { CANDIDATE_RUNS = 8 };
+/* Entries that may matter: ascending runs, in which one may stand twice. */
 struct candidates {
-        const unsigned *a, *a_end, *b, *b_end;
+        struct candidate_run {
+                const unsigned *at, *end;
+        } runs[CANDIDATE_RUNS];
+        unsigned n;
 };
-struct candidates index_candidates(const struct op_index *index, const struct resources *resources,
-        const unsigned *all, const unsigned *all_end);
+enum search_for {
+        SEARCH_DENY,  /* deny entries that match, or may be in doubt */
+        SEARCH_ALLOW, /* allow entries that match */
+        SEARCH_DOUBT  /* allow entries that match, or may be in doubt */
+};
+/* `all`: those the index was made of. */
+struct candidates index_candidates(const struct op_index *index,
+        const struct policy_request *request, enum search_for what, const unsigned *all,
+        const unsigned *all_end);
+/* The next in ascending order, each once. */
 static inline bool candidates_next(struct candidates *from, unsigned *entry)
 {
-        bool a = from->a < from->a_end, b = from->b < from->b_end;
+        unsigned least = UINT_MAX;
 
-        if (!a && !b)
-                return false;
-        *entry = a && (!b || *from->a < *from->b) ? *from->a++ : *from->b++;
-        return true;
+        for (unsigned i = 0; i < from->n; i++)
+                if (from->runs[i].at < from->runs[i].end && *from->runs[i].at < least)
+                        least = *from->runs[i].at;
+        for (unsigned i = 0; i < from->n; i++)
+                if (from->runs[i].at < from->runs[i].end && *from->runs[i].at == least)
+                        from->runs[i].at++;
+        *entry = least;
+        return least != UINT_MAX;
 }
 
 /* policy_reason.c */

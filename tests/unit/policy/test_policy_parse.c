@@ -93,6 +93,9 @@ static void entries_that_are_not_understood_refuse_the_file(void **state)
                              "operations: [\"*\"]\n"},
                 {DENY("{projects: [a]}"), ""},
                 {ENTRY("{operations: ['*'], where: {refs: [refs/heads/main], status: []}}"), ""},
+                {ENTRY("{operations: [pipelines.runs.run], where: {refs: [refs/heads/a]}, where: "
+                       "{paths: [a]}}"),
+                        "3:67: duplicate key `where`, already given in line 3\n"},
                 {ENTRY("{operations: ['*'], where: {}}"), "3:28: `where` without a condition\n"},
                 {ENTRY("{operations: ['*'], where: [a]}"),
                         "3:28: `where` must be a mapping, not a list\n"},
