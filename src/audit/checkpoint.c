@@ -47,8 +47,12 @@ bool log_event_read(const struct chain_line *line, struct str name, struct str *
                 !skip(&rest, STR("\"time\":\"")))
                 return false;
         rest = str_from(rest, CLOCK_RFC3339_LEN);
-        if (!skip(&rest, str_view(event_name, sizeof(event_name) - 1)) || !skip(&rest, name) ||
-                !skip(&rest, str_view(detail_name, sizeof(detail_name) - 1)))
+        if (!skip(&rest, str_view(event_name, sizeof(event_name) - 1)))
+                return false;
+        *detail = rest;
+        if (str_empty(name))
+                return true;
+        if (!skip(&rest, name) || !skip(&rest, str_view(detail_name, sizeof(detail_name) - 1)))
                 return false;
         *detail = rest;
         return true;

@@ -39,7 +39,8 @@ bool checkpoint_good(const struct chain_line *line, const struct checkpoint *che
 /* Whether a file that ends here was ended on purpose. */
 bool checkpoint_closes(const struct checkpoint *checkpoint);
 
-/* The detail members of an event of the log itself, `log.<name>`; false: another record. */
+/* The detail members of an event of the log itself, `log.<name>`; false: another record. An empty
+ * name asks whether it is any of these events. */
 bool log_event_read(const struct chain_line *line, struct str name, struct str *detail)
         __attribute__((warn_unused_result));
 /* A member of them that is a string without escapes; empty: not there. */
