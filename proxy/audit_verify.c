@@ -52,6 +52,7 @@ static bool read_all(struct verifying *v, const char *file,
 
         if (fd < 0)
                 return false;
+        posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
         for (;;) {
                 n = read(fd, v->chunk, CHUNK);
                 if (n < 0 && errno == EINTR)
@@ -229,7 +230,8 @@ static void print_signatures(const struct verifying *v)
                 printf("key: %s, which the log itself names; --key says which one is right\n",
                         verify->keys[i]);
         if (v->anchor)
-                printf("anchor: %zu checkpoint(s), %zu of them in these files; %llu other line(s)\n",
+                printf("anchor: %zu checkpoint(s), %zu of them in these files; %llu other "
+                       "line(s)\n",
                         verify->n_anchors, verify->anchors_met,
                         (unsigned long long)v->anchor_others);
 }

@@ -24,8 +24,8 @@ void checkpoint_write(const struct signing_key *key, const struct chain_head *he
         buf_init_fixed(&text, memory, sizeof(memory));
         signed_text(head->seq + 1, str_of(time), reason, str_of(head->hash), &text);
         signing_sign(key, buf_str(&text), signature);
-        buf_printf(members, "%s%s%scheckpoint%s\"reason\":\"%.*s\",\"public_key\":\"%s\",", time_name,
-                time, event_name, detail_name, STR_FMT(reason), signing_key_text(key));
+        buf_printf(members, "%s%s%scheckpoint%s\"reason\":\"%.*s\",\"public_key\":\"%s\",",
+                time_name, time, event_name, detail_name, STR_FMT(reason), signing_key_text(key));
         buf_printf(members, "\"signature\":\"%s\"}}", signature);
 }
 

@@ -24,7 +24,8 @@ void journal_chain(struct journal *journal, struct str body, struct buf *lines)
         (void)written;
 }
 
-/* Not with audit_record_write: what looks like a secret there may be a part of a public key here. */
+/* Not with audit_record_write: what looks like a secret there may be a part of a public key here.
+ */
 void journal_chain_event(struct journal *journal, struct str name, const struct pair *detail,
         size_t n, struct buf *lines)
 {
@@ -50,8 +51,7 @@ void journal_chain_event(struct journal *journal, struct str name, const struct 
 void journal_chain_checkpoint(struct journal *journal, struct str reason, struct buf *lines)
 {
         buf_reset(&journal->scratch);
-        checkpoint_write(
-                journal->key, &journal->head, clock_wall_ms(), reason, &journal->scratch);
+        checkpoint_write(journal->key, &journal->head, clock_wall_ms(), reason, &journal->scratch);
         journal_chain(journal, buf_str(&journal->scratch), lines);
 }
 
@@ -457,8 +457,8 @@ static bool go_on(struct journal *journal, struct error *err)
         return same_key || journal_rotate(journal, STR("key"), err);
 }
 
-bool journal_open(struct journal *journal, const char *path, const struct signing_key *key,
-        struct error *err)
+bool journal_open(
+        struct journal *journal, const char *path, const struct signing_key *key, struct error *err)
 {
         struct stat info;
         int fd = open_locked(path, -1, &info, err);
@@ -573,8 +573,8 @@ bool journal_rotate(struct journal *journal, struct str reason, struct error *er
                 return error_set(err, "%s: the path is too long", journal->path);
         if (stat(journal->path, &named) != 0 || fstat(journal->fd, &ours) != 0 ||
                 named.st_ino != ours.st_ino || named.st_dev != ours.st_dev)
-                return error_set(err, "%s: is another file than the one that is written",
-                        journal->path);
+                return error_set(
+                        err, "%s: is another file than the one that is written", journal->path);
         bool made = make_next(journal, name, reason, &next, err);
         journal->scratch = next.scratch; /* its memory may have moved */
         if (!made)

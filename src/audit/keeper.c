@@ -18,11 +18,11 @@
 #include "dagward/base/log.h"
 
 enum {
-        LOOK_MS = 3600 * 1000,        /* what is too old is looked for so often */
-        ANCHOR_RETRY_MS = 1000,       /* an anchor that failed */
-        ANCHOR_BYTES = 1024 * 1024,   /* checkpoints that wait for it, at most */
-        CHUNK = 256 * 1024,           /* read between two looks into the mailbox */
-        LEVEL = 4,                    /* of zlib: twice as fast as 6 for 5 % more bytes */
+        LOOK_MS = 3600 * 1000,      /* what is too old is looked for so often */
+        ANCHOR_RETRY_MS = 1000,     /* an anchor that failed */
+        ANCHOR_BYTES = 1024 * 1024, /* checkpoints that wait for it, at most */
+        CHUNK = 256 * 1024,         /* read between two looks into the mailbox */
+        LEVEL = 4,                  /* of zlib: twice as fast as 6 for 5 % more bytes */
         WINDOW_GZIP = 15 + 16,
         MEMORY_LEVEL = 8,
 };
@@ -193,9 +193,8 @@ static bool deflate_file(struct keeper *keeper, int in, int out)
         z_stream z = {0};
         ssize_t n = -1;
 
-        if (!piece ||
-                deflateInit2(&z, LEVEL, Z_DEFLATED, WINDOW_GZIP, MEMORY_LEVEL,
-                        Z_DEFAULT_STRATEGY) != Z_OK)
+        if (!piece || deflateInit2(&z, LEVEL, Z_DEFLATED, WINDOW_GZIP, MEMORY_LEVEL,
+                              Z_DEFAULT_STRATEGY) != Z_OK)
                 abort();
         while (!keeper->stop) {
                 n = read(in, piece, CHUNK);
@@ -244,8 +243,7 @@ static void compress_file(struct keeper *keeper, const char *path)
 /* --- deleting --- */
 
 /* What the log will say of `files[0]`: its end is told by the beginning of the file behind it. */
-static bool describe(
-        const struct closed_file *file, const char *next, struct expired_file *out)
+static bool describe(const struct closed_file *file, const char *next, struct expired_file *out)
 {
         struct chain *chain = chain_new();
         char *memory = malloc(CHAIN_LINE_MOST);
@@ -287,8 +285,8 @@ static void delete_files(struct expire *expire, void *receiver)
                 free(expire->files[i].path);
         }
         keeper->asked = false;
-        /* More than one question could hold. */
-        keeper->look = expire->ok && expire->n == EXPIRE_MOST;
+        /* More than one question could hold, and files that were closed meanwhile. */
+        keeper->look |= expire->ok;
 }
 
 static void ask_to_delete(struct keeper *keeper, const struct closed_list *closed)

@@ -33,9 +33,8 @@ struct expire {
 struct keeper;
 
 /* Looks at the files at once. `settings` is read only here. */
-struct keeper *keeper_new(
-        struct scribe *scribe, const struct scribe_settings *settings, struct error *err)
-        __attribute__((warn_unused_result));
+struct keeper *keeper_new(struct scribe *scribe, const struct scribe_settings *settings,
+        struct error *err) __attribute__((warn_unused_result));
 /* Writes waiting checkpoints to the anchor if that works and ends the thread. A file that is just
  * being compressed stays as it was. Harmless on NULL. */
 void keeper_stop(struct keeper *keeper);

@@ -364,8 +364,10 @@ static void chain_all(struct scribe *scribe, struct group *group)
         uint64_t before = scribe->journal.head.seq;
 
         group->durable = scribe->durability == SCRIBE_SYNC_ALL || scribe->events.len > 0;
-        if (scribe->failing_since_ms)
+        if (scribe->failing_since_ms) {
                 chain_failure(scribe);
+                group->durable = true; /* it may be the sync that fails */
+        }
         chain_expiring(scribe);
         chain_bodies(scribe, buf_str(&scribe->events));
         group->end = chain_group(scribe, &group->records, &group->batches, &group->durable);
@@ -445,8 +447,7 @@ static void rotated(struct scribe *scribe)
 {
         scribe->stats.reopens++;
         scribe->unsigned_records = 1;
-        scribe->sign_by_ms =
-                scribe->checkpoint_ms ? clock_mono_ms() + scribe->checkpoint_ms : 0;
+        scribe->sign_by_ms = scribe->checkpoint_ms ? clock_mono_ms() + scribe->checkpoint_ms : 0;
         keeper_closed(scribe->keeper);
         log_info("audit: %s begun, after seq %llu", scribe->journal.path,
                 (unsigned long long)scribe->journal.head.seq - 1);
@@ -665,8 +666,8 @@ void scribe_anchored(struct scribe *scribe, struct str why)
         struct pair detail = {STR("error"), why};
 
         post_word(scribe, ok ? anchor_works : anchor_fails);
-        scribe_event(scribe, ok ? STR("log.anchor_recovered") : STR("log.anchor_failed"), &detail,
-                !ok);
+        scribe_event(
+                scribe, ok ? STR("log.anchor_recovered") : STR("log.anchor_failed"), &detail, !ok);
 }
 
 static void ask_arrived(struct mail *mail, void *receiver)

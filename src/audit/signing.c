@@ -254,8 +254,8 @@ bool signing_verify(struct str key, struct str text, struct str signature)
                 abort();
         bool good = public && decode(signature, bytes, sizeof(bytes)) &&
                     EVP_DigestVerifyInit(context, NULL, NULL, NULL, public) == 1 &&
-                    EVP_DigestVerify(context, bytes, sizeof(bytes),
-                            (const unsigned char *)text.ptr, text.len) == 1;
+                    EVP_DigestVerify(context, bytes, sizeof(bytes), (const unsigned char *)text.ptr,
+                            text.len) == 1;
         EVP_MD_CTX_free(context);
         EVP_PKEY_free(public);
         return good;

@@ -49,8 +49,7 @@ static void on_state(bool ok, void *receiver)
 
 void evidence_watch(struct worker *worker)
 {
-        worker->audit_watch =
-                (struct scribe_watch){.reply_to = worker->box, .changed = on_state};
+        worker->audit_watch = (struct scribe_watch){.reply_to = worker->box, .changed = on_state};
         scribe_watch(worker->scribe, &worker->audit_watch);
 }
 

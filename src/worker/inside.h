@@ -482,7 +482,8 @@ void evidence_tick(struct worker *worker);
 void evidence_clear(struct worker *worker);
 /* From now on the worker knows of a log that cannot be written before it has written itself. */
 void evidence_watch(struct worker *worker);
-/* A record was not acknowledged in time: until one is, the log counts as one that cannot be written. */
+/* A record was not acknowledged in time: until one is, the log counts as one that cannot be
+ * written. */
 void evidence_overdue(struct worker *worker);
 
 /* --- compose.c --- */

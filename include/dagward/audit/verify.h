@@ -55,10 +55,10 @@ struct verify {
         size_t partial_len;
         bool too_long; /* the current line is over CHAIN_LINE_MOST: skipping to its end */
 
-        uint64_t checkpoints, signed_seq; /* good ones, and the seq of the last; 0: none */
-        char signed_time[32];             /* when that was */
-        bool closed;                      /* the last good record is a checkpoint that closes */
-        uint64_t deleted_seq; /* up to there, log.deleted says, files were deleted */
+        uint64_t checkpoints, signed_seq;   /* good ones, and the seq of the last; 0: none */
+        char signed_time[32];               /* when that was */
+        bool closed;                        /* the last good record is a checkpoint that closes */
+        uint64_t deleted_seq;               /* up to there, log.deleted says, files were deleted */
         char file_key[SIGNING_KEY_LEN + 1]; /* what the current file's first record names; or "" */
         char keys[VERIFY_KEYS_MOST][SIGNING_KEY_LEN + 1]; /* pinned, or those that were met */
         size_t n_keys;
@@ -82,7 +82,8 @@ void verify_clear(struct verify *verify);
 bool verify_pin(struct verify *verify, const char key[SIGNING_KEY_LEN + 1])
         __attribute__((warn_unused_result));
 /* Before the first file and after the keys: a line of the anchor, which the log must contain if it
- * reaches so far. False when it is no checkpoint, or not one of a pinned key; it is left out then. */
+ * reaches so far. False when it is no checkpoint, or not one of a pinned key; it is left out then.
+ */
 bool verify_anchor(struct verify *verify, struct str line) __attribute__((warn_unused_result));
 
 /* A new file begins; `name` must stay until verify_clear. Files come in the order of their seqs. */

@@ -13,7 +13,7 @@
 #define FIRST "681fc1d524aca8759f5ae134a581bf7460a40d20fc1e70c1d7801f1e71401190"
 #define SECOND "9cc9eea48af1d546c88ee9042e5dfff9dcc4366affad769b94abed7a760a93c0"
 #define OPENED                                                                                     \
-        "\"time\":\"2026-11-23T09:12:33.123Z\",\"kind\":\"event\","                                 \
+        "\"time\":\"2026-11-23T09:12:33.123Z\",\"kind\":\"event\","                                \
         "\"event\":{\"name\":\"log.opened\",\"detail\":{}}"
 
 /* A log of `n` records from the head on; the first one opens the file if `opened`. */
