@@ -60,11 +60,12 @@ static enum unzip_state inflate_piece(struct unzip *unzip, unzip_sink *sink, voi
                 z->avail_out = OUT_BYTES;
                 unzip->within = true;
                 int got = inflate(z, Z_NO_FLUSH);
-                if (got != Z_OK && got != Z_STREAM_END && got != Z_BUF_ERROR)
-                        return UNZIP_DAMAGED;
+                /* What came out before any damage counts, however the file was cut in pieces. */
                 size_t n = OUT_BYTES - z->avail_out;
                 if (n && !sink(owner, (const char *)unzip->out, n))
                         return UNZIP_STOPPED;
+                if (got != Z_OK && got != Z_STREAM_END && got != Z_BUF_ERROR)
+                        return UNZIP_DAMAGED;
                 if (got == Z_STREAM_END) {
                         inflateReset(z);
                         unzip->within = false;
