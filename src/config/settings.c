@@ -68,7 +68,8 @@ static const struct setting admin_rows[] = {
                 .restart = true,
                 AT(config_admin, address),
                 .fallback = "127.0.0.1:9901",
-                .help = "Where `/healthz`, `/readyz` and `/metrics` are served, over plain HTTP."},
+                .help = "Where `/healthz`, `/readyz`, `/metrics` and the public key of the audit "
+                        "log are served, over plain HTTP."},
         {.key = "insecure",
                 .type = SETTING_BOOL,
                 AT(config_admin, insecure),

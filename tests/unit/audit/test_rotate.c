@@ -2,6 +2,7 @@
 #include "scribe_kit.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <sys/syscall.h>
 
 #include "dagward/audit/closed.h"
@@ -9,9 +10,9 @@
 /* --- a disk that fails: these are called instead of libc's, by the scribe as well --- */
 
 static struct {
-        volatile int write_error, sync_error, cut_error; /* errno; 0: none */
-        volatile long whole_bytes; /* so many are still written before write_error */
-        volatile int slow_ms;      /* each sync */
+        atomic_int write_error, sync_error, cut_error; /* errno; 0: none */
+        atomic_long whole_bytes; /* so many are still written before write_error */
+        atomic_int slow_ms;      /* each sync */
 } disk;
 
 static bool on_the_log(int fd)
