@@ -13,7 +13,11 @@
 #include "dagward/audit/unzip.h"
 #include "dagward/audit/verify.h"
 
-enum { CHUNK = 256 * 1024, PEEK = 64 };
+enum {
+        CHUNK = 128 *
+                1024, /* stays in a processor's cache: with twice that, reading costs thrice */
+        PEEK = 64,
+};
 
 struct input {
         const char *name;

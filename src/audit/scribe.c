@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -368,8 +369,14 @@ static void scribe_free(struct scribe *scribe)
 
 static struct signing_key *open_key(const struct scribe_settings *settings, struct error *err)
 {
+        struct stat info;
         char path[4096];
 
+        /* Nothing is made beside what cannot be a log. */
+        if (stat(settings->path, &info) == 0 && !S_ISREG(info.st_mode)) {
+                error_set(err, "%s: is not a regular file", settings->path);
+                return NULL;
+        }
         if (settings->signing_key)
                 return signing_key_load(settings->signing_key, err);
         snprintf(path, sizeof(path), "%s.key", settings->path);

@@ -170,8 +170,9 @@ static bool write_key(EVP_PKEY *pair, const char *path, struct error *err)
         snprintf(name, sizeof(name), "%s.tmp", path);
         unlink(name);
         int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+        /* Not every file system has second names; where it has, no key is ever written over. */
         bool ok = fd >= 0 && write(fd, text, (size_t)len) == len && fsync(fd) == 0 &&
-                  link(name, path) == 0;
+                  (link(name, path) == 0 || (errno != EEXIST && rename(name, path) == 0));
         if (!ok)
                 error_set(err, "%s: the key that signs checkpoints cannot be made here: %s", path,
                         strerror(errno));

@@ -132,6 +132,7 @@ static void what_is_no_audit_file_is_refused_and_left_alone(void **state)
         settings.path = "/dev/full";
         assert_null(scribe_open(&settings, &err));
         assert_non_null(strstr(err.text, "not a regular file"));
+        assert_int_equal(access("/dev/full.key", F_OK), -1);
         settings.path = "/nonexistent/audit.jsonl";
         assert_null(scribe_open(&settings, &err));
         assert_non_null(strstr(err.text, "/nonexistent/audit.jsonl"));
