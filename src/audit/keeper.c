@@ -213,9 +213,28 @@ static bool deflate_file(struct keeper *keeper, int in, int out)
         return n == 0;
 }
 
-/* The plain file goes only when the other is on disk, whole and under its name. */
-static void compress_file(struct keeper *keeper, const char *path)
+/* Reads a packed file to its end, check included: does it end as the plain one did? */
+static bool good_copy(const char *name, uint64_t last_seq)
 {
+        struct chain *chain = chain_new();
+        char *memory = malloc(CHAIN_LINE_MOST);
+        struct chain_line line;
+        struct error err;
+
+        if (!memory)
+                abort();
+        bool good = closed_last(chain, name, memory, &line, &err) && line.seq == last_seq;
+        if (!good)
+                log_error("audit: %s is no copy of the plain file, which stays", name);
+        free(memory);
+        chain_free(chain);
+        return good;
+}
+
+/* The plain file goes only when the other is on disk, whole and under its name. */
+static void compress_file(struct keeper *keeper, const struct closed_file *file)
+{
+        const char *path = file->path;
         char name[4096 + 8], part[4096 + 16];
 
         snprintf(name, sizeof(name), "%s.gz", path);
@@ -231,7 +250,8 @@ static void compress_file(struct keeper *keeper, const char *path)
         if (out >= 0)
                 close(out);
         if (ok) {
-                unlink(path);
+                if (good_copy(name, file->last_seq))
+                        unlink(path);
                 return;
         }
         unlink(part);
@@ -324,7 +344,8 @@ static bool has_twin(const struct closed_file *file)
         snprintf(name, sizeof(name), "%s.gz", file->path);
         if (file->gzip || access(name, F_OK) != 0)
                 return false;
-        unlink(file->path);
+        if (good_copy(name, file->last_seq))
+                unlink(file->path);
         return true;
 }
 
@@ -340,7 +361,7 @@ static void look(struct keeper *keeper)
         }
         for (size_t i = 0; i < closed.n && !keeper->stop; i++)
                 if (!has_twin(&closed.items[i]) && keeper->compress && !closed.items[i].gzip)
-                        compress_file(keeper, closed.items[i].path);
+                        compress_file(keeper, &closed.items[i]);
         closed_list_clear(&closed);
         if (!keeper->stop && closed_list_read(keeper->log, &closed, &err)) {
                 ask_to_delete(keeper, &closed);
