@@ -8,7 +8,9 @@
 
 #include "policy_model.h"
 
+#include <ctype.h>
 #include <strings.h>
+#include <time.h>
 
 #include "dagward/azdo/identity.h"
 
@@ -460,6 +462,59 @@ static inline bool claims_it(
         return false;
 }
 
+/* --- what time it is --- */
+
+static const char *const day_names[] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
+
+/* By the names from the first on until the last has come. */
+static inline bool day_in_range(const char *first, const char *last, int weekday)
+{
+        int day = 0;
+
+        while (strcmp(day_names[day], first) != 0)
+                day++;
+        while (day != weekday && strcmp(day_names[day], last) != 0)
+                day = (day + 1) % 7;
+        return day == weekday;
+}
+
+/* "Fri-Mon 22:00-04:00 +01:00": at what begins on the day, or on the day before and goes past
+ * midnight. */
+static inline bool window_holds(const char *window, int64_t now_ms)
+{
+        char first[4] = "Sun", last[4] = "Sat", sign = '+';
+        int begin_h, begin_m, end_h, end_m, offset_h = 0, offset_m = 0, before = 0;
+        struct tm there;
+
+        if (isalpha((unsigned char)window[0])) {
+                sscanf(window, "%3[A-Za-z]", first);
+                strcpy(last, first);
+                sscanf(window, "%*3[A-Za-z]-%3[A-Za-z]", last);
+                before = (int)(strchr(window, ' ') - window);
+        }
+        assert_true(sscanf(window + before, "%d:%d-%d:%d %c%d:%d", &begin_h, &begin_m, &end_h,
+                            &end_m, &sign, &offset_h, &offset_m) >= 4);
+        /* Rounded down, before 1970 as well. */
+        time_t seconds = (time_t)(now_ms / 1000 - (now_ms % 1000 < 0));
+        seconds += (offset_h * 60 + offset_m) * (sign == '-' ? -60 : 60);
+        assert_non_null(gmtime_r(&seconds, &there));
+        int begin = begin_h * 60 + begin_m, end = end_h * 60 + end_m;
+        int now = there.tm_hour * 60 + there.tm_min, yesterday = (there.tm_wday + 6) % 7;
+        if (end < begin)
+                end += 24 * 60;
+        return (day_in_range(first, last, there.tm_wday) && begin <= now && now < end) ||
+               (day_in_range(first, last, yesterday) && begin <= now + 24 * 60 &&
+                       now + 24 * 60 < end);
+}
+
+static inline bool some_window_holds(const struct words *windows, int64_t now_ms)
+{
+        for (size_t v = 0; v < windows->n; v++)
+                if (window_holds(windows->items[v], now_ms))
+                        return true;
+        return !windows->given;
+}
+
 /* --- one entry, one binding, the decision --- */
 
 static inline bool entry_decides(const struct model *model, const struct model_entry *entry,
@@ -489,6 +544,8 @@ static inline bool entry_decides(const struct model *model, const struct model_e
         for (size_t c = 0; c < entry->n_claimed; c++)
                 if (!claims_it(&entry->claimed[c], request))
                         return false;
+        if (!some_window_holds(&entry->windows, request->now_ms))
+                return false;
         return deny || names_what_is_guarded(entry, request);
 }
 
@@ -632,8 +689,30 @@ static inline unsigned entry_leaves_open(const struct model *model, const struct
         return entry_decides(model, &rest, request) ? open : 0;
 }
 
+/* Whether the request has the roles of the binding: it is for its caller, holds now, and the reason
+ * is long enough. */
+static inline bool binding_gives(const struct model_binding *binding,
+        const struct policy_caller *caller, const struct policy_request *request)
+{
+        return binding_applies(binding, caller, request->now_ms) &&
+               request->reason_chars >= binding->glass;
+}
+
+/* Ordinary bindings, then break-glass ones, each in file order: the model's numbers of them. */
+static inline void binding_order(const struct model *model, size_t order[MOST_BINDINGS])
+{
+        size_t n = 0;
+
+        for (size_t b = 0; b < model->n_bindings; b++)
+                if (!model->bindings[b].glass)
+                        order[n++] = b;
+        for (size_t b = 0; b < model->n_bindings; b++)
+                if (model->bindings[b].glass)
+                        order[n++] = b;
+}
+
 struct reference {
-        bool allowed;
+        bool allowed, breaks_glass;
         const struct model_entry *entry; /* NULL: denied because nothing allows it */
         size_t role, binding;
 };
@@ -641,23 +720,49 @@ struct reference {
 static inline struct reference reference_decide(const struct model *model,
         const struct policy_caller *caller, const struct policy_request *request)
 {
+        size_t order[MOST_BINDINGS];
+
+        binding_order(model, order);
         for (int deny = 1; deny >= 0; deny--) {
-                for (size_t b = 0; b < model->n_bindings; b++) {
+                for (size_t o = 0; o < model->n_bindings; o++) {
+                        const struct model_binding *binding = &model->bindings[order[o]];
                         size_t list[MOST_ROLES];
-                        size_t n = roles_of(model, &model->bindings[b], list);
-                        if (!binding_applies(&model->bindings[b], caller, request->now_ms))
+                        size_t n = roles_of(model, binding, list);
+                        if (!binding_gives(binding, caller, request))
                                 continue;
                         for (size_t r = 0; r < n; r++) {
                                 const struct model_role *role = &model->roles[list[r]];
                                 for (size_t i = 0; i < role->n; i++)
                                         if (role->entries[i].deny == deny &&
                                                 entry_decides(model, &role->entries[i], request))
-                                                return (struct reference){
-                                                        !deny, &role->entries[i], list[r], b};
+                                                return (struct reference){!deny,
+                                                        !deny && binding->glass, &role->entries[i],
+                                                        list[r], order[o]};
                         }
                 }
         }
         return (struct reference){.allowed = false};
+}
+
+/* Of a request that is denied: how many characters of a reason would have it allowed, and by which
+ * binding; 0: none would. Lengths at which no binding begins to hold change nothing. */
+static inline unsigned reference_glass(const struct model *model,
+        const struct policy_caller *caller, const struct policy_request *request, size_t *binding)
+{
+        struct policy_request with = *request;
+
+        while (++with.reason_chars <= POLICY_GLASS_MOST_BYTES) {
+                bool asked_for = false;
+                for (size_t b = 0; b < model->n_bindings; b++)
+                        asked_for |= model->bindings[b].glass == with.reason_chars;
+                if (!asked_for)
+                        continue;
+                struct reference then = reference_decide(model, caller, &with);
+                *binding = then.binding;
+                if (then.allowed)
+                        return with.reason_chars;
+        }
+        return 0;
 }
 
 /* What policy_doubts says; `credential`: which binding's it is to be asked with. */
@@ -665,12 +770,15 @@ static inline unsigned reference_doubts(const struct model *model,
         const struct policy_caller *caller, const struct policy_request *request,
         size_t *credential)
 {
+        size_t order[MOST_BINDINGS];
         unsigned doubts = 0;
 
-        for (size_t b = 0; b < model->n_bindings; b++) {
+        binding_order(model, order);
+        for (size_t o = 0; o < model->n_bindings; o++) {
+                const struct model_binding *binding = &model->bindings[order[o]];
                 size_t list[MOST_ROLES];
-                size_t n = roles_of(model, &model->bindings[b], list);
-                if (!binding_applies(&model->bindings[b], caller, request->now_ms))
+                size_t n = roles_of(model, binding, list);
+                if (!binding_gives(binding, caller, request))
                         continue;
                 for (size_t r = 0; r < n; r++) {
                         const struct model_role *role = &model->roles[list[r]];
@@ -680,7 +788,7 @@ static inline unsigned reference_doubts(const struct model *model,
                                 if (entry->deny && !one && entry_decides(model, entry, request))
                                         return 0;
                                 if (one && !doubts)
-                                        *credential = b;
+                                        *credential = order[o];
                                 doubts |= one;
                         }
                 }
