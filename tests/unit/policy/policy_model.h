@@ -235,29 +235,26 @@ static const char *const window_values[] = {"00:00-24:00", "06:00-20:00", "22:00
         "Mon-Fri 06:00-20:00 +01:00", "Sat 08:00-24:00 -05:30", "Fri-Mon 22:00-04:00",
         "Sun 23:59-00:01 +14:00", "Mon 00:00-00:01 -14:00", "Wed-Tue 12:00-11:59 +05:45",
         "Fri 22:00-04:00 -12:00", "Sun 00:01-23:59", "Mon-Thu 22:00-00:00", "Tue-Tue 05:00-06:00"};
-/* Where they begin and end, on whatever day. */
-static const char *const window_clocks[] = {
-        "00:00", "00:01", "04:00", "05:00", "06:00", "08:00", "12:00", "20:00", "22:00", "23:59"};
-static const int window_offsets[] = {0, 0, 60, -330, 840, -840, 345, -720};
+
+/* Minutes of a day, and from UTC. */
+struct model_window {
+        int begin, end, offset;
+};
+
+static inline struct model_window window_minutes(const char *window)
+{
+        int begin_h, begin_m, end_h, end_m, offset_h = 0, offset_m = 0;
+        char sign = '+';
+
+        assert_true(sscanf(window + strcspn(window, "0123456789"), "%d:%d-%d:%d %c%d:%d", &begin_h,
+                            &begin_m, &end_h, &end_m, &sign, &offset_h, &offset_m) >= 4);
+        return (struct model_window){begin_h * 60 + begin_m, end_h * 60 + end_m,
+                (offset_h * 60 + offset_m) * (sign == '-' ? -1 : 1)};
+}
 
 /* Of reasons; bindings ask for some of these. */
 static const unsigned glass_values[] = {10, 11, 20, 20, 200};
 static const unsigned reason_items[] = {0, 0, 9, 10, 11, 19, 20, 199, 200, 500};
-
-/* A moment at or beside one at which a window may begin or end; else at or beside one at which a
- * binding may. */
-static inline int64_t random_time(void)
-{
-        static const int64_t beside[] = {-60000, -1, 0, 59999, 60000};
-        int hours, minutes;
-
-        if (chance(2))
-                return ANY(time_items);
-        assert_int_equal(sscanf(ANY(window_clocks), "%d:%d", &hours, &minutes), 2);
-        /* Mostly in 2026, when most bindings hold; now and then before 1970. */
-        int64_t day = chance(8) ? 20454 + (int64_t)chance(365) : (int64_t)chance(30000) - 5000;
-        return ((day * 24 + hours) * 60 + minutes - ANY(window_offsets)) * 60000 + ANY(beside);
-}
 
 /* --- random policies --- */
 
@@ -417,6 +414,28 @@ static inline void random_model(struct model *model)
         model->n_bindings = 1 + chance(MOST_BINDINGS);
         for (size_t b = 0; b < model->n_bindings; b++)
                 random_binding(&model->bindings[b], b, model->n_roles);
+}
+
+/* A moment at or beside one at which a window of the policy begins or ends; else at or beside one
+ * at which a binding may. */
+static inline int64_t random_time(const struct model *model)
+{
+        static const int64_t beside[] = {-60000, -1, 0, 59999, 60000};
+        const struct words *windows = NULL;
+
+        for (size_t tries = chance(3) ? 20 : 0; !windows && tries > 0; tries--) {
+                const struct model_role *role = &model->roles[chance(model->n_roles)];
+                const struct model_entry *entry = role->n ? &role->entries[chance(role->n)] : NULL;
+                if (entry && entry->windows.given)
+                        windows = &entry->windows;
+        }
+        if (!windows)
+                return ANY(time_items);
+        struct model_window window = window_minutes(windows->items[chance(windows->n)]);
+        /* Mostly in 2026, when most bindings hold; now and then before 1970. */
+        int64_t day = chance(8) ? 20454 + (int64_t)chance(365) : (int64_t)chance(30000) - 5000;
+        int minute = (chance(2) ? window.begin : window.end) - window.offset;
+        return (day * 24 * 60 + minute) * 60000 + ANY(beside);
 }
 
 /* --- the file --- */

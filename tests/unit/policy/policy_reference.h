@@ -8,7 +8,6 @@
 
 #include "policy_model.h"
 
-#include <ctype.h>
 #include <strings.h>
 #include <time.h>
 
@@ -478,33 +477,25 @@ static inline bool day_in_range(const char *first, const char *last, int weekday
         return day == weekday;
 }
 
-/* "Fri-Mon 22:00-04:00 +01:00": at what begins on the day, or on the day before and goes past
- * midnight. */
+/* By what begins on the day there, or on the day before and goes past midnight. */
 static inline bool window_holds(const char *window, int64_t now_ms)
 {
-        char first[4] = "Sun", last[4] = "Sat", sign = '+';
-        int begin_h, begin_m, end_h, end_m, offset_h = 0, offset_m = 0, before = 0;
+        struct model_window clock = window_minutes(window);
+        char first[4] = "Sun", last[4] = "Sat";
         struct tm there;
 
-        if (isalpha((unsigned char)window[0])) {
-                sscanf(window, "%3[A-Za-z]", first);
+        if (sscanf(window, "%3[A-Za-z]", first) == 1) {
                 strcpy(last, first);
                 sscanf(window, "%*3[A-Za-z]-%3[A-Za-z]", last);
-                before = (int)(strchr(window, ' ') - window);
         }
-        assert_true(sscanf(window + before, "%d:%d-%d:%d %c%d:%d", &begin_h, &begin_m, &end_h,
-                            &end_m, &sign, &offset_h, &offset_m) >= 4);
         /* Rounded down, before 1970 as well. */
         time_t seconds = (time_t)(now_ms / 1000 - (now_ms % 1000 < 0));
-        seconds += (offset_h * 60 + offset_m) * (sign == '-' ? -60 : 60);
+        seconds += clock.offset * 60;
         assert_non_null(gmtime_r(&seconds, &there));
-        int begin = begin_h * 60 + begin_m, end = end_h * 60 + end_m;
         int now = there.tm_hour * 60 + there.tm_min, yesterday = (there.tm_wday + 6) % 7;
-        if (end < begin)
-                end += 24 * 60;
-        return (day_in_range(first, last, there.tm_wday) && begin <= now && now < end) ||
-               (day_in_range(first, last, yesterday) && begin <= now + 24 * 60 &&
-                       now + 24 * 60 < end);
+        int end = clock.end < clock.begin ? clock.end + 24 * 60 : clock.end;
+        return (day_in_range(first, last, there.tm_wday) && clock.begin <= now && now < end) ||
+               (day_in_range(first, last, yesterday) && now + 24 * 60 < end);
 }
 
 static inline bool some_window_holds(const struct words *windows, int64_t now_ms)

@@ -94,7 +94,7 @@ static void random_facts(struct asked *asked)
         asked->facts.unread = chance(20) == 0;
 }
 
-static void random_request(struct asked *asked)
+static void random_request(const struct model *model, struct asked *asked)
 {
         const char *op = chance(2) ? ANY(crowded) : ANY(operations);
 
@@ -112,7 +112,7 @@ static void random_request(struct asked *asked)
                 .claimed = asked->claimed,
                 .n_claimed = chance(3),
                 .reason_chars = ANY(reason_items),
-                .now_ms = random_time(),
+                .now_ms = random_time(model),
         };
 }
 
@@ -455,7 +455,7 @@ static void the_compiled_decision_equals_the_reference(void **state)
                 for (size_t c = 0; c < CALLERS; c++) {
                         random_caller(&asked);
                         for (size_t q = 0; q < REQUESTS; q++) {
-                                random_request(&asked);
+                                random_request(model, &asked);
                                 if (!agree(model, policy, &asked, &seen, NULL, 0))
                                         report(model, &asked, &text);
                         }
