@@ -32,7 +32,7 @@ static const char *const claims[] = {"dag_id: [etl]", "dag_id: ['e*', other]"};
 /* In UTC, they all begin and end at six, morning or evening. */
 static const char *const windows[] = {"Mon-Fri 06:00-18:00", "18:00-06:00", "Fri 18:00-06:00",
         "Fri-Mon 20:00-08:00 +02:00", "Sat-Sun 00:00-24:00 -06:00", "Sun 12:00-00:00 +06:00",
-        "Mon 23:30-11:30 -06:30"};
+        "Mon 23:30-11:30 -06:30", "Tue 08:00-20:00 +14:00"};
 static const unsigned glasses[] = {0, 10, 20};
 #define COUNT(list) (sizeof(list) / sizeof(list[0]))
 
@@ -112,7 +112,25 @@ static void add_role(struct buf *out, unsigned which)
         add_entries(out, "deny", any(3));
 }
 
-/* The second is the first with one role written anew. */
+/* As the role that is given, but for one of its windows, if it has any. */
+static void add_role_with_another_window(struct buf *out, const char *role, size_t len)
+{
+        static const char before[] = "time: ['";
+        const char *window = memmem(role, len, before, sizeof(before) - 1);
+
+        if (!window) {
+                buf_add(out, role, len);
+                return;
+        }
+        window += sizeof(before) - 1;
+        size_t n = (size_t)(window - role);
+        buf_add(out, role, n);
+        buf_printf(out, "%s", windows[any(COUNT(windows))]);
+        n += strcspn(window, "'");
+        buf_add(out, role + n, len - n);
+}
+
+/* The second is the first with one role written anew, or with another window. */
 static void make_pair(struct buf *a, struct buf *b, unsigned glass[2])
 {
         static const char head[] = "version: 1\ngroups:\n  ours: [analytics, 't*']\n"
@@ -135,7 +153,9 @@ static void make_pair(struct buf *a, struct buf *b, unsigned glass[2])
         for (unsigned r = 0; r < ROLES; r++) {
                 size_t from = a->len;
                 add_role(a, r);
-                if (r == other)
+                if (r == other && with_windows && any(2))
+                        add_role_with_another_window(b, a->data + from, a->len - from);
+                else if (r == other)
                         add_role(b, r);
                 else
                         buf_add(b, a->data + from, a->len - from);
