@@ -1,6 +1,6 @@
 /*
  * Random policies as plain lists, and the text of the file that says the same. Everything is in
- * words (C strings), nothing is compiled: what a word means is for policy_reference.h to say.
+ * words (C strings), nothing is compiled: what a word means is for policy_reference_entry.h to say.
  */
 #ifndef DAGWARD_TESTS_POLICY_MODEL_H
 #define DAGWARD_TESTS_POLICY_MODEL_H
