@@ -3,8 +3,9 @@
 
 Usage: mutate_policies.py PROGRAM FOLDER [--verbose]. Each rule of each policy in FOLDER is taken
 out, and is widened in every way there is: a selector dropped, a value replaced by `*`, a condition
-taken off, a group or an included role changed, a binding's condition on its callers dropped. Each
-such policy must fail one of its own tests (`PROGRAM policy test`). What survives is printed; exit
+taken off, a window of time made longer, a group or an included role changed, a binding's condition
+on its callers or its glass dropped; of a list in a `deny`, and of windows, each value is dropped as
+well. Each such policy must fail one of its own tests (`PROGRAM policy test`). What survives is printed; exit
 status 1. A change that no test could notice is named in EQUIVALENT, with the reason.
 Exit status 77: python3-yaml is not installed.
 """
@@ -30,10 +31,22 @@ READ_ANYWAY = "the others of pipelines.runs only read, which the next rule of th
 ASKS_NOBODY = "tests ask nobody which pipeline a build is of, so they deny what changes builds"
 ONLY_RUNS = "of what this caller is allowed, only runs have template parameters"
 GUARDED = "what it adds is of the classes manage and delete, which guard-rails denies"
+NEVER = "what it adds is of the classes manage and delete, which the role never denies"
+ONLY_CONTOSO = "nothing is allowed in another organization"
 # file: {mutant: why no test can notice}
 EQUIVALENT = {
     "airflow-roles.yaml": {
         "Op.allow[0]: operations: build.stages.update is build.stages.*": ONLY_ONE,
+    },
+    "break-glass.yaml": {
+        "night-shift.allow[0]: operations: pipelines.runs.run is pipelines.runs.*":
+            "the others of pipelines.runs only read, which on-call-reader allows before",
+        "emergency-operator.allow[0]: access dropped": NEVER,
+        "emergency-operator.allow[0]: access: read is any": NEVER,
+        "emergency-operator.allow[0]: access: write is any": NEVER,
+        "emergency-operator.allow[0]: access: execute is any": NEVER,
+        "never.deny[1]: organizations dropped": ONLY_CONTOSO,
+        "never.deny[1]: organizations: contoso is *": ONLY_CONTOSO,
     },
     "example.policy.yaml": {
         "etl-operator.allow[0]: operations: pipelines.runs.run is pipelines.runs.*": READ_ANYWAY,
@@ -44,6 +57,8 @@ EQUIVALENT = {
         "staging-loader.allow[0]: operations: pipelines.runs.run is pipelines.runs.*": NO_REF,
         "staging-loader.allow[1]: where.parameters dropped": "it admits every parameter",
         "staging-loader.allow[1]: where.parameters may be anything": "it does already",
+        "staging-loader.deny[0]: where.templateParameters.*: without production":
+            "prod* is about it as well",
         "staging-loader.deny[0]: operations dropped": ONLY_RUNS,
         "staging-loader.deny[0]: operations: pipelines.runs.run is *": ONLY_RUNS,
         "staging-loader.deny[0]: operations: pipelines.runs.run is pipelines.runs.*": ONLY_RUNS,
@@ -109,6 +124,53 @@ def wider_values(selector, value):
     return [["*"]]
 
 
+DAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
+WINDOW = re.compile(r"(?:(\w{3})(?:-(\w{3}))? )?(\d\d:\d\d)-(\d\d:\d\d)(.*)")
+
+
+def clock_beside(clock, minutes):
+    """`06:00`, a few minutes later."""
+    at = (int(clock[:2]) * 60 + int(clock[3:]) + minutes) % (24 * 60)
+    return f"{at // 60:02}:{at % 60:02}"
+
+
+def wider_windows(window):
+    """A minute more at either end, a day more at either end, all days, whole days."""
+    first, last, begin, end, offset = WINDOW.fullmatch(window).groups()
+    last = last or first
+    days = f"{first}-{last} " if first else ""
+    if begin != "00:00":
+        yield f"{days}{clock_beside(begin, -1)}-{end}{offset}"
+    yield f"{days}{begin}-{clock_beside(end, 1)}{offset}"
+    if days:
+        before, after = DAYS[DAYS.index(first) - 1], DAYS[(DAYS.index(last) + 1) % 7]
+        if before != last:
+            yield f"{before}-{last} {begin}-{end}{offset}"
+            yield f"{first}-{after} {begin}-{end}{offset}"
+        yield f"{begin}-{end}{offset}"
+        yield f"{days}00:00-24:00{offset}"
+
+
+def mutate_windows(holder, key, selector):
+    windows = as_list(holder[key])
+    for i, window in enumerate(windows):
+        for wider in wider_windows(window):
+            holder[key] = windows[:i] + [wider] + windows[i + 1:]
+            yield f"{selector}: {window} is {wider}"
+    holder[key] = windows
+    yield from drop_values(holder, key, selector)
+
+
+def drop_values(holder, key, selector):
+    """Each value of a list of several, left out."""
+    values = as_list(holder[key])
+    for i, value in enumerate(values):
+        if len(values) > 1:
+            holder[key] = values[:i] + values[i + 1:]
+            yield f"{selector}: without {value}"
+    holder[key] = values
+
+
 def mutate_values(holder, key, selector):
     """Each value of one list, replaced by each wider one."""
     values = as_list(holder[key])
@@ -121,7 +183,7 @@ def mutate_values(holder, key, selector):
     holder[key] = values
 
 
-def mutate_conditions(holder, key, shown):
+def mutate_conditions(holder, key, shown, is_deny):
     """A mapping of conditions, `where` or `claimed`: each dropped, each widened."""
     conditions = holder[key]
     for name in list(conditions):
@@ -130,28 +192,34 @@ def mutate_conditions(holder, key, shown):
             yield f"{shown}.{name} dropped"
         conditions[name] = wanted
         if isinstance(wanted, dict):
-            yield from mutate_conditions(conditions, name, f"{shown}.{name}")
+            yield from mutate_conditions(conditions, name, f"{shown}.{name}", is_deny)
             conditions[name] = {"*": ["*"]}
             yield f"{shown}.{name} may be anything"
         elif wanted == []:
             for anything in (["*"], {"*": ["*"]}):
                 conditions[name] = anything
                 yield f"{shown}.{name}: none is anything"
+        elif (shown, name) == ("where", "time"):
+            yield from mutate_windows(conditions, name, f"{shown}.{name}")
         else:
             yield from mutate_values(conditions, name, f"{shown}.{name}")
+            if is_deny:
+                yield from drop_values(conditions, name, f"{shown}.{name}")
         conditions[name] = wanted
 
 
-def mutate_entry(entry, place):
+def mutate_entry(entry, place, is_deny):
     for key in list(entry):
         wanted = entry.pop(key)
         yield f"{place}: {key} dropped"
         entry[key] = wanted
         if key in ("where", "claimed"):
-            for what in mutate_conditions(entry, key, key):
+            for what in mutate_conditions(entry, key, key, is_deny):
                 yield f"{place}: {what}"
         else:
             for what in mutate_values(entry, key, key):
+                yield f"{place}: {what}"
+            for what in drop_values(entry, key, key) if is_deny else ():
                 yield f"{place}: {what}"
         entry[key] = wanted
 
@@ -170,7 +238,7 @@ def mutate_entries(role, name):
                 if role:
                     yield f"{place} removed"
                 role[effect] = entries
-            yield from mutate_entry(entry, place)
+            yield from mutate_entry(entry, place, effect == "deny")
             entries[i] = entry
 
 
@@ -180,8 +248,10 @@ def mutate_binding(binding, place):
         wanted = callers.pop(key)
         yield f"{place}: callers.{key} dropped"
         callers[key] = wanted
-    for key in [key for key in ("not_before", "expires") if key in binding]:
+    for key in [key for key in ("not_before", "expires", "break_glass") if key in binding]:
         wanted = binding.pop(key)
+        if key == "expires":
+            binding[key] = "9999-12-31"  # glass needs an end
         yield f"{place}: {key} dropped"
         binding[key] = wanted
     for i, role in enumerate(as_list(binding["roles"])):

@@ -1,6 +1,6 @@
 /*
  * Random policies as plain lists, and the text of the file that says the same. Everything is in
- * words (C strings), nothing is compiled: what a word means is for policy_reference.h to say.
+ * words (C strings), nothing is compiled: what a word means is for policy_reference_entry.h to say.
  */
 #ifndef DAGWARD_TESTS_POLICY_MODEL_H
 #define DAGWARD_TESTS_POLICY_MODEL_H
@@ -46,6 +46,7 @@ struct model_entry {
         struct words operations, access, scopes, areas, method, path;
         struct words kinds[RESOURCE_KINDS];
         struct words where_refs; /* `where: {refs: ...}`, a second selector of refs */
+        struct words windows;    /* `where: {time: ...}` */
         struct model_where where[MOST_WHERE];
         size_t n_where;
         struct model_claimed claimed[2];
@@ -72,6 +73,7 @@ struct model_binding {
         size_t n_claims;
         size_t roles[2], n_roles;
         const char *not_before, *expires; /* NULL: none; as "2026-01-01" */
+        unsigned glass;                   /* break_glass: characters of a reason; 0: ordinary */
         size_t line;
 };
 
@@ -228,6 +230,32 @@ static const char *const times[] = {"2026-01-01", "2026-06-01T12:00:00Z", "2027-
 static const int64_t time_items[] = {0, INT64_C(1767225599999), INT64_C(1767225600000),
         INT64_C(1780315200000), INT64_C(1798761600000), INT64_C(1800000000000)};
 
+/* Nights, week-ends that go round, a minute at either end of a day, offsets of a day and more. */
+static const char *const window_values[] = {"00:00-24:00", "06:00-20:00", "22:00-05:00 +01:00",
+        "Mon-Fri 06:00-20:00 +01:00", "Sat 08:00-24:00 -05:30", "Fri-Mon 22:00-04:00",
+        "Sun 23:59-00:01 +14:00", "Mon 00:00-00:01 -14:00", "Wed-Tue 12:00-11:59 +05:45",
+        "Fri 22:00-04:00 -12:00", "Sun 00:01-23:59", "Mon-Thu 22:00-00:00", "Tue-Tue 05:00-06:00"};
+
+/* Minutes of a day, and from UTC. */
+struct model_window {
+        int begin, end, offset;
+};
+
+static inline struct model_window window_minutes(const char *window)
+{
+        int begin_h, begin_m, end_h, end_m, offset_h = 0, offset_m = 0;
+        char sign = '+';
+
+        assert_true(sscanf(window + strcspn(window, "0123456789"), "%d:%d-%d:%d %c%d:%d", &begin_h,
+                            &begin_m, &end_h, &end_m, &sign, &offset_h, &offset_m) >= 4);
+        return (struct model_window){begin_h * 60 + begin_m, end_h * 60 + end_m,
+                (offset_h * 60 + offset_m) * (sign == '-' ? -1 : 1)};
+}
+
+/* Of reasons; bindings ask for some of these. */
+static const unsigned glass_values[] = {10, 11, 20, 20, 200};
+static const unsigned reason_items[] = {0, 0, 9, 10, 11, 19, 20, 199, 200, 500};
+
 /* --- random policies --- */
 
 static inline void some(struct words *out, const char *const *list, size_t n, size_t one_in)
@@ -296,6 +324,7 @@ static inline void random_entry(struct model_entry *entry, bool deny)
                         entry->claimed[entry->n_claimed++] =
                                 (struct model_claimed){claimed_names[i], values};
         }
+        SOME(&entry->windows, window_values, 6);
         if (!entry->operations.n && !entry->access.n && !entry->scopes.n && !entry->areas.n &&
                 !entry->path.n)
                 SOME(&entry->operations, operation_values, 1);
@@ -314,6 +343,7 @@ static inline void random_crowd(struct model_role *role, bool deny, size_t n)
                 SOME(&entry->kinds[words->kind], words->values, 1);
                 for (size_t k = 0; k < 4; k++)
                         SOME(&entry->kinds[vocabularies[k].kind], vocabularies[k].values, 6);
+                SOME(&entry->windows, window_values, 10);
                 if (chance(20) == 0)
                         random_entry(entry, deny);
         }
@@ -365,6 +395,11 @@ static inline void random_binding(struct model_binding *binding, size_t index, s
         binding->expires = end > 0 && end < COUNT(times) ? times[end] : NULL;
         if (binding->not_before && binding->expires && end <= begin)
                 binding->expires = NULL;
+        if (chance(3) == 0) {
+                binding->glass = ANY(glass_values);
+                if (!binding->expires)
+                        binding->expires = times[COUNT(times) - 1];
+        }
 }
 
 static inline void random_model(struct model *model)
@@ -379,6 +414,28 @@ static inline void random_model(struct model *model)
         model->n_bindings = 1 + chance(MOST_BINDINGS);
         for (size_t b = 0; b < model->n_bindings; b++)
                 random_binding(&model->bindings[b], b, model->n_roles);
+}
+
+/* A moment at or beside one at which a window of the policy begins or ends; else at or beside one
+ * at which a binding may. */
+static inline int64_t random_time(const struct model *model)
+{
+        static const int64_t beside[] = {-60000, -1, 0, 59999, 60000};
+        const struct words *windows = NULL;
+
+        for (size_t tries = chance(3) ? 20 : 0; !windows && tries > 0; tries--) {
+                const struct model_role *role = &model->roles[chance(model->n_roles)];
+                const struct model_entry *entry = role->n ? &role->entries[chance(role->n)] : NULL;
+                if (entry && entry->windows.given)
+                        windows = &entry->windows;
+        }
+        if (!windows)
+                return ANY(time_items);
+        struct model_window window = window_minutes(windows->items[chance(windows->n)]);
+        /* Mostly in 2026, when most bindings hold; now and then before 1970. */
+        int64_t day = chance(8) ? 20454 + (int64_t)chance(365) : (int64_t)chance(30000) - 5000;
+        int minute = (chance(2) ? window.begin : window.end) - window.offset;
+        return (day * 24 * 60 + minute) * 60000 + ANY(beside);
 }
 
 /* --- the file --- */
@@ -416,6 +473,7 @@ static inline void print_where(struct buf *out, const struct model_entry *entry)
                 }
         }
         print_words(out, between, "refs", &entry->where_refs, false);
+        print_words(out, entry->where_refs.given ? ", " : between, "time", &entry->windows, false);
         buf_printf(out, "}");
 }
 
@@ -447,7 +505,7 @@ static inline void print_entry(struct buf *out, struct model_entry *entry)
         for (int k = 0; k < RESOURCE_KINDS; k++)
                 print_words(out, out->len == before ? "" : ", ",
                         resource_kind_selector((enum resource_kind)k), &entry->kinds[k], false);
-        if (entry->n_where || entry->where_refs.given)
+        if (entry->n_where || entry->where_refs.given || entry->windows.given)
                 print_where(out, entry);
         for (size_t i = 0; i < entry->n_claimed; i++)
                 print_words(out, i ? ", " : ", claimed: {", entry->claimed[i].name,
@@ -489,6 +547,10 @@ static inline void print_binding(struct buf *out, struct model_binding *binding,
                 buf_printf(out, ", not_before: %s", binding->not_before);
         if (binding->expires)
                 buf_printf(out, ", expires: %s", binding->expires);
+        if (binding->glass == POLICY_GLASS_CHARS)
+                buf_printf(out, ", break_glass: true");
+        else if (binding->glass)
+                buf_printf(out, ", break_glass: {reason_at_least: %u}", binding->glass);
         buf_printf(out, "}\n");
 }
 

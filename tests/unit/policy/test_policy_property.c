@@ -94,7 +94,7 @@ static void random_facts(struct asked *asked)
         asked->facts.unread = chance(20) == 0;
 }
 
-static void random_request(struct asked *asked)
+static void random_request(const struct model *model, struct asked *asked)
 {
         const char *op = chance(2) ? ANY(crowded) : ANY(operations);
 
@@ -111,7 +111,8 @@ static void random_request(struct asked *asked)
                 .facts = chance(10) ? &asked->facts : NULL,
                 .claimed = asked->claimed,
                 .n_claimed = chance(3),
-                .now_ms = ANY(time_items),
+                .reason_chars = ANY(reason_items),
+                .now_ms = random_time(model),
         };
 }
 
@@ -119,7 +120,16 @@ static void random_request(struct asked *asked)
 
 struct seen {
         size_t total, allowed, denied_by_rule, doubted;
+        size_t broken, would_help; /* glass */
 };
+
+static void name_binding(const struct model_binding *binding, char *name, size_t bytes)
+{
+        if (binding->name)
+                snprintf(name, bytes, "%s", binding->name);
+        else
+                snprintf(name, bytes, "p.yaml:%zu", binding->line);
+}
 
 /* Whether both say the same, down to who is named for it. */
 static bool agree(const struct model *model, const struct policy *policy, const struct asked *asked,
@@ -128,27 +138,32 @@ static bool agree(const struct model *model, const struct policy *policy, const 
         struct policy_grants *grants = policy_grants_new(policy, &asked->caller);
         struct reference want = reference_decide(model, &asked->caller, &asked->request);
         char rule[40] = "", role[40] = "", credential[40] = "", binding[40] = "", asking[40] = "";
-        unsigned doubts = 0, open = 0;
+        char helps[40] = "";
+        struct policy_request doubtful = asked->request;
+        unsigned doubts = 0, open = 0, chars = 0;
         struct str asking_with = STR("");
         struct decision decision;
-        size_t by = 0;
+        size_t by = 0, helper = 0;
 
         policy_decide(policy, grants, &asked->request, &decision);
-        if (!want.allowed && asked->request.op) {
-                open = reference_doubts(model, &asked->caller, &asked->request, &by);
-                doubts = policy_doubts(policy, grants, &asked->request, &asking_with);
+        if (want.breaks_glass) /* whether it has to */
+                doubtful.reason_chars = 0;
+        if ((!want.allowed || want.breaks_glass) && asked->request.op) {
+                open = reference_doubts(model, &asked->caller, &doubtful, &by);
+                doubts = policy_doubts(policy, grants, &doubtful, &asking_with);
         }
+        if (!want.allowed)
+                chars = reference_glass(model, &asked->caller, &asked->request, &helper);
+        if (chars)
+                name_binding(&model->bindings[helper], helps, sizeof(helps));
         if (open)
                 snprintf(asking, sizeof(asking), "c%zu", by);
         if (!doubts)
                 asking_with = STR("");
         if (want.entry) {
-                const struct model_binding *giver = &model->bindings[want.binding];
                 snprintf(rule, sizeof(rule), "p.yaml:%zu", want.entry->line);
                 snprintf(role, sizeof(role), "r%zu", want.role);
-                snprintf(binding, sizeof(binding), "p.yaml:%zu", giver->line);
-                if (giver->name)
-                        snprintf(binding, sizeof(binding), "%s", giver->name);
+                name_binding(&model->bindings[want.binding], binding, sizeof(binding));
                 if (want.allowed)
                         snprintf(credential, sizeof(credential), "c%zu", want.binding);
         }
@@ -158,21 +173,29 @@ static bool agree(const struct model *model, const struct policy *policy, const 
                 seen->allowed += want.allowed;
                 seen->denied_by_rule += !want.allowed && want.entry;
                 seen->doubted += open != 0;
+                seen->broken += want.breaks_glass;
+                seen->would_help += chars != 0;
         }
         if (what)
                 snprintf(what, bytes,
                         "reference: %s by %s, role %s, binding %s, credential %s, in doubt %x "
-                        "to be asked with %s\n"
+                        "to be asked with %s; breaks glass: %d, helped by %u characters for %s\n"
                         "policy_decide: %s by %.*s, role %.*s, binding %.*s, credential %.*s, in "
-                        "doubt %x to be asked with %.*s\n",
+                        "doubt %x to be asked with %.*s; breaks glass: %d, helped by %u characters "
+                        "for %.*s\n",
                         want.allowed ? "allow" : "deny", rule, role, binding, credential, open,
-                        asking, decision.effect == EFFECT_ALLOW ? "allow" : "deny",
-                        STR_FMT(decision.rule), STR_FMT(decision.role), STR_FMT(decision.binding),
-                        STR_FMT(decision.credential), doubts, STR_FMT(asking_with));
+                        asking, want.breaks_glass, chars, helps,
+                        decision.effect == EFFECT_ALLOW ? "allow" : "deny", STR_FMT(decision.rule),
+                        STR_FMT(decision.role), STR_FMT(decision.binding),
+                        STR_FMT(decision.credential), doubts, STR_FMT(asking_with),
+                        decision.breaks_glass, decision.glass_chars,
+                        STR_FMT(decision.glass_binding));
         return (decision.effect == EFFECT_ALLOW) == want.allowed && doubts == open &&
                str_eq(asking_with, str_of(asking)) && str_eq(decision.rule, str_of(rule)) &&
                str_eq(decision.role, str_of(role)) && str_eq(decision.binding, str_of(binding)) &&
-               str_eq(decision.credential, str_of(credential));
+               str_eq(decision.credential, str_of(credential)) &&
+               decision.breaks_glass == want.breaks_glass && decision.glass_chars == chars &&
+               str_eq(decision.glass_binding, str_of(helps));
 }
 
 /* --- making what differs small --- */
@@ -209,7 +232,7 @@ static bool drop_from_words(struct turn *turn, struct words *words)
 static bool drop_from_entry(struct turn *turn, struct model_entry *entry)
 {
         struct words *lists[] = {&entry->operations, &entry->access, &entry->scopes, &entry->areas,
-                &entry->method, &entry->path, &entry->where_refs};
+                &entry->method, &entry->path, &entry->where_refs, &entry->windows};
 
         for (size_t i = 0; i < COUNT(lists); i++)
                 if (drop_from_words(turn, lists[i]))
@@ -245,6 +268,10 @@ static bool drop_from_model(struct turn *turn, struct model *model)
                 if (drop_from_words(turn, &binding->subjects) ||
                         drop_from_words(turn, &binding->roles_of_token))
                         return true;
+                if (binding->glass && taken(turn)) {
+                        binding->glass = 0;
+                        return true;
+                }
                 if (binding->n_claims && taken(turn))
                         return binding->n_claims--;
                 if (binding->n_roles > 1 && taken(turn))
@@ -290,6 +317,10 @@ static bool drop_from_request(struct turn *turn, struct asked *asked)
                         DROP(asked->said, asked->facts.n, i);
                         return true;
                 }
+        if (asked->request.reason_chars && taken(turn)) {
+                asked->request.reason_chars = 0;
+                return true;
+        }
         if (asked->request.n_claimed && taken(turn))
                 return asked->request.n_claimed--;
         if (asked->caller.n_roles && taken(turn))
@@ -338,6 +369,7 @@ static void shrink(struct model *model, struct asked *asked, struct buf *text)
                         memcpy(asked->said, other.said, sizeof(asked->said));
                         asked->facts.n = other.facts.n;
                         asked->request.n_claimed = other.request.n_claimed;
+                        asked->request.reason_chars = other.request.reason_chars;
                         asked->caller.n_roles = other.caller.n_roles;
                 }
         }
@@ -358,8 +390,9 @@ static void print_asked(const struct asked *asked)
         free(claims);
         for (size_t i = 0; i < caller->n_roles; i++)
                 print_error(" %s", caller->roles[i].ptr);
-        print_error("\nrequest: %s, %s %s, at %lld\n", request->op ? request->op->id : "(unknown)",
-                request->method.ptr, request->path.ptr, (long long)request->now_ms);
+        print_error("\nrequest: %s, %s %s, at %lld, reason of %u characters\n",
+                request->op ? request->op->id : "(unknown)", request->method.ptr, request->path.ptr,
+                (long long)request->now_ms, request->reason_chars);
         for (size_t i = 0; request->resources && i < request->resources->n; i++) {
                 const struct resource *item = &request->resources->items[i];
                 print_error("  %s %s", resource_kind_name(item->kind), item->value.ptr);
@@ -389,7 +422,7 @@ static void print_asked(const struct asked *asked)
 
 static void report(struct model *model, struct asked *asked, struct buf *text)
 {
-        char what[600] = "";
+        char what[1000] = "";
 
         shrink(model, asked, text);
         struct policy *policy = load_model(text, stderr);
@@ -422,7 +455,7 @@ static void the_compiled_decision_equals_the_reference(void **state)
                 for (size_t c = 0; c < CALLERS; c++) {
                         random_caller(&asked);
                         for (size_t q = 0; q < REQUESTS; q++) {
-                                random_request(&asked);
+                                random_request(model, &asked);
                                 if (!agree(model, policy, &asked, &seen, NULL, 0))
                                         report(model, &asked, &text);
                         }
@@ -432,13 +465,17 @@ static void the_compiled_decision_equals_the_reference(void **state)
         json_decref(asked.claims);
         buf_clear(&text);
         free(model);
-        print_message("%zu decisions: %zu allowed, %zu denied by a rule, %zu in doubt\n",
-                seen.total, seen.allowed, seen.denied_by_rule, seen.doubted);
+        print_message("%zu decisions: %zu allowed, %zu denied by a rule, %zu in doubt; %zu break "
+                      "glass, %zu would with a longer reason\n",
+                seen.total, seen.allowed, seen.denied_by_rule, seen.doubted, seen.broken,
+                seen.would_help);
         /* all three answers have been compared often enough to mean something */
         assert_true(seen.allowed > seen.total / 25);
         assert_true(seen.denied_by_rule > seen.total / 25);
         assert_true(seen.total - seen.allowed - seen.denied_by_rule > seen.total / 25);
         assert_true(seen.doubted > seen.total / 50);
+        assert_true(seen.broken > seen.total / 200);
+        assert_true(seen.would_help > seen.total / 200);
 }
 
 int main(void)

@@ -288,6 +288,13 @@ static void a_change_of_window_is_told_with_a_time(void **state)
                 {ONE(", where: {time: Mon-Fri 06:00-20:00}"),
                         ONE(", where: {time: Mon-Sat 06:00-20:00}"),
                         "+ 2024-01-06T06:00:00.000Z\n"},
+                /* The hour is Saturday's, of a night that began on Friday. */
+                {ONE(", where: {time: Fri 18:00-06:00}"), ONE(", where: {time: Fri 18:00-07:00}"),
+                        "+ 2024-01-06T06:00:00.000Z\n"},
+                /* Of Sunday, in UTC. */
+                {ONE(", where: {time: 'Mon 09:00-10:00 +14:00'}"),
+                        ONE(", where: {time: 'Mon 09:00-11:00 +14:00'}"),
+                        "+ 2024-01-07T20:00:00.000Z\n"},
                 {ONE(DAY), ONE(NIGHT), "+ 2024-01-01T20:00:00.000Z\n- 2024-01-01T06:00:00.000Z\n"},
                 {ONE(""), ONE(DAY), "- 2024-01-01T20:00:00.000Z\n"},
                 {ONE(DAY), ONE(""), "+ 2024-01-01T20:00:00.000Z\n"},
