@@ -377,7 +377,8 @@ static void all_errors_of_a_file_come_in_one_run(void **state)
                         "`-`, at most 50)\n"
                         "10:59: `connect` must be a duration such as 250ms, 30s, 5m, 24h or 7d, "
                         "not `5`\n"
-                        "12:21: `type` must be one of static_file, client_secret, federated, not "
+                        "12:21: `type` must be one of federated, managed_identity, certificate, "
+                        "key_vault_secret, client_secret, default, pat_file, static_file, not "
                         "`sttic_file`; did you mean `static_file`?\n"
                         "13:28: `shadow` is not available yet\n"
                         "14:30: `durability` must be one of writes, all, none, not `maybe`\n"
@@ -534,11 +535,51 @@ static void credentials_are_checked(void **state)
                 {WITH("type: client_secret, client_id: i, secret_file: s, tenant: t, authority: "
                       "login.example"),
                         "1:98: `authority` must be a URL that begins with https:// (or http://)"},
-                {WITH("type: managed_identity"),
-                        "1:31: `type` `managed_identity` is not available yet"},
                 {WITH("type: federated, assertion: caller, tenant: t, client_id: i, "
                       "assertion_file: f"),
-                        "1:53: `assertion` is not available yet"},
+                        "1:53: `assertion`: `caller` is not available yet"},
+                {WITH("type: federated, tenant: t, client_id: i, assertion_file: f, assertion: "
+                      "{token_endpoint: 'http://h/t', client_id: x, secret_file: s, scope: y}"),
+                        "1:83: `assertion_file` and `assertion` are two ways: one of them\n"
+                        "1:114: `token_endpoint` must begin with https://; http:// is for loopback "
+                        "only"},
+                {WITH("type: certificate, tenant: t, client_id: i"),
+                        "1:22: `certificate_file` is missing for type certificate (and "
+                        "`AZURE_CLIENT_CERTIFICATE_PATH` is not set)"},
+                {WITH("type: certificate, tenant: t, client_id: i, key_vault_key: "
+                      "https://v.vault.azure.net/keys/k, key_file: f"),
+                        "1:84: `key_vault_key` needs `vault_credential`: who may use the key\n"
+                        "1:128: `key_file` and `key_vault_key` are two keys: one of them"},
+                {WITH("type: certificate, tenant: t, client_id: i, certificate_file: f, "
+                      "vault_endpoint: https://v"),
+                        "1:22: `vault_credential` and `vault_endpoint` need `key_vault_key`"},
+                {WITH("type: key_vault_secret, holds: pat"),
+                        "1:22: `key_vault_secret` is missing for type key_vault_secret\n"
+                        "1:22: `vault_credential` is missing for type key_vault_secret"},
+                {WITH("type: key_vault_secret, holds: pat, key_vault_secret: "
+                      "https://vault.azure.net.evil.example/secrets/x, vault_credential: nobody"),
+                        "1:79: `key_vault_secret` must be https:// at a key vault: its host ends "
+                        "in .vault.azure.net, .vault.usgovcloudapi.net or .vault.azure.cn\n"
+                        "1:145: there is no credential named `nobody`"},
+                {WITH("type: key_vault_secret, holds: pat, key_vault_secret: "
+                      "https://v.vault.azure.net/keys/x, vault_credential: c"),
+                        "1:79: `key_vault_secret` must end in /secrets/NAME or "
+                        "/secrets/NAME/VERSION, as the vault's page shows it\n"
+                        "1:131: `c` is a key_vault_secret, which opens no vault\n"
+                        "1:131: `vault_credential`: `c` needs itself to be obtained"},
+                {WITH("type: managed_identity, client_id: a, object_id: b"),
+                        "1:22: a user-assigned identity is named by one of `client_id`, "
+                        "`object_id` and `resource_id`"},
+                {WITH("type: managed_identity, endpoint: 'http://10.0.0.1'"),
+                        "1:59: `endpoint` must be on this machine (loopback or 169.254.0.0/16) or "
+                        "begin with https://"},
+                {WITH("type: managed_identity, source: app_service"),
+                        "1:22: `source: app_service` needs `IDENTITY_ENDPOINT`, which is not set"},
+                {WITH("type: managed_identity, file: f"),
+                        "1:54: `file` has no meaning for a credential of type managed_identity"},
+                {WITH("type: pat_file, poll: 5m"),
+                        "1:22: `file` is missing for type pat_file\n"
+                        "1:44: `poll` has no meaning for a credential of type pat_file"},
         };
 #undef WITH
 
