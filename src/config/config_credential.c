@@ -78,6 +78,7 @@ static bool same_settings(const struct config_credential *a, const struct config
                 TEXT(assertion.secret_file),
                 TEXT(assertion.scope),
                 TEXT(assertion.audience),
+                TEXT(assertion.resource),
 #undef TEXT
         };
 
@@ -265,9 +266,9 @@ static void check_assertion(struct reader *r, const struct config_credential *c)
         if (config_given(r, &c->assertion_file))
                 error_list_add(r->errors, config_place(r->config, &c->assertion_file),
                         "`assertion_file` and `assertion` are two ways: one of them");
-        if (!c->assertion.scope.ptr && !c->assertion.audience.ptr)
+        if (!c->assertion.scope.ptr && !c->assertion.audience.ptr && !c->assertion.resource.ptr)
                 error_list_warn(r->errors, config_at(r, &c->assertion, c),
-                        "`assertion` has neither `scope` nor `audience`: the issuer decides whom "
+                        "`assertion` has no `scope`, `audience` or `resource`: the issuer decides whom "
                         "its token is for");
 }
 

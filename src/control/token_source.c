@@ -157,6 +157,10 @@ static void source_failed(struct token_source *source, const struct outcome *out
 {
         int64_t wait_ms = wait_after(source, outcome);
 
+        /* A look at a vault that failed does not put off the renewal. */
+        int64_t due_ms = source->memory.due_mono_ms - clock_mono_ms();
+        if (token_source_usable(source) && due_ms > 0 && due_ms < wait_ms)
+                wait_ms = due_ms;
         source->n_failed++;
         source->last_error = *outcome->why;
         if (source->config->type != CREDENTIAL_ISSUER) /* which is a step of one with that name */
@@ -280,11 +284,14 @@ static void source_succeeded(struct token_source *source, const struct outcome *
         note_chosen(source);
         source_recovered(source);
         if (is_confirmed(source, fresh)) {
+                bool rejected = source->rejected != NULL;
                 credential_unref(fresh);
                 take_back_rejected(source);
                 source_arm(source,
                         refresh_ms > REFRESH_LEAST_MS ? refresh_ms : (int64_t)REFRESH_LEAST_MS);
-                source_settled(source, true, "");
+                /* Trying the same again would be refused again. */
+                source_settled(source, !rejected,
+                        rejected ? "there is no other token than the rejected one" : "");
                 return;
         }
         struct credential *old = source->credential;
@@ -578,7 +585,8 @@ void token_source_adopt(struct token_source *source, const struct token_source *
         source->credential = credential_ref(old->credential ? old->credential : old->rejected);
         source->obtained_mono_ms = old->obtained_mono_ms;
         source->replaced_mono_ms = old->replaced_mono_ms;
-        source->next_mono_ms = old->next_mono_ms;
+        /* What did not work may work now: that is what people reload for. */
+        source->next_mono_ms = old->failures ? 0 : old->next_mono_ms;
         source->memory = old->memory;
         source->on_demand = source->on_demand && old->on_demand;
         source->n_obtained = old->n_obtained;

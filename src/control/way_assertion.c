@@ -29,6 +29,14 @@ static void authorization(
         buf_clear(&line);
 }
 
+static void parameter(struct buf *body, const char *name, struct str value)
+{
+        if (!value.ptr)
+                return;
+        buf_printf(body, "&%s=", name);
+        form_write(body, value);
+}
+
 static void on_answer(struct attempt *a, const struct fetch_result *result)
 {
         struct entra_answer answer = {.verdict = ENTRA_RETRY};
@@ -68,14 +76,9 @@ void way_assertion(struct attempt *a)
                 return;
         buf_init(&body, 16384);
         BUF_LITERAL(&body, "grant_type=client_credentials");
-        if (config->scope.ptr) {
-                BUF_LITERAL(&body, "&scope=");
-                form_write(&body, config->scope);
-        }
-        if (config->audience.ptr) {
-                BUF_LITERAL(&body, "&audience=");
-                form_write(&body, config->audience);
-        }
+        parameter(&body, "scope", config->scope);
+        parameter(&body, "audience", config->audience);
+        parameter(&body, "resource", config->resource);
         authorization(config, secret_reveal(&secret), &field);
         struct fetch_request request = {
                 .url = config->token_endpoint.text.ptr,

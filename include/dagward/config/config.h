@@ -174,6 +174,7 @@ struct config_assertion {
         struct str secret_file;
         struct str scope;    /* or NULL */
         struct str audience; /* or NULL */
+        struct str resource; /* or NULL (RFC 8707) */
         struct str ca;       /* PEM bundle for token_endpoint; default: the system's */
 };
 

@@ -576,7 +576,7 @@ static void credentials_are_checked(void **state)
                 {WITH("type: managed_identity, source: app_service"),
                         "1:22: `source: app_service` needs `IDENTITY_ENDPOINT`, which is not set"},
                 {WITH("type: managed_identity, file: f"),
-                        "1:54: `file` has no meaning for a credential of type managed_identity"},
+                        "1:55: `file` has no meaning for a credential of type managed_identity"},
                 {WITH("type: pat_file, poll: 5m"),
                         "1:22: `file` is missing for type pat_file\n"
                         "1:44: `poll` has no meaning for a credential of type pat_file"},
