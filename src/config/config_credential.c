@@ -268,7 +268,8 @@ static void check_assertion(struct reader *r, const struct config_credential *c)
                         "`assertion_file` and `assertion` are two ways: one of them");
         if (!c->assertion.scope.ptr && !c->assertion.audience.ptr && !c->assertion.resource.ptr)
                 error_list_warn(r->errors, config_at(r, &c->assertion, c),
-                        "`assertion` has no `scope`, `audience` or `resource`: the issuer decides whom "
+                        "`assertion` has no `scope`, `audience` or `resource`: the issuer decides "
+                        "whom "
                         "its token is for");
 }
 

@@ -158,6 +158,14 @@ void way_client_secret(struct attempt *a)
 
 /* --- federated --- */
 
+/* What an issuer gave may have become useless before its end: its keys have changed, say. */
+static void on_assertion_refused(struct attempt *a, const struct error *why)
+{
+        if (a->other)
+                token_source_reject(a->other);
+        attempt_fail(a, OUTCOME_OPERATOR, why);
+}
+
 static void send_assertion(struct attempt *a, struct str assertion, const char *from)
 {
         int64_t expires_s = attempt_jwt_expires_s(assertion);
@@ -171,7 +179,7 @@ static void send_assertion(struct attempt *a, struct str assertion, const char *
                 return;
         }
         attempt_describe(assertion, a->sent, sizeof(a->sent));
-        entra_ask(a, PROOF_ASSERTION, assertion);
+        entra_ask_or(a, PROOF_ASSERTION, assertion, on_assertion_refused);
 }
 
 /* The other source's token: an issuer's, for us as its client. */

@@ -21,7 +21,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                 assert(out[0] && strlen(out) < sizeof(out));
                 /* Nothing but a name in that folder is ever opened. */
                 if (challenge_arc_path(str_of(out)))
-                        assert(!strchr(out + 26, '/') && strncmp(out, "/var/opt/azcmagent/", 19) == 0);
+                        assert(!strchr(out + 26, '/') &&
+                                strncmp(out, "/var/opt/azcmagent/", 19) == 0);
         }
         if (challenge_param(text, STR("Bearer"), STR("authorization"), out, sizeof(out)))
                 for (const char *c = out; *c; c++)

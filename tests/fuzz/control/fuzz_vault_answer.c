@@ -19,7 +19,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                 str_view((const char *)data + 1, size - 1), &answer);
         /* The version becomes a part of a path. */
         for (const char *c = answer.version; *c; c++)
-                assert((*c >= '0' && *c <= '9') || (char_lower(*c) >= 'a' && char_lower(*c) <= 'z'));
+                assert((*c >= '0' && *c <= '9') ||
+                        (char_lower(*c) >= 'a' && char_lower(*c) <= 'z'));
         if (answer.verdict == VAULT_GOOD) {
                 assert(answer.value.len > 0 || (data[0] & 3) == VAULT_KEY);
                 assert(answer.until_s >= 0);

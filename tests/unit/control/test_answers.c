@@ -98,7 +98,8 @@ static void a_vault_gives_values_and_versions(void **state)
 
         (void)state;
         vault_answer_read(VAULT_SECRET, 200, JSON,
-                STR("{\"value\":\" s3cret\\n\",\"id\":\"https://v.vault.azure.net/secrets/etl/0aF9\","
+                STR("{\"value\":\" "
+                    "s3cret\\n\",\"id\":\"https://v.vault.azure.net/secrets/etl/0aF9\","
                     "\"attributes\":{\"enabled\":true,\"exp\":1800000000}}"),
                 &a);
         assert_int_equal(a.verdict, VAULT_GOOD);
@@ -148,8 +149,9 @@ static void what_a_vault_says_wrongly_is_no_value(void **state)
                 {VAULT_SECRET, 403,
                         "{\"error\":{\"code\":\"Forbidden\",\"innererror\":{\"code\":"
                         "\"ForbiddenByRbac\"}}}",
-                        VAULT_OPERATOR, "Forbidden ForbiddenByRbac: give `vault_credential` the "
-                                        "role Key Vault Secrets User"},
+                        VAULT_OPERATOR,
+                        "Forbidden ForbiddenByRbac: give `vault_credential` the "
+                        "role Key Vault Secrets User"},
                 {VAULT_SIGNATURE, 403, "{\"error\":{\"code\":\"Forbidden\"}}", VAULT_OPERATOR,
                         "Key Vault Crypto User"},
                 {VAULT_CERTIFICATE, 403, "{}", VAULT_OPERATOR, "Key Vault Certificate User"},
@@ -157,8 +159,7 @@ static void what_a_vault_says_wrongly_is_no_value(void **state)
                         "{\"error\":{\"code\":\"Forbidden\",\"innererror\":{\"code\":"
                         "\"ForbiddenByFirewall\"}}}",
                         VAULT_OPERATOR, "firewall"},
-                {VAULT_SECRET, 403,
-                        "{\"error\":{\"innererror\":{\"code\":\"SecretDisabled\"}}}",
+                {VAULT_SECRET, 403, "{\"error\":{\"innererror\":{\"code\":\"SecretDisabled\"}}}",
                         VAULT_OPERATOR, "it is disabled"},
                 {VAULT_SECRET, 404, "{\"error\":{\"code\":\"SecretNotFound\"}}", VAULT_OPERATOR,
                         "nothing of that name"},
@@ -170,8 +171,7 @@ static void what_a_vault_says_wrongly_is_no_value(void **state)
         (void)state;
         for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
                 struct vault_answer a;
-                vault_answer_read(
-                        cases[i].kind, cases[i].status, JSON, str_of(cases[i].body), &a);
+                vault_answer_read(cases[i].kind, cases[i].status, JSON, str_of(cases[i].body), &a);
                 if (a.verdict != cases[i].verdict || !holds(a.why.text, cases[i].why))
                         fail_msg("case %zu: %d %s", i, a.verdict, a.why.text);
                 assert_null(a.value.bytes);
