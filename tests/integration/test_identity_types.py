@@ -405,7 +405,7 @@ def test_an_emergency_is_loud(serve, upstream, operator, tmp_path, type):
     (event,) = proxy.events("credential.emergency")
     assert event["event"]["detail"]["credential"] == "etl" and event["event"]["detail"]["type"] == type
     proxy.reload()
-    assert len(proxy.events("credential.emergency")) == 2
+    until(lambda: len(proxy.events("credential.emergency")) == 2, "it is said again")
 
 
 # --- what the environment offers ---
