@@ -69,6 +69,22 @@ struct settings {
 };
 
 extern const struct settings settings_root;
+extern const struct settings settings_credentials; /* settings_credential.c */
+
+/* For tables. */
+#define SECOND 1000ull
+#define MINUTE (60 * SECOND)
+#define HOUR (60 * MINUTE)
+#define DAY (24 * HOUR)
+#define KIB 1024ull
+#define MIB (1024 * KIB)
+
+#define TABLE(type, list)                                                                          \
+        {                                                                                          \
+                .rows = (list), .n = sizeof(list) / sizeof(*(list)), .bytes = sizeof(type),        \
+        }
+#define AT(type, field) .offset = offsetof(struct type, field)
+#define LIST(type, field) AT(type, field), .count_offset = offsetof(struct type, n_##field)
 
 /* The file being read. */
 struct reader {
