@@ -160,6 +160,12 @@ static struct str from_environment(struct reader *r, const char *variable)
         return arena_copy(&r->doc->arena, text);
 }
 
+/* For what is a secret: only that it is there. */
+static bool in_environment(const struct reader *r, const char *variable)
+{
+        return !str_empty(str_trim(str_of(r->environment(variable))));
+}
+
 /* Whether the type needs the setting in this one's case. */
 static bool needs(const struct reader *r, const struct config_credential *c, const struct trait *t)
 {
@@ -424,8 +430,8 @@ static bool endpoint_ok(const struct config_url *url)
 static void fill_endpoint(struct reader *r, struct config_credential *c)
 {
         struct str text = from_environment(r, "IDENTITY_ENDPOINT");
-        bool app_service = from_environment(r, "IDENTITY_HEADER").ptr != NULL;
-        bool arc = from_environment(r, "IMDS_ENDPOINT").ptr != NULL;
+        bool app_service = in_environment(r, "IDENTITY_HEADER");
+        bool arc = in_environment(r, "IMDS_ENDPOINT");
         struct config_url url;
         struct error err;
 
@@ -496,7 +502,7 @@ static void make_candidates(struct reader *r, struct config_credential *c)
         if (!c->client_id.ptr)
                 c->client_id = from_environment(r, "AZURE_CLIENT_ID");
         bool named = c->tenant.ptr && c->client_id.ptr;
-        if (named && from_environment(r, "AZURE_CLIENT_SECRET").ptr)
+        if (named && in_environment(r, "AZURE_CLIENT_SECRET"))
                 add_candidate(c, CREDENTIAL_CLIENT_SECRET, STR_NONE);
         else if (named && certificate.ptr)
                 add_candidate(c, CREDENTIAL_CERTIFICATE, certificate);
@@ -511,7 +517,7 @@ static void make_candidates(struct reader *r, struct config_credential *c)
 static void check_credential(struct reader *r, struct config_credential *c)
 {
         if (c->type == CREDENTIAL_CLIENT_SECRET && !config_given(r, &c->secret_file))
-                c->secret_from_environment = from_environment(r, "AZURE_CLIENT_SECRET").ptr != NULL;
+                c->secret_from_environment = in_environment(r, "AZURE_CLIENT_SECRET");
         for (size_t t = 0; t < sizeof(traits) / sizeof(*traits); t++)
                 check_trait(r, c, &traits[t]);
         if (BIT(c->type) & (ENTRA | CHAIN)) {

@@ -6,7 +6,6 @@
 
 #include "dagward/base/buf.h"
 #include "dagward/base/clock.h"
-#include "dagward/base/log.h"
 #include "dagward/token/base64.h"
 #include "token_source.h"
 
@@ -37,7 +36,7 @@ void attempt_start(struct attempt *a, int64_t budget_ms)
         a->running = true;
         a->asked_mono_ms = clock_mono_ms();
         a->deadline_mono_ms = a->asked_mono_ms + budget_ms;
-        a->sent[0] = a->version[0] = a->text[0] = '\0';
+        a->sent[0] = a->version[0] = a->vault[0] = '\0';
         a->step = NULL;
         if (a->config->type == CREDENTIAL_DEFAULT)
                 a->config = &a->config->candidates[a->memory->candidate];

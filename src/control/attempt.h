@@ -21,8 +21,7 @@ enum outcome_kind {
         OUTCOME_SAME,     /* what there is stays: nothing new was due */
         OUTCOME_RETRY,    /* passes by itself */
         OUTCOME_OPERATOR, /* somebody has to change something */
-        OUTCOME_ABSENT,   /* this way does not exist here; like OUTCOME_OPERATOR when it is the only
-                             one */
+        OUTCOME_ABSENT,   /* this way is not there: OUTCOME_RETRY, unless there is another */
 };
 
 struct outcome {
@@ -74,10 +73,10 @@ struct attempt {
         attempt_step *on_need;
         attempt_refused *on_refused;
         const char *step;   /* the words in front of what goes wrong; NULL: none */
-        struct secret kept; /* for a later step: a vault's secret, what is to be signed */
+        struct secret kept; /* for a later step: what is to be signed */
         char sent[400];     /* what was shown to the authority, for its refusal; no secret */
         char version[VAULT_VERSION]; /* of the vault's secret or key in use */
-        char text[160];              /* the vault's host */
+        char vault[160];             /* its host */
 };
 
 /* Starts from the configuration's type. May be done before it returns. `budget_ms` is what all

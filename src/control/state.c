@@ -228,11 +228,12 @@ static void write_credentials(struct control *control, struct buf *out)
         const struct config *config = control->parts->config;
         int64_t now = clock_mono_ms();
 
-        head(out, "credential_usable", "gauge", "Whether there is a token to lend.");
+        head(out, "credential_usable", "gauge",
+                "Whether there is a token to lend; absent for what is obtained on demand.");
         for (size_t i = 0; i < config->n_credentials; i++) {
-                const struct credential *held = control->sources[i]->credential;
-                named(out, "credential_usable", "credential", config->credentials[i].name,
-                        held && now < held->until_mono_ms ? 1 : 0);
+                if (!control->sources[i]->on_demand)
+                        named(out, "credential_usable", "credential", config->credentials[i].name,
+                                token_source_usable(control->sources[i]));
         }
         head(out, "credential_age_seconds", "gauge", "Since the token was obtained.");
         for (size_t i = 0; i < config->n_credentials; i++) {

@@ -256,8 +256,8 @@ static int64_t refresh_after(const struct token_source *source, const struct out
 
         if (is_local(source))
                 return refresh;
-        if (refresh > left / 10 * 9)
-                refresh = left / 10 * 9;
+        if (refresh > left / 10 * 8)
+                refresh = left / 10 * 8; /* and a tenth by chance: before it is not lent any more */
         return jitter_ms(refresh);
 }
 

@@ -25,7 +25,7 @@ void vault_ask(struct attempt *a, const struct config_url *vault, const char *pa
         buf_printf(&url, "%s?api-version=" API_VERSION, path);
         buf_char(&url, '\0');
         secret_set(&bearer, token_source_token(a->other));
-        snprintf(a->text, sizeof(a->text), "%.*s", STR_FMT(vault->host));
+        snprintf(a->vault, sizeof(a->vault), "%.*s", STR_FMT(vault->host));
         struct fetch_request request = {
                 .url = url.data,
                 .body = body,
@@ -86,7 +86,7 @@ bool vault_answered(struct attempt *a, enum vault_kind kind, const struct fetch_
                 break;
         }
         a->step = NULL;
-        error_wrap(&answer->why, "%s from the key vault %s", asked_for(kind), a->text);
+        error_wrap(&answer->why, "%s from the key vault %s", asked_for(kind), a->vault);
         attempt_fail_answer(a, outcome, result, &answer->why);
         return false;
 }
@@ -147,7 +147,7 @@ static void take_secret(struct attempt *a, const struct vault_answer *answer)
                 else
                         attempt_failf(a, OUTCOME_OPERATOR,
                                 "the secret in the key vault %s has expired: put a new one there",
-                                a->text);
+                                a->vault);
         } else if (!is_due(a) && answer->version[0] &&
                    strcmp(a->memory->version, answer->version) == 0) {
                 attempt_same(a, c->poll_ms);
