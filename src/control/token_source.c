@@ -261,22 +261,65 @@ static int64_t refresh_after(const struct token_source *source, const struct out
         return jitter_ms(refresh);
 }
 
+/* What was obtained is what there was already. */
+static void source_confirmed(struct token_source *source, int64_t refresh_ms)
+{
+        bool rejected = source->rejected != NULL;
+
+        take_back_rejected(source);
+        source_arm(source, refresh_ms > REFRESH_LEAST_MS ? refresh_ms : (int64_t)REFRESH_LEAST_MS);
+        /* Trying the same again would be refused again. */
+        source_settled(
+                source, !rejected, rejected ? "there is no other token than the rejected one" : "");
+}
+
+static void source_renewed(
+        struct token_source *source, struct credential *fresh, int64_t refresh_ms)
+{
+        struct credential *old = source->credential;
+
+        source->n_obtained++;
+        source->obtained_mono_ms = clock_mono_ms();
+        source->credential = fresh;
+        credential_unref(source->rejected);
+        source->rejected = NULL;
+        log_info("credential name=%s type=%s generation=%llu refresh_in_s=%lld",
+                source->config->name.ptr, type_text(source), (unsigned long long)fresh->generation,
+                (long long)refresh_ms / 1000);
+        source->hooks.changed(source->hooks.owner);
+        credential_unref(old);
+        source_arm(source, refresh_ms);
+        source_settled(source, true, "");
+}
+
+static void source_useless(struct token_source *source, const char *why)
+{
+        struct error text;
+        struct outcome failed = {
+                .kind = is_local(source) ? OUTCOME_OPERATOR : OUTCOME_RETRY, .why = &text};
+
+        error_set(&text, "%s", why);
+        source_failed(source, &failed);
+}
+
 static void source_succeeded(struct token_source *source, const struct outcome *outcome)
 {
-        int64_t until = INT64_MAX, refresh_ms = refresh_after(source, outcome);
         const struct config_credential *config = source->config;
+        int64_t until = INT64_MAX;
 
         if (outcome->life_ms != INT64_MAX)
                 until = outcome->asked_mono_ms + outcome->life_ms - margin_ms(outcome->life_ms);
-        struct credential *fresh = credential_of(source, outcome, until);
-        if (!fresh) {
-                struct error why;
-                struct outcome failed = {
-                        .kind = is_local(source) ? OUTCOME_OPERATOR : OUTCOME_RETRY, .why = &why};
-                error_set(&why, "what was obtained cannot stand in a header: it is no token");
-                source_failed(source, &failed);
+        if (until <= clock_mono_ms()) {
+                source_useless(source, "the token had ended when it came");
                 return;
         }
+        struct credential *fresh = credential_of(source, outcome, until);
+        if (!fresh) {
+                source_useless(
+                        source, "what was obtained cannot stand in a header: it is no token");
+                return;
+        }
+        int64_t refresh_ms = refresh_after(source, outcome);
         memcpy(source->memory.version, source->attempt.version, sizeof(source->memory.version));
         source->memory.due_mono_ms = clock_mono_ms() + refresh_ms;
         if (config->type == CREDENTIAL_KEY_VAULT_SECRET && refresh_ms > config->poll_ms)
@@ -284,29 +327,11 @@ static void source_succeeded(struct token_source *source, const struct outcome *
         note_chosen(source);
         source_recovered(source);
         if (is_confirmed(source, fresh)) {
-                bool rejected = source->rejected != NULL;
                 credential_unref(fresh);
-                take_back_rejected(source);
-                source_arm(source,
-                        refresh_ms > REFRESH_LEAST_MS ? refresh_ms : (int64_t)REFRESH_LEAST_MS);
-                /* Trying the same again would be refused again. */
-                source_settled(source, !rejected,
-                        rejected ? "there is no other token than the rejected one" : "");
-                return;
+                source_confirmed(source, refresh_ms);
+        } else {
+                source_renewed(source, fresh, refresh_ms);
         }
-        struct credential *old = source->credential;
-        source->n_obtained++;
-        source->obtained_mono_ms = clock_mono_ms();
-        source->credential = fresh;
-        credential_unref(source->rejected);
-        source->rejected = NULL;
-        log_info("credential name=%s type=%s generation=%llu refresh_in_s=%lld", config->name.ptr,
-                type_text(source), (unsigned long long)fresh->generation,
-                (long long)refresh_ms / 1000);
-        source->hooks.changed(source->hooks.owner);
-        credential_unref(old);
-        source_arm(source, refresh_ms);
-        source_settled(source, true, "");
 }
 
 /* The next candidate, when this one does not exist here; false: there is none. */

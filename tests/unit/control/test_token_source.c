@@ -417,6 +417,22 @@ static void a_reload_keeps_the_token_of_a_credential_that_did_not_change(void **
         rig_stop(&rig);
 }
 
+static void a_token_that_comes_too_late_is_not_asked_for_in_a_loop(void **state)
+{
+        struct rig rig;
+
+        (void)state;
+        rig_init(&rig, CREDENTIAL_CLIENT_SECRET, "s");
+        stub_set(rig.stub, TOKEN_PATH, 200, JSON_TYPE, ANSWER("tok1", "1"));
+        stub_delay(rig.stub, TOKEN_PATH, 1100);
+        rig_start(&rig);
+        assert_false(rig.told.ok);
+        assert_true(holds(rig.told.why, "had ended when it came"));
+        assert_null(rig.source->credential);
+        assert_in_range(rig.source->next_mono_ms - clock_mono_ms(), 300, 1000);
+        rig_stop(&rig);
+}
+
 static void the_same_token_again_is_no_new_one(void **state)
 {
         struct rig rig;
@@ -548,6 +564,7 @@ int main(void)
                 cmocka_unit_test(a_refused_assertion_is_shown_beside_the_advice),
                 cmocka_unit_test(a_static_file_is_read_again_when_it_changes),
                 cmocka_unit_test(a_static_token_that_says_when_it_ends_is_not_lent_beyond),
+                cmocka_unit_test(a_token_that_comes_too_late_is_not_asked_for_in_a_loop),
                 cmocka_unit_test(the_same_token_again_is_no_new_one),
                 cmocka_unit_test(who_needs_the_same_token_shares_one_request),
                 cmocka_unit_test(a_pat_is_lent_as_Basic_and_said_aloud),
