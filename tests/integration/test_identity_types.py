@@ -1,13 +1,16 @@
 """Every way in which Azure hands out identity, from the proof to a request that Azure DevOps gets."""
 import base64
+import json
 import os
+import subprocess
 
 import pytest
 
 from kit import secrets, upstreams
 from kit.azure import ADO, APP, ARC_FOLDER, TENANT, VAULT, Certificate, Tenant
 from kit.policies import POLICY
-from kit.waiting import until
+from kit.proxy import Proxy
+from kit.waiting import BINARY, until
 
 RUNS = "/contoso/analytics/_apis/pipelines/42/runs"
 SUBJECT = "system:serviceaccount:dagward:proxy"
@@ -110,6 +113,17 @@ def test_a_key_that_never_leaves_its_vault(serve, tenant, upstream, operator, tm
     assert {i["resource"] for i in tenant.issued if i["who"] == "system-identity"} == {VAULT}, "the opener gets no token for Azure DevOps"
 
 
+@pytest.mark.parametrize("text, says", [("", "is empty"), ("-----BEGIN X-----", "no PEM certificate in it"), (None, "No such file")])
+def test_check_looks_into_the_files(tenant, issuer, tmp_path, text, says):
+    path = tmp_path / "both"
+    if text is not None:
+        path.write_text(text)
+    proxy = Proxy(tmp_path / "checked", [issuer.config()], POLICY, credentials=[app(tenant, "certificate", certificate_file=str(path))])
+    proxy.write_files()
+    told = subprocess.run([BINARY, "check", "--config", proxy.config_file], capture_output=True, text=True)
+    assert told.returncode == 2 and says in told.stdout + told.stderr and "dagward.yaml:" in told.stdout + told.stderr
+
+
 # --- federated ---
 
 def federate(tenant, issuer, subject=SUBJECT, audience=EXCHANGE):
@@ -167,7 +181,6 @@ def test_the_assertion_of_an_issuer(serve, tenant, provider, upstream, operator,
 
 
 def decoded(token):
-    import json
     part = token.split(".")[1]
     return json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
 
