@@ -23,7 +23,8 @@ static void usage(FILE *out)
               "       dagward check --schema config|policy\n"
               "       dagward check --reference\n\n"
               "Validates a configuration and the policy files it names, looks into the files that\n"
-              "both name, and runs the tests of the policy. Opens no socket.\n\n"
+              "both name, and runs the tests of the policy and of the shadow policy. Opens no\n"
+              "socket.\n\n"
               "  --config FILE   the configuration\n"
               "  --no-files      do not look for certificates, keys, secrets and the audit log\n"
               "  --json          the result as one JSON object on stdout\n"
@@ -89,11 +90,22 @@ static int print_schema(const char *which)
         return EXIT_USAGE;
 }
 
-/* `tests` is the object that policy_run_tests wrote. */
-static void print_json(struct error_list *errors, const struct preflight *p, const char *tests)
+/* What came of the tests of one policy. */
+struct tested {
+        struct policy_test_counts counts;
+        char *json; /* the object that policy_run_tests wrote; NULL: none. Owned */
+};
+
+static const char *json_of(const struct tested *tested)
 {
-        printf("{\"valid\":%s,\"policy\":\"%s\",\"findings\":[", errors->errors ? "false" : "true",
-                p->policy_digest);
+        return tested->json && tested->json[0] ? tested->json : "null";
+}
+
+static void print_json(struct error_list *errors, const struct preflight *p,
+        const struct tested *live, const struct tested *shadow)
+{
+        printf("{\"valid\":%s,\"policy\":\"%s\",\"shadow\":\"%s\",\"findings\":[",
+                errors->errors ? "false" : "true", p->policy_digest, p->shadow_digest);
         for (size_t i = 0; i < errors->n; i++) {
                 const struct finding *f = &errors->findings[i];
                 struct buf out;
@@ -108,7 +120,7 @@ static void print_json(struct error_list *errors, const struct preflight *p, con
                 fwrite(out.data, 1, out.len, stdout);
                 buf_clear(&out);
         }
-        printf("],\"tests\":%s}\n", tests && tests[0] ? tests : "null");
+        printf("],\"tests\":%s,\"shadow_tests\":%s}\n", json_of(live), json_of(shadow));
 }
 
 static const char *plural(size_t n)
@@ -116,59 +128,77 @@ static const char *plural(size_t n)
         return n == 1 ? "" : "s";
 }
 
-static void print_summary(const struct preflight *p, const struct policy_test_counts *tests)
+static void print_policy(const char *what, const struct policy *policy, const char *digest,
+        const struct policy_test_counts *tests)
+{
+        struct policy_size size = policy_size(policy);
+
+        printf("%s %.12s: %zu file%s, %zu role%s, %zu binding%s; tests: %zu passed, %zu failed\n",
+                what, digest, size.files, plural(size.files), size.roles, plural(size.roles),
+                size.bindings, plural(size.bindings), tests->passed, tests->failed);
+}
+
+static void print_summary(
+        const struct preflight *p, const struct tested *live, const struct tested *shadow)
 {
         const struct config *c = p->config;
-        struct policy_size size = policy_size(p->policy);
 
         printf("%s: good: %zu listener%s, %zu issuer%s, %zu organization%s, %zu credential%s\n",
                 c->file.ptr, c->n_listeners, plural(c->n_listeners), c->n_issuers,
                 plural(c->n_issuers), c->upstream.n_organizations,
                 plural(c->upstream.n_organizations), c->n_credentials, plural(c->n_credentials));
-        printf("policy %.12s: %zu file%s, %zu role%s, %zu binding%s; tests: %zu passed, %zu "
-               "failed\n",
-                p->policy_digest, size.files, plural(size.files), size.roles, plural(size.roles),
-                size.bindings, plural(size.bindings), tests->passed, tests->failed);
+        print_policy("policy", p->policy, p->policy_digest, &live->counts);
+        if (p->shadow)
+                print_policy("shadow policy", p->shadow, p->shadow_digest, &shadow->counts);
+}
+
+/* `which`: what the messages call the policy, or NULL. */
+static void run_tests(const struct options *o, const struct policy *policy, const char *which,
+        int64_t now_ms, struct tested *out)
+{
+        size_t len = 0;
+        FILE *memory = o->json ? open_memstream(&out->json, &len) : NULL;
+        const struct policy_test_options options = {
+                .namer = naming_for_policy,
+                .now_ms = now_ms,
+                .out = o->json ? memory : stderr,
+                .format = o->json ? REPORT_JSON : REPORT_TEXT,
+                .which = which,
+        };
+
+        if (policy)
+                out->counts = policy_run_tests(policy, &options);
+        if (memory)
+                fclose(memory);
 }
 
 static int check(const struct options *o)
 {
         struct preflight p;
         struct error_list errors;
-        struct policy_test_counts tests = {0};
+        struct tested live = {0}, shadow = {0};
         int64_t now_ms = clock_wall_ms();
 
         error_list_init(&errors);
         bool good = preflight_load(o->config, now_ms, &p, &errors);
         if (p.config && !o->no_files && !preflight_files(p.config, &errors))
                 good = false;
-        char *text = NULL;
-        size_t len = 0;
-        FILE *memory = o->json ? open_memstream(&text, &len) : NULL;
         /* the tests say something even if a certificate is missing */
-        if (p.policy) {
-                const struct policy_test_options options = {
-                        .namer = naming_for_policy,
-                        .now_ms = now_ms,
-                        .out = o->json ? memory : stderr,
-                        .json = o->json,
-                };
-                tests = policy_run_tests(p.policy, &options);
-        }
-        if (memory)
-                fclose(memory);
+        run_tests(o, p.policy, NULL, now_ms, &live);
+        run_tests(o, p.shadow, "shadow policy", now_ms, &shadow);
         if (o->json)
-                print_json(&errors, &p, text);
+                print_json(&errors, &p, &live, &shadow);
         else
                 error_list_print(&errors, stderr);
         if (good && !o->json)
-                print_summary(&p, &tests);
-        free(text);
+                print_summary(&p, &live, &shadow);
+        free(live.json);
+        free(shadow.json);
         preflight_clear(&p);
         error_list_clear(&errors);
         if (!good)
                 return EXIT_USAGE;
-        return tests.failed ? EXIT_NO : EXIT_YES;
+        return live.counts.failed || shadow.counts.failed ? EXIT_NO : EXIT_YES;
 }
 
 int command_check(int argc, char **argv)

@@ -6,34 +6,32 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dagward/audit/read.h"
+#include "dagward/azdo/batch.h"
 #include "dagward/azdo/facts.h"
 #include "dagward/azdo/identity.h"
-#include "dagward/base/clock.h"
+#include "dagward/azdo/push.h"
+#include "dagward/world/reasons.h"
 
-enum { MOST_ROLES = 256, MOST_CLAIMED = 8, MOST_SAID = 64 };
+enum {
+        MOST_CLAIMED = 6,
+        MOST_SAID = 64,
+        ARENA_BYTES = 64 * 1024,
+        LINE_MOST_BYTES = 1 << 20,
+        KEPT = 4096, /* callers whose bindings are remembered */
+};
 
 /* The memory of one record. */
 struct reading {
+        struct arena arena;
+        struct audit_line line;
         struct past past;
         struct resources resources;
         struct identity identities[RESOURCES_MAX];
         struct facts said;
         struct fact facts[MOST_SAID];
-        struct str roles[MOST_ROLES];
         struct pair claimed[MOST_CLAIMED];
-        json_t *claims;
 };
-
-static struct str text_of(const json_t *value)
-{
-        return json_is_string(value) ? str_view(json_string_value(value), json_string_length(value))
-                                     : STR_NONE;
-}
-
-static struct str member(const json_t *object, const char *name)
-{
-        return text_of(json_object_get(object, name));
-}
 
 /* "pipeline", "pipeline.id", "pipeline.name": the kind; `*part` what stands behind the dot. */
 static int kind_of(struct str name, struct str *part)
@@ -47,103 +45,115 @@ static int kind_of(struct str name, struct str *part)
         return -1;
 }
 
-/* What upstream knew of the resource before it in the list: the other one of name and id. */
-static void add_known(struct reading *r, struct str part, struct str value, struct str project)
+/* What upstream knew of the last resource of that kind: the other one of name and id. */
+static void add_known(struct reading *r, int kind, struct str part, struct str value)
 {
-        if (!r->resources.n)
+        size_t i = r->resources.n;
+
+        while (i && r->resources.items[i - 1].kind != (enum resource_kind)kind)
+                i--;
+        if (!i)
                 return;
-        struct resource *item = &r->resources.items[r->resources.n - 1];
-        struct identity *known = &r->identities[r->resources.n - 1];
+        struct resource *item = &r->resources.items[i - 1];
+        struct identity *known = &r->identities[i - 1];
         if (!item->known)
-                *known = (struct identity){
-                        .id = item->value, .name = item->value, .project_name = project};
+                *known = (struct identity){.id = item->value, .name = item->value};
         if (str_eq(part, STR("id")))
                 known->id = value;
         else
                 known->name = value;
-        if (value.len && value.ptr[0] == '\\')
+        if (part.len == 4 && value.len && value.ptr[0] == '\\') {
                 known->path = value;
+                for (size_t k = 0; k < value.len; k++)
+                        if (value.ptr[k] == '\\')
+                                known->name = str_from(value, k + 1);
+        }
         item->known = known;
 }
 
-static void read_resources(struct reading *r, const json_t *request)
+/* What is known belongs to the project of the request: another one would have been refused. */
+static void add_projects(struct reading *r)
 {
-        struct str project = member(request, "project");
-        struct str organization = member(request, "organization");
+        struct str id = STR_NONE, name = STR_NONE;
+
+        for (size_t i = 0; i < r->resources.n && !id.ptr; i++) {
+                const struct resource *item = &r->resources.items[i];
+                if (item->kind != RESOURCE_PROJECT)
+                        continue;
+                id = item->known ? item->known->id : item->value;
+                name = item->known ? item->known->name : item->value;
+        }
+        for (size_t i = 0; i < r->resources.n; i++) {
+                r->identities[i].project_id = id;
+                r->identities[i].project_name = name;
+        }
+}
+
+static void read_resources(struct reading *r)
+{
+        const struct audit_fields *f = &r->line.fields;
+        struct str project = f->request.project, organization = f->request.organization;
         struct resources *out = &r->resources;
-        const json_t *list = json_object_get(request, "resources");
-        size_t i;
-        json_t *item;
+        bool whole = true;
 
         out->n = 0;
         out->implied = out->deferred = out->aside = 0;
         memset(out->unresolved, 0, sizeof(out->unresolved));
         if (organization.len)
-                (void)!resources_add(out, RESOURCE_ORGANIZATION, organization, NULL);
+                whole = resources_add(out, RESOURCE_ORGANIZATION, organization, NULL);
         if (project.len)
-                (void)!resources_add(out, RESOURCE_PROJECT, project, NULL);
-        json_array_foreach((json_t *)list, i, item)
-        {
-                struct str name, part, value = str_cut(text_of(item), ':', &name);
-                int kind = kind_of(name, &part);
+                whole = resources_add(out, RESOURCE_PROJECT, project, NULL) && whole;
+        for (size_t i = 0; i < f->request.n_resources; i++) {
+                struct str part, value = f->request.resources[i].value;
+                int kind = kind_of(f->request.resources[i].name, &part);
                 if (kind < 0)
-                        continue;
-                if (str_eq(value, STR("?")))
+                        whole = false;
+                else if (str_eq(value, STR("?")))
                         out->unresolved[kind] = true;
+                else if (str_eq(value, STR("~")))
+                        out->deferred |= 1U << kind;
                 else if (part.ptr)
-                        add_known(r, part, value, project);
+                        add_known(r, kind, part, value);
                 else if (value.len)
-                        (void)!resources_add(out, (enum resource_kind)kind, value, NULL);
+                        whole = resources_add(out, (enum resource_kind)kind, value, NULL) && whole;
         }
+        add_projects(r);
+        r->past.incomplete = r->line.cut || !whole;
 }
 
-static void read_said(struct reading *r, const json_t *request)
+static void read_said(struct reading *r)
 {
-        const json_t *list = json_object_get(request, "says");
-        size_t i;
-        json_t *item;
+        const struct audit_fields *f = &r->line.fields;
 
-        r->said = (struct facts){.items = r->facts, .unread = true};
-        json_array_foreach((json_t *)list, i, item)
-        {
-                struct str name, key = str_cut(text_of(item), '.', &name);
+        r->said = (struct facts){.items = r->facts};
+        for (size_t i = 0; i < f->request.n_says; i++) {
+                struct str name, key = str_cut(f->request.says[i], '.', &name);
                 unsigned kind;
-                if (r->said.n < MOST_SAID && fact_named(name, &kind))
+                if (r->said.n == MOST_SAID || !fact_named(name, &kind))
+                        r->past.incomplete = true;
+                else
                         r->facts[r->said.n++] =
-                                (struct fact){kind, key.ptr ? key : STR(""), STR("?")};
+                                (struct fact){kind, key.ptr ? key : STR(""), STR_NONE};
         }
-        r->past.said = json_array_size(list) ? &r->said : NULL;
+        r->past.said = f->request.n_says ? &r->said : NULL;
 }
 
-/* Subject and roles are claims that the record tells. */
-static void read_caller(struct reading *r, const json_t *caller)
+static size_t read_claimed(struct reading *r)
 {
-        const json_t *list = json_object_get(caller, "roles");
-        size_t i, n = 0;
-        json_t *item;
-
-        json_array_foreach((json_t *)list, i, item) if (n < MOST_ROLES && json_is_string(item))
-                r->roles[n++] = text_of(item);
-        json_object_clear(r->claims);
-        if (list)
-                json_object_set(r->claims, "roles", (json_t *)list);
-        if (json_object_get(caller, "subject"))
-                json_object_set(r->claims, "sub", json_object_get(caller, "subject"));
-        r->past.caller = (struct policy_caller){.issuer = member(caller, "issuer"),
-                .subject = member(caller, "subject"),
-                .roles = r->roles,
-                .n_roles = n,
-                .claims = r->claims};
-}
-
-static size_t read_claimed(struct reading *r, const json_t *claimed)
-{
-        const char *name;
-        json_t *value;
+        const struct audit_fields *f = &r->line.fields;
+        const struct pair all[MOST_CLAIMED] = {
+                {STR("dag_id"), f->claimed.dag_id},
+                {STR("run_id"), f->claimed.run_id},
+                {STR("task_id"), f->claimed.task_id},
+                {STR("map_index"), f->claimed.map_index},
+                {STR("try_number"), f->claimed.try_number},
+                {STR("user_agent"), f->claimed.user_agent},
+        };
         size_t n = 0;
 
-        json_object_foreach((json_t *)claimed, name, value) if (n < MOST_CLAIMED) r->claimed[n++] =
-                (struct pair){str_of(name), text_of(value)};
+        for (size_t i = 0; i < MOST_CLAIMED; i++)
+                if (all[i].value.len)
+                        r->claimed[n++] = all[i];
         return n;
 }
 
@@ -161,70 +171,84 @@ static enum service service_of(struct str path)
         return service;
 }
 
-/* False: not a request that a policy decided. */
-static bool read_record(struct reading *r, const json_t *record)
+/* The record may have less of it than was said, where it looked like a secret. */
+static void read_reason(struct past *past, struct str text)
 {
-        const json_t *request = json_object_get(record, "request");
-        const json_t *caller = json_object_get(record, "caller");
-        const json_t *decision = json_object_get(record, "decision");
-        struct past *past = &r->past;
-        struct str effect = member(decision, "effect");
+        unsigned chars = 0;
+        const char *why;
 
-        if (!str_eq(member(record, "kind"), STR("outcome")) || !member(caller, "issuer").len ||
-                !member(request, "method").len || !effect.len)
+        past->broke_glass = text.len > 0;
+        (void)!policy_reason_read(text, &text, &chars, &why);
+        past->request.reason_chars =
+                past->broke_glass && chars < POLICY_GLASS_CHARS ? POLICY_GLASS_CHARS : chars;
+}
+
+/* False: not a request that a policy decided. */
+static bool is_decided(const struct audit_fields *f)
+{
+        if (f->kind != AUDIT_OUTCOME || !f->caller.issuer.len || !f->request.method.len)
                 return false;
-        past->rule = member(decision, "rule");
-        past->binding = member(decision, "binding");
-        past->role = member(decision, "role");
-        past->operation = member(request, "operation");
-        past->credential = member(json_object_get(record, "credential"), "name");
-        past->time = member(record, "time");
-        past->correlation_id = member(record, "correlation_id");
-        past->effect = str_eq(effect, STR("deny")) ? EFFECT_DENY : EFFECT_ALLOW;
-        /* Allowed requests have a rule; one that failed without was never judged. */
-        if (past->effect == EFFECT_ALLOW && !past->rule.len)
-                return false;
-        /* So has a denial by one; others were refused by nothing that allows them (403), or before
+        switch (f->decision.effect) {
+        case AUDIT_UNDECIDED: return false;
+        /* One that was allowed has a rule; one that failed without was never judged. */
+        case AUDIT_ALLOW:
+        case AUDIT_ERROR: return f->decision.rule.len > 0;
+        /* So has a denial by one; others were refused because nothing allows them (403), or before
          * a policy was asked (400, 401, 413, ...). */
-        const json_t *status = json_object_get(json_object_get(record, "response"), "status");
-        if (past->effect == EFFECT_DENY && !past->rule.len && json_integer_value(status) != 403)
-                return false;
-        read_caller(r, caller);
-        read_resources(r, request);
-        read_said(r, request);
+        case AUDIT_DENY:
+                return f->decision.rule.len > 0 ||
+                       (f->response.status == 403 &&
+                               !str_eq(f->decision.reason, STR(REASON_ORGANIZATION)) &&
+                               !str_eq(f->decision.reason, STR(REASON_NOT_SPELT_OUT)));
+        }
+        return false;
+}
+
+static void read_record(struct reading *r)
+{
+        const struct audit_fields *f = &r->line.fields;
+        struct past *past = &r->past;
+
+        past->rule = f->decision.rule;
+        past->binding = f->decision.binding;
+        past->role = f->decision.role;
+        past->operation = f->request.operation;
+        past->credential = f->credential.name;
+        past->time = r->line.time;
+        past->correlation_id = f->correlation_id;
+        past->effect = f->decision.effect == AUDIT_DENY ? EFFECT_DENY : EFFECT_ALLOW;
+        past->caller = (struct policy_caller){.issuer = f->caller.issuer,
+                .subject = f->caller.subject,
+                .roles = f->caller.roles,
+                .n_roles = f->caller.n_roles};
+        read_resources(r);
+        read_said(r);
         past->request = (struct policy_request){
-                .op = catalogue_find(past->operation),
-                .method = member(request, "method"),
-                .path = member(request, "path"),
+                .op = catalogue_find(f->request.operation),
+                .method = f->request.method,
+                .path = f->request.path,
+                .service = service_of(f->request.path),
                 .resources = &r->resources,
                 .claimed = r->claimed,
-                .n_claimed = read_claimed(r, json_object_get(record, "claimed")),
+                .n_claimed = read_claimed(r),
+                .now_ms = f->time_ms,
         };
-        past->request.service = service_of(past->request.path);
-        return clock_parse(past->time, &past->request.now_ms);
+        read_reason(past, f->decision.break_glass);
 }
 
 static void read_line(struct reading *r, struct str line, past_seen *seen, void *owner,
         struct past_counts *counts)
 {
-        /* Most lines that are no outcome are known by their beginning: no parser is needed. */
-        struct str head = str_head(line, 120);
-        if (str_find_str(head, STR("\"kind\":\"intent\"")) >= 0 ||
-                str_find_str(head, STR("\"kind\":\"event\"")) >= 0) {
-                counts->others++;
-                return;
-        }
-        json_t *record = json_loadb(line.ptr, line.len, JSON_ALLOW_NUL, NULL);
-        if (!json_is_object(record)) {
+        arena_reset(&r->arena);
+        if (!audit_line_read(line, &r->arena, &r->line)) {
                 counts->damaged++;
-        } else if (read_record(r, record)) {
+        } else if (is_decided(&r->line.fields)) {
                 counts->records++;
+                read_record(r);
                 seen(owner, &r->past);
         } else {
                 counts->others++;
         }
-        json_object_clear(r->claims);
-        json_decref(record);
 }
 
 static bool read_one(struct reading *r, const char *name, past_seen *seen, void *owner,
@@ -263,34 +287,152 @@ bool past_read(const char *const *files, size_t n, past_seen *seen, void *owner,
 
         if (!r)
                 abort();
-        r->claims = json_object();
+        arena_init(&r->arena, ARENA_BYTES, 4 * LINE_MOST_BYTES);
         *counts = (struct past_counts){0};
         for (size_t i = 0; i < n && good; i++)
                 good = read_one(r, files[i], seen, owner, counts);
-        json_decref(r->claims);
+        arena_clear(&r->arena);
         free(r);
         return good;
 }
 
-static enum effect decide_as(const struct policy *policy, const struct policy_grants *grants,
+/* --- deciding again --- */
+
+/* The bindings of a caller, in the slot that its name hashes to: a log has few callers and many
+ * records of each. */
+struct kept {
+        char *key;
+        struct policy_grants *grants;
+};
+
+struct past_judge {
+        const struct policy *policy;
+        struct buf key;
+        struct kept kept[KEPT];
+};
+
+struct past_judge *past_judge_new(const struct policy *policy)
+{
+        struct past_judge *judge = calloc(1, sizeof(*judge));
+
+        if (!judge)
+                abort();
+        judge->policy = policy;
+        buf_init(&judge->key, 8 * LINE_MOST_BYTES);
+        return judge;
+}
+
+void past_judge_free(struct past_judge *judge)
+{
+        if (!judge)
+                return;
+        for (size_t i = 0; i < KEPT; i++) {
+                free(judge->kept[i].key);
+                policy_grants_free(judge->kept[i].grants);
+        }
+        buf_clear(&judge->key);
+        free(judge);
+}
+
+/* Subject and roles are claims that the record tells. */
+static struct policy_grants *grants_of(const struct policy *policy, const struct past *past)
+{
+        struct policy_caller caller = past->caller;
+        json_t *roles = json_array(), *claims = json_object();
+
+        for (size_t i = 0; i < caller.n_roles; i++)
+                json_array_append_new(
+                        roles, json_stringn(caller.roles[i].ptr, caller.roles[i].len));
+        if (caller.n_roles)
+                json_object_set(claims, "roles", roles);
+        if (caller.subject.len)
+                json_object_set_new(
+                        claims, "sub", json_stringn(caller.subject.ptr, caller.subject.len));
+        caller.claims = claims;
+        struct policy_grants *grants = policy_grants_recalled(policy, &caller, past->binding);
+        json_decref(claims);
+        json_decref(roles);
+        return grants;
+}
+
+static const struct policy_grants *kept_grants(struct past_judge *judge, const struct past *past)
+{
+        struct buf *key = &judge->key;
+        const struct policy_caller *caller = &past->caller;
+
+        buf_reset(key);
+        buf_json_str(key, caller->issuer);
+        buf_json_str(key, caller->subject);
+        buf_json_str(key, past->binding);
+        for (size_t i = 0; i < caller->n_roles; i++)
+                buf_json_str(key, caller->roles[i]);
+        struct kept *kept = &judge->kept[str_hash_fold(buf_str(key)) % KEPT];
+        if (!kept->key || !str_eq(str_of(kept->key), buf_str(key))) {
+                free(kept->key);
+                policy_grants_free(kept->grants);
+                kept->key = str_dup(buf_str(key));
+                kept->grants = grants_of(judge->policy, past);
+        }
+        return kept->grants;
+}
+
+static enum effect decide_as(const struct past_judge *judge, const struct policy_grants *grants,
         const struct past *past, const struct facts *facts, struct decision *decision)
 {
         struct policy_request request = past->request;
 
         request.facts = facts;
-        policy_decide(policy, grants, &request, decision);
+        policy_decide(judge->policy, grants, &request, decision);
         return decision->effect;
 }
 
-enum past_answer past_decide(
-        const struct policy *policy, const struct past *past, struct decision *decision)
+/* What it said is unknown: the most that it can get, and the least. */
+static enum past_answer decide_whole(const struct past_judge *judge,
+        const struct policy_grants *grants, const struct past *past, struct decision *decision)
 {
-        struct policy_grants *grants = policy_grants_recalled(policy, &past->caller, past->binding);
-        /* What it said is unknown: the most that it can get, and the least. */
-        enum effect most = decide_as(policy, grants, past, NULL, decision), least = most;
+        enum effect most = decide_as(judge, grants, past, NULL, decision), least = most;
 
         if (past->said)
-                least = decide_as(policy, grants, past, past->said, decision);
-        policy_grants_free(grants);
+                least = decide_as(judge, grants, past, past->said, decision);
         return most != least ? PAST_UNCLEAR : most == EFFECT_ALLOW ? PAST_ALLOWED : PAST_DENIED;
+}
+
+/* A push is judged ref by ref; what happened to each, the record does not tell. */
+static enum past_answer decide_push(const struct past_judge *judge,
+        const struct policy_grants *grants, const struct past *past, struct decision *decision)
+{
+        struct resources one = *past->request.resources;
+        struct past part = *past;
+        enum past_answer all = PAST_ALLOWED;
+        size_t n_ids, n = 0;
+        const char *const *ids = push_operation_ids(&n_ids);
+
+        for (size_t i = 0; i < n_ids; i++)
+                if (policy_tells_apart(judge->policy, grants, past->request.op,
+                            catalogue_find(str_of(ids[i]))))
+                        return PAST_UNCLEAR;
+        for (size_t i = 0; i < one.n; i++)
+                if (one.items[i].kind != RESOURCE_REF)
+                        one.items[n++] = one.items[i];
+        part.request.resources = &one;
+        one.n = n + 1;
+        for (size_t i = n; i < past->request.resources->n && all == PAST_ALLOWED; i++) {
+                one.items[n] = past->request.resources->items[i]; /* refs are the last */
+                all = decide_whole(judge, grants, &part, decision);
+        }
+        return all;
+}
+
+enum past_answer past_decide(
+        struct past_judge *judge, const struct past *past, struct decision *decision)
+{
+        const struct policy_grants *grants = kept_grants(judge, past);
+        const struct operation *op = past->request.op;
+        bool by_ref = op && operation_is_push(op) &&
+                      resources_first(past->request.resources, RESOURCE_REF).len;
+        enum past_answer answer = by_ref ? decide_push(judge, grants, past, decision)
+                                         : decide_whole(judge, grants, past, decision);
+
+        /* The items of a batch were judged as well, and are not in its record. */
+        return past->incomplete || (op && operation_is_batch(op)) ? PAST_UNCLEAR : answer;
 }

@@ -17,9 +17,11 @@ struct past {
         struct policy_caller caller;            /* claims: what the record tells of them */
         struct policy_request request;          /* facts: NULL; now_ms: when it was */
         struct facts *said;                     /* what it said, values unknown; NULL: nothing */
+        bool incomplete;                        /* the record was too long to tell all of it */
         enum effect effect;
         struct str operation; /* as recorded */
         struct str binding, role, rule, credential;
+        bool broke_glass; /* `request` has a reason as long as the recorded one */
 };
 
 struct past_counts {
@@ -35,10 +37,15 @@ typedef void past_seen(void *owner, const struct past *past);
 bool past_read(const char *const *files, size_t n, past_seen *seen, void *owner,
         struct past_counts *counts) __attribute__((warn_unused_result));
 
-/* What `policy` makes of it now. */
+/* Decides again what was decided; remembers the bindings of callers. Free with past_judge_free. */
+struct past_judge *past_judge_new(const struct policy *policy);
+/* Harmless on NULL. */
+void past_judge_free(struct past_judge *judge);
+
 enum past_answer { PAST_ALLOWED, PAST_DENIED, PAST_UNCLEAR };
-/* `*decision`: by which entry; of an unclear one, as if it had said nothing. */
+/* What the policy makes of it now. `*decision`: by which entry; of an unclear one, as if the values
+ * of all that it said were unknown. */
 enum past_answer past_decide(
-        const struct policy *policy, const struct past *past, struct decision *decision);
+        struct past_judge *judge, const struct past *past, struct decision *decision);
 
 #endif

@@ -10,6 +10,7 @@
 #include "commands.h"
 #include "dagward/base/clock.h"
 #include "dagward/policy/explain.h"
+#include "dagward/policy/known.h"
 #include "dagward/policy/tests.h"
 #include "dagward/token/token.h"
 #include "dagward/world/naming.h"
@@ -21,18 +22,20 @@
 enum { MOST_FILES = 200, MOST_ROLES = 512, MOST_INPUT_BYTES = 16 << 20, MOST_CLAIMED = 16 };
 
 static const char help[] =
-        "usage: dagward policy test (--config FILE | --policy FILE...) [--verbose] [--json]\n"
-        "       dagward policy explain (--config FILE | --policy FILE...) CALLER METHOD URL\n"
-        "                              [--body FILE] [--claimed NAME=VALUE] [--at TIME] [--json]\n"
-        "       dagward policy who-can (--config FILE | --policy FILE...) OPERATION\n"
-        "                              [SELECTOR=VALUE...] [--at TIME] [--json]\n"
-        "       dagward policy can (--config FILE | --policy FILE...) CALLER [--at TIME] [--json]\n"
-        "       dagward policy lint (--config FILE | --policy FILE...) [--json]\n"
-        "       dagward policy diff OLD NEW [--format text|markdown|json]\n"
-        "       dagward policy replay (--config FILE | --policy FILE...) --log FILE...\n"
-        "                             [--format text|markdown|json]\n"
-        "       dagward policy suggest [--config FILE | --policy FILE...] --log FILE...\n"
-        "                              [--since TIME] [--json]\n"
+        "usage: dagward policy test    POLICY [--verbose]\n"
+        "       dagward policy explain POLICY CALLER METHOD URL [--body FILE]\n"
+        "                              [--claimed NAME=VALUE] [--reason TEXT] [--at TIME]\n"
+        "       dagward policy who-can POLICY OPERATION [SELECTOR=VALUE...] [--at TIME]\n"
+        "       dagward policy can     POLICY CALLER [--at TIME]\n"
+        "       dagward policy lint    POLICY [--at TIME]\n"
+        "       dagward policy diff    OLD NEW\n"
+        "       dagward policy replay  POLICY --log FILE...\n"
+        "       dagward policy suggest [POLICY] --log FILE... [--since TIME]\n"
+        "\n"
+        "POLICY is --config FILE, which takes the policy files, and where issuers keep roles, "
+        "from\n"
+        "a configuration, or --policy FILE, once or several times. --format text, markdown (for\n"
+        "comments on pull requests) or json goes with all of them; --json is short for the last.\n"
         "\n"
         "test     runs the `tests` of the policy files; --verbose also shows those that pass and\n"
         "         the entries that no test reaches. Exit status: 0 all passed, 1 one failed.\n"
@@ -48,9 +51,8 @@ static const char help[] =
         "         applies, 1 none.\n"
         "lint     tells what looks like a mistake: what can never allow, adds nothing, is for "
         "every\n"
-        "         project or everybody, grants credentials or tunnels, has expired. Exit status: "
-        "0\n"
-        "         nothing found, 1 something.\n"
+        "         project or everybody, grants credentials or tunnels, has expired, is a wide or\n"
+        "         long break-glass binding. Exit status: 0 nothing found, 1 something.\n"
         "diff     tells what one policy allows and the other does not, role by role, with an "
         "example\n"
         "         request for each; OLD and NEW are files, or directories of *.yaml. Exit status: "
@@ -70,9 +72,10 @@ static const char help[] =
         "           --role NAME      a role that the token names; repeat it for more\n"
         "--claimed  what the caller says about itself (dag_id, run_id, task_id, map_index,\n"
         "           try_number, user_agent); repeat it for more\n"
+        "--reason   the reason that it gives for breaking glass, as in X-Dagward-Reason\n"
+        "--at       the time of the request, as 2027-03-31T18:00:00Z; default: now\n"
         "\n"
-        "--config takes the policy files, and where issuers keep roles, from a configuration.\n"
-        "--policy may be given several times. URL is a path (/contoso/...) or a whole URL.\n"
+        "URL is a path (/contoso/...) or a whole URL.\n"
         "Exit status 2: wrong usage, or a file that has errors.\n";
 
 struct options {
@@ -82,13 +85,13 @@ struct options {
         const char *logs[MOST_FILES];
         size_t n_logs;
         const char *since;
-        const char *claims, *issuer, *subject, *body, *at;
+        const char *claims, *issuer, *subject, *body, *at, *reason;
         struct pair claimed[MOST_CLAIMED];
         size_t n_claimed;
         struct str roles[MOST_ROLES];
         size_t n_roles;
-        enum policy_format format;
-        bool json, verbose, help; /* json: format is that one */
+        enum report_format format;
+        bool verbose, help;
 };
 
 static bool complain(const char *text, const char *detail)
@@ -110,18 +113,10 @@ static bool take_claim(struct options *o, struct str text)
         return true;
 }
 
-static bool take_format(struct options *o, struct str name)
+static bool take_format(struct options *o, const char *name)
 {
-        static const struct str names[] = {{"text", 4}, {"markdown", 8}, {"json", 4}};
-
-        for (unsigned i = 0; i < 3; i++) {
-                if (!str_eq(name, names[i]))
-                        continue;
-                o->format = (enum policy_format)i;
-                o->json = o->format == FORMAT_JSON;
-                return true;
-        }
-        return complain("--format is text, markdown or json, not ", name.ptr);
+        return report_format_named(str_of(name), &o->format) ||
+               complain("--format is text, markdown or json, not ", name);
 }
 
 static bool take_option(struct options *o, int option)
@@ -150,11 +145,9 @@ static bool take_option(struct options *o, int option)
         case 'm': return take_claim(o, str_of(optarg));
         case 'b': o->body = optarg; return true;
         case 'a': o->at = optarg; return true;
-        case 'f': return take_format(o, str_of(optarg));
-        case 'j':
-                o->json = true;
-                o->format = FORMAT_JSON;
-                return true;
+        case 'R': o->reason = optarg; return true;
+        case 'f': return take_format(o, optarg);
+        case 'j': o->format = REPORT_JSON; return true;
         case 'v': o->verbose = true; return true;
         case 'h': o->help = true; return true;
         default: return complain("see above", "");
@@ -177,6 +170,7 @@ static bool parse(int argc, char **argv, struct options *o, enum needs needs)
                 {"claimed", required_argument, NULL, 'm'},
                 {"body", required_argument, NULL, 'b'},
                 {"at", required_argument, NULL, 'a'},
+                {"reason", required_argument, NULL, 'R'},
                 {"format", required_argument, NULL, 'f'},
                 {"json", no_argument, NULL, 'j'},
                 {"verbose", no_argument, NULL, 'v'},
@@ -252,11 +246,11 @@ static int run_tests(const struct options *o, const struct preflight *p)
                 .now_ms = clock_wall_ms(),
                 .out = stdout,
                 .verbose = o->verbose,
-                .json = o->json,
+                .format = o->format,
         };
         struct policy_test_counts counts = policy_run_tests(p->policy, &options);
 
-        if (!o->json)
+        if (o->format == REPORT_TEXT)
                 printf("%zu passed, %zu failed; %zu of %zu entries reached by a test\n",
                         counts.passed, counts.failed, counts.reached, counts.entries);
         return counts.failed ? EXIT_NO : EXIT_YES;
@@ -341,13 +335,31 @@ static int print_explanation(const struct options *o, const struct policy *polic
                 return EXIT_USAGE;
         }
         buf_init(&out, 16 << 20);
-        if (o->json)
-                policy_explanation_json(&explanation, &out);
-        else
-                policy_explanation_text(&explanation, &out);
+        switch (o->format) {
+        case REPORT_TEXT: policy_explanation_text(&explanation, &out); break;
+        case REPORT_MARKDOWN: policy_explanation_markdown(&explanation, &out); break;
+        case REPORT_JSON: policy_explanation_json(&explanation, &out); break;
+        }
         fwrite(out.data, 1, out.len, stdout);
         buf_clear(&out);
         return explanation.decision.effect == EFFECT_ALLOW ? EXIT_YES : EXIT_NO;
+}
+
+/* Adds to the request what the policy's files say that its names and ids are. */
+static bool learn(const struct policy *policy, const struct policy_caller *caller,
+        struct policy_request *request, struct arena *arena, struct error *err)
+{
+        struct resources *resources = arena_alloc(arena, sizeof(*resources));
+        struct policy_grants *grants = policy_grants_new(policy, caller);
+
+        if (resources) {
+                *resources = *request->resources;
+                request->resources = resources;
+        }
+        bool good = resources ? policy_learn(policy, grants, request, resources, arena, err)
+                              : error_set(err, "the request is too large");
+        policy_grants_free(grants);
+        return good;
 }
 
 static int explain_request(struct options *o, const struct preflight *p, const json_t *claims,
@@ -355,9 +367,17 @@ static int explain_request(struct options *o, const struct preflight *p, const j
 {
         struct policy_request request = {0};
         struct policy_caller caller;
+        struct str reason;
         struct arena arena;
         struct error err;
+        unsigned chars;
+        const char *why = "";
         int status = EXIT_USAGE;
+
+        if (!policy_reason_read(str_of(o->reason), &reason, &chars, &why)) {
+                fprintf(stderr, "dagward policy: the --reason %s\n", why);
+                return EXIT_USAGE;
+        }
 
         if (!build_caller(o, p->config, claims, &caller))
                 return EXIT_USAGE;
@@ -366,10 +386,13 @@ static int explain_request(struct options *o, const struct preflight *p, const j
                 fprintf(stderr, "dagward policy: %s\n", err.text);
         } else {
                 request.now_ms = clock_wall_ms();
-                if (!o->at || clock_parse(str_of(o->at), &request.now_ms))
-                        status = print_explanation(o, p->policy, &caller, &request, &arena);
-                else
+                request.reason_chars = chars;
+                if (o->at && !clock_parse(str_of(o->at), &request.now_ms))
                         complain("--at: not a time: ", o->at);
+                else if (!learn(p->policy, &caller, &request, &arena, &err))
+                        fprintf(stderr, "dagward policy: %s\n", err.text);
+                else
+                        status = print_explanation(o, p->policy, &caller, &request, &arena);
         }
         arena_clear(&arena);
         return status;
@@ -424,7 +447,17 @@ static int who_can(const struct options *o, const struct preflight *p, char **wo
                 complain("--at: not a time: ", o->at);
                 return EXIT_USAGE;
         }
-        return policy_print_who_can(p->policy, words, n, now_ms, o->json);
+        return policy_print_who_can(p->policy, words, n, now_ms, o->format);
+}
+
+static int lint(const struct options *o, const struct preflight *p)
+{
+        int64_t now_ms = clock_wall_ms();
+
+        if (!o->at || clock_parse(str_of(o->at), &now_ms))
+                return policy_print_lint(p->policy, now_ms, o->format);
+        complain("--at: not a time: ", o->at);
+        return EXIT_USAGE;
 }
 
 static int can(struct options *o, const struct preflight *p)
@@ -441,7 +474,7 @@ static int can(struct options *o, const struct preflight *p)
         if (o->claims && !(claims = read_claims(o->claims)))
                 return EXIT_USAGE;
         if (build_caller(o, p->config, claims, &caller))
-                status = policy_print_can(p->policy, &caller, now_ms, o->json);
+                status = policy_print_can(p->policy, &caller, now_ms, o->format);
         json_decref(claims);
         return status;
 }
@@ -456,7 +489,7 @@ static int suggest(const struct options *o, const struct preflight *p)
         int64_t since_ms = INT64_MIN;
 
         if (!o->since || clock_parse(str_of(o->since), &since_ms))
-                return policy_print_suggestion(p->policy, o->logs, o->n_logs, since_ms, o->json);
+                return policy_print_suggestion(p->policy, o->logs, o->n_logs, since_ms, o->format);
         complain("--since: not a time: ", o->since);
         return EXIT_USAGE;
 }
@@ -499,7 +532,7 @@ static int run(struct options *o, enum subcommand what, char **words, int n)
                 case EXPLAIN: status = explain(o, &p, words, n); break;
                 case WHO_CAN: status = who_can(o, &p, words, n); break;
                 case CAN: status = can(o, &p); break;
-                case LINT: status = policy_print_lint(p.policy, o->json); break;
+                case LINT: status = lint(o, &p); break;
                 case REPLAY:
                         status = policy_print_replay(p.policy, o->logs, o->n_logs, o->format);
                         break;

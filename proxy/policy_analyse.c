@@ -6,88 +6,122 @@
 #include <stdio.h>
 
 #include "commands.h"
-#include "dagward/base/buf.h"
-#include "dagward/base/clock.h"
 #include "dagward/policy/analyse.h"
 
+/* What is found one by one, and printed at the end. */
 struct printing {
-        bool json;
-        size_t errors, n;
+        enum report_format format;
+        const char *const *headings; /* of the table in Markdown, NULL at the end */
+        struct buf out;
+        size_t errors;
 };
 
-static void member(struct buf *out, const char *name, struct str value, bool last)
+static struct printing begin(enum report_format format, const char *const *headings)
 {
-        buf_json_str(out, str_of(name));
-        buf_char(out, ':');
-        buf_json_str(out, value);
-        buf_str_add(out, last ? STR("") : STR(","));
+        struct printing p = {.format = format, .headings = headings};
+
+        buf_init(&p.out, 1 << 30);
+        return p;
 }
 
-static void print_json(struct buf *out)
+static void add_row(struct printing *p, const struct str *cells)
 {
-        fwrite(out->data, 1, out->len, stdout);
-        buf_clear(out);
+        size_t n = 0;
+
+        while (p->headings[n])
+                n++;
+        if (!p->out.len)
+                report_heading(&p->out, p->headings, n);
+        report_row(&p->out, cells, n);
 }
 
-static void print_finding(void *owner, const struct policy_finding *finding)
+/* `title`: of the Markdown; `last`: the line of text at the end, or ''. */
+static void finish(struct printing *p, const char *title, const char *last)
+{
+        struct str body = buf_str(&p->out);
+
+        switch (p->format) {
+        case REPORT_TEXT: printf("%.*s%s%s", STR_FMT(body), last, *last ? "\n" : ""); break;
+        case REPORT_MARKDOWN:
+                printf("## %s\n\n%s%s%.*s", title, last, *last ? "\n\n" : "", STR_FMT(body));
+                break;
+        case REPORT_JSON: printf("[%.*s\n]\n", STR_FMT(body)); break;
+        }
+        buf_clear(&p->out);
+}
+
+/* --- lint --- */
+
+static void add_finding(void *owner, const struct policy_finding *finding)
 {
         struct printing *p = owner;
-        struct buf out;
+        struct buf *out = &p->out;
+        struct str level = finding->is_error ? STR("error") : STR("warning");
 
         p->errors += finding->is_error;
-        if (!p->json) {
-                printf("%.*s: %s: %s [%s]\n", STR_FMT(finding->place),
-                        finding->is_error ? "error" : "warning", finding->text, finding->check);
-                return;
+        switch (p->format) {
+        case REPORT_TEXT:
+                buf_printf(out, "%.*s: %.*s: %s [%s]\n", STR_FMT(finding->place), STR_FMT(level),
+                        finding->text, finding->check);
+                break;
+        case REPORT_MARKDOWN:
+                add_row(p, (const struct str[]){level, finding->place, str_of(finding->check),
+                                   str_of(finding->text)});
+                break;
+        case REPORT_JSON:
+                report_object(out);
+                report_member(out, "place", finding->place);
+                report_member(out, "level", level);
+                report_member(out, "check", str_of(finding->check));
+                report_member(out, "text", str_of(finding->text));
+                buf_char(out, '}');
+                break;
         }
-        buf_init(&out, 64 * 1024);
-        buf_str_add(&out, p->n++ ? STR(",\n{") : STR("\n{"));
-        member(&out, "place", finding->place, false);
-        member(&out, "level", finding->is_error ? STR("error") : STR("warning"), false);
-        member(&out, "check", str_of(finding->check), false);
-        member(&out, "text", str_of(finding->text), true);
-        buf_char(&out, '}');
-        print_json(&out);
 }
 
-int policy_print_lint(const struct policy *policy, bool json)
+int policy_print_lint(const struct policy *policy, int64_t now_ms, enum report_format format)
 {
-        struct printing p = {.json = json};
+        static const char *const headings[] = {"Level", "At", "Check", "Finding", NULL};
+        struct printing p = begin(format, headings);
+        char last[100];
 
-        if (json)
-                printf("[");
-        size_t n = policy_lint(policy, clock_wall_ms(), print_finding, &p);
-        if (json)
-                printf("\n]\n");
-        else
-                printf("%zu findings, %zu of them errors\n", n, p.errors);
+        size_t n = policy_lint(policy, now_ms, add_finding, &p);
+        snprintf(last, sizeof(last), "%zu findings, %zu of them errors", n, p.errors);
+        finish(&p, "Policy lint", last);
         return n ? EXIT_NO : EXIT_YES;
 }
 
-static void print_way(void *owner, const struct policy_way *way)
+/* --- who-can --- */
+
+static void add_way(void *owner, const struct policy_way *way)
 {
         struct printing *p = owner;
-        struct buf out;
+        struct buf *out = &p->out;
 
-        if (!p->json) {
-                printf("%.*s (%.*s)\n  by %.*s, role %.*s%s%.*s\n", STR_FMT(way->binding),
+        switch (p->format) {
+        case REPORT_TEXT:
+                buf_printf(out, "%.*s (%.*s)\n  by %.*s, role %.*s%s%.*s\n", STR_FMT(way->binding),
                         STR_FMT(way->callers), STR_FMT(way->rule), STR_FMT(way->role),
                         way->limits.len ? ", only: " : "", STR_FMT(way->limits));
                 if (way->except.len)
-                        printf("  but not: %.*s\n", STR_FMT(way->except));
-                return;
+                        buf_printf(out, "  but not: %.*s\n", STR_FMT(way->except));
+                break;
+        case REPORT_MARKDOWN:
+                add_row(p, (const struct str[]){way->binding, way->callers, way->rule, way->role,
+                                   way->limits, way->except});
+                break;
+        case REPORT_JSON:
+                report_object(out);
+                report_member(out, "binding", way->binding);
+                report_member(out, "callers", way->callers);
+                report_member(out, "credential", way->credential);
+                report_member(out, "role", way->role);
+                report_member(out, "rule", way->rule);
+                report_member(out, "limits", way->limits);
+                report_member(out, "except", way->except);
+                buf_char(out, '}');
+                break;
         }
-        buf_init(&out, 64 * 1024);
-        buf_str_add(&out, p->n++ ? STR(",\n{") : STR("\n{"));
-        member(&out, "binding", way->binding, false);
-        member(&out, "callers", way->callers, false);
-        member(&out, "credential", way->credential, false);
-        member(&out, "role", way->role, false);
-        member(&out, "rule", way->rule, false);
-        member(&out, "limits", way->limits, false);
-        member(&out, "except", way->except, true);
-        buf_char(&out, '}');
-        print_json(&out);
 }
 
 /* `pipelines=42`: selector and value. */
@@ -110,11 +144,13 @@ static bool take_resource(struct resources *resources, const char *word)
 }
 
 int policy_print_who_can(
-        const struct policy *policy, char **words, int n, int64_t now_ms, bool json)
+        const struct policy *policy, char **words, int n, int64_t now_ms, enum report_format format)
 {
+        static const char *const headings[] = {
+                "Binding", "Callers", "Rule", "Role", "Only", "But not", NULL};
         struct resources resources = {0};
-        struct printing p = {.json = json};
         struct policy_request request = {.resources = &resources, .now_ms = now_ms};
+        char title[200], last[200] = "";
 
         if (n < 1 || !(request.op = catalogue_find(str_of(words[0])))) {
                 fprintf(stderr, "dagward policy: who-can needs the id of an operation; `dagward "
@@ -124,53 +160,62 @@ int policy_print_who_can(
         for (int i = 1; i < n; i++)
                 if (!take_resource(&resources, words[i]))
                         return EXIT_USAGE;
-        if (json)
-                printf("[");
-        size_t ways = policy_who_can(policy, &request, print_way, &p);
-        if (json)
-                printf("\n]\n");
-        else if (!ways)
-                printf("nobody may do %s%s\n", request.op->id, resources.n ? " there" : "");
+        struct printing p = begin(format, headings);
+        size_t ways = policy_who_can(policy, &request, add_way, &p);
+        if (!ways)
+                snprintf(last, sizeof(last), "nobody may do %s%s", request.op->id,
+                        resources.n ? " there" : "");
+        snprintf(title, sizeof(title), "Who may do `%s`", request.op->id);
+        finish(&p, title, last);
         return ways ? EXIT_YES : EXIT_NO;
 }
 
-static void print_right(void *owner, const struct policy_right *right)
+/* --- can --- */
+
+static void add_right(void *owner, const struct policy_right *right)
 {
         struct printing *p = owner;
+        struct buf *out = &p->out;
         bool allow = right->effect == EFFECT_ALLOW;
-        struct buf out;
+        char number[24];
 
-        if (!p->json) {
-                printf("%s %.*s (%zu operations)%s%.*s\n    %.*s, role %.*s, by binding %.*s\n",
+        switch (p->format) {
+        case REPORT_TEXT:
+                buf_printf(out,
+                        "%s %.*s (%zu operations)%s%.*s\n    %.*s, role %.*s, by binding %.*s\n",
                         allow ? "may    " : "may not", STR_FMT(right->what), right->n_operations,
                         right->limits.len ? ", only: " : "", STR_FMT(right->limits),
                         STR_FMT(right->rule), STR_FMT(right->role), STR_FMT(right->binding));
-                return;
+                break;
+        case REPORT_MARKDOWN:
+                snprintf(number, sizeof(number), "%zu", right->n_operations);
+                add_row(p, (const struct str[]){allow ? STR("may") : STR("may not"), right->what,
+                                   str_of(number), right->limits, right->rule, right->role,
+                                   right->binding});
+                break;
+        case REPORT_JSON:
+                report_object(out);
+                report_member(out, "effect", allow ? STR("allow") : STR("deny"));
+                report_member(out, "what", right->what);
+                report_count(out, "operations", right->n_operations);
+                report_member(out, "limits", right->limits);
+                report_member(out, "rule", right->rule);
+                report_member(out, "role", right->role);
+                report_member(out, "binding", right->binding);
+                buf_char(out, '}');
+                break;
         }
-        buf_init(&out, 64 * 1024);
-        buf_str_add(&out, p->n++ ? STR(",\n{") : STR("\n{"));
-        member(&out, "effect", allow ? STR("allow") : STR("deny"), false);
-        member(&out, "what", right->what, false);
-        buf_printf(&out, "\"operations\":%zu,", right->n_operations);
-        member(&out, "limits", right->limits, false);
-        member(&out, "rule", right->rule, false);
-        member(&out, "role", right->role, false);
-        member(&out, "binding", right->binding, true);
-        buf_char(&out, '}');
-        print_json(&out);
 }
 
-int policy_print_can(
-        const struct policy *policy, const struct policy_caller *caller, int64_t now_ms, bool json)
+int policy_print_can(const struct policy *policy, const struct policy_caller *caller,
+        int64_t now_ms, enum report_format format)
 {
-        struct printing p = {.json = json};
+        static const char *const headings[] = {
+                "", "What", "Operations", "Only", "Rule", "Role", "Binding", NULL};
+        struct printing p = begin(format, headings);
 
-        if (json)
-                printf("[");
-        size_t n = policy_can(policy, caller, now_ms, print_right, &p);
-        if (json)
-                printf("\n]\n");
-        else if (!n)
-                printf("no binding applies to this caller: nothing\n");
+        size_t n = policy_can(policy, caller, now_ms, add_right, &p);
+        finish(&p, "What this caller may do",
+                n || format == REPORT_JSON ? "" : "no binding applies to this caller: nothing");
         return n ? EXIT_YES : EXIT_NO;
 }

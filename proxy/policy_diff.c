@@ -8,15 +8,14 @@
 #include <sys/stat.h>
 
 #include "commands.h"
-#include "dagward/base/buf.h"
+#include "dagward/base/clock.h"
 #include "dagward/policy/diff.h"
 #include "dagward/world/naming.h"
 
 struct printing {
-        enum policy_format format;
+        enum report_format format;
         struct buf changes, bindings; /* JSON or Markdown rows, printed at the end */
-        size_t n_bindings;
-        char subject[200]; /* whose changes are being printed */
+        char subject[200];            /* whose changes are being printed */
 };
 
 /* A file, or all *.yaml of a directory. */
@@ -52,29 +51,21 @@ static struct str operation_of(const struct policy_change *change)
         return change->op ? str_of(change->op->id) : STR("(unknown to the catalogue)");
 }
 
-static void json_member(struct buf *out, const char *name, struct str value)
-{
-        buf_char(out, ',');
-        buf_json_str(out, str_of(name));
-        buf_char(out, ':');
-        buf_json_str(out, value);
-}
-
 static void add_json(struct buf *out, const struct policy_change *change)
 {
         const struct policy_question *example = change->example;
 
-        buf_str_add(out, out->len ? STR(",\n{") : STR("\n{"));
-        buf_printf(out, "\"change\":\"%s\"", change->now_allowed ? "allowed" : "denied");
-        json_member(out, "subject", change->subject);
-        json_member(out, "operation", change->op ? str_of(change->op->id) : STR(""));
-        json_member(out, "old_rule", change->old_rule);
-        json_member(out, "new_rule", change->new_rule);
-        json_member(out, "touches", change->touches);
-        json_member(out, "method", example->method);
-        json_member(out, "url", example->url);
+        report_object(out);
+        report_member(out, "change", change->now_allowed ? STR("allowed") : STR("denied"));
+        report_member(out, "subject", change->subject);
+        report_member(out, "operation", change->op ? str_of(change->op->id) : STR(""));
+        report_member(out, "old_rule", change->old_rule);
+        report_member(out, "new_rule", change->new_rule);
+        report_member(out, "touches", change->touches);
+        report_member(out, "method", example->method);
+        report_member(out, "url", example->url);
         if (example->body.ptr)
-                json_member(out, "body", example->body);
+                report_member(out, "body", example->body);
         BUF_LITERAL(out, ",\"claimed\":{");
         for (size_t i = 0; i < example->n_claimed; i++) {
                 buf_str_add(out, i ? STR(",") : STR(""));
@@ -82,10 +73,17 @@ static void add_json(struct buf *out, const struct policy_change *change)
                 buf_char(out, ':');
                 buf_json_str(out, example->claimed[i].value);
         }
-        buf_printf(out, "},\"requests\":%zu}", change->n);
+        buf_char(out, '}');
+        if (example->at_ms) {
+                char at[CLOCK_RFC3339_LEN + 1];
+                clock_rfc3339(example->at_ms, at);
+                report_member(out, "at", str_of(at));
+        }
+        report_count(out, "requests", change->n);
+        buf_char(out, '}');
 }
 
-/* The example on one line: POST /contoso/... {"a":1} (claimed dag_id=x). */
+/* The example on one line: POST /contoso/... {"a":1} claiming dag_id=x at 2024-... (a Monday). */
 static void add_example(struct buf *out, const struct policy_question *example)
 {
         buf_str_add(out, example->method);
@@ -98,6 +96,13 @@ static void add_example(struct buf *out, const struct policy_question *example)
         for (size_t i = 0; i < example->n_claimed; i++)
                 buf_printf(out, "%s%.*s=%.*s", i ? ", " : " claiming ",
                         STR_FMT(example->claimed[i].name), STR_FMT(example->claimed[i].value));
+        if (!example->at_ms)
+                return;
+        static const char *const days[] = {
+                "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"};
+        char at[CLOCK_RFC3339_LEN + 1];
+        clock_rfc3339(example->at_ms, at);
+        buf_printf(out, " at %s (a %s)", at, days[(example->at_ms / 86400000 + 3) % 7]);
 }
 
 /* Which entry made the difference. */
@@ -141,52 +146,29 @@ static void add_text(struct printing *p, const struct policy_change *change)
         buf_char(out, '\n');
 }
 
-/* Text inside a cell: what a file or URL holds must neither end the cell nor be markup. */
-static void add_cell(struct buf *out, struct str text)
-{
-        bool code = str_find(text, '`') < 0;
-
-        if (code && text.len)
-                buf_char(out, '`');
-        for (size_t i = 0; i < text.len; i++) {
-                char c = text.ptr[i];
-                if (c == '|')
-                        BUF_LITERAL(out, "\\|");
-                else if (c == '\n' || c == '\r')
-                        buf_char(out, ' ');
-                else if (!code && (c == '<' || c == '&'))
-                        buf_str_add(out, c == '<' ? STR("&lt;") : STR("&amp;"));
-                else
-                        buf_char(out, c);
-        }
-        if (code && text.len)
-                buf_char(out, '`');
-}
-
 static void add_markdown(struct printing *p, const struct policy_change *change)
 {
-        struct buf *out = &p->changes, text;
+        static const char *const headings[] = {
+                "Change", "Operation", "Touches", "Because", "Example"};
+        struct buf *out = &p->changes, cause, example;
 
         if (is_new_subject(p, change->subject)) {
                 BUF_LITERAL(out, "\n### ");
-                add_cell(out, change->subject);
-                BUF_LITERAL(out, "\n\n|  | Operation | Touches | Because | Example |\n"
-                                 "|---|---|---|---|---|\n");
+                report_cell(out, change->subject);
+                BUF_LITERAL(out, "\n\n");
+                report_heading(out, headings, 5);
         }
-        buf_printf(out, "| %s | ", change->now_allowed ? "➕ may now" : "➖ no longer");
-        add_cell(out, operation_of(change));
-        BUF_LITERAL(out, " | ");
-        add_cell(out, change->touches);
-        BUF_LITERAL(out, " | ");
-        buf_init(&text, 1 << 20);
-        add_cause(&text, change);
-        add_cell(out, buf_str(&text));
-        BUF_LITERAL(out, " | ");
-        buf_reset(&text);
-        add_example(&text, change->example);
-        add_cell(out, buf_str(&text));
-        buf_clear(&text);
-        BUF_LITERAL(out, " |\n");
+        buf_init(&cause, 1 << 20);
+        buf_init(&example, 1 << 20);
+        add_cause(&cause, change);
+        add_example(&example, change->example);
+        buf_printf(out, "| %s ", change->now_allowed ? "➕ may now" : "➖ no longer");
+        report_row(out,
+                (const struct str[]){
+                        operation_of(change), change->touches, buf_str(&cause), buf_str(&example)},
+                4);
+        buf_clear(&cause);
+        buf_clear(&example);
 }
 
 static void changed(void *owner, const struct policy_change *change)
@@ -194,9 +176,9 @@ static void changed(void *owner, const struct policy_change *change)
         struct printing *p = owner;
 
         switch (p->format) {
-        case FORMAT_TEXT: add_text(p, change); break;
-        case FORMAT_MARKDOWN: add_markdown(p, change); break;
-        case FORMAT_JSON: add_json(&p->changes, change); break;
+        case REPORT_TEXT: add_text(p, change); break;
+        case REPORT_MARKDOWN: add_markdown(p, change); break;
+        case REPORT_JSON: add_json(&p->changes, change); break;
         }
 }
 
@@ -206,23 +188,18 @@ static void binding_changed(void *owner, struct str name, struct str old, struct
         struct buf *out = &p->bindings;
         const char *what = !old.len ? "added" : !new_one.len ? "removed" : "changed";
 
-        if (p->format == FORMAT_JSON) {
-                buf_str_add(out, p->n_bindings++ ? STR(",\n{") : STR("\n{"));
-                buf_printf(out, "\"change\":\"%s\"", what);
-                json_member(out, "binding", name);
-                json_member(out, "old", old);
-                json_member(out, "new", new_one);
+        if (p->format == REPORT_JSON) {
+                report_object(out);
+                report_member(out, "change", str_of(what));
+                report_member(out, "binding", name);
+                report_member(out, "old", old);
+                report_member(out, "new", new_one);
                 buf_char(out, '}');
-        } else if (p->format == FORMAT_MARKDOWN) {
-                if (!p->n_bindings++)
-                        BUF_LITERAL(out, "| Binding |  | Before | After |\n|---|---|---|---|\n");
-                BUF_LITERAL(out, "| ");
-                add_cell(out, name);
-                buf_printf(out, " | %s | ", what);
-                add_cell(out, old);
-                BUF_LITERAL(out, " | ");
-                add_cell(out, new_one);
-                BUF_LITERAL(out, " |\n");
+        } else if (p->format == REPORT_MARKDOWN) {
+                if (!out->len)
+                        report_heading(
+                                out, (const char *const[]){"Binding", "", "Before", "After"}, 4);
+                report_row(out, (const struct str[]){name, str_of(what), old, new_one}, 4);
         } else {
                 buf_printf(out, "binding %.*s: %s\n", STR_FMT(name), what);
                 if (old.len)
@@ -240,7 +217,7 @@ static void print_buf(const struct buf *text)
 
 static void print_all(struct printing *p, const struct policy_diff_counts *counts)
 {
-        if (p->format == FORMAT_JSON) {
+        if (p->format == REPORT_JSON) {
                 printf("{\"allowed\":%zu,\"denied\":%zu,\"requests\":%zu,\"unfinished\":%zu,"
                        "\"untried\":%zu,\n\"bindings\":[",
                         counts->allowed, counts->denied, counts->requests, counts->unfinished,
@@ -251,7 +228,7 @@ static void print_all(struct printing *p, const struct policy_diff_counts *count
                 printf("]}\n");
                 return;
         }
-        bool markdown = p->format == FORMAT_MARKDOWN;
+        bool markdown = p->format == REPORT_MARKDOWN;
         if (markdown)
                 printf("## What this changes\n\n");
         printf("%s%zu more possible, %zu no longer, %zu bindings changed (%zu requests decided by "
@@ -269,7 +246,7 @@ static void print_all(struct printing *p, const struct policy_diff_counts *count
         print_buf(&p->changes);
 }
 
-int policy_print_diff(const char *old, const char *new_one, enum policy_format format)
+int policy_print_diff(const char *old, const char *new_one, enum report_format format)
 {
         struct policy *before = load(old), *after = load(new_one);
         struct printing p = {.format = format};

@@ -2,17 +2,17 @@
 #ifndef DAGWARD_PROXY_POLICY_LOG_H
 #define DAGWARD_PROXY_POLICY_LOG_H
 
+#include "dagward/base/report.h"
 #include "dagward/policy/policy.h"
-#include "policy_diff.h"
 
 /* Decides recorded requests again. An exit status: 0 nothing would change. */
 int policy_print_replay(const struct policy *policy, const char *const *logs, size_t n_logs,
-        enum policy_format format);
+        enum report_format format);
 
 /* The least policy that allows what was allowed; and what `policy` (NULL: none given) grants beside
  * it. With `since_ms` also what was used after it and never before. An exit status: 0 something was
  * used. */
 int policy_print_suggestion(const struct policy *policy, const char *const *logs, size_t n_logs,
-        int64_t since_ms, bool json);
+        int64_t since_ms, enum report_format format);
 
 #endif

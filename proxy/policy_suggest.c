@@ -17,14 +17,17 @@
 #include "policy_log.h"
 
 struct suggesting {
-        const struct policy *policy;
+        struct past_judge *judge; /* of the policy that is given; NULL: none */
         int64_t since_ms;
         json_t *roles;   /* role -> operation -> kind of resource -> value -> how often */
         json_t *callers; /* role -> issuer -> subject -> credential */
         json_t *drift;   /* "role operation resources" -> first time, used since but not before */
         json_t *before;  /* the same, used before */
-        json_t *rules;   /* rule -> operation -> how often; as `policy` decides today */
-        size_t n;
+        json_t *rules;   /* rule -> operation -> how often; as the policy decides today */
+        size_t n, left_out;
+        size_t broke_glass; /* allowed, but by what is there for emergencies */
+        enum report_format format;
+        struct buf unused; /* what is granted and was never used, as the format has it */
 };
 
 /* The object at `key` in `object`, made if need be. */
@@ -94,55 +97,63 @@ static void note_said(json_t *operation, const struct past *past)
                 count(at(operation, STR("where")), str_of(kinds[past->said->items[i].kind].name));
 }
 
-static void note_drift(struct suggesting *s, const struct past *past, const char *resources)
+static void note_drift(
+        struct suggesting *s, const struct past *past, const char *key, const char *resources)
 {
         char use[2048];
 
         if (s->since_ms == INT64_MIN)
                 return;
-        snprintf(use, sizeof(use), "%.*s by %.*s:%s", STR_FMT(past->operation), STR_FMT(past->role),
-                resources);
+        snprintf(use, sizeof(use), "%s by %.*s:%s", key, STR_FMT(past->role), resources);
         if (past->request.now_ms < s->since_ms)
                 count(s->before, str_of(use));
         else if (!json_object_get(s->drift, use))
                 json_object_set_new(s->drift, use, json_stringn(past->time.ptr, past->time.len));
 }
 
+/* A request that the catalogue does not know, or that belongs to no organization, is allowed by
+ * method and path alone: "GET /_apis/profile". Other operations have no blank in their names. False
+ * when no entry could name it: its path is not whole, or has what is a wildcard there. */
+static bool key_of(const struct past *past, char *out, size_t bytes)
+{
+        const struct policy_request *request = &past->request;
+
+        if (request->op && resources_first(request->resources, RESOURCE_ORGANIZATION).len)
+                return (size_t)snprintf(out, bytes, "%s", request->op->id) < bytes;
+        return !past->incomplete && str_find(request->path, '*') < 0 &&
+               (size_t)snprintf(out, bytes, "%.*s %.*s", STR_FMT(request->method),
+                       STR_FMT(request->path)) < bytes;
+}
+
 static void seen(void *owner, const struct past *past)
 {
         struct suggesting *s = owner;
         struct decision now;
-        char resources[1024];
+        char resources[1024], key[4096];
 
-        if (past->effect != EFFECT_ALLOW || !past->operation.len || !past->role.len)
+        if (past->effect != EFFECT_ALLOW || !past->role.len)
                 return;
+        bool named = key_of(past, key, sizeof(key));
+        if (named && s->judge && past_decide(s->judge, past, &now) == PAST_ALLOWED)
+                count(at(s->rules, now.rule), str_of(key));
+        if (past->broke_glass || !named) {
+                ++*(past->broke_glass ? &s->broke_glass : &s->left_out);
+                return;
+        }
         s->n++;
-        json_t *operation = at(at(s->roles, past->role), past->operation);
+        json_t *operation = at(at(s->roles, past->role), str_of(key));
         count(at(operation, STR("")), STR(""));
         note_resources(operation, past, resources, sizeof(resources));
         note_said(operation, past);
-        note_drift(s, past, resources);
+        note_drift(s, past, key, resources);
         json_t *subjects = at(at(s->callers, past->role), past->caller.issuer);
         struct str subject = past->caller.subject;
         if (!json_object_getn(subjects, subject.ptr, subject.len))
                 json_object_setn_new(subjects, subject.ptr, subject.len,
                         json_stringn(past->credential.ptr, past->credential.len));
-        if (s->policy && past_decide(s->policy, past, &now) == PAST_ALLOWED)
-                count(at(s->rules, now.rule), past->operation);
 }
 
 /* --- the policy --- */
-
-/* In double quotes, as YAML and JSON both read it. */
-static void print_quoted(const char *text)
-{
-        struct buf out;
-
-        buf_init(&out, 1 << 20);
-        buf_json_str(&out, str_of(text));
-        fwrite(out.data, 1, out.len, stdout);
-        buf_clear(&out);
-}
 
 /* How often the operation was used, and in how many of these something of a kind was named. */
 static json_int_t uses_of(const json_t *operation, const char *kind)
@@ -152,13 +163,13 @@ static json_int_t uses_of(const json_t *operation, const char *kind)
 
 /* The selectors that all of its requests met, as text: two operations with the same share an entry.
  * Each request named one of the kind, and none left one open. */
-static char *selectors_of(const json_t *operation)
+static char *selectors_of(json_t *operation)
 {
         json_t *out = json_object();
         const char *kind, *value;
         json_t *values, *n;
 
-        json_object_foreach((json_t *)operation, kind, values)
+        json_object_foreach(operation, kind, values)
         {
                 if (!*kind || json_object_get(values, "*"))
                         continue;
@@ -166,7 +177,9 @@ static char *selectors_of(const json_t *operation)
                         continue;
                 json_t *list = json_array();
                 json_object_foreach(values, value, n)
+                {
                         json_array_append_new(list, json_string(value));
+                }
                 json_object_set_new(out, kind, list);
         }
         char *text = json_dumps(out, JSON_SORT_KEYS | JSON_COMPACT);
@@ -185,196 +198,277 @@ static bool is_map(const char *name)
         return false;
 }
 
-static void print_entry(const char *operations, const char *selectors)
+/* pipelines: ["42"], or where: {variables: {"*": ["*"]}}. */
+static void add_selector(struct buf *out, const char *kind, const json_t *values)
 {
-        json_t *all = json_loads(selectors, 0, NULL), *values, *value;
-        const char *kind;
-        size_t i;
+        bool where = strcmp(kind, "where") == 0;
 
-        printf("      - operations: [%s]\n", operations);
+        buf_printf(out, "        %s: %s", kind, where ? "{" : "[");
+        for (size_t i = 0; i < json_array_size(values); i++) {
+                const char *text = json_string_value(json_array_get(values, i));
+                if (i)
+                        BUF_LITERAL(out, ", ");
+                if (where)
+                        buf_printf(
+                                out, "%s: %s", text, is_map(text) ? "{\"*\": [\"*\"]}" : "[\"*\"]");
+                else
+                        report_quoted(out, str_of(text));
+        }
+        buf_printf(out, "%s\n", where ? "}" : "]");
+}
+
+/* `operations`: with commas between; of one that is spelt out, method and path. */
+static void add_entry(struct buf *out, const char *operations, const char *selectors)
+{
+        json_t *all = json_loads(selectors, 0, NULL), *values;
+        const char *kind, *path = strstr(operations, " /");
+
+        if (path) {
+                buf_printf(out, "      - method: %.*s\n        path: ", (int)(path - operations),
+                        operations);
+                report_quoted(out, str_of(path + 1));
+                buf_char(out, '\n');
+        } else {
+                buf_printf(out, "      - operations: [%s]\n", operations);
+        }
         json_object_foreach(all, kind, values)
         {
-                bool where = strcmp(kind, "where") == 0;
-                printf("        %s: %s", kind, where ? "{" : "[");
-                json_array_foreach(values, i, value)
-                {
-                        const char *text = json_string_value(value);
-                        fputs(i ? ", " : "", stdout);
-                        if (where)
-                                printf("%s: %s", text,
-                                        is_map(text) ? "{\"*\": [\"*\"]}" : "[\"*\"]");
-                        else
-                                print_quoted(text);
-                }
-                printf("%s\n", where ? "}" : "]");
+                add_selector(out, kind, values);
         }
         json_decref(all);
 }
 
-static void print_role(const char *role, json_t *operations)
+/* Operations with the same selectors, in one entry; each that is spelt out has its own. */
+static void add_role(struct buf *out, const char *role, json_t *operations)
 {
         json_t *entries = json_object(), *operation, *list;
         const char *id, *selectors;
 
+        BUF_LITERAL(out, "  ");
+        report_quoted(out, str_of(role));
+        BUF_LITERAL(out, ":\n    allow:\n");
         json_object_foreach(operations, id, operation)
         {
                 char *text = selectors_of(operation);
-                char *so_far = strdup(json_string_value(json_object_get(entries, text))
-                                              ? json_string_value(json_object_get(entries, text))
-                                              : "");
-                json_object_set_new(
-                        entries, text, json_sprintf("%s%s%s", so_far, *so_far ? ", " : "", id));
-                free(so_far);
+                const char *so_far = json_string_value(json_object_get(entries, text));
+                if (strstr(id, " /"))
+                        add_entry(out, id, text);
+                else
+                        json_object_set_new(entries, text,
+                                json_sprintf(
+                                        "%s%s%s", so_far ? so_far : "", so_far ? ", " : "", id));
                 free(text);
         }
-        printf("  ");
-        print_quoted(role);
-        printf(":\n    allow:\n");
         json_object_foreach(entries, selectors, list)
-                print_entry(json_string_value(list), selectors);
+        {
+                add_entry(out, json_string_value(list), selectors);
+        }
         json_decref(entries);
 }
 
-static void print_bindings(const struct suggesting *s)
+/* The callers of one issuer that had a role. */
+static void add_binding(struct buf *out, const char *role, const char *issuer, json_t *subjects)
 {
-        const char *role, *issuer, *subject;
-        json_t *issuers, *subjects, *credential;
+        const char *subject, *lent = "unknown", *separator = "";
+        json_t *credential;
 
-        printf("bindings:\n");
+        BUF_LITERAL(out, "  - callers:\n      issuer: ");
+        report_quoted(out, str_of(issuer));
+        BUF_LITERAL(out, "\n      subject: [");
+        json_object_foreach(subjects, subject, credential)
+        {
+                buf_str_add(out, str_of(separator));
+                report_quoted(out, str_of(subject));
+                separator = ", ";
+                if (*json_string_value(credential))
+                        lent = json_string_value(credential);
+        }
+        BUF_LITERAL(out, "]\n    roles: [");
+        report_quoted(out, str_of(role));
+        BUF_LITERAL(out, "]\n    credential: ");
+        report_quoted(out, str_of(lent));
+        buf_char(out, '\n');
+}
+
+static void add_policy(struct buf *out, const struct suggesting *s)
+{
+        const char *role, *issuer;
+        json_t *operations, *issuers, *subjects;
+
+        buf_printf(out,
+                "# The least that allows the %zu allowed requests of these records.\n"
+                "version: 1\nroles:\n",
+                s->n);
+        json_object_foreach(s->roles, role, operations)
+        {
+                add_role(out, role, operations);
+        }
+        BUF_LITERAL(out, "bindings:\n");
         json_object_foreach(s->callers, role, issuers)
         {
                 json_object_foreach(issuers, issuer, subjects)
                 {
-                        const char *separator = "", *lent = "";
-                        printf("  - callers:\n      issuer: ");
-                        print_quoted(issuer);
-                        printf("\n      subject: [");
-                        json_object_foreach(subjects, subject, credential)
-                        {
-                                fputs(separator, stdout);
-                                print_quoted(subject);
-                                separator = ", ";
-                                if (*json_string_value(credential))
-                                        lent = json_string_value(credential);
-                        }
-                        printf("]\n    roles: [");
-                        print_quoted(role);
-                        printf("]\n    credential: ");
-                        print_quoted(*lent ? lent : "unknown");
-                        printf("\n");
+                        add_binding(out, role, issuer, subjects);
                 }
         }
 }
 
-static void print_policy(const struct suggesting *s)
+/* --- what was not used, and what is new --- */
+
+static void add_unused(void *owner, const struct policy_right *right)
 {
-        const char *role;
-        json_t *operations;
-
-        printf("# The least that allows the %zu allowed requests of these records.\n"
-               "version: 1\nroles:\n",
-                s->n);
-        json_object_foreach(s->roles, role, operations) print_role(role, operations);
-        print_bindings(s);
-}
-
-/* --- what was not used --- */
-
-static void print_unused(void *owner, const struct policy_right *right)
-{
-        const struct suggesting *s = owner;
+        struct suggesting *s = owner;
+        struct buf *out = &s->unused;
         const json_t *used = json_object_getn(s->rules, right->rule.ptr, right->rule.len);
         size_t n = json_object_size(used);
+        char text[80];
 
-        if (right->effect != EFFECT_ALLOW || n == right->n_operations)
+        if (right->effect != EFFECT_ALLOW || n >= right->n_operations)
                 return;
         if (n)
-                printf("# %.*s, role %.*s: %zu of %zu operations were used (%.*s)\n",
-                        STR_FMT(right->rule), STR_FMT(right->role), n, right->n_operations,
-                        STR_FMT(right->what));
+                snprintf(text, sizeof(text), "%zu of %zu operations were used", n,
+                        right->n_operations);
         else
-                printf("# %.*s, role %.*s: never used (%.*s%s%.*s)\n", STR_FMT(right->rule),
-                        STR_FMT(right->role), STR_FMT(right->what), right->limits.len ? "; " : "",
-                        STR_FMT(right->limits));
+                snprintf(text, sizeof(text), "never used");
+        switch (s->format) {
+        case REPORT_TEXT:
+                buf_printf(out, "# %.*s, role %.*s: %s (%.*s%s%.*s)\n", STR_FMT(right->rule),
+                        STR_FMT(right->role), text, STR_FMT(right->what),
+                        right->limits.len ? "; " : "", STR_FMT(right->limits));
+                break;
+        case REPORT_MARKDOWN:
+                if (!out->len)
+                        report_heading(out,
+                                (const char *const[]){"Role", "Rule", "Grants", "Only", "Use"}, 5);
+                report_row(out,
+                        (const struct str[]){
+                                right->role, right->rule, right->what, right->limits, str_of(text)},
+                        5);
+                break;
+        case REPORT_JSON:
+                report_object(out);
+                report_member(out, "role", right->role);
+                report_member(out, "rule", right->rule);
+                report_member(out, "what", right->what);
+                report_member(out, "limits", right->limits);
+                report_count(out, "operations", right->n_operations);
+                report_count(out, "used", n);
+                buf_char(out, '}');
+                break;
+        }
 }
 
-static void print_drift(const struct suggesting *s)
+/* What was used since then and never before. */
+static void add_drift(struct buf *out, const struct suggesting *s)
 {
         const char *use;
         json_t *time;
 
-        json_object_foreach(s->drift, use, time) if (!json_object_get(s->before, use))
-                printf("# new since then: %s (first at %s)\n", use, json_string_value(time));
+        json_object_foreach(s->drift, use, time)
+        {
+                struct str first = str_of(json_string_value(time));
+                if (json_object_get(s->before, use))
+                        continue;
+                switch (s->format) {
+                case REPORT_TEXT:
+                        buf_printf(
+                                out, "# new since then: %s (first at %.*s)\n", use, STR_FMT(first));
+                        break;
+                case REPORT_MARKDOWN:
+                        if (!out->len)
+                                report_heading(
+                                        out, (const char *const[]){"New since then", "First"}, 2);
+                        report_row(out, (const struct str[]){str_of(use), first}, 2);
+                        break;
+                case REPORT_JSON:
+                        report_object(out);
+                        report_member(out, "use", str_of(use));
+                        report_member(out, "first", first);
+                        buf_char(out, '}');
+                        break;
+                }
+        }
 }
 
-static void add_unused_json(void *owner, const struct policy_right *right)
+static void print_all(const struct suggesting *s)
 {
-        struct suggesting *s = owner;
-        const json_t *used = json_object_getn(s->rules, right->rule.ptr, right->rule.len);
+        struct buf policy, drift;
 
-        if (right->effect == EFFECT_ALLOW && json_object_size(used) < right->n_operations)
-                json_array_append_new(json_object_get(s->before, "unused"),
-                        json_pack("{s:s%, s:s%, s:s%, s:I, s:I}", "rule", right->rule.ptr,
-                                right->rule.len, "role", right->role.ptr, right->role.len, "what",
-                                right->what.ptr, right->what.len, "operations",
-                                (json_int_t)right->n_operations, "used",
-                                (json_int_t)json_object_size(used)));
-}
-
-static void print_json(struct suggesting *s)
-{
-        json_t *fresh = json_object(), *time;
-        const char *use;
-
-        json_object_foreach(s->drift, use, time) if (!json_object_get(s->before, use))
-                json_object_set(fresh, use, time);
-        json_object_clear(s->before);
-        json_object_set_new(s->before, "unused", json_array());
-        if (s->policy)
-                (void)policy_rights(s->policy, add_unused_json, s);
-        json_t *out = json_pack("{s:I, s:O, s:O, s:o, s:O}", "requests", (json_int_t)s->n, "roles",
-                s->roles, "callers", s->callers, "new", fresh, "unused",
-                json_object_get(s->before, "unused"));
-        json_dumpf(out, stdout, JSON_COMPACT);
-        printf("\n");
-        json_decref(out);
+        buf_init(&policy, 1 << 30);
+        buf_init(&drift, 1 << 30);
+        if (s->n)
+                add_policy(&policy, s);
+        else
+                BUF_LITERAL(&policy, "# no request was allowed in these records\n");
+        add_drift(&drift, s);
+        struct str unused = buf_str(&s->unused), fresh = buf_str(&drift);
+        switch (s->format) {
+        case REPORT_TEXT:
+                printf("%.*s%.*s%.*s", STR_FMT(buf_str(&policy)), STR_FMT(unused), STR_FMT(fresh));
+                break;
+        case REPORT_MARKDOWN:
+                printf("## Suggested policy\n\n```yaml\n%.*s```\n%s%.*s%s%.*s",
+                        STR_FMT(buf_str(&policy)), unused.len ? "\n" : "", STR_FMT(unused),
+                        fresh.len ? "\n" : "", STR_FMT(fresh));
+                break;
+        case REPORT_JSON: {
+                struct buf out;
+                buf_init(&out, 1 << 30);
+                buf_char(&out, '{');
+                report_count(&out, "requests", s->n);
+                report_count(&out, "left_out", s->left_out);
+                report_count(&out, "broke_glass", s->broke_glass);
+                report_member(&out, "policy", s->n ? buf_str(&policy) : STR(""));
+                printf("%.*s,\"unused\":[%.*s],\"new\":[%.*s]}\n", STR_FMT(buf_str(&out)),
+                        STR_FMT(unused), STR_FMT(fresh));
+                buf_clear(&out);
+                break;
+        }
+        }
+        buf_clear(&policy);
+        buf_clear(&drift);
 }
 
 int policy_print_suggestion(const struct policy *policy, const char *const *logs, size_t n_logs,
-        int64_t since_ms, bool json)
+        int64_t since_ms, enum report_format format)
 {
         struct suggesting s = {
-                .policy = policy,
+                .judge = policy ? past_judge_new(policy) : NULL,
                 .since_ms = since_ms,
                 .roles = json_object(),
                 .callers = json_object(),
                 .drift = json_object(),
                 .before = json_object(),
                 .rules = json_object(),
+                .format = format,
         };
         struct past_counts counts;
         int status = EXIT_USAGE;
 
+        buf_init(&s.unused, 1 << 30);
         if (past_read(logs, n_logs, seen, &s, &counts)) {
                 status = s.n ? EXIT_YES : EXIT_NO;
-                if (json) {
-                        print_json(&s);
-                } else if (!s.n) {
-                        printf("# no request was allowed in these records\n");
-                } else {
-                        print_policy(&s);
-                        if (policy)
-                                (void)policy_rights(policy, print_unused, &s);
-                        print_drift(&s);
-                }
+                if (policy)
+                        (void)policy_rights(policy, add_unused, &s);
+                print_all(&s);
+                if (s.broke_glass && format != REPORT_JSON)
+                        fprintf(stderr, "dagward policy: left out: %zu requests that broke glass\n",
+                                s.broke_glass);
                 if (counts.damaged)
                         fprintf(stderr, "dagward policy: %zu lines are no audit records\n",
                                 counts.damaged);
+                if (s.left_out)
+                        fprintf(stderr,
+                                "dagward policy: %zu requests cannot be named by an entry: their "
+                                "path is not whole, or has a `*`\n",
+                                s.left_out);
         }
+        buf_clear(&s.unused);
         json_decref(s.roles);
         json_decref(s.callers);
         json_decref(s.drift);
         json_decref(s.before);
         json_decref(s.rules);
+        past_judge_free(s.judge);
         return status;
 }

@@ -47,5 +47,9 @@ if(TARGET dagward)
                         $<TARGET_FILE:dagward> ${PROJECT_SOURCE_DIR})
                 set_tests_properties(program/${command} PROPERTIES TIMEOUT 120)
         endforeach()
+        add_test(NAME program/mutate_policies COMMAND /usr/bin/python3
+                ${PROJECT_SOURCE_DIR}/tests/program/mutate_policies.py
+                $<TARGET_FILE:dagward> ${PROJECT_SOURCE_DIR}/policies)
+        set_tests_properties(program/mutate_policies PROPERTIES TIMEOUT 300 SKIP_RETURN_CODE 77)
 endif()
 include(tests/schema/schema.cmake OPTIONAL)

@@ -2,6 +2,8 @@
 
 #include <jansson.h>
 
+#include "dagward/base/report.h"
+
 static struct str text_of(const json_t *value)
 {
         return json_is_string(value) ? str_view(json_string_value(value), json_string_length(value))
@@ -14,42 +16,13 @@ static struct str field(const json_t *record, const char *object, const char *na
         return text_of(json_object_get(json_object_get(record, object), name));
 }
 
-/* U+0080..U+009F, U+061C, U+200E, U+200F, U+2028..U+202E, U+2066..U+2069: controls, and what turns
- * the direction of a line around. The text is valid UTF-8. */
-static size_t unsafe_sequence(const unsigned char *p, size_t left)
-{
-        if (left >= 2 && ((p[0] == 0xC2 && p[1] < 0xA0) || (p[0] == 0xD8 && p[1] == 0x9C)))
-                return 2;
-        if (left >= 3 && p[0] == 0xE2 &&
-                ((p[1] == 0x80 &&
-                         (p[2] == 0x8E || p[2] == 0x8F || (p[2] >= 0xA8 && p[2] <= 0xAE))) ||
-                        (p[1] == 0x81 && p[2] >= 0xA6 && p[2] <= 0xA9)))
-                return 3;
-        return 0;
-}
-
-/* Text for a terminal: nothing in it is obeyed. */
-static void safe(struct buf *out, struct str s)
-{
-        for (size_t i = 0; i < s.len;) {
-                const unsigned char *p = (const unsigned char *)s.ptr + i;
-                size_t n = *p < 0x20 || *p == 0x7F ? 1 : unsafe_sequence(p, s.len - i);
-                if (n == 0) {
-                        buf_char(out, s.ptr[i++]);
-                        continue;
-                }
-                for (; n; n--, i++)
-                        buf_printf(out, "\\x%02x", (unsigned char)s.ptr[i]);
-        }
-}
-
 /* ` name value`, when there is a value. */
 static void labelled(struct buf *out, const char *label, struct str value)
 {
         if (str_empty(value))
                 return;
         buf_printf(out, " %s ", label);
-        safe(out, value);
+        report_text(out, value);
 }
 
 static bool asked_for(const json_t *record, const struct view_filter *filter, struct str kind)
@@ -87,14 +60,21 @@ static void show_event(struct buf *out, const json_t *record)
         json_t *value;
 
         BUF_LITERAL(out, "event  ");
-        safe(out, field(record, "event", "name"));
+        report_text(out, field(record, "event", "name"));
         json_object_foreach(detail, name, value)
         {
                 buf_char(out, ' ');
-                safe(out, str_of(name));
+                report_text(out, str_of(name));
                 buf_char(out, '=');
-                safe(out, text_of(value));
+                report_text(out, text_of(value));
         }
+        /* Of one that tells of a request. */
+        labelled(out, "is", field(record, "request", "operation"));
+        labelled(out, "by", field(record, "caller", "subject"));
+        labelled(out, "of", field(record, "caller", "issuer"));
+        labelled(out, "binding", field(record, "decision", "binding"));
+        labelled(out, "because", field(record, "decision", "break_glass"));
+        labelled(out, "corr", text_of(json_object_get(record, "correlation_id")));
 }
 
 static void show_request(struct buf *out, const json_t *record, struct str kind)
@@ -105,17 +85,17 @@ static void show_request(struct buf *out, const json_t *record, struct str kind)
         if (str_eq(kind, STR("intent"))) {
                 BUF_LITERAL(out, "intent ");
         } else {
-                safe(out, str_empty(effect) ? STR("-") : effect);
+                report_text(out, str_empty(effect) ? STR("-") : effect);
                 buf_add(out, "       ", effect.len < 6 ? 7 - effect.len : 1);
                 status_of(out, record, "response");
                 buf_char(out, ' ');
         }
-        safe(out, field(record, "request", "method"));
+        report_text(out, field(record, "request", "method"));
         buf_char(out, ' ');
-        safe(out, field(record, "request", "path"));
+        report_text(out, field(record, "request", "path"));
         if (!str_empty(field(record, "request", "query"))) {
                 buf_char(out, '?');
-                safe(out, field(record, "request", "query"));
+                report_text(out, field(record, "request", "query"));
         }
         labelled(out, "is", field(record, "request", "operation"));
         labelled(out, "by", field(record, "caller", "subject"));
@@ -147,7 +127,7 @@ enum view_result view_line(struct str line, const struct view_filter *filter, st
         if (!str_empty(kind))
                 result = asked_for(record, filter, kind) ? VIEW_SHOWN : VIEW_SKIPPED;
         if (result == VIEW_SHOWN && out) {
-                safe(out, text_of(json_object_get(record, "time")));
+                report_text(out, text_of(json_object_get(record, "time")));
                 buf_char(out, ' ');
                 if (str_eq(kind, STR("event")))
                         show_event(out, record);

@@ -360,8 +360,11 @@ static const struct setting policy_rows[] = {
                         "are "
                         "the policy. A pattern that matches nothing is an error."},
         {.key = "shadow",
-                .type = SETTING_LATER,
-                .help = "Policies that are evaluated beside the live one."},
+                .type = SETTING_PATHS,
+                LIST(config_policy, shadow),
+                .without = "no shadow policy",
+                .help = "Files or patterns of a second, whole policy. It is asked beside the live "
+                        "one, decides nothing, and audit records say where it disagrees."},
 };
 static const struct settings policy = TABLE(struct config_policy, policy_rows);
 

@@ -136,15 +136,19 @@ void control_stop(struct control *control)
 
 struct control *control_new(const char *config_path, struct error_list *errors)
 {
-        struct parts *parts = parts_load(config_path, errors);
+        struct watch watch = {0};
+        struct parts *parts = parts_load(config_path, &watch, errors);
 
-        if (!parts)
+        if (!parts) {
+                watch_clear(&watch);
                 return NULL;
+        }
         struct control *control = calloc(1, sizeof(*control));
         if (!control)
                 abort();
         control->path = str_dup(str_of(config_path));
         control->parts = parts;
+        control->watch = watch;
         control->first_config = config_ref(parts->config);
         control->policy_generation = 1;
         control->reload = 1;
@@ -194,6 +198,7 @@ void control_free(struct control *control)
         event_base_free(control->base);
         world_unref(control->world);
         parts_free(control->parts);
+        watch_clear(&control->watch);
         config_unref(control->first_config);
         free(control->drains);
         free(control->ports);
@@ -243,8 +248,10 @@ static void started_event(struct control *control)
                 {STR("config"), str_of(control->path)},
                 {STR("policy"), str_of(control->parts->policy_digest)},
                 {STR("workers"), str_of(workers)},
+                {STR("shadow"), str_of(control->parts->shadow_digest)},
         };
-        control_event(control, "process.started", detail, 4);
+        control_event(control, "process.started", detail, control->parts->shadow ? 5 : 4);
+        control_tell_expiries(control);
 }
 
 bool control_boot(struct control *control, int64_t wait_ms, struct error *err)

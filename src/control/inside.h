@@ -11,25 +11,24 @@
 #include "lookup.h"
 #include "names.h"
 #include "token_source.h"
+#include "watch.h"
 
 /* What a reload replaces as one. */
 struct parts {
         struct config *config;
         struct policy *policy;
         char policy_digest[65];
+        struct policy *shadow; /* NULL: none */
+        char shadow_digest[65];
         struct tls_context *upstream_tls;
         struct tls_context **listener_tls; /* per listener; NULL: plain */
-        struct file_stamp *stamps;         /* of the files that a change of reloads */
-        char **watched;                    /* their names */
-        size_t n_watched;
 };
 
-/* Reads and checks everything; NULL with all findings. */
-struct parts *parts_load(const char *config_path, struct error_list *errors);
+/* Reads and checks everything; NULL with all findings. `watch` becomes what was read, good or bad:
+ * a change of that is worth another attempt. */
+struct parts *parts_load(const char *config_path, struct watch *watch, struct error_list *errors);
 /* Harmless on NULL. */
 void parts_free(struct parts *parts);
-/* Whether one of the files is another one than when it was loaded. Moves the stamps on. */
-bool parts_changed(struct parts *parts);
 
 /* An ask that is not answered yet. */
 struct waiter {
@@ -50,6 +49,7 @@ struct control {
         struct event ask_timer, watch_timer, drain_timer;
 
         struct parts *parts;
+        struct watch watch;            /* what was read last, whether it could be used or not */
         struct config *first_config;   /* what control_config answers */
         struct issuer **issuers;       /* parts->config->n_issuers */
         struct token_source **sources; /* parts->config->n_credentials */
@@ -110,6 +110,8 @@ void on_ask_timer(evutil_socket_t fd, short what, void *arg);
 /* --- reload.c --- */
 
 void control_reload(struct control *control, const char *cause);
+/* Records which bindings have expired, or will soon. */
+void control_tell_expiries(struct control *control);
 /* Reloads when a file has changed and been still since the look before. */
 void on_watch_timer(evutil_socket_t fd, short what, void *arg);
 

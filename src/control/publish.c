@@ -46,6 +46,7 @@ void control_publish(struct control *control)
                 .config = parts->config,
                 .policy = parts->policy,
                 .policy_digest = parts->policy_digest,
+                .shadow = parts->shadow,
                 .keysets = keysets,
                 .credentials = store,
                 .endpoints = control->names->endpoints,

@@ -11,18 +11,6 @@
 
 enum { WATCH_MS = 2000 };
 
-static void watch_file(struct parts *parts, const char *path)
-{
-        if (!path)
-                return;
-        parts->watched = realloc(parts->watched, (parts->n_watched + 1) * sizeof(char *));
-        parts->stamps = realloc(parts->stamps, (parts->n_watched + 1) * sizeof(struct file_stamp));
-        if (!parts->watched || !parts->stamps)
-                abort();
-        parts->watched[parts->n_watched] = str_dup(str_of(path));
-        parts->stamps[parts->n_watched++] = file_stamp_of(path);
-}
-
 /* --- certificates --- */
 
 static bool tls_part(struct parts *parts, struct error_list *errors)
@@ -38,9 +26,6 @@ static bool tls_part(struct parts *parts, struct error_list *errors)
                 const struct config_tls *tls = &config->listeners[i].tls;
                 if (!config->listeners[i].has_tls)
                         continue;
-                watch_file(parts, tls->certificate.ptr);
-                watch_file(parts, tls->key.ptr);
-                watch_file(parts, tls->client_ca.ptr);
                 parts->listener_tls[i] =
                         tls_server(tls->certificate.ptr, tls->key.ptr, tls->client_ca.ptr, &err);
                 if (!parts->listener_tls[i]) {
@@ -49,7 +34,6 @@ static bool tls_part(struct parts *parts, struct error_list *errors)
                         ok = false;
                 }
         }
-        watch_file(parts, config->upstream.ca.ptr);
         parts->upstream_tls = tls_client(config->upstream.ca.ptr, &err);
         if (!parts->upstream_tls) {
                 error_list_add(errors, config_place(config, &config->upstream.ca), "%s", err.text);
@@ -60,41 +44,52 @@ static bool tls_part(struct parts *parts, struct error_list *errors)
 
 /* --- all of it --- */
 
-/* The first file whose bytes are others than those that were stamped before it was read. */
-static const char *moved_under_us(const struct parts *parts)
+static void watch_config(struct watch *watch, struct config *config)
 {
-        for (size_t i = 0; i < parts->n_watched; i++) {
-                struct file_stamp now = file_stamp_of(parts->watched[i]);
-                if (!file_stamp_same(&now, &parts->stamps[i]))
-                        return parts->watched[i];
+        watch_add_policies(watch, config);
+        for (size_t i = 0; i < config->n_listeners; i++) {
+                const struct config_tls *tls = &config->listeners[i].tls;
+                if (!config->listeners[i].has_tls)
+                        continue;
+                watch_add(watch, tls->certificate.ptr);
+                watch_add(watch, tls->key.ptr);
+                watch_add(watch, tls->client_ca.ptr);
         }
-        return NULL;
+        watch_add(watch, config->upstream.ca.ptr);
 }
 
-struct parts *parts_load(const char *config_path, struct error_list *errors)
+/* What the configuration names. Everything is watched before it is read: a file that is replaced
+ * meanwhile (as Kubernetes does, all of a folder at once) must not be taken for the old one. */
+static bool load_rest(struct parts *parts, struct watch *watch, struct error_list *errors)
+{
+        struct preflight checked;
+
+        watch_config(watch, parts->config);
+        bool ok = preflight_complete(config_ref(parts->config), clock_wall_ms(), &checked, errors);
+        parts->policy = checked.policy ? policy_ref(checked.policy) : NULL;
+        parts->shadow = checked.shadow ? policy_ref(checked.shadow) : NULL;
+        memcpy(parts->policy_digest, checked.policy_digest, sizeof(checked.policy_digest));
+        memcpy(parts->shadow_digest, checked.shadow_digest, sizeof(checked.shadow_digest));
+        ok = preflight_files(parts->config, errors) && ok;
+        preflight_clear(&checked);
+        return ok && tls_part(parts, errors);
+}
+
+struct parts *parts_load(const char *config_path, struct watch *watch, struct error_list *errors)
 {
         struct parts *parts = calloc(1, sizeof(*parts));
-        struct preflight checked;
 
         if (!parts)
                 abort();
-        watch_file(parts, config_path);
-        bool ok = preflight_load(config_path, clock_wall_ms(), &checked, errors);
-        for (size_t i = 0; i < checked.n_policy_files; i++)
-                watch_file(parts, checked.policy_files[i]);
-        if (checked.config) {
-                parts->config = config_ref(checked.config);
-                parts->policy = checked.policy ? policy_ref(checked.policy) : NULL;
-                memcpy(parts->policy_digest, checked.policy_digest, sizeof(checked.policy_digest));
-                ok = preflight_files(checked.config, errors) && ok;
-        }
-        ok = ok && tls_part(parts, errors);
-        const char *moved = moved_under_us(parts);
+        watch_clear(watch);
+        watch_add(watch, config_path);
+        parts->config = config_load(config_path, errors);
+        bool ok = parts->config && load_rest(parts, watch, errors);
+        const char *moved = watch_moved(watch);
         if (ok && moved) {
                 error_list_add(errors, (struct mark){moved, 0, 0}, "changed while it was read");
                 ok = false;
         }
-        preflight_clear(&checked);
         if (ok)
                 return parts;
         parts_free(parts);
@@ -110,24 +105,9 @@ void parts_free(struct parts *parts)
         free(parts->listener_tls);
         tls_unref(parts->upstream_tls);
         policy_unref(parts->policy);
+        policy_unref(parts->shadow);
         config_unref(parts->config);
-        for (size_t i = 0; i < parts->n_watched; i++)
-                free(parts->watched[i]);
-        free(parts->watched);
-        free(parts->stamps);
         free(parts);
-}
-
-bool parts_changed(struct parts *parts)
-{
-        bool changed = false;
-
-        for (size_t i = 0; i < parts->n_watched; i++) {
-                struct file_stamp now = file_stamp_of(parts->watched[i]);
-                changed = !file_stamp_same(&now, &parts->stamps[i]) || changed;
-                parts->stamps[i] = now;
-        }
-        return changed;
 }
 
 static void say_failed(struct control *control, const char *cause, struct error_list *errors)
@@ -208,15 +188,75 @@ static void swap(struct control *control, struct parts *fresh)
         parts_free(old);
 }
 
+/* --- bindings that end --- */
+
+/* More than these are a policy that nobody looks after; `policy lint` lists all. */
+enum { EXPIRIES_MOST = 32 };
+
+struct telling {
+        struct control *control;
+        const char *policy;
+        size_t n;
+};
+
+static void tell_expiry(void *owner, const struct policy_expiry *expiry)
+{
+        struct telling *telling = owner;
+        char when[CLOCK_RFC3339_LEN + 1];
+
+        if (telling->n++ >= EXPIRIES_MOST)
+                return;
+        clock_rfc3339(expiry->expires_ms < 0 ? 0 : expiry->expires_ms, when);
+        struct pair detail[] = {
+                {STR("binding"), expiry->binding},
+                {STR("place"), expiry->place},
+                {STR("expires"), str_of(when)},
+                {STR("policy"), str_of(telling->policy)},
+        };
+        control_event(telling->control,
+                expiry->expired ? "binding.expired" : "binding.expires_soon", detail, 4);
+}
+
+void control_tell_expiries(struct control *control)
+{
+        const struct parts *parts = control->parts;
+        struct telling live = {.control = control, .policy = "live"};
+        struct telling shadow = {.control = control, .policy = "shadow"};
+
+        policy_expiries(parts->policy, clock_wall_ms(), tell_expiry, &live);
+        if (parts->shadow)
+                policy_expiries(parts->shadow, clock_wall_ms(), tell_expiry, &shadow);
+}
+
+/* --- again --- */
+
+static void say_done(struct control *control, const char *cause, const struct parts *fresh)
+{
+        const struct parts *old = control->parts;
+        struct pair detail[5] = {
+                {STR("cause"), str_of(cause)},
+                {STR("policy_before"), str_of(old->policy_digest)},
+                {STR("policy"), str_of(fresh->policy_digest)},
+        };
+        size_t n = 3;
+
+        if (old->shadow)
+                detail[n++] = (struct pair){STR("shadow_before"), str_of(old->shadow_digest)};
+        if (fresh->shadow)
+                detail[n++] = (struct pair){STR("shadow"), str_of(fresh->shadow_digest)};
+        control_event(control, "reload.done", detail, n);
+        log_info("reload cause=\"%s\" done policy=%s%s%s", cause, fresh->policy_digest,
+                fresh->shadow ? " shadow=" : "", fresh->shadow_digest);
+}
+
 void control_reload(struct control *control, const char *cause)
 {
         struct error_list errors;
         char restart[400] = "";
 
         control->change_seen = false;
-        parts_changed(control->parts); /* a refusal is said once, not at every look */
         error_list_init(&errors);
-        struct parts *fresh = parts_load(control->path, &errors);
+        struct parts *fresh = parts_load(control->path, &control->watch, &errors);
         if (fresh) {
                 config_restart_needed(
                         control->parts->config, fresh->config, restart, sizeof(restart));
@@ -236,25 +276,18 @@ void control_reload(struct control *control, const char *cause)
                         errors.findings[i].line, errors.findings[i].column,
                         errors.findings[i].text);
         error_list_clear(&errors);
-        char before[65];
-        memcpy(before, control->parts->policy_digest, sizeof(before));
         control->n_reloads++;
         control->loaded_wall_ms = clock_wall_ms();
-        struct pair detail[] = {
-                {STR("cause"), str_of(cause)},
-                {STR("policy_before"), str_of(before)},
-                {STR("policy"), str_of(fresh->policy_digest)},
-        };
-        control_event(control, "reload.done", detail, 3);
-        log_info("reload cause=\"%s\" done policy=%s", cause, fresh->policy_digest);
+        say_done(control, cause, fresh);
         swap(control, fresh);
+        control_tell_expiries(control);
 }
 
 void on_watch_timer(evutil_socket_t fd, short what, void *arg)
 {
         struct control *control = arg;
         struct timeval again = {WATCH_MS / 1000, WATCH_MS % 1000 * 1000};
-        bool changed = parts_changed(control->parts);
+        bool changed = watch_changed(&control->watch);
 
         (void)fd;
         (void)what;

@@ -132,6 +132,24 @@ static void write_requests(const struct metrics *m, struct buf *out)
                         (double)m->refusals[r]);
 }
 
+static void write_shadow(const struct metrics *m, struct buf *out)
+{
+        static const char *const live[METRICS_SHADOW_LIVE] = {"allow", "deny"};
+        static const char *const shadow[METRICS_SHADOW] = {"allow", "deny", "unclear"};
+
+        head(out, "shadow_decisions_total", "counter",
+                "Requests that live and shadow policy both decided, by what each says.");
+        for (int l = 0; l < METRICS_SHADOW_LIVE; l++)
+                for (int s = 0; s < METRICS_SHADOW; s++)
+                        buf_printf(out,
+                                "dagward_shadow_decisions_total{live=\"%s\",shadow=\"%s\"} "
+                                "%llu\n",
+                                live[l], shadow[s], (unsigned long long)m->shadow[l][s]);
+        one(out, "shadow_disagreements_total", "counter",
+                "Of these, those whose record says so; also an allow with another credential.",
+                (double)m->shadow_disagreements);
+}
+
 static void write_histogram(struct buf *out, const char *name, const char *help,
         const uint64_t latency[METRICS_LATENCY], uint64_t sum_ms)
 {
@@ -188,6 +206,8 @@ static void write_traffic(const struct metrics *m, struct buf *out)
         one(out, "sent_bytes_total", "counter", "Bytes to clients.", (double)m->bytes_to_clients);
         one(out, "audit_waits_total", "counter", "Requests that waited for a durable record.",
                 (double)m->audit_waits);
+        one(out, "break_glass_total", "counter", "Requests that broke glass.",
+                (double)m->break_glass);
 }
 
 static void write_issuers(struct control *control, struct buf *out)
@@ -318,6 +338,11 @@ static void write_process(
         named(out, "build_info", "version", STR(DAGWARD_VERSION), 1);
         head(out, "policy_info", "gauge", "Which policy decides: SHA-256 as in the audit records.");
         named(out, "policy_info", "digest", str_of(control->parts->policy_digest), 1);
+        if (control->parts->shadow) {
+                head(out, "shadow_policy_info", "gauge", "Which shadow policy is asked beside it.");
+                named(out, "shadow_policy_info", "digest", str_of(control->parts->shadow_digest),
+                        1);
+        }
         one(out, "start_time_seconds", "gauge", "When the process started, Unix time.",
                 (double)control->started_wall_ms / 1000);
         one(out, "loaded_time_seconds", "gauge", "When configuration and policy were loaded last.",
@@ -346,6 +371,7 @@ void control_metrics_write(
 {
         write_process(control, counts, out);
         write_requests(&counts->workers, out);
+        write_shadow(&counts->workers, out);
         write_traffic(&counts->workers, out);
         write_issuers(control, out);
         write_credentials(control, out);

@@ -5,7 +5,7 @@
 #include "dagward/base/clock.h"
 #include "dagward/base/id.h"
 #include "dagward/token/base64.h"
-#include "dagward/token/certificate.h"
+#include "dagward/token/x5t.h"
 #include "dagward/token/mint.h"
 #include "token_source.h"
 #include "vault_answer.h"
@@ -21,11 +21,11 @@ static enum token_alg alg_of(const struct attempt *a)
         return TOKEN_PS256;
 }
 
-static struct pair header_of(const struct attempt *a, const struct certificate *certificate)
+static struct pair header_of(const struct attempt *a, const struct x5t *certificate)
 {
         return alg_of(a) == TOKEN_PS256
-                       ? (struct pair){STR("x5t#S256"), str_of(certificate->x5t_s256)}
-                       : (struct pair){STR("x5t"), str_of(certificate->x5t)};
+                       ? (struct pair){STR("x5t#S256"), str_of(certificate->sha256)}
+                       : (struct pair){STR("x5t"), str_of(certificate->sha1)};
 }
 
 /* Valid from a minute ago, so that a clock that is a little ahead does no harm. */
@@ -50,7 +50,7 @@ static void claims_write(const struct attempt *a, struct buf *out)
 }
 
 /* Notes the certificate for messages; false when the attempt has ended because it is of no use. */
-static bool certificate_fits(struct attempt *a, const struct certificate *certificate)
+static bool certificate_fits(struct attempt *a, const struct x5t *certificate)
 {
         int64_t now = clock_wall_ms() / 1000;
         char day[CLOCK_RFC3339_LEN + 1];
@@ -75,7 +75,7 @@ static bool certificate_fits(struct attempt *a, const struct certificate *certif
 
 /* --- the key is in a file --- */
 
-static bool read_pair(struct attempt *a, struct certificate *certificate, struct mint_key **key)
+static bool read_pair(struct attempt *a, struct x5t *certificate, struct mint_key **key)
 {
         const struct config_credential *c = a->config;
         struct str key_path = c->key_file.ptr ? c->key_file : c->certificate_file;
@@ -89,7 +89,7 @@ static bool read_pair(struct attempt *a, struct certificate *certificate, struct
                 secret_drop(&pem);
                 return false;
         }
-        bool good = certificate_read_pem(secret_reveal(&pem), certificate, &err);
+        bool good = x5t_read_pem(secret_reveal(&pem), certificate, &err);
         if (!good)
                 error_wrap(&err, "%s", c->certificate_file.ptr);
         if (good) {
@@ -111,7 +111,7 @@ static bool read_pair(struct attempt *a, struct certificate *certificate, struct
 
 static void sign_here(struct attempt *a)
 {
-        struct certificate certificate;
+        struct x5t certificate;
         struct secret assertion = {0};
         struct mint_key *key;
         struct buf claims;
@@ -165,7 +165,7 @@ static void on_signature(struct attempt *a, const struct fetch_result *result)
         secret_drop(&answer.value);
 }
 
-static void sign_there(struct attempt *a, const struct certificate *certificate)
+static void sign_there(struct attempt *a, const struct x5t *certificate)
 {
         struct pair header = header_of(a, certificate);
         unsigned char digest[MINT_DIGEST_BYTES];
@@ -200,14 +200,14 @@ static void sign_there(struct attempt *a, const struct certificate *certificate)
 
 static void on_certificate(struct attempt *a, const struct fetch_result *result)
 {
-        struct certificate certificate;
+        struct x5t certificate;
         struct vault_answer answer;
         struct error err;
 
         if (!vault_answered(a, VAULT_CERTIFICATE, result, &answer))
                 return;
         snprintf(a->version, sizeof(a->version), "%s", answer.version);
-        bool good = certificate_read_der(secret_reveal(&answer.value), &certificate, &err);
+        bool good = x5t_read_der(secret_reveal(&answer.value), &certificate, &err);
         secret_drop(&answer.value);
         if (good)
                 sign_there(a, &certificate);
@@ -217,13 +217,13 @@ static void on_certificate(struct attempt *a, const struct fetch_result *result)
 
 static void sign_with_file(struct attempt *a)
 {
-        struct certificate certificate;
+        struct x5t certificate;
         struct secret pem = {0};
         struct error err;
 
         if (!attempt_read(a, a->config->certificate_file, &pem))
                 return;
-        bool good = certificate_read_pem(secret_reveal(&pem), &certificate, &err);
+        bool good = x5t_read_pem(secret_reveal(&pem), &certificate, &err);
         secret_drop(&pem);
         if (good) {
                 sign_there(a, &certificate);

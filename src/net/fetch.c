@@ -213,6 +213,11 @@ static struct str answer_field(struct fetch *fetch, const char *name)
         return str_of(field->value);
 }
 
+struct str fetch_field(const struct fetch_result *result, const char *name)
+{
+        return result->answered && result->fetch ? answer_field(result->fetch, name) : STR_NONE;
+}
+
 static int64_t max_age_of(struct str value)
 {
         int64_t age = -1;
@@ -254,6 +259,7 @@ static void result_fill(struct fetch *fetch, struct fetch_result *result)
 
         curl_easy_getinfo(fetch->easy, CURLINFO_RESPONSE_CODE, &status);
         result->answered = true;
+        result->fetch = fetch;
         result->status = (int)status;
         result->body = str_view(fetch->received ? fetch->received : "", fetch->received_bytes);
         result->content_type = answer_field(fetch, "Content-Type");

@@ -16,11 +16,12 @@ enum {
 
 /* What a request may have in one place. */
 struct dimension {
-        enum { OF_RESOURCE, OF_FACT, OF_CLAIM } of;
+        enum { OF_RESOURCE, OF_FACT, OF_CLAIM, OF_TIME } of;
         unsigned kind;   /* of resource or fact */
         struct str name; /* of the claim */
         struct spoken {
                 struct str key, value; /* value.ptr NULL: nothing */
+                int64_t at_ms;         /* of the time */
         } * values;
         size_t n, cap, at;
 };
@@ -106,6 +107,8 @@ static char *text_of(const struct entry *entry)
                 add_part(&out, "claimed", 0, entry->claimed[i].name);
                 buf_str_add(&out, entry->claimed[i].shown);
         }
+        if (entry->n_windows)
+                add_part(&out, "time", 0, entry->windows_shown);
         char *text = str_dup(buf_str(&out));
         buf_clear(&out);
         return must(text);
@@ -184,7 +187,7 @@ static void add_spoken(struct dimension *dim, struct str key, struct str value)
                         !dim->values[i].value.ptr == !value.ptr)
                         return;
         dim->values = grow(dim->values, dim->n, &dim->cap, sizeof(*dim->values));
-        dim->values[dim->n++] = (struct spoken){key, value};
+        dim->values[dim->n++] = (struct spoken){key, value, 0};
 }
 
 /* The literal, or something that the pattern matches. */
@@ -210,7 +213,10 @@ static struct dimension *add_dimension(struct diffing *d, int of, unsigned kind,
         struct spoken *values = dim->values;
         size_t cap = dim->cap;
         *dim = (struct dimension){.kind = kind, .name = name, .values = values, .cap = cap};
-        dim->of = of == OF_RESOURCE ? OF_RESOURCE : of == OF_FACT ? OF_FACT : OF_CLAIM;
+        dim->of = of == OF_RESOURCE ? OF_RESOURCE
+                  : of == OF_FACT   ? OF_FACT
+                  : of == OF_CLAIM  ? OF_CLAIM
+                                    : OF_TIME;
         return dim;
 }
 
@@ -250,6 +256,8 @@ static void add_resource_values(
 static void add_fact_values(
         struct diffing *d, const struct operation *op, const struct condition *condition)
 {
+        size_t n;
+
         if (!operation_has_fact(op, condition->fact))
                 return;
         struct dimension *dim = add_dimension(d, OF_FACT, condition->fact, STR_NONE);
@@ -263,6 +271,10 @@ static void add_fact_values(
         if (dim) {
                 add_spoken(dim, STR("anything"), STR("elsewhere"));
                 add_spoken(dim, STR("anything"), STR("true"));
+                /* A guarded fact that says no need not be named; a deny may catch it all the same.
+                 */
+                if (facts_all(&n)[condition->fact].is_guarded)
+                        add_spoken(dim, STR("anything"), STR("false"));
         }
 }
 
@@ -287,6 +299,25 @@ static void add_entry_values(
                 add_claim_values(d, &entry->claimed[i]);
 }
 
+/* A moment for each way in which the windows in play hold or do not. */
+static void add_times(struct diffing *d)
+{
+        size_t n = 0, most = d->sides[0].n + d->sides[1].n;
+        const struct entry **all = must(calloc(most + 1, sizeof(*all)));
+
+        for (int s = 0; s < 2; s++)
+                for (size_t i = 0; i < d->sides[s].n; i++)
+                        all[n++] = d->sides[s].in_play[i];
+        int64_t *moments = windows_moments(all, n, &n);
+        struct dimension *dim = n ? add_dimension(d, OF_TIME, 0, STR_NONE) : NULL;
+        for (size_t i = 0; dim && i < n; i++) {
+                dim->values = grow(dim->values, dim->n, &dim->cap, sizeof(*dim->values));
+                dim->values[dim->n++] = (struct spoken){.at_ms = moments[i]};
+        }
+        free(moments);
+        free(all);
+}
+
 /* What nobody names, and nothing at all. */
 static void add_others(struct diffing *d, const struct operation *op)
 {
@@ -303,8 +334,9 @@ static void add_others(struct diffing *d, const struct operation *op)
                                         dim, STR_NONE, STR("0e15e8e1-5e4e-4e15-8e1e-e15e8e15e8e1"));
                         }
                 }
-                if (dim->of != OF_RESOURCE ||
-                        takes(op, (enum resource_kind)dim->kind) == TAKES_MAYBE)
+                if (dim->of != OF_TIME &&
+                        (dim->of != OF_RESOURCE ||
+                                takes(op, (enum resource_kind)dim->kind) == TAKES_MAYBE))
                         add_spoken(dim, STR_NONE, STR_NONE);
                 dim->at = 0;
         }
@@ -324,11 +356,14 @@ static bool spell(struct diffing *d, const struct operation *op, struct policy_q
         struct error error;
         struct str ref = STR_NONE;
         size_t n = 0, n_claimed = 0;
+        int64_t at_ms = 0;
 
         for (size_t i = 0; i < d->n_dims; i++) {
                 const struct dimension *dim = &d->dims[i];
                 const struct spoken *spoken = &dim->values[dim->at];
-                if (dim->of == OF_CLAIM && spoken->value.ptr)
+                if (dim->of == OF_TIME)
+                        at_ms = spoken->at_ms;
+                else if (dim->of == OF_CLAIM && spoken->value.ptr)
                         claimed[n_claimed++] = (struct pair){dim->name, spoken->value};
                 else if (dim->of == OF_RESOURCE && dim->kind == RESOURCE_REF && is_push(op))
                         ref = spoken->value;
@@ -339,11 +374,12 @@ static bool spell(struct diffing *d, const struct operation *op, struct policy_q
         if (!operation_example(sent, wishes, n, &d->scratch, &example))
                 return false;
         *question = (struct policy_question){
-                example.method, example.url, example.body, claimed, n_claimed};
+                example.method, example.url, example.body, claimed, n_claimed, at_ms};
         *request = (struct policy_request){0};
         if (!d->options->namer(d->options->context, question, &d->scratch, request, &error) ||
                 request->op != sent)
                 return false;
+        request->now_ms = at_ms;
         if (is_push(op)) {
                 struct resources *own = must(arena_alloc(&d->scratch, sizeof(*own)));
                 *own = *request->resources;
@@ -366,7 +402,7 @@ static struct policy_question keep_question(struct diffing *d, const struct poli
                         keep_text(&d->kept, from->claimed[i].value)};
         return (struct policy_question){keep_text(&d->kept, from->method),
                 keep_text(&d->kept, from->url), keep_text(&d->kept, from->body), claimed,
-                from->n_claimed};
+                from->n_claimed, from->at_ms};
 }
 
 static void compare(struct diffing *d, const struct policy_question *question,
@@ -467,6 +503,7 @@ static void diff_operation(struct diffing *d, const struct operation *op)
         if (all_in(&d->sides[0], &d->sides[1]) && all_in(&d->sides[1], &d->sides[0]))
                 return;
         d->n_dims = 0;
+        add_times(d);
         for (int s = 0; s < 2; s++)
                 for (size_t i = 0; i < d->sides[s].n; i++)
                         add_entry_values(d, op, d->sides[s].in_play[i]);
@@ -497,6 +534,22 @@ static struct str path_sample(struct diffing *d, const struct path_pattern *patt
         return sample;
 }
 
+/* The request at each of the times that matter to it. */
+static void compare_over_time(
+        struct diffing *d, struct policy_question *question, struct policy_request *request)
+{
+        put_in_play(&d->sides[0], operation_slot(request->op));
+        put_in_play(&d->sides[1], operation_slot(request->op));
+        d->n_dims = 0;
+        add_times(d);
+        if (!d->n_dims)
+                compare(d, question, request);
+        for (size_t i = 0; d->n_dims && i < d->dims[0].n; i++) {
+                question->at_ms = request->now_ms = d->dims[0].values[i].at_ms;
+                compare(d, question, request);
+        }
+}
+
 static void try_path(struct diffing *d, const struct path_pattern *pattern, bool longer)
 {
         static const char *const methods[] = {
@@ -505,12 +558,12 @@ static void try_path(struct diffing *d, const struct path_pattern *pattern, bool
         struct error error;
 
         for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++) {
-                const struct policy_question question = {
+                struct policy_question question = {
                         .method = str_of(methods[i]), .url = path_sample(d, pattern, longer)};
                 request = (struct policy_request){0};
                 if (d->options->namer(
                             d->options->context, &question, &d->scratch, &request, &error)) {
-                        compare(d, &question, &request);
+                        compare_over_time(d, &question, &request);
                         report(d, request.op);
                 }
                 arena_reset(&d->scratch);
@@ -633,6 +686,10 @@ static void describe(
                 clock_rfc3339(binding->expires_ms, time);
                 line_add(&line, STR("; until "));
                 line_add(&line, str_of(time));
+        }
+        if (binding->glass_chars) {
+                line_add(&line, STR("; break-glass: needs "));
+                glass_want_write(binding->glass_chars, &line);
         }
 }
 

@@ -13,6 +13,7 @@ static void drop(struct snapshot *self)
         free(policy->roles);
         free(policy->bindings);
         free(policy->tests);
+        free(policy->known);
         arena_clear(&policy->arena);
         free(policy);
 }
@@ -287,6 +288,7 @@ static struct policy *loader_finish(struct loader *loader, size_t errors_before)
                 policy_unref(policy);
                 return NULL;
         }
+        known_join(policy);
         policy_compile(policy);
         return policy;
 }
@@ -345,6 +347,20 @@ static bool known(struct str name, const struct str *names, size_t n)
         return false;
 }
 
+static void warn_of_expiry(const struct binding *binding, int64_t now_ms, struct error_list *errors)
+{
+        char when[TIME_TEXT_BYTES];
+
+        if (binding->expires_ms <= now_ms)
+                error_list_warn(errors, binding->at,
+                        "the binding `%s` has expired and gives nothing any more",
+                        yaml_shown(binding->name));
+        else if (binding_ends_soon(binding, now_ms))
+                error_list_warn(errors, binding->at,
+                        "the binding `%s` expires at %s, within 7 days", yaml_shown(binding->name),
+                        time_text(binding->expires_ms, when));
+}
+
 bool policy_review(const struct policy *policy, const struct str *issuers, size_t n_issuers,
         const struct str *credentials, size_t n_credentials, int64_t now_ms,
         struct error_list *errors)
@@ -366,12 +382,27 @@ bool policy_review(const struct policy *policy, const struct str *issuers, size_
                                 yaml_shown(binding->credential),
                                 error_did_you_mean(str_head(binding->credential, 100), credentials,
                                         n_credentials));
-                if (binding->expires_ms <= now_ms)
+                warn_of_expiry(binding, now_ms, errors);
+                if (glass_lasts_long(binding, now_ms))
                         error_list_warn(errors, binding->at,
-                                "the binding `%s` has expired and gives nothing any more",
-                                yaml_shown(binding->name));
+                                "the break-glass binding `%s` lasts for more than %d days",
+                                yaml_shown(binding->name), GLASS_MOST_DAYS);
         }
         return errors->errors == before;
+}
+
+void policy_expiries(
+        const struct policy *policy, int64_t now_ms, policy_expiry_found *found, void *owner)
+{
+        for (size_t i = 0; i < policy->n_bindings; i++) {
+                const struct binding *binding = &policy->bindings[i];
+                const struct policy_expiry expiry = {.binding = binding->name,
+                        .place = binding->place,
+                        .expires_ms = binding->expires_ms,
+                        .expired = binding->expires_ms <= now_ms};
+                if (binding_ends_soon(binding, now_ms))
+                        found(owner, &expiry);
+        }
 }
 
 struct policy_size policy_size(const struct policy *policy)

@@ -153,6 +153,8 @@ bool entry_matches(const struct entry *entry, const struct policy_request *reque
                 return false;
         if (entry->n_paths && !counts(paths_state(entry, request->path), entry->effect))
                 return false;
+        if (entry->n_windows && !windows_hold(entry, request->now_ms))
+                return false;
         for (size_t i = 0; i < entry->n_selectors; i++)
                 if (!counts(selector_state(&entry->selectors[i], request, entry->effect),
                             entry->effect))
@@ -174,6 +176,8 @@ unsigned entry_doubts(const struct entry *entry, const struct policy_request *re
         if (entry->methods.n && !methods_match(entry, request->method))
                 return 0;
         if (entry->n_paths && !counts(paths_state(entry, request->path), entry->effect))
+                return 0;
+        if (entry->n_windows && !windows_hold(entry, request->now_ms))
                 return 0;
         for (size_t i = 0; i < entry->n_selectors; i++) {
                 const struct selector *selector = &entry->selectors[i];
@@ -199,6 +203,12 @@ unsigned entry_doubts(const struct entry *entry, const struct policy_request *re
 bool binding_live(const struct binding *binding, int64_t now_ms)
 {
         return now_ms >= binding->not_before_ms && now_ms < binding->expires_ms;
+}
+
+bool binding_ends_soon(const struct binding *binding, int64_t now_ms)
+{
+        return binding->expires_ms < INT64_MAX &&
+               binding->expires_ms <= now_ms + POLICY_EXPIRES_SOON_MS;
 }
 
 bool binding_subject_matches(const struct binding *binding, struct str subject)

@@ -1,4 +1,5 @@
 /* Why something was denied, in one line that a person can act on. */
+#include "dagward/base/clock.h"
 #include "policy_internal.h"
 
 struct line line_over(char *memory, size_t bytes)
@@ -47,6 +48,13 @@ void line_break(struct line *line)
         *line->at++ = '\n';
         *line->at = '\0';
         line->left--;
+}
+
+const char *time_text(int64_t wall_ms, char out[TIME_TEXT_BYTES])
+{
+        clock_rfc3339(wall_ms < 0 ? 0 : wall_ms, out);
+        memcpy(strchr(out, '.'), "Z", 2);
+        return out;
 }
 
 void caller_describe(const struct policy_caller *caller, char *memory, size_t bytes)
@@ -115,7 +123,7 @@ static bool add_roles(
 
         for (size_t i = 0; i < grants->n; i++) {
                 const struct grant *grant = &grants->grants[i];
-                bool again = !binding_live(grant->binding, request->now_ms);
+                bool again = !binding_gives(grant->binding, request);
                 for (size_t k = 0; k < n && !again; k++)
                         again = seen[k] == grant->role;
                 if (again)
@@ -129,6 +137,17 @@ static bool add_roles(
                 seen[n++] = grant->role;
         }
         return n > 0;
+}
+
+static const char *why_without_roles(
+        const struct policy_grants *grants, const struct policy_request *request)
+{
+        for (size_t i = 0; i < grants->n; i++)
+                if (binding_live(grants->grants[i].binding, request->now_ms))
+                        return "every binding for this caller that is in its time is a break-glass "
+                               "one";
+        return grants->n ? "every binding for this caller has expired or has not begun"
+                         : "no binding applies to this caller";
 }
 
 /* What only a rule that names it would cover. */
@@ -148,6 +167,52 @@ static void add_grave_facts(struct line *line, const struct policy_request *requ
         }
         if (!first)
                 line_add(line, STR(" in `where`"));
+}
+
+static bool any_matches(const struct policy *policy, const unsigned *entries, const unsigned *end,
+        const struct policy_request *request)
+{
+        for (; entries < end; entries++)
+                if (entry_matches(&policy->entries[*entries], request))
+                        return true;
+        return false;
+}
+
+/* The first binding that would allow it if its time were now; NULL: that is not what is missing. */
+static const struct binding *out_of_time(const struct policy *policy,
+        const struct policy_grants *grants, const struct policy_request *request)
+{
+        const struct binding *found = NULL;
+
+        for (size_t i = 0; i < grants->n; i++) {
+                const struct grant *grant = &grants->grants[i];
+                const struct role *role = grant->role;
+                const struct op_class *class =
+                        &role->classes[role->class_of[operation_slot(request->op)]];
+                const unsigned *list = role->list;
+                if (binding_live(grant->binding, request->now_ms))
+                        continue;
+                if (any_matches(policy, list + class->start, list + class->middle, request))
+                        return NULL;
+                if (!found && any_matches(policy, list + class->middle, list + class->end, request))
+                        found = grant->binding;
+        }
+        return found;
+}
+
+/* When that binding was, or will be, in force. */
+static void add_time(struct line *line, const struct binding *binding, int64_t now_ms)
+{
+        bool over = binding->expires_ms <= now_ms;
+        char when[TIME_TEXT_BYTES];
+
+        line_add(line, STR("; the binding "));
+        line_add_most(line, binding->name, 80);
+        line_add(line, over ? STR(", which allowed it, expired at ")
+                            : STR(", which will allow it, begins at "));
+        line_add(
+                line, str_of(time_text(over ? binding->expires_ms : binding->not_before_ms, when)));
+        line_add(line, over ? STR("; ask whoever keeps it to renew it") : STR(""));
 }
 
 void reason_write(const struct policy_grants *grants, const struct policy_request *request,
@@ -176,11 +241,21 @@ void reason_write(const struct policy_grants *grants, const struct policy_reques
         add_request(&line, request, kinds);
         line_add(&line, STR(" for "));
         line_add(&line, str_of(grants->caller));
+        const struct binding *late = out_of_time(policy, grants, request);
+        if (late) {
+                add_time(&line, late, request->now_ms);
+                return;
+        }
         line_add(&line, STR("; "));
+        if (decision->glass_chars) {
+                line_add(&line, STR("binding "));
+                line_add_most(&line, decision->glass_binding, 60);
+                line_add(&line, STR(" would allow it with "));
+                glass_want_write(decision->glass_chars, &line);
+                return;
+        }
         if (!add_roles(&line, grants, request)) {
-                line_add(&line, grants->n ? STR("every binding for this caller has expired or has "
-                                                "not begun")
-                                          : STR("no binding applies to this caller"));
+                line_add(&line, str_of(why_without_roles(grants, request)));
                 line_add(&line, STR("; ask for a binding to a role that allows it"));
                 return;
         }

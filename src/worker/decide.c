@@ -8,18 +8,25 @@
 
 #include "dagward/azdo/batch.h"
 #include "dagward/azdo/push.h"
+#include "dagward/world/reasons.h"
 
 /* Routes of no organization (`/_apis/...`; no organization's name begins so) reach what the
  * credential may do everywhere: its profile, its tokens, its organizations. A rule about classes or
  * areas did not mean those. Only one that spells out method and path does, as it would have to for
  * a request that the catalogue does not know; so that is what the policy is asked about. */
-static bool is_spelt_out(struct exchange *x)
+struct policy_request exchange_spelt_out(const struct exchange *x)
 {
-        struct policy_request request = {.method = x->request.method,
+        return (struct policy_request){.method = x->request.method,
                 .path = x->named.path,
                 .service = x->named.service,
                 .resources = &x->named.resources,
+                .reason_chars = x->reason_chars,
                 .now_ms = x->worker->wall_ms};
+}
+
+static bool is_spelt_out(struct exchange *x)
+{
+        struct policy_request request = exchange_spelt_out(x);
 
         policy_decide(x->world->policy, x->grants, &request, &x->decision);
         return x->decision.effect == EFFECT_ALLOW;
@@ -48,23 +55,41 @@ struct policy_request exchange_question(
                 .facts = named->facts,
                 .claimed = x->claims,
                 .n_claimed = CLAIMS,
+                .reason_chars = x->reason_chars,
                 .now_ms = x->worker->wall_ms,
         };
 }
 
-enum next exchange_decide(struct exchange *x, struct named *named, struct str method)
+static enum next decide_live(struct exchange *x, struct named *named, struct str method)
 {
         for (;;) {
                 struct policy_request request = exchange_question(x, named, method);
                 bool learnt = false;
 
                 policy_decide(x->world->policy, x->grants, &request, &x->decision);
-                if (x->decision.effect == EFFECT_ALLOW)
+                bool broken = x->decision.breaks_glass;
+                if (x->decision.effect == EFFECT_ALLOW && !broken)
                         return NEXT;
                 enum next next = resolve(x, named, method, &learnt);
+                /* What glass is there for is that the ordinary way does not work. */
+                if (next == REFUSE && broken && x->refusal.status == 503) {
+                        x->refusal = (struct refusal_answer){0};
+                        return NEXT;
+                }
+                if (next == NEXT && !learnt)
+                        glass_tell(x);
                 if (next != NEXT || !learnt)
                         return next;
         }
+}
+
+enum next exchange_decide(struct exchange *x, struct named *named, struct str method)
+{
+        enum next next = decide_live(x, named, method);
+
+        if (x->shadow_grants && next == NEXT)
+                shadow_ask(x, named, method);
+        return next;
 }
 
 enum next exchange_deny(struct exchange *x)
@@ -75,7 +100,8 @@ enum next exchange_deny(struct exchange *x)
 
 static enum next judge(struct exchange *x)
 {
-        if (operation_is_push(x->named.op) && push_is_judged_by_ref(x)) {
+        if (operation_is_push(x->named.op) &&
+                push_is_judged_by_ref(x, x->world->policy, x->grants)) {
                 enum next next = push_decide(x);
                 x->decided = next == NEXT || (next == REFUSE && x->decision.reason[0]);
                 return next;
@@ -89,21 +115,32 @@ static enum next judge(struct exchange *x)
         return operation_is_batch(x->named.op) ? batch_decide(x) : NEXT;
 }
 
-enum next decide_step(struct exchange *x)
+static enum next decide_all(struct exchange *x)
 {
         enum next next = judge(x);
         if (next == NEXT)
                 next = answer_locally(x);
+        if (next == ANSWER && x->decision.breaks_glass)
+                evidence_glass(x);
         if (next != NEXT)
                 return next; /* no credential leaves for that */
         if (x->named.organization.len ? !organization_is_served(x) : !is_spelt_out(x)) {
-                x->decision.effect = EFFECT_DENY;
+                x->decision = (struct decision){.effect = EFFECT_DENY};
                 snprintf(x->decision.reason, sizeof(x->decision.reason), "%s",
-                        x->named.organization.len
-                                ? "the proxy does not serve this organization"
-                                : "this address belongs to no organization; it is open only to "
-                                  "rules that name its `method` and `path`");
+                        x->named.organization.len ? REASON_ORGANIZATION : REASON_NOT_SPELT_OUT);
                 return refuse(x, 403, REFUSED_POLICY, "%s", x->decision.reason);
         }
         return NEXT;
+}
+
+enum next decide_step(struct exchange *x)
+{
+        /* Bytes or an answer may have been waited for since: others have used the table. */
+        x->grants = grants_find(x->worker->grants, x->caller, x->world, &x->shadow_grants);
+        if (!x->shadow_grants)
+                return decide_all(x);
+        x->shadow = (struct shadow_says){.answer = SHADOW_NOT_ASKED};
+        enum next next = decide_all(x);
+        shadow_settle(x, next);
+        return next;
 }

@@ -221,6 +221,24 @@ static size_t known_pairs(
         return n;
 }
 
+/* The project's id, where only something in it was asked about: a rule may be about either. */
+static size_t project_pair(const struct resources *resources, struct pair *out)
+{
+        struct str project = resources_first(resources, RESOURCE_PROJECT), id = STR_NONE;
+
+        for (size_t i = 0; i < resources->n; i++) {
+                const struct resource *item = &resources->items[i];
+                if (item->known && item->kind == RESOURCE_PROJECT)
+                        return 0;
+                if (item->known && item->known->project_id.len)
+                        id = item->known->project_id;
+        }
+        if (!id.len || !project.len || str_eq_fold(id, project))
+                return 0;
+        *out = (struct pair){STR("project.id"), id};
+        return 1;
+}
+
 /* What it says, without the values: a variable of a run may be a secret. */
 static void fill_facts(struct exchange *x, struct audit_fields *fields)
 {
@@ -254,7 +272,7 @@ static void fill_name(struct exchange *x, struct audit_fields *fields)
         fields->request.access = str_of(access_name(x->named.op->access));
         fields->request.project = resources_first(resources, RESOURCE_PROJECT);
         struct pair *pairs =
-                arena_alloc(&x->arena, (3 * resources->n + RESOURCE_KINDS + 1) * sizeof(*pairs));
+                arena_alloc(&x->arena, (3 * resources->n + RESOURCE_KINDS + 2) * sizeof(*pairs));
         size_t n = 0, projects = 0;
         for (size_t i = 0; pairs && i < resources->n; i++) {
                 const struct resource *item = &resources->items[i];
@@ -266,10 +284,13 @@ static void fill_name(struct exchange *x, struct audit_fields *fields)
                 if (item->known)
                         n += known_pairs(x, kind, item, &pairs[n]);
         }
+        if (pairs)
+                n += project_pair(resources, &pairs[n]);
         for (int k = 0; pairs && k < RESOURCE_KINDS; k++)
-                if (resources->unresolved[k])
-                        pairs[n++] = (struct pair){
-                                str_of(resource_kind_name((enum resource_kind)k)), STR("?")};
+                if (resources->unresolved[k] || resources->deferred >> k & 1)
+                        pairs[n++] =
+                                (struct pair){str_of(resource_kind_name((enum resource_kind)k)),
+                                        resources->unresolved[k] ? STR("?") : STR("~")};
         fields->request.resources = pairs;
         fields->request.n_resources = n;
         fill_facts(x, fields);
@@ -280,6 +301,8 @@ static void fill_decision(struct exchange *x, struct audit_fields *fields)
         const struct decision *decision = &x->decision;
 
         fields->decision.policy = str_of(x->world->policy_digest);
+        if (x->shadow_disagrees && fields->kind == AUDIT_OUTCOME)
+                fields->decision.shadow = str_of(x->shadow_text);
         if (x->decided) {
                 fields->decision.effect =
                         decision->effect == EFFECT_ALLOW ? AUDIT_ALLOW : AUDIT_DENY;
@@ -287,6 +310,8 @@ static void fill_decision(struct exchange *x, struct audit_fields *fields)
                 fields->decision.binding = decision->binding;
                 fields->decision.rule = decision->rule;
                 fields->decision.reason = str_of(decision->reason);
+                if (decision->breaks_glass && decision->effect == EFFECT_ALLOW)
+                        fields->decision.break_glass = x->reason;
         }
         if (!x->refused) {
                 if (!x->decided && x->status) { /* `GET /`: anybody known may ask who they are */
@@ -336,34 +361,63 @@ static void fill(struct exchange *x, enum audit_kind kind, struct audit_fields *
         fill_upstream(x, fields);
 }
 
+/* The event that glass is broken; an intent of the same request fits into the same batch, so that
+ * both are written or neither is. */
+static struct evidence_batch *write_glass(struct exchange *x, bool durable)
+{
+        struct worker *worker = x->worker;
+        struct audit_fields fields = {0};
+
+        if (worker->batch && worker->batch->batch.records.len > AUDIT_BATCH_BYTES / 2)
+                post(worker);
+        fill(x, AUDIT_EVENT, &fields);
+        fields.event.name = STR("break_glass.used");
+        return write_record(worker, &fields, durable);
+}
+
+void evidence_glass(struct exchange *x)
+{
+        if (!write_glass(x, false))
+                log_error("correlation=%s event does not fit an audit record", x->correlation_id);
+        glass_count(x);
+}
+
 enum next evidence_intent(struct exchange *x)
 {
         const struct config_audit *settings = &x->world->config->audit;
         struct worker *worker = x->worker;
         bool read = x->named.op && x->named.op->access == ACCESS_READ;
+        bool glass = x->decision.breaks_glass;
         bool durable = settings->durability == DURABILITY_ALL ||
-                       (settings->durability == DURABILITY_WRITES && !read);
+                       (settings->durability == DURABILITY_WRITES && (!read || glass));
 
-        if (x->audit_answered && x->audit_ok)
+        if (x->audit_answered && x->audit_ok) {
+                glass_count(x);
                 return NEXT;
+        }
         bool stuck = worker->audit_failing || worker->batches_out > BATCHES_MOST;
         if (x->audit_answered || stuck) {
-                if (read && settings->on_failure == ON_FAILURE_ALLOW_READS)
+                if (read && !glass && settings->on_failure == ON_FAILURE_ALLOW_READS)
                         return NEXT;
                 return refuse(x, 503, REFUSED_AUDIT,
                         "the audit log cannot be written, and nothing is forwarded without a "
                         "record; the proxy's operators have to look at it");
         }
-        if (read && !durable)
+        if (read && !durable && !glass)
                 return NEXT; /* its outcome is record enough */
-        struct audit_fields fields = {0};
-        fill(x, AUDIT_INTENT, &fields);
-        struct evidence_batch *batch = write_record(worker, &fields, durable);
+        struct evidence_batch *batch = glass ? write_glass(x, durable) : NULL;
+        if (!glass || (batch && !read)) {
+                struct audit_fields fields = {0};
+                fill(x, AUDIT_INTENT, &fields);
+                batch = write_record(worker, &fields, durable);
+        }
         if (!batch)
                 return refuse(x, 503, REFUSED_AUDIT, "the request does not fit an audit record");
         x->intent_recorded = true;
-        if (!durable)
+        if (!durable) {
+                glass_count(x);
                 return NEXT;
+        }
         worker->metrics.audit_waits++;
         link_add(&batch->waiters, &x->audit_link);
         exchange_wait(x, WAIT_AUDIT, AUDIT_MOST_MS);

@@ -108,7 +108,8 @@ static enum next judge_head(struct exchange *x)
         recognise_client(x);
         if (x->worker->drain && x->client->requests)
                 return refuse(x, 503, REFUSED_DRAINING, "the proxy is shutting down; try again");
-        return refuse_override(x);
+        enum next next = refuse_override(x);
+        return next == NEXT ? glass_read_reason(x) : next;
 }
 
 static enum next step_parse(struct exchange *x)
@@ -159,8 +160,8 @@ static enum next step_identify(struct exchange *x)
 
 /* --- name: which operation this is, and what it touches --- */
 
-/* `body`: ptr NULL while it has not been read. */
-static enum naming_result name_request(struct exchange *x, struct str body, const char **why)
+enum naming_result exchange_name(struct exchange *x, struct str body, struct arena *arena,
+        struct named *named, const char **why)
 {
         struct naming_input input = {.method = x->request.method,
                 .target = &x->target,
@@ -170,18 +171,21 @@ static enum naming_result name_request(struct exchange *x, struct str body, cons
 
         if (!service_of_host(x->request.host, &input.service, &input.organization))
                 input.service = SERVICE_DEV; /* our own name */
-        return request_name(&input, &x->arena, &x->named, why);
+        return request_name(&input, arena, named, why);
 }
 
-/* The kinds that a rule looks at which could decide this, and that only the body can tell; what a
- * kind would be concluded from, if the body says otherwise than the path, included. */
+unsigned exchange_body_kinds(
+        const struct named *named, const struct policy *policy, const struct policy_grants *grants)
+{
+        unsigned kinds = policy_kinds(policy, grants, named->op);
+
+        return (kinds | resources_implied_by(&named->resources, kinds) | BODY_GUARDED_FACTS) &
+               operation_body_kinds(named->op);
+}
+
 static unsigned kinds_of_body(const struct exchange *x)
 {
-        const struct operation *op = x->named.op;
-        unsigned kinds = policy_kinds(x->world->policy, x->grants, op);
-
-        return (kinds | resources_implied_by(&x->named.resources, kinds) | BODY_GUARDED_FACTS) &
-               operation_body_kinds(op);
+        return exchange_body_kinds(&x->named, x->world->policy, x->grants);
 }
 
 /* What has to be understood of the body that is held: nothing, if all it could do is veil what the
@@ -207,11 +211,11 @@ static enum next step_name(struct exchange *x)
         const char *why = "";
         struct str body = STR_NONE;
 
-        x->grants = grants_find(x->worker->grants, x->caller, x->world);
+        x->grants = grants_find(x->worker->grants, x->caller, x->world, &x->shadow_grants);
         if (is_test_connection(x))
                 return answer_whoami(x);
         for (;;) {
-                enum naming_result result = name_request(x, body, &why);
+                enum naming_result result = exchange_name(x, body, &x->arena, &x->named, &why);
                 bool found = result == NAMING_FOUND;
                 bool needs = result == NAMING_NEEDS_BODY ||
                              (found && (kinds_of_body(x) || operation_is_batch(x->named.op)));
@@ -221,6 +225,7 @@ static enum next step_name(struct exchange *x)
                         if (next != NEXT)
                                 return next;
                         body = body_that_matters(x);
+                        x->understood = body;
                         continue;
                 }
                 switch (result) {

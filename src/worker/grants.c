@@ -12,6 +12,8 @@ struct grants_slot {
         struct caller *caller; /* a reference, so that its address means only this caller */
         struct policy *policy; /* likewise */
         struct policy_grants *grants;
+        struct policy *shadow; /* likewise; NULL: none */
+        struct policy_grants *shadow_grants;
 };
 
 struct grants_table {
@@ -31,6 +33,8 @@ static void slot_clear(struct grants_slot *slot)
 {
         policy_grants_free(slot->grants);
         policy_unref(slot->policy);
+        policy_grants_free(slot->shadow_grants);
+        policy_unref(slot->shadow);
         caller_unref(slot->caller);
         *slot = (struct grants_slot){0};
 }
@@ -49,14 +53,17 @@ void grants_free(struct grants_table *table)
         free(table);
 }
 
-const struct policy_grants *grants_find(
-        struct grants_table *table, struct caller *caller, const struct world *world)
+const struct policy_grants *grants_find(struct grants_table *table, struct caller *caller,
+        const struct world *world, const struct policy_grants **shadow)
 {
         uintptr_t address = (uintptr_t)caller;
         struct grants_slot *slot = &table->slots[(address >> 5 ^ address >> 15) % SLOTS];
 
-        if (slot->caller == caller && slot->policy == world->policy)
+        if (slot->caller == caller && slot->policy == world->policy &&
+                slot->shadow == world->shadow) {
+                *shadow = slot->shadow_grants;
                 return slot->grants;
+        }
         slot_clear(slot);
         struct policy_caller who = {
                 .issuer = caller->issuer,
@@ -68,5 +75,10 @@ const struct policy_grants *grants_find(
         slot->caller = caller_ref(caller);
         slot->policy = policy_ref(world->policy);
         slot->grants = policy_grants_new(world->policy, &who);
+        if (world->shadow) {
+                slot->shadow = policy_ref(world->shadow);
+                slot->shadow_grants = policy_grants_new(world->shadow, &who);
+        }
+        *shadow = slot->shadow_grants;
         return slot->grants;
 }

@@ -204,10 +204,18 @@ struct detour {
         unsigned hops;
 };
 
+/* What the shadow policy says, the graver the higher: of several parts, the gravest counts. */
+enum shadow_answer { SHADOW_NOT_ASKED, SHADOW_ALLOW, SHADOW_UNCLEAR, SHADOW_DENY };
+
+struct shadow_says {
+        enum shadow_answer answer;
+        struct str rule, role, credential; /* of the deciding entry; views into the policy */
+};
+
 struct refusal_answer {
         int status;
         enum refusal kind;
-        char message[400];
+        char message[POLICY_REASON_BYTES];
         char rule[160];
         bool challenge;    /* WWW-Authenticate */
         int retry_after_s; /* 0: none */
@@ -240,6 +248,9 @@ struct exchange {
         size_t held_sent;
         bool continued; /* 100 Continue has been sent */
 
+        struct str reason;     /* to break glass; below the stream's floor, empty: none given */
+        unsigned reason_chars; /* of it */
+
         /* identify */
         enum token_via via;
         struct str claimed_user;
@@ -253,8 +264,13 @@ struct exchange {
         struct pair claims[CLAIMS]; /* by enum claim, names as in policies; once claims_known */
         bool claims_known;
 
+        struct str understood; /* the body that it was named with; ptr NULL: it was not read */
+
         /* decide */
         bool decided;
+        const struct policy_grants *shadow_grants; /* as `grants`; NULL: no shadow policy */
+        struct shadow_says shadow;
+        bool shadow_disagrees; /* `shadow_text` says how */
 
         /* record */
         struct link audit_link; /* among those that wait for a batch */
@@ -304,6 +320,7 @@ struct exchange {
         struct target target;        /* once `parsed` */
         struct named named;          /* once `has_name` */
         struct decision decision;    /* once `decided` */
+        char shadow_text[256];       /* once `shadow_disagrees` */
         struct h1_response response; /* once `response_begun` */
 };
 
@@ -342,6 +359,13 @@ void exchange_lend_again(struct exchange *x);
 /* Throws away what is left of the request's body, so that the connection can be used again. */
 void exchange_drain(struct exchange *x);
 void exchange_wait(struct exchange *x, enum waits_for what, int64_t ms);
+/* Names the request with `body` (ptr NULL: not read) into `named`, in `arena`. */
+enum naming_result exchange_name(struct exchange *x, struct str body, struct arena *arena,
+        struct named *named, const char **why);
+/* The kinds that a rule looks at which could decide this, and that only the body can tell; what a
+ * kind would be concluded from, if the body says otherwise than the path, included. */
+unsigned exchange_body_kinds(
+        const struct named *named, const struct policy *policy, const struct policy_grants *grants);
 /* The parameter by which a query asks for another method than the request's, or STR_NONE. */
 struct str exchange_overrides_method(const struct target *target);
 
@@ -354,10 +378,18 @@ enum next exchange_decide(struct exchange *x, struct named *named, struct str me
 /* What the policy is asked about `named`. */
 struct policy_request exchange_question(
         struct exchange *x, const struct named *named, struct str method);
+/* What it is asked in addition about a route of no organization. */
+struct policy_request exchange_spelt_out(const struct exchange *x);
 /* Whether it is one of those that are configured: a credential goes to no other. */
 bool organization_is_served(const struct exchange *x);
 /* Refuses what x->decision denies. */
 enum next exchange_deny(struct exchange *x);
+
+/* --- shadow.c --- */
+/* Asks the shadow policy, too, what the live one has just decided. */
+void shadow_ask(struct exchange *x, const struct named *named, struct str method);
+/* The live decision has been made, and `next` is what comes of it: counts, and compares. */
+void shadow_settle(struct exchange *x, enum next next);
 
 /* --- hold.c --- */
 /* Waits for more of the body: NEXT when there is some, AGAIN, REFUSE, or PENDING (it has ended). */
@@ -426,6 +458,9 @@ void directory_tell(struct directory *directory, const struct name_question *que
 /* --- resolve.c --- */
 /* After a denial: learns what it hinges on. `*learnt`: something that is worth another decision. */
 enum next resolve(struct exchange *x, struct named *named, struct str method, bool *learnt);
+/* Whether upstream could be asked about what `named` leaves in doubt. Asks nobody. */
+bool resolve_is_open(
+        struct exchange *x, const struct named *named, unsigned doubts, struct str credential);
 /* Upstream has answered: what it says about names that were learnt. */
 void resolve_judge_answer(struct exchange *x);
 
@@ -444,10 +479,10 @@ struct grants_table *grants_new(void);
 /* Forgets everybody. */
 void grants_clear(struct grants_table *table);
 void grants_free(struct grants_table *table);
-/* The bindings that apply to `caller` under the policy of `world`; the table's, until it is asked
- * again. */
-const struct policy_grants *grants_find(
-        struct grants_table *table, struct caller *caller, const struct world *world);
+/* The bindings that apply to `caller` under the policy of `world`, and `*shadow` under its shadow
+ * policy (NULL: it has none); the table's, until it is asked again. */
+const struct policy_grants *grants_find(struct grants_table *table, struct caller *caller,
+        const struct world *world, const struct policy_grants **shadow);
 
 /* --- batch.c --- */
 /* Decides each request that the body of an allowed batch carries; NEXT: all are allowed, and
@@ -456,7 +491,8 @@ enum next batch_decide(struct exchange *x);
 
 /* --- push.c --- */
 /* Whether the policy tells refs of a push, or what happens to them, apart. */
-bool push_is_judged_by_ref(struct exchange *x);
+bool push_is_judged_by_ref(
+        const struct exchange *x, const struct policy *policy, const struct policy_grants *grants);
 /* Decides a push ref by ref; NEXT: all are allowed. The commands stay in the stream. */
 enum next push_decide(struct exchange *x);
 /* The body that tells git, ref by ref, why the push was refused; empty: the client did not ask. */
@@ -466,7 +502,17 @@ struct str push_report(struct exchange *x);
 /* Fills x->claims. */
 void claims_read(struct exchange *x);
 
+/* --- glass.c --- */
+/* Reads the reason that the request gives for breaking glass: NEXT or REFUSE. */
+enum next glass_read_reason(struct exchange *x);
+/* After a denial that a reason could turn: says which field to give it in. */
+void glass_tell(struct exchange *x);
+/* Glass is broken, and the record of it is where it has to be: counts and logs. */
+void glass_count(struct exchange *x);
+
 /* --- evidence.c --- */
+/* Records that glass was broken for an answer that is given here; nobody waits for it. */
+void evidence_glass(struct exchange *x);
 /* NEXT, PENDING until the record is on disk, or REFUSE. */
 enum next evidence_intent(struct exchange *x);
 void evidence_outcome(struct exchange *x);

@@ -107,17 +107,16 @@ static void note_refs(struct exchange *x, const struct push *push)
                         (struct resource){.kind = RESOURCE_REF, .value = push->refs[i]};
 }
 
-bool push_is_judged_by_ref(struct exchange *x)
+bool push_is_judged_by_ref(
+        const struct exchange *x, const struct policy *policy, const struct policy_grants *grants)
 {
-        const struct policy *policy = x->world->policy;
         size_t n;
         const char *const *ids = push_operation_ids(&n);
 
-        if (policy_kinds(policy, x->grants, x->named.op) & 1U << RESOURCE_REF)
+        if (policy_kinds(policy, grants, x->named.op) & 1U << RESOURCE_REF)
                 return true;
         for (size_t i = 0; i < n; i++)
-                if (policy_tells_apart(
-                            policy, x->grants, x->named.op, catalogue_find(str_of(ids[i]))))
+                if (policy_tells_apart(policy, grants, x->named.op, catalogue_find(str_of(ids[i]))))
                         return true;
         return false;
 }
@@ -149,7 +148,9 @@ enum next push_decide(struct exchange *x)
                 if (refusal->reasons[i] && !refused)
                         denied = x->decision;
                 refused |= refusal->reasons[i] != NULL;
-                if (!first.credential.len && !refusal->reasons[i])
+                /* Of the refs that are allowed, one that breaks glass is told of. */
+                if (!refusal->reasons[i] && (!first.credential.len || (x->decision.breaks_glass &&
+                                                                              !first.breaks_glass)))
                         first = x->decision;
         }
         note_refs(x, &refusal->push);

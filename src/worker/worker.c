@@ -93,7 +93,8 @@ static void on_world(struct mail *mail, void *receiver)
         struct world_mail *letter = (struct world_mail *)mail;
         struct worker *worker = receiver;
 
-        if (worker->lease->world->policy != letter->world->policy)
+        if (worker->lease->world->policy != letter->world->policy ||
+                worker->lease->world->shadow != letter->world->shadow)
                 grants_clear(worker->grants);
         if (worker->lease->world->reload != letter->world->reload ||
                 worker->lease->world->names != letter->world->names)

@@ -10,32 +10,50 @@
 #include "dagward/azdo/catalogue.h"
 #include "dagward/base/secret.h"
 #include "dagward/net/tls.h"
-#include "dagward/token/certificate.h"
+#include "dagward/token/x5t.h"
 #include "dagward/token/keyset.h"
 #include "dagward/yaml/yaml.h"
 
 /* --- policy files --- */
 
-static void keep_file(struct preflight *p, const char *path)
+bool file_list_same(const struct file_list *a, const struct file_list *b)
 {
-        for (size_t i = 0; i < p->n_policy_files; i++)
-                if (strcmp(p->policy_files[i], path) == 0)
-                        return;
-        p->policy_files = realloc(p->policy_files, (p->n_policy_files + 1) * sizeof(char *));
-        if (!p->policy_files)
-                abort();
-        p->policy_files[p->n_policy_files++] = str_dup(str_of(path));
+        bool same = a->n == b->n;
+
+        for (size_t i = 0; same && i < a->n; i++)
+                same = strcmp(a->names[i], b->names[i]) == 0;
+        return same;
 }
 
-/* One entry of policy.files: the file of that name, or all that the pattern matches. */
+void file_list_clear(struct file_list *list)
+{
+        for (size_t i = 0; i < list->n; i++)
+                free(list->names[i]);
+        free(list->names);
+        *list = (struct file_list){0};
+}
+
+static void keep_file(struct file_list *list, const char *path)
+{
+        for (size_t i = 0; i < list->n; i++)
+                if (strcmp(list->names[i], path) == 0)
+                        return;
+        list->names = realloc(list->names, (list->n + 1) * sizeof(char *));
+        if (!list->names)
+                abort();
+        list->names[list->n++] = str_dup(str_of(path));
+}
+
+/* One entry of policy.files or policy.shadow: the file of that name, or all that the pattern
+ * matches. */
 static void expand(
-        struct preflight *p, const char *pattern, struct mark at, struct error_list *errors)
+        struct file_list *list, const char *pattern, struct mark at, struct error_list *errors)
 {
         glob_t found;
         bool is_pattern = strpbrk(pattern, "*?[") != NULL;
 
         if (access(pattern, R_OK) == 0) {
-                keep_file(p, pattern);
+                keep_file(list, pattern);
                 return;
         }
         if (!is_pattern) {
@@ -49,14 +67,32 @@ static void expand(
                 error_list_add(errors, at, "`%s` matches no file", pattern);
         else if (result != 0)
                 error_list_add(errors, at, "`%s`: the folder cannot be read", pattern);
-        else if (p->n_policy_files + found.gl_pathc > POLICY_MOST_FILES)
+        else if (list->n + found.gl_pathc > POLICY_MOST_FILES)
                 error_list_add(errors, at, "`%s` matches too many files (more than %d)", pattern,
                         POLICY_MOST_FILES);
         else
                 for (size_t i = 0; i < found.gl_pathc; i++)
-                        keep_file(p, found.gl_pathv[i]);
+                        keep_file(list, found.gl_pathv[i]);
         if (result == 0)
                 globfree(&found);
+}
+
+static void expand_all(const struct config *c, const struct str *patterns, size_t n,
+        struct file_list *list, struct error_list *errors)
+{
+        for (size_t i = 0; i < n; i++)
+                expand(list, patterns[i].ptr, config_place(c, &patterns[i]), errors);
+}
+
+void preflight_policy_files(const struct config *c, struct file_list *out)
+{
+        struct error_list unsaid;
+
+        *out = (struct file_list){0};
+        error_list_init(&unsaid);
+        expand_all(c, c->policy.files, c->policy.n_files, out, &unsaid);
+        expand_all(c, c->policy.shadow, c->policy.n_shadow, out, &unsaid);
+        error_list_clear(&unsaid);
 }
 
 static bool digest_file(struct chain *chain, const char *path, char out[65], struct error *err)
@@ -99,28 +135,27 @@ bool preflight_digest(char *const *files, size_t n, char out[65], struct error *
         return good;
 }
 
-static void load_policy(struct preflight *p, struct error_list *errors)
+/* The policy that is made of these files, and its digest; NULL when anything is wrong. */
+static struct policy *load_policy(
+        const struct file_list *files, char digest[65], struct error_list *errors)
 {
-        const struct config *c = p->config;
         size_t before = errors->errors;
         struct error err;
 
-        for (size_t i = 0; i < c->policy.n_files; i++)
-                expand(p, c->policy.files[i].ptr, config_place(c, &c->policy.files[i]), errors);
-        if (p->n_policy_files == 0)
-                return;
-        p->policy = policy_load((const char *const *)p->policy_files, p->n_policy_files, errors);
-        if (!p->policy || errors->errors != before)
-                return;
-        if (!preflight_digest(p->policy_files, p->n_policy_files, p->policy_digest, &err))
+        if (files->n == 0)
+                return NULL;
+        struct policy *policy = policy_load((const char *const *)files->names, files->n, errors);
+        if (policy && errors->errors == before &&
+                !preflight_digest(files->names, files->n, digest, &err))
                 error_list_add(errors, (struct mark){0}, "%s", err.text);
+        return policy;
 }
 
 /* --- configuration x policy --- */
 
-static void review(const struct preflight *p, int64_t now_ms, struct error_list *errors)
+static void review(const struct config *c, const struct policy *policy, int64_t now_ms,
+        struct error_list *errors)
 {
-        const struct config *c = p->config;
         struct str *issuers = calloc(c->n_issuers + 1, sizeof(*issuers));
         struct str *credentials = calloc(c->n_credentials + 1, sizeof(*credentials));
 
@@ -130,11 +165,56 @@ static void review(const struct preflight *p, int64_t now_ms, struct error_list 
                 issuers[i] = c->issuers[i].name;
         for (size_t i = 0; i < c->n_credentials; i++)
                 credentials[i] = c->credentials[i].name;
-        if (p->policy)
-                (void)!policy_review(p->policy, issuers, c->n_issuers, credentials,
-                        c->n_credentials, now_ms, errors);
+        if (policy)
+                (void)!policy_review(policy, issuers, c->n_issuers, credentials, c->n_credentials,
+                        now_ms, errors);
         free(issuers);
         free(credentials);
+}
+
+static bool is_found(const struct error_list *list, const struct finding *finding)
+{
+        for (size_t i = 0; i < list->n; i++) {
+                const struct finding *one = &list->findings[i];
+                if (one->line == finding->line && one->column == finding->column &&
+                        strcmp(one->file, finding->file) == 0 &&
+                        strcmp(one->text, finding->text) == 0)
+                        return true;
+        }
+        return false;
+}
+
+/* Live and shadow policy may share files; what is wrong with one of those is said once. */
+static void add_new(struct error_list *list, const struct error_list *more)
+{
+        for (size_t i = 0; i < more->n; i++) {
+                const struct finding *found = &more->findings[i];
+                struct mark at = {found->file, found->line, found->column};
+                if (is_found(list, found))
+                        continue;
+                if (found->warning)
+                        error_list_warn(list, at, "%s", found->text);
+                else
+                        error_list_add(list, at, "%s", found->text);
+        }
+        /* A shared file that is wrong is so for both. */
+        if (more->errors && !list->errors)
+                error_list_add(list, (struct mark){0}, "the shadow policy has errors");
+}
+
+static void load_shadow(struct preflight *p, int64_t now_ms, struct error_list *errors)
+{
+        const struct config *c = p->config;
+        struct file_list files = {0};
+        struct error_list own;
+
+        error_list_init(&own);
+        expand_all(c, c->policy.shadow, c->policy.n_shadow, &files, &own);
+        p->shadow = load_policy(&files, p->shadow_digest, &own);
+        review(c, p->shadow, now_ms, &own);
+        add_new(errors, &own);
+        error_list_clear(&own);
+        file_list_clear(&files);
 }
 
 /* --- configuration x catalogue --- */
@@ -167,8 +247,11 @@ bool preflight_complete(
 
         *out = (struct preflight){.config = config};
         review_hosts(config, errors);
-        load_policy(out, errors);
-        review(out, now_ms, errors);
+        expand_all(
+                config, config->policy.files, config->policy.n_files, &out->policy_files, errors);
+        out->policy = load_policy(&out->policy_files, out->policy_digest, errors);
+        review(config, out->policy, now_ms, errors);
+        load_shadow(out, now_ms, errors);
         return errors->errors == before;
 }
 
@@ -185,9 +268,8 @@ void preflight_clear(struct preflight *p)
 {
         config_unref(p->config);
         policy_unref(p->policy);
-        for (size_t i = 0; i < p->n_policy_files; i++)
-                free(p->policy_files[i]);
-        free(p->policy_files);
+        policy_unref(p->shadow);
+        file_list_clear(&p->policy_files);
         *p = (struct preflight){0};
 }
 
@@ -305,13 +387,13 @@ static void check_audit(const struct config *c, struct error_list *errors)
 
 static void check_certificate(struct named_file file, struct error_list *errors)
 {
-        struct certificate certificate;
+        struct x5t certificate;
         struct secret pem = {0};
         struct error err;
 
-        if (!file.path.ptr || !secret_read(&pem, file.path.ptr, CERTIFICATE_MOST_BYTES, NULL))
+        if (!file.path.ptr || !secret_read(&pem, file.path.ptr, X5T_MOST_BYTES, NULL))
                 return; /* that it cannot be read has been said */
-        if (!certificate_read_pem(secret_reveal(&pem), &certificate, &err))
+        if (!x5t_read_pem(secret_reveal(&pem), &certificate, &err))
                 error_list_add(errors, file.at, "%s: %s", file.path.ptr, err.text);
         secret_drop(&pem);
 }

@@ -52,6 +52,7 @@ static void world_drop(struct snapshot *self)
         free(world->endpoints);
         credential_store_unref(world->credentials);
         policy_unref(world->policy);
+        policy_unref(world->shadow);
         config_unref(world->config);
         free(world);
 }
@@ -68,6 +69,7 @@ struct world *world_new(const struct world_parts *parts)
         world->names = parts->names;
         world->config = config_ref(parts->config);
         world->policy = policy_ref(parts->policy);
+        world->shadow = parts->shadow ? policy_ref(parts->shadow) : NULL;
         world->policy_generation = parts->policy_generation;
         snprintf(world->policy_digest, sizeof(world->policy_digest), "%s", parts->policy_digest);
         world->issuers = take(config->n_issuers, sizeof(*world->issuers));

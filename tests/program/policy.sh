@@ -82,8 +82,48 @@ expect 0 "who can as JSON" who-can --policy "$policies/teams.yaml" pipelines.run
 says out "\"binding\":\"team red\""
 for policy in "$policies"/*.yaml; do
         case $policy in */dagward.example.yaml) continue ;; esac
-        expect 0 "lint $policy" lint --policy "$policy"
+        expect 0 "lint $policy" lint --policy "$policy" --at 2026-12-15
 done
+expect 1 "lint at another time" lint --policy "$policies/break-glass.yaml" --at 2027-05-01
+says out "[expired]"
+expect 2 "lint at no time" lint --policy "$policies/break-glass.yaml" --at noon
+glass="--policy $policies/break-glass.yaml"
+printf '{"sub": "ann", "groups": ["6f2c1f0e-7a52-4d5b-9f0a-3a1f0a6d7c11"]}' >"$work/on-call.json"
+ann="--issuer entra --claims $work/on-call.json"
+expect 0 "an example of glass" test $glass
+says out "7 of 7 entries reached by a test"
+expect 1 "no reason, by day" explain $glass $ann $run42 --at 2027-01-13T12:00:00Z
+says out "binding emergency would allow it with a reason of 20 characters or more"
+says out "break_glass    a reason of 20 characters or more; has none: NO"
+says out "where.time     Mon-Thu 22:00-05:00 +01:00; has Wed 2027-01-13T12:00:00.000Z: NO"
+expect 0 "a reason" explain $glass $ann $run42 --at 2027-01-13T12:00:00Z --reason "INC-4711, the load hangs"
+says out "binding emergency, break-glass)"
+expect 0 "the night" explain $glass $ann $run42 --at 2027-01-13T23:00:00Z --reason "INC-4711, the load hangs" --json
+says out '"breaks_glass":false'
+expect 1 "a reason that is too short" explain $glass $ann $run42 --at 2027-01-13T12:00:00Z --reason "INC-4711"
+says out "has one of 8: NO"
+expect 2 "a reason of two lines" explain $glass $ann $run42 --reason "INC-4711
+is on fire"
+says err "the --reason has control characters"
+expect 0 "who can, with glass" who-can $glass pipelines.runs.run pipelines=42 --at 2027-01-13
+says out "where.time Mon-Thu 22:00-05:00 +01:00"
+says out "break-glass: needs a reason of 20 characters or more"
+expect 0 "can, with glass" can $glass $ann --at 2027-01-13
+says out "break-glass: needs a reason of 20 characters or more"
+sed 's/reason_at_least: 20/reason_at_least: 30/; s/22:00-05:00/21:00-05:00/' "$policies/break-glass.yaml" >"$work/glass.yaml"
+expect 1 "a difference of glass" diff "$policies/break-glass.yaml" "$work/glass.yaml"
+says out "break-glass: needs a reason of 30 characters or more"
+says out " at 2024-01-01T20:00:00.000Z (a Monday)"
+expect 1 "the same as JSON" diff "$policies/break-glass.yaml" "$work/glass.yaml" --json
+says out '"at":"2024-01-01T20:00:00.000Z"'
+printf 'version: 1\nroles: {r: {allow: [{operations: ["*"]}]}}\nbindings: [{name: all, callers: {issuer: i}, roles: [r], credential: c, break_glass: true, expires: 2029-01-01}]\n' >"$work/wide-glass.yaml"
+expect 1 "lint finds wide glass" lint --policy "$work/wide-glass.yaml"
+says out "every caller of the issuer i may break the glass"
+says out "may do everything, everywhere"
+says out "lasts for more than 90 days [break-glass]"
+sed 's/, expires: 2029-01-01//' "$work/wide-glass.yaml" >"$work/endless.yaml"
+expect 2 "glass without an end" lint --policy "$work/endless.yaml"
+says err "a break-glass binding needs \`expires\`"
 printf 'version: 1\nroles: {r: {allow: [{access: [manage]}]}}\nbindings: [{callers: {issuer: i}, roles: [r], credential: c}]\n' >"$work/wide.yaml"
 expect 1 "lint finds" lint --policy "$work/wide.yaml"
 says out "wide.yaml:2: warning:"
@@ -117,10 +157,75 @@ says out "until 2027-12-31"
 expect 2 "a difference to nothing" diff "$policies/teams.yaml"
 expect 2 "a difference to what is not there" diff "$policies/teams.yaml" "$work/none.yaml"
 expect 2 "no such format" diff --format html a b
-for later in replay suggest; do
-        expect 2 "$later" $later
-        says err "not available in this version"
+
+# What was asked: worker-1 starts 42 (allowed), 99 (denied), and says parameters once.
+record() { # TIME SUBJECT PIPELINE EFFECT RULE SAYS
+        printf '{"seq":1,"time":"%s","kind":"outcome","correlation_id":"c-%s","caller":{"issuer":"airflow","subject":"%s"},' "$1" "$3" "$2"
+        printf '"request":{"method":"POST","path":"/contoso/analytics/_apis/pipelines/%s/runs","operation":"pipelines.runs.run",' "$3"
+        printf '"organization":"contoso","project":"analytics","resources":["pipeline:%s","ref:refs/heads/main"]%s},' "$3" "$6"
+        printf '"decision":{"effect":"%s","role":"%s","rule":"%s"},"credential":{"name":"etl"},"response":{"status":%s}}\n' \
+                "$4" "$(test "$4" = allow && echo starter)" "$5" "$(test "$4" = allow && echo 200 || echo 403)"
+}
+cat >"$work/live.yaml" <<'POLICY'
+version: 1
+roles:
+  starter:
+    allow:
+      - {operations: [pipelines.runs.run], projects: [analytics], pipelines: [42, 57]}
+      - {operations: [git.fetch], repositories: [analytics/dags]}
+bindings:
+  - {name: workers, callers: {issuer: airflow, subject: "worker-*"}, roles: [starter], credential: etl}
+POLICY
+{
+        record 2026-01-01T00:00:00Z worker-1 42 allow live.yaml:5 ""
+        record 2026-02-01T00:00:00Z worker-2 57 allow live.yaml:5 ',"says":["templateParameters.environment"]'
+        record 2026-02-02T00:00:00Z worker-1 99 deny "" ""
+        echo '{"seq":2,"time":"2026-01-01T00:00:00Z","kind":"event","event":{"name":"log.opened"}}'
+} >"$work/audit.jsonl"
+expect 0 "replay: as before" replay --policy "$work/live.yaml" --log "$work/audit.jsonl"
+says out "3 requests: 3 as before, 0 now allowed, 0 now denied, 0 cannot be told"
+sed 's/42, 57/42, 99/' "$work/live.yaml" >"$work/moved.yaml"
+expect 1 "replay: other answers" replay --policy "$work/moved.yaml" --log "$work/audit.jsonl"
+says out "3 requests: 1 as before, 1 now allowed, 1 now denied, 0 cannot be told"
+says out "now allowed, 1 times: pipelines.runs.run by worker-1 (issuer airflow)"
+says out "  before: nothing allowed it; after: moved.yaml:5"
+says out "audit.jsonl:2, /contoso/analytics/_apis/pipelines/57/runs, c-57"
+expect 1 "replay as Markdown" replay --policy "$work/moved.yaml" --format markdown --log "$work/audit.jsonl"
+says out '| `now denied` | `1` | `pipelines.runs.run` | `worker-2 (issuer airflow)` | `live.yaml:5` |  | `c-57` |'
+expect 1 "replay as JSON" replay --policy "$work/moved.yaml" --json --log "$work/audit.jsonl"
+says out '"records":3,"same":1,"allowed":1,"denied":1,"unclear":0,"others":1,"damaged":0'
+sed 's/57\]}/57], where: {templateParameters: {environment: [test]}}}/' "$work/live.yaml" >"$work/where.yaml"
+expect 1 "replay: values are not recorded" replay --policy "$work/where.yaml" --log "$work/audit.jsonl"
+says out "cannot tell, 1 times"
+says out "depends on what the record does not tell"
+{ cat "$work/audit.jsonl"; printf '{"seq":3,"time":'; } >"$work/torn.jsonl"
+expect 1 "replay of a torn log" replay --policy "$work/live.yaml" --log "$work/torn.jsonl"
+says out "1 lines are no audit records"
+expect 0 "replay of standard input" replay --policy "$work/live.yaml" --log -
+expect 2 "replay without a log" replay --policy "$work/live.yaml"
+says err "--log FILE is missing"
+expect 2 "replay of a log that is not there" replay --policy "$work/live.yaml" --log "$work/none.jsonl"
+expect 2 "replay without a policy" replay --log "$work/audit.jsonl"
+expect 0 "suggest" suggest --policy "$work/live.yaml" --log "$work/audit.jsonl" --since 2026-01-15
+says out "live.yaml:6, role starter: never used (operations git.fetch; repositories analytics/dags)"
+says out "new since then: pipelines.runs.run by starter: organizations contoso projects analytics pipelines 57"
+cp "$work/out" "$work/suggested.yaml"
+expect 0 "what is suggested is a policy that allows just that" replay --policy "$work/suggested.yaml" --log "$work/audit.jsonl"
+says out "3 requests: 3 as before"
+expect 0 "suggest as JSON" suggest --policy "$work/live.yaml" --log "$work/audit.jsonl" --json
+says out '"used":0'
+expect 0 "suggest as Markdown" suggest --log "$work/audit.jsonl" --format markdown
+says out '```yaml'
+expect 1 "suggest from nothing" suggest --log /dev/null
+expect 2 "suggest since no time" suggest --log "$work/audit.jsonl" --since yesterday
+
+for subcommand in "test" "lint" "who-can pipelines.runs.run" "can $worker" "explain $worker $run42"; do
+        "$program" policy ${subcommand%% *} $trigger --format markdown ${subcommand#"${subcommand%% *}"} >"$work/out" 2>&1
+        what="$subcommand as Markdown"
+        says out "## "
 done
+expect 2 "suggest without a log" suggest
+says err "--log FILE is missing"
 expect 0 "help" --help
 expect 0 "help of a subcommand" explain --help
 expect 2 "no subcommand"

@@ -29,7 +29,8 @@ bool operation_has_fact(const struct operation *op, unsigned kind);
 struct fact {
         unsigned kind;
         struct str key;   /* "" unless the kind is a map */
-        struct str value; /* text as it is; numbers, booleans and structures as compact JSON */
+        struct str value; /* text as it is; numbers, booleans and structures as compact JSON. ptr
+                             NULL: nobody knows it, only a record that it was said is left */
 };
 
 enum { FACTS_MAX = 128 };

@@ -225,6 +225,8 @@ bool config_credential_same(const struct config_credential *a, const struct conf
 struct config_policy {
         struct str *files; /* paths or glob(7) patterns, at least one, not expanded */
         size_t n_files;
+        struct str *shadow; /* likewise: of the shadow policy; may be none */
+        size_t n_shadow;
 };
 
 enum config_durability {
@@ -315,6 +317,11 @@ struct mark config_place(const struct config *config, const void *field);
  * none; the text is written to `out`. */
 void config_restart_needed(
         const struct config *running, const struct config *fresh, char *out, size_t size);
+
+/* Where connections for a host of the catalogue go instead: its own line of `upstream.hosts`, else
+ * that of "*"; NULL: to the host itself. */
+const struct config_url *config_host_override(
+        const struct config_upstream *upstream, const char *host);
 
 /* The JSON Schema (draft 2020-12) of the configuration file. */
 void config_schema_write(struct buf *out);

@@ -51,6 +51,7 @@ struct fetch_result {
         int64_t retry_after_s; /* seconds form, or the date form against our clock; -1: not said */
         int64_t date_ms;       /* Date, wall clock; -1: not said */
         struct error error;
+        struct fetch *fetch; /* for fetch_field */
 };
 
 /* Runs exactly once, never inside fetch_start; may start and cancel others. `fetch` is gone after
@@ -65,6 +66,9 @@ struct fetch *fetch_start(struct fetcher *fetcher, const struct fetch_request *r
         fetch_done *done, void *arg) __attribute__((warn_unused_result));
 /* `done` will not run. Harmless on NULL. */
 void fetch_cancel(struct fetch *fetch);
+/* A field of the answer, the first of that name; STR_NONE when there is none, or no answer. During
+ * the callback only. */
+struct str fetch_field(const struct fetch_result *result, const char *name);
 /* Whether two URLs have the same scheme, host and port. */
 bool fetch_same_origin(const char *a, const char *b);
 

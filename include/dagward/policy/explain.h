@@ -67,6 +67,8 @@ bool policy_explain(const struct policy *policy, const struct policy_caller *cal
         __attribute__((warn_unused_result));
 /* The explanation for a terminal. */
 void policy_explanation_text(const struct policy_explanation *explanation, struct buf *out);
+/* For a comment on a pull request. */
+void policy_explanation_markdown(const struct policy_explanation *explanation, struct buf *out);
 /* As one JSON object. */
 void policy_explanation_json(const struct policy_explanation *explanation, struct buf *out);
 

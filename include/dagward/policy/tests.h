@@ -10,6 +10,7 @@
 
 #include <stdio.h>
 
+#include "dagward/base/report.h"
 #include "dagward/policy/policy.h"
 
 /* A request as a person writes it. */
@@ -19,9 +20,10 @@ struct policy_question {
         struct str body;            /* JSON text; ptr NULL: no body */
         const struct pair *claimed; /* see struct policy_request */
         size_t n_claimed;
+        int64_t at_ms; /* when; for the reader of a difference that depends on it, else 0 */
 };
 
-/* Names a question: fills all of `out` but now_ms, with views that live as long as
+/* Names a question: fills all of `out` but now_ms and reason_chars, with views that live as long as
  * `arena`. False with `err` when the proxy would refuse the request as malformed (400). */
 typedef bool (*policy_namer)(void *context, const struct policy_question *question,
         struct arena *arena, struct policy_request *out, struct error *err);
@@ -36,12 +38,14 @@ struct policy_test_options {
         void *context;
         int64_t now_ms; /* for tests without `at` */
         FILE *out;      /* NULL: print nothing */
-        bool verbose;   /* also tests that pass, and entries that no test reaches */
-        bool json;      /* one JSON object in place of text */
+        bool verbose;   /* text: also tests that pass, and entries that no test reaches */
+        enum report_format format;
+        const char *which; /* what text calls the policy, where there are several; NULL: nothing */
 };
 
 /* Runs all tests in file order. A failed one prints `file:line:column: test "name": ...` and why it
- * was decided as it was. A test without an outcome (malformed request) is failed. */
+ * was decided as it was. A test without an outcome (malformed request) is failed. As JSON and as
+ * Markdown it is written at the end, with the entries that no test reaches. */
 struct policy_test_counts policy_run_tests(
         const struct policy *policy, const struct policy_test_options *options);
 

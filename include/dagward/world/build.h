@@ -12,6 +12,7 @@ struct world_parts {
         struct config *config;
         struct policy *policy;
         const char *policy_digest;     /* hex, at most 64 digits */
+        struct policy *shadow;         /* NULL: none */
         struct keyset *const *keysets; /* config->n_issuers; NULL where there are none yet */
         struct credential_store *credentials;
         const struct endpoint *endpoints; /* SERVICE_COUNT */

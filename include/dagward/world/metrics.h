@@ -7,10 +7,12 @@
 
 #include <stdint.h>
 
-enum { METRICS_ACCESS = 6 };   /* read write execute manage delete, and not in the catalogue */
-enum { METRICS_EFFECT = 3 };   /* allow deny error */
-enum { METRICS_STATUS = 6 };   /* 1xx..5xx by first digit; 0: no answer was sent */
-enum { METRICS_LATENCY = 14 }; /* upper bounds in metrics_latency_ms, the last is +Inf */
+enum { METRICS_ACCESS = 6 };      /* read write execute manage delete, and not in the catalogue */
+enum { METRICS_EFFECT = 3 };      /* allow deny error */
+enum { METRICS_STATUS = 6 };      /* 1xx..5xx by first digit; 0: no answer was sent */
+enum { METRICS_SHADOW_LIVE = 2 }; /* allow deny */
+enum { METRICS_SHADOW = 3 };      /* allow deny unclear */
+enum { METRICS_LATENCY = 14 };    /* upper bounds in metrics_latency_ms, the last is +Inf */
 
 extern const int metrics_latency_ms[METRICS_LATENCY - 1];
 
@@ -35,6 +37,8 @@ extern const char *const metrics_refusal_names[REFUSAL_COUNT];
 struct metrics {
         uint64_t requests[METRICS_ACCESS][METRICS_EFFECT][METRICS_STATUS];
         uint64_t refusals[REFUSAL_COUNT];
+        uint64_t shadow[METRICS_SHADOW_LIVE][METRICS_SHADOW]; /* what both policies said */
+        uint64_t shadow_disagreements;
         uint64_t latency[METRICS_LATENCY]; /* whole exchange, not cumulative */
         uint64_t latency_sum_ms;
         uint64_t upstream_latency[METRICS_LATENCY]; /* until the first byte */
@@ -48,6 +52,7 @@ struct metrics {
         uint64_t credential_rejected; /* by upstream */
         uint64_t bytes_from_clients, bytes_to_clients;
         uint64_t audit_waits; /* exchanges that waited for a durable record */
+        uint64_t break_glass; /* requests allowed by a break-glass binding */
 };
 
 /* Adds every field of `more` to `sum`. */

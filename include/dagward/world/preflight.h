@@ -12,24 +12,38 @@
 #include "dagward/config/config.h"
 #include "dagward/policy/policy.h"
 
+struct file_list {
+        char **names; /* owned, as are they */
+        size_t n;
+};
+/* Whether both name the same files in the same order. */
+bool file_list_same(const struct file_list *a, const struct file_list *b);
+void file_list_clear(struct file_list *list);
+
 struct preflight {
-        struct config *config;  /* one reference, the caller's; NULL when it has errors */
-        struct policy *policy;  /* the same */
-        char policy_digest[65]; /* hex; "" without a policy */
-        char **policy_files;    /* what the patterns stand for; owned */
-        size_t n_policy_files;
+        struct config *config;         /* one reference, the caller's; NULL when it has errors */
+        struct policy *policy;         /* the same */
+        char policy_digest[65];        /* hex; "" without a policy */
+        struct file_list policy_files; /* what the patterns stand for */
+        struct policy *shadow;         /* as `policy`, of policy.shadow; NULL also: none is named */
+        char shadow_digest[65];
 };
 
-/* Loads a configuration file and the policy files it names, and checks one against the other:
- * bindings name issuers and credentials that are configured, overridden hosts are hosts of Azure
- * DevOps. All that is wrong is added to `errors`; true when nothing is (warnings may be). Clear
- * `out` in both cases: on false, it holds what could be loaded. `now_ms` is wall time. */
+/* Loads a configuration file and the policy files it names, those of the shadow policy included,
+ * and checks one against the other: bindings name issuers and credentials that are configured,
+ * overridden hosts are hosts of Azure DevOps. All that is wrong is added to `errors`; true when
+ * nothing is (warnings may be). Clear `out` in both cases: on false, it holds what could be loaded.
+ * `now_ms` is wall time. */
 bool preflight_load(const char *config_path, int64_t now_ms, struct preflight *out,
         struct error_list *errors) __attribute__((warn_unused_result));
 /* As preflight_load for a configuration that is already there; takes over the reference. */
 bool preflight_complete(struct config *config, int64_t now_ms, struct preflight *out,
         struct error_list *errors) __attribute__((warn_unused_result));
 void preflight_clear(struct preflight *preflight);
+
+/* Which files policy.files and policy.shadow stand for at this moment, the live ones first. What
+ * cannot be read or found is left out. Clear `out`. */
+void preflight_policy_files(const struct config *config, struct file_list *out);
 
 /* Checks the files that the configuration names, policies apart: certificates and keys fit
  * together, authorities and key sets can be parsed, secrets can be read, the audit log can be

@@ -39,8 +39,9 @@ struct world {
         uint64_t names; /* grows when names upstream have changed: what was learnt is forgotten */
         struct config *config;
         struct policy *policy;
-        uint64_t policy_generation;  /* grows when `policy` is another one */
+        uint64_t policy_generation;  /* grows when `policy` or `shadow` is another one */
         char policy_digest[65];      /* SHA-256 of the policy files, hex */
+        struct policy *shadow;       /* asked beside `policy`, decides nothing; NULL: none */
         struct issuer_view *issuers; /* config->n_issuers of them, rules and keys */
         struct credential_store *credentials;
         struct endpoint *endpoints;        /* SERVICE_COUNT of them, by enum service */

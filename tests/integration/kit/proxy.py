@@ -21,7 +21,7 @@ class Proxy:
     """`dagward serve` in a folder of its own. Configuration and policy are dictionaries (JSON is
     YAML) or text; what is not said here has a default that suits most tests."""
 
-    def __init__(self, folder, issuers, policy, upstream=None, workers=2, **settings):
+    def __init__(self, folder, issuers, policy, upstream=None, workers=2, policies=None, **settings):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.port, self.admin_port = free_port(), free_port()
@@ -41,7 +41,7 @@ class Proxy:
             "issuers": issuers,
             "upstream": {"organizations": ["contoso"], **upstream_settings(upstream)},
             "credentials": [{"name": "etl", "type": "static_file", "file": str(self.token_file)}],
-            "policy": {"files": ["policy.yaml"]},
+            "policy": {"files": ["policy.yaml"], **(policies or {})},
             "audit": {"file": str(self.audit_file)},
             "timeouts": {"drain": "20s"},
             "log": {"level": "debug"},
@@ -104,6 +104,7 @@ class Proxy:
         self.write_files()
         self.signal(signal.SIGHUP)
         until(lambda: len(self.events(kind)) > before, lambda: "no %s event: %s" % (kind, self.log()[-1500:]))
+        time.sleep(seconds(0.05))  # the event is written first, then the workers are told
         return self.events(kind)[-1]["event"]["detail"]
 
     def stop(self, status=0):
@@ -189,6 +190,16 @@ class Proxy:
         assert len(ids) == len(set(ids)), "two outcome records of one request"
         left = {r["request_id"] for r in self.records("intent")} - set(ids)
         assert not left, "intents without outcome: %s" % left
+        if not self.events("reload.done"):
+            self.check_replay()
+
+    def check_replay(self):
+        """Decided again from its records, nothing comes out otherwise; some answers cannot be told."""
+        told = subprocess.run([BINARY, "policy", "replay", "--config", self.config_file, "--json", "--log", self.audit_file],
+                              capture_output=True, text=True)
+        assert told.returncode in (0, 1), told.stdout + told.stderr
+        result = json.loads(told.stdout)
+        assert not result["allowed"] and not result["denied"] and not result["damaged"], json.dumps(result, indent=1)[:4000]
 
     def resident_kib(self):
         for line in open("/proc/%d/status" % self.process.pid):

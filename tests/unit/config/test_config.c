@@ -134,6 +134,7 @@ static void what_is_left_out_has_its_default(void **state)
         assert_str(c->upstream.organizations[0], "contoso");
         assert_null(c->upstream.ca.ptr);
         assert_int_equal(c->upstream.n_hosts, 0);
+        assert_null(config_host_override(&c->upstream, "dev.azure.com"));
         assert_int_equal(c->upstream.connect_ms, 5000);
         assert_int_equal(c->upstream.first_byte_ms, 90000);
         assert_int_equal(c->upstream.idle_ms, 120000);
@@ -142,6 +143,7 @@ static void what_is_left_out_has_its_default(void **state)
         assert_int_equal(c->credentials[0].type, CREDENTIAL_STATIC_FILE);
         assert_str(c->credentials[0].file, "/etc/dagward/token");
         assert_str(c->policy.files[0], "/etc/dagward/p.yaml");
+        assert_int_equal(c->policy.n_shadow, 0);
         assert_str(c->audit.file, "/etc/dagward/a.jsonl");
         assert_int_equal(c->audit.durability, DURABILITY_WRITES);
         assert_int_equal(c->audit.on_failure, ON_FAILURE_REFUSE);
@@ -193,7 +195,7 @@ static void everything_that_can_be_set_is_read(void **state)
                 "  - {name: s, type: client_secret, tenant: t.example, client_id: id,\n"
                 "     secret_file: s.txt, authority: 'http://localhost:5000/x/',\n"
                 "     scope: api://x/.default, ca: ca.pem}\n"
-                "policy: {files: ['p/*.yaml', /q.yaml]}\n"
+                "policy: {files: ['p/*.yaml', /q.yaml], shadow: c.yaml}\n"
                 "audit: {file: /a, durability: all, on_failure: allow-reads}\n"
                 "limits: {connections: 1, headers: 48KiB, header: 24KiB, inspect: 2MiB, token: "
                 "8KiB}\n"
@@ -233,12 +235,18 @@ static void everything_that_can_be_set_is_read(void **state)
         assert_int_equal(c->upstream.hosts[0].url.port, 9443);
         assert_str(c->upstream.hosts[1].url.host, "emulator");
         assert_str(c->upstream.hosts[1].url.path, "");
+        assert_ptr_equal(
+                config_host_override(&c->upstream, "DEV.azure.com"), &c->upstream.hosts[0].url);
+        assert_ptr_equal(config_host_override(&c->upstream, "vsrm.dev.azure.com"),
+                &c->upstream.hosts[1].url);
         assert_int_equal(c->upstream.keep_alive_ms, 4000);
         assert_str(c->credentials[0].authority.text, "http://localhost:5000/x");
         assert_str(c->credentials[0].authority.path, "/x");
         assert_str(c->credentials[0].scope, "api://x/.default");
         assert_str(c->policy.files[0], "/etc/dagward/p/*.yaml");
         assert_str(c->policy.files[1], "/q.yaml");
+        assert_int_equal(c->policy.n_shadow, 1);
+        assert_str(c->policy.shadow[0], "/etc/dagward/c.yaml");
         assert_int_equal(c->audit.durability, DURABILITY_ALL);
         assert_int_equal(c->audit.on_failure, ON_FAILURE_ALLOW_READS);
         assert_int_equal(c->limits.headers_bytes, 48 << 10);
@@ -481,7 +489,6 @@ static void all_errors_of_a_file_come_in_one_run(void **state)
                         "12:21: `type` must be one of federated, managed_identity, certificate, "
                         "key_vault_secret, client_secret, default, pat_file, static_file, not "
                         "`sttic_file`; did you mean `static_file`?\n"
-                        "13:28: `shadow` is not available yet\n"
                         "14:30: `durability` must be one of writes, all, none, not `maybe`\n"
                         "15:19: `headers` must be a size such as 512B, 64KiB or 1MiB, not `1MB`\n"
                         "15:30: `rate` is not available yet"},

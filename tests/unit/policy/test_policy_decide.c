@@ -339,11 +339,16 @@ static void a_binding_gives_nothing_outside_its_time(void **state)
         static const struct {
                 const char *at;
                 enum effect effect;
+                const char *reason; /* ends so */
         } rows[] = {
-                {"2025-12-31T23:59:59Z", EFFECT_DENY},
-                {"2026-01-01T00:00:00Z", EFFECT_ALLOW},
-                {"2026-02-01T11:59:59Z", EFFECT_ALLOW},
-                {"2026-02-01T12:00:00Z", EFFECT_DENY},
+                {"2025-12-31T23:59:59Z", EFFECT_DENY,
+                        "; the binding p.yaml:3, which will allow it, begins at "
+                        "2026-01-01T00:00:00Z"},
+                {"2026-01-01T00:00:00Z", EFFECT_ALLOW, ""},
+                {"2026-02-01T11:59:59Z", EFFECT_ALLOW, ""},
+                {"2026-02-01T12:00:00Z", EFFECT_DENY,
+                        "; the binding p.yaml:3, which allowed it, expired at "
+                        "2026-02-01T12:00:00Z; ask whoever keeps it to renew it"},
         };
         struct policy *policy = kit_policy(text);
         const struct policy_caller caller = {.issuer = STR("i")};
@@ -357,11 +362,47 @@ static void a_binding_gives_nothing_outside_its_time(void **state)
                 assert_true(clock_parse(str_of(rows[i].at), &request.now_ms));
                 policy_decide(policy, grants, &request, &decision);
                 assert_int_equal(decision.effect, rows[i].effect);
-                struct pair shown[2];
+                struct policy_grant shown[2];
                 assert_int_equal(policy_grants_list(policy, grants, request.now_ms, shown, 2),
                         rows[i].effect == EFFECT_ALLOW ? 1 : 0);
-                if (decision.effect == EFFECT_DENY)
-                        assert_non_null(strstr(decision.reason, "expired"));
+                assert_true(str_ends(str_of(decision.reason), str_of(rows[i].reason)));
+        }
+        policy_grants_free(grants);
+        policy_unref(policy);
+}
+
+static void a_binding_that_expired_is_blamed_only_where_it_would_have_allowed(void **state)
+{
+        static const char text[] =
+                "version: 1\n"
+                "roles:\n"
+                "  runs: {allow: [{operations: [pipelines.runs.run], pipelines: [42, 7]}],\n"
+                "         deny: [{operations: [pipelines.runs.run], pipelines: [7]}]}\n"
+                "  reads: {allow: [{access: [read]}]}\n"
+                "bindings:\n"
+                "- {name: old, callers: {issuer: i}, roles: runs, credential: c, expires: "
+                "2026-02-01}\n"
+                "- {name: new, callers: {issuer: i}, roles: reads, credential: c}\n";
+        static const struct {
+                const char *resources;
+                bool blamed;
+        } rows[] = {{"pipelines=42", true}, {"pipelines=7", false}, {"pipelines=8", false}};
+        struct policy *policy = kit_policy(text);
+        const struct policy_caller caller = {.issuer = STR("i")};
+        struct policy_grants *grants = policy_grants_new(policy, &caller);
+
+        (void)state;
+        for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+                struct policy_request request;
+                struct resources resources;
+                struct decision decision;
+                kit_resources(rows[i].resources, &resources);
+                kit_request(RUN, &resources, &request);
+                assert_true(clock_parse(STR("2026-03-01"), &request.now_ms));
+                policy_decide(policy, grants, &request, &decision);
+                assert_int_equal(decision.effect, EFFECT_DENY);
+                if (rows[i].blamed != (strstr(decision.reason, "binding old") != NULL))
+                        fail_msg("%s: %s", rows[i].resources, decision.reason);
         }
         policy_grants_free(grants);
         policy_unref(policy);
@@ -687,6 +728,7 @@ int main(void)
                 cmocka_unit_test(a_request_unknown_to_the_catalogue_needs_method_and_path),
                 cmocka_unit_test(bindings_apply_by_issuer_subject_roles_and_claims),
                 cmocka_unit_test(a_binding_gives_nothing_outside_its_time),
+                cmocka_unit_test(a_binding_that_expired_is_blamed_only_where_it_would_have_allowed),
                 cmocka_unit_test(the_decision_names_rule_role_binding_and_credential),
                 cmocka_unit_test(a_reason_is_cut_at_whole_characters_and_holds_no_controls),
                 cmocka_unit_test(the_kinds_that_matter_are_those_of_entries_about_the_operation),

@@ -201,7 +201,7 @@ static void policy_tests_as_json_are_one_object(void **state)
         size_t len = 0;
         FILE *out = open_memstream(&printed, &len);
         const struct policy_test_options options = {
-                .namer = name_run, .now_ms = 1000, .out = out, .json = true};
+                .namer = name_run, .now_ms = 1000, .out = out, .format = REPORT_JSON};
 
         (void)state;
         (void)policy_run_tests(policy, &options);

@@ -41,8 +41,8 @@ static void a_good_configuration_passes_with_its_policy_and_files(void **state)
         bool good = preflight_load(DATA "good.yaml", now_ms, &p, &errors);
         error_list_print(&errors, stderr);
         assert_true(good);
-        assert_int_equal(p.n_policy_files, 1); /* named twice, read once */
-        assert_string_equal(p.policy_files[0], DATA "policy.yaml");
+        assert_int_equal(p.policy_files.n, 1); /* named twice, read once */
+        assert_string_equal(p.policy_files.names[0], DATA "policy.yaml");
         good = preflight_files(p.config, &errors);
         error_list_print(&errors, stderr);
         assert_true(good);
@@ -139,6 +139,59 @@ static void configuration_policy_and_catalogue_must_know_each_other(void **state
         error_list_clear(&errors);
 }
 
+static void a_shadow_policy_is_checked_as_the_live_one_is(void **state)
+{
+        static const char *const expected[] = {
+                "shadow.yaml:5:39: `none.yaml` cannot be read: No such file or directory\n",
+                "strangers.yaml:5:24: ",
+                "did you mean `airflow`?\n",
+                "strangers.yaml:5:61: ",
+                "did you mean `etl`?\n",
+        };
+        struct preflight p;
+        struct error_list errors;
+
+        (void)state;
+        error_list_init(&errors);
+        assert_false(preflight_load(DATA "shadow.yaml", now_ms, &p, &errors));
+        assert_non_null(p.policy);
+        char *text = printed(&errors);
+        const char *at = text;
+        for (size_t i = 0; i < sizeof(expected) / sizeof(*expected); i++) {
+                const char *found = strstr(at, expected[i]);
+                if (!found)
+                        fail_msg("no `%s` in order in:\n%s", expected[i], text);
+                at = found;
+        }
+        assert_int_equal(errors.errors, 3);
+        free(text);
+        preflight_clear(&p);
+        error_list_clear(&errors);
+}
+
+static void what_is_wrong_with_a_file_of_both_policies_is_said_once(void **state)
+{
+        struct preflight p;
+        struct error_list errors;
+
+        (void)state;
+        error_list_init(&errors);
+        assert_true(preflight_load(DATA "both.yaml", now_ms, &p, &errors));
+        assert_non_null(p.shadow);
+        assert_ptr_not_equal(p.shadow, p.policy);
+        assert_string_equal(p.shadow_digest, p.policy_digest);
+        assert_int_equal(errors.n, 1);
+        assert_non_null(strstr(errors.findings[0].text, "has expired"));
+        struct file_list files;
+        preflight_policy_files(p.config, &files);
+        assert_int_equal(files.n, 1);
+        assert_true(file_list_same(&files, &p.policy_files));
+        file_list_clear(&files);
+        assert_false(file_list_same(&files, &p.policy_files));
+        preflight_clear(&p);
+        error_list_clear(&errors);
+}
+
 static void a_configuration_that_cannot_be_read_leaves_nothing(void **state)
 {
         struct preflight p;
@@ -196,6 +249,8 @@ int main(void)
                 cmocka_unit_test(the_example_passes_but_for_files_that_are_not_here),
                 cmocka_unit_test(files_that_are_not_what_they_should_be_are_named),
                 cmocka_unit_test(configuration_policy_and_catalogue_must_know_each_other),
+                cmocka_unit_test(a_shadow_policy_is_checked_as_the_live_one_is),
+                cmocka_unit_test(what_is_wrong_with_a_file_of_both_policies_is_said_once),
                 cmocka_unit_test(a_configuration_that_cannot_be_read_leaves_nothing),
                 cmocka_unit_test(the_digest_is_that_of_sha256sum),
                 cmocka_unit_test(the_policy_schema_is_the_one_that_ships),

@@ -1,4 +1,4 @@
-#include "dagward/token/certificate.h"
+#include "dagward/token/x5t.h"
 
 #include <openssl/bio.h>
 #include <openssl/err.h>
@@ -30,7 +30,7 @@ static bool time_of(const ASN1_TIME *time, int64_t *seconds)
         return true;
 }
 
-static bool key_of(X509 *x509, struct certificate *out, struct error *err)
+static bool key_of(X509 *x509, struct x5t *out, struct error *err)
 {
         struct key judged = {.pkey = X509_get0_pubkey(x509)};
         struct buf id;
@@ -47,20 +47,20 @@ static bool key_of(X509 *x509, struct certificate *out, struct error *err)
 }
 
 /* Takes `x509`. */
-static bool certificate_of(X509 *x509, struct certificate *out, struct error *err)
+static bool certificate_of(X509 *x509, struct x5t *out, struct error *err)
 {
         unsigned char digest[SHA256_DIGEST_LENGTH], *der = NULL;
         int len = i2d_X509(x509, &der);
         struct buf hex;
 
-        *out = (struct certificate){.algorithms = 0};
+        *out = (struct x5t){.algorithms = 0};
         bool good = len > 0 && time_of(X509_get0_notBefore(x509), &out->not_before_s) &&
                     time_of(X509_get0_notAfter(x509), &out->not_after_s);
         if (good) {
                 SHA1(der, (size_t)len, digest);
-                text_of(out->x5t, sizeof(out->x5t), digest, SHA_DIGEST_LENGTH);
+                text_of(out->sha1, sizeof(out->sha1), digest, SHA_DIGEST_LENGTH);
                 SHA256(der, (size_t)len, digest);
-                text_of(out->x5t_s256, sizeof(out->x5t_s256), digest, SHA256_DIGEST_LENGTH);
+                text_of(out->sha256, sizeof(out->sha256), digest, SHA256_DIGEST_LENGTH);
                 buf_init_fixed(&hex, out->hex, sizeof(out->hex) - 1);
                 buf_hex(&hex, digest, SHA256_DIGEST_LENGTH);
                 for (char *c = out->hex; *c; c++)
@@ -75,11 +75,11 @@ static bool certificate_of(X509 *x509, struct certificate *out, struct error *er
         return good;
 }
 
-bool certificate_read_pem(struct str pem, struct certificate *out, struct error *err)
+bool x5t_read_pem(struct str pem, struct x5t *out, struct error *err)
 {
         X509 *x509 = NULL;
 
-        if (pem.len && pem.len <= CERTIFICATE_MOST_BYTES) {
+        if (pem.len && pem.len <= X5T_MOST_BYTES) {
                 BIO *bio = BIO_new_mem_buf(pem.ptr, (int)pem.len);
                 if (!bio)
                         abort();
@@ -90,12 +90,11 @@ bool certificate_read_pem(struct str pem, struct certificate *out, struct error 
         return x509 ? certificate_of(x509, out, err) : error_set(err, "no PEM certificate in it");
 }
 
-bool certificate_read_der(struct str der, struct certificate *out, struct error *err)
+bool x5t_read_der(struct str der, struct x5t *out, struct error *err)
 {
         const unsigned char *at = (const unsigned char *)der.ptr;
-        X509 *x509 = der.len && der.len <= CERTIFICATE_MOST_BYTES
-                             ? d2i_X509(NULL, &at, (long)der.len)
-                             : NULL;
+        X509 *x509 =
+                der.len && der.len <= X5T_MOST_BYTES ? d2i_X509(NULL, &at, (long)der.len) : NULL;
 
         ERR_clear_error();
         return x509 ? certificate_of(x509, out, err) : error_set(err, "not a DER certificate");

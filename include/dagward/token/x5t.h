@@ -1,21 +1,21 @@
 /*
- * certificate: what a signed client assertion says about the certificate it is signed with.
+ * x5t: what a signed client assertion says about the certificate it is signed with.
  *
  * Only what a token endpoint compares: thumbprints over the DER bytes (RFC 7515 4.1.7, 4.1.8), the
  * time it is valid in, and which key it certifies. No chain is followed and nothing is trusted
  * because of it.
  */
-#ifndef DAGWARD_TOKEN_CERTIFICATE_H
-#define DAGWARD_TOKEN_CERTIFICATE_H
+#ifndef DAGWARD_TOKEN_X5T_H
+#define DAGWARD_TOKEN_X5T_H
 
 #include "dagward/base/error.h"
 #include "dagward/base/str.h"
 
-enum { CERTIFICATE_MOST_BYTES = 64 * 1024 };
+enum { X5T_MOST_BYTES = 64 * 1024 };
 
-struct certificate {
-        char x5t[28];        /* base64url of the SHA-1, terminated */
-        char x5t_s256[44];   /* base64url of the SHA-256, terminated */
+struct x5t {
+        char sha1[28];       /* base64url of the SHA-1, terminated */
+        char sha256[44];     /* base64url of the SHA-256, terminated */
         char hex[65];        /* the SHA-256 in upper-case hex, as portals show it */
         char key_id[44];     /* RFC 7638 thumbprint of its public key: the kid of that key */
         unsigned algorithms; /* TOKEN_ALG_BITs that its key can sign with */
@@ -24,10 +24,10 @@ struct certificate {
 
 /* The first certificate of a PEM file, whatever else stands in it. False with a reason when there
  * is none, or its key is of no use. */
-bool certificate_read_pem(struct str pem, struct certificate *out, struct error *err)
+bool x5t_read_pem(struct str pem, struct x5t *out, struct error *err)
         __attribute__((warn_unused_result));
 /* One certificate in DER. */
-bool certificate_read_der(struct str der, struct certificate *out, struct error *err)
+bool x5t_read_der(struct str der, struct x5t *out, struct error *err)
         __attribute__((warn_unused_result));
 
 #endif
