@@ -480,3 +480,20 @@ def test_default_that_is_refused_does_not_become_somebody_else(serve, tenant, up
     proxy = serve({"name": "etl", "type": "default", "endpoint": tenant.imds.url}, ready=False)
     assert proxy.ask("GET", RUNS, operator).status == 503
     assert "credential etl: client_secret: AADSTS7000215" in proxy.log() and tenant.imds.asked == []
+
+
+# --- doctor ---
+
+def test_doctor_obtains_a_chain_and_warns_of_emergencies(tenant, issuer, upstream, tmp_path):
+    tenant.vault.put("etl", tenant.secret())
+    pat = write(tmp_path, "pat", secrets.upstream("z" * 20 + os.urandom(12).hex()))
+    proxy = Proxy(tmp_path / "doctor", [issuer.config()], POLICY, upstream.url,
+                  credentials=[vault_secret(tenant), vault_opened_by_identity(tenant), {"name": "glass", "type": "pat_file", "file": pat}])
+    proxy.write_files()
+    told = subprocess.run([BINARY, "doctor", "--config", proxy.config_file, "--only", "credential", "--json"], capture_output=True, text=True, timeout=60)
+    findings = {(f["subject"], f["name"]): f for f in json.loads(told.stdout)["findings"]}
+    assert findings["etl", "credential-obtained"]["level"] == "ok"
+    assert findings["opener", "credential-on-demand"]["level"] == "skipped"
+    assert findings["glass", "credential-emergency"]["level"] == "warning"
+    secrets.assert_no_leak(told.stdout + told.stderr, "what doctor says")
+    assert {r["Authorization"][:6] for r in upstream.received if r["Authorization"]} == {"Bearer", "Basic "}

@@ -14,8 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         struct error err = {""};
 
         for (int der = 0; der < 2; der++) {
-                bool read = der ? x5t_read_der(text, &one, &err)
-                                : x5t_read_pem(text, &one, &err);
+                bool read = der ? x5t_read_der(text, &one, &err) : x5t_read_pem(text, &one, &err);
                 if (!read) {
                         assert(err.text[0]);
                         continue;
