@@ -215,7 +215,6 @@ def test_a_user_assigned_identity(serve, tenant, upstream, operator, monkeypatch
     proxy = serve({"name": "etl", "type": "managed_identity", "source": source, "endpoint": server.url, name: IDENTITY[name]})
     last = check(proxy, upstream, operator, tenant, type(server).__name__, "managed_identity")
     assert last["who"] == IDENTITY["client_id"]
-    tenant.arc.forget()
 
 
 def test_App_Service_is_found_by_its_variables(serve, tenant, upstream, operator, monkeypatch):
@@ -239,7 +238,6 @@ def test_Azure_Arc_is_shown_that_we_can_read_its_key(serve, tenant, upstream, op
     proxy = serve({"name": "etl", "type": "managed_identity"})
     check(proxy, upstream, operator, tenant, "Arc", "managed_identity")
     assert len(tenant.arc.asked) == 2
-    tenant.arc.forget()
 
 
 @pytest.mark.parametrize("realm", ["/etc/passwd", ARC_FOLDER + "/../../../../etc/passwd", ARC_FOLDER + "/a/b.key", ARC_FOLDER + "/.key", "relative.key",
@@ -258,7 +256,6 @@ def test_an_old_agent_that_gives_another_identity_is_not_believed(serve, tenant,
     proxy = serve({"name": "etl", "type": "managed_identity", "source": "arc", "endpoint": tenant.arc.url, "client_id": IDENTITY["client_id"]}, ready=False)
     assert proxy.ask("GET", RUNS, operator).status == 503
     assert "another identity" in proxy.log() and upstream.received == []
-    tenant.arc.forget()
 
 
 @pytest.mark.parametrize("answer, says, comes_back", [

@@ -154,6 +154,7 @@ class Tenant:
         self.vault = Vault(self)
 
     def close(self):
+        self.arc.forget()
         for server in (self.entra, self.imds, self.app_service, self.arc, self.vault):
             server.down()
 
@@ -404,7 +405,13 @@ class Arc(Managed):
 
     def forget(self):
         for path in self.keys:
-            os.path.exists(path) and os.unlink(path)
+            if os.path.exists(path):
+                os.unlink(path)
+        for folder in (ARC_FOLDER, os.path.dirname(ARC_FOLDER)):
+            try:
+                os.rmdir(folder)  # unless a real agent lives there
+            except OSError:
+                pass
 
 
 class Vault(Server):
