@@ -36,6 +36,9 @@ foreach(source ${fuzz_targets})
                 endif()
         endif()
 endforeach()
+# A disk that fails, preloaded by tests/integration/test_audit_faults.py.
+add_library(dagward_faults MODULE ${PROJECT_SOURCE_DIR}/tests/integration/kit/faults.c)
+
 include(tests/differential/differential.cmake OPTIONAL)
 include(tests/corpora/corpora.cmake OPTIONAL)
 

@@ -329,6 +329,12 @@ static void write_audit(const struct control_counts *counts, struct buf *out)
                 (double)s->refused_records);
         one(out, "audit_reopens_total", "counter", "Files begun since the start.",
                 (double)s->reopens);
+        one(out, "audit_checkpoints_total", "counter", "Signed checkpoints written.",
+                (double)s->checkpoints);
+        one(out, "audit_unsigned_records", "gauge", "Records behind the last checkpoint.",
+                (double)s->unsigned_records);
+        one(out, "audit_anchor_ok", "gauge", "Whether the anchor took the last checkpoint.",
+                counts->scribe_answered && s->anchor_ok ? 1 : 0);
 }
 
 static void write_process(

@@ -37,6 +37,27 @@ static void give_back(struct worker *worker, struct evidence_batch *batch)
         worker->n_spare_batches++;
 }
 
+static void on_state(bool ok, void *receiver)
+{
+        struct worker *worker = receiver;
+
+        if (ok == worker->audit_failing)
+                log_error("worker=%u audit records are %s", worker->number,
+                        ok ? "written again" : "not written; see the reason above");
+        worker->audit_failing = !ok;
+}
+
+void evidence_watch(struct worker *worker)
+{
+        worker->audit_watch = (struct scribe_watch){.reply_to = worker->box, .changed = on_state};
+        scribe_watch(worker->scribe, &worker->audit_watch);
+}
+
+void evidence_overdue(struct worker *worker)
+{
+        on_state(false, worker);
+}
+
 static void on_written(struct audit_batch *audit, void *receiver)
 {
         struct evidence_batch *batch = (struct evidence_batch *)audit;
@@ -44,10 +65,7 @@ static void on_written(struct audit_batch *audit, void *receiver)
         bool ok = audit->ok;
 
         worker->batches_out--;
-        if (ok == worker->audit_failing)
-                log_error("worker=%u audit records are %s", worker->number,
-                        ok ? "written again" : "not written; see the reason above");
-        worker->audit_failing = !ok;
+        on_state(ok, worker);
         while (!link_empty(&batch->waiters)) {
                 struct exchange *x = LINK_OF(struct exchange, audit_link, batch->waiters.after);
                 link_remove(&x->audit_link);

@@ -497,6 +497,7 @@ void exchange_late(struct exchange *x)
                 break;
         case WAIT_AUDIT:
                 link_remove(&x->audit_link);
+                evidence_overdue(x->worker);
                 (void)refuse(
                         x, 503, REFUSED_AUDIT, "the audit record could not be written in time");
                 break;

@@ -115,7 +115,8 @@ struct worker {
         unsigned n_spare_batches;
         struct evidence_batch *failed_batches; /* to be posted again */
         size_t batches_out;                    /* posted, not answered */
-        bool audit_failing;                    /* the last answer was no */
+        bool audit_failing;                    /* the last answer was no, or none came in time */
+        struct scribe_watch audit_watch;       /* what others' batches have shown */
         struct grants_table *grants;           /* bindings of callers met before */
         struct directory *directory;           /* names and ids learnt from upstream */
         struct buf locations[SERVICE_COUNT];   /* all of a service, for clients that discover */
@@ -525,6 +526,11 @@ bool evidence_is_full(const struct worker *worker);
 /* Now and then: tries again what could not be written. */
 void evidence_tick(struct worker *worker);
 void evidence_clear(struct worker *worker);
+/* From now on the worker knows of a log that cannot be written before it has written itself. */
+void evidence_watch(struct worker *worker);
+/* A record was not acknowledged in time: until one is, the log counts as one that cannot be
+ * written. */
+void evidence_overdue(struct worker *worker);
 
 /* --- compose.c --- */
 /* Writes the head that goes upstream; false when it does not fit. */

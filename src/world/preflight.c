@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "dagward/audit/chain.h"
+#include "dagward/audit/signing.h"
 #include "dagward/azdo/catalogue.h"
 #include "dagward/base/secret.h"
 #include "dagward/net/tls.h"
@@ -360,19 +361,32 @@ static void check_listener(
         tls_unref(context);
 }
 
+static void check_signing_key(struct named_file file, struct error_list *errors)
+{
+        struct error err;
+
+        if (!file.path.ptr)
+                return;
+        struct signing_key *key = signing_key_load(file.path.ptr, &err);
+        if (!key)
+                error_list_add(errors, file.at, "%s", err.text);
+        signing_key_free(key);
+}
+
+/* The folder matters when the file is there as well: it is closed and begun anew in it. */
 static void check_audit(const struct config *c, struct error_list *errors)
 {
         struct mark at = config_place(c, &c->audit.file);
         const char *path = c->audit.file.ptr;
         struct stat status;
 
+        check_signing_key(named(c, &c->audit.signing_key), errors);
         if (stat(path, &status) == 0) {
                 if (!S_ISREG(status.st_mode))
                         error_list_add(errors, at, "`%s` is not a regular file", path);
                 else if (access(path, R_OK | W_OK) != 0)
                         error_list_add(
                                 errors, at, "`%s` cannot be written: %s", path, strerror(errno));
-                return;
         }
         char *folder = str_dup(c->audit.file);
         char *slash = strrchr(folder, '/');

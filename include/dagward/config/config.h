@@ -239,10 +239,28 @@ enum config_on_failure {
         ON_FAILURE_ALLOW_READS, /* requests of access class read go on */
 };
 
+/* A signed record stands behind at most so many records, and at most so long after one. */
+struct config_checkpoints {
+        uint64_t records;
+        int64_t interval_ms;
+};
+
+struct config_rotate {
+        uint64_t size_bytes; /* a file is closed when it has so many */
+        int64_t age_ms;      /* or is so old; 0: for ever */
+        uint64_t keep;       /* closed files that stay; 0: all */
+        int64_t keep_ms;     /* how long they do; 0: for ever */
+        bool compress;
+};
+
 struct config_audit {
         struct str file;
         enum config_durability durability;
         enum config_on_failure on_failure;
+        struct str signing_key; /* PEM, Ed25519; default: beside the file */
+        struct config_checkpoints checkpoints;
+        struct str anchor; /* checkpoints go there as well; default: nowhere */
+        struct config_rotate rotate;
 };
 
 struct config_limits {
