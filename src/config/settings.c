@@ -1,19 +1,5 @@
 #include "settings.h"
 
-#define SECOND 1000ull
-#define MINUTE (60 * SECOND)
-#define HOUR (60 * MINUTE)
-#define DAY (24 * HOUR)
-#define KIB 1024ull
-#define MIB (1024 * KIB)
-
-#define TABLE(type, list)                                                                          \
-        {                                                                                          \
-                .rows = (list), .n = sizeof(list) / sizeof(*(list)), .bytes = sizeof(type),        \
-        }
-#define AT(type, field) .offset = offsetof(struct type, field)
-#define LIST(type, field) AT(type, field), .count_offset = offsetof(struct type, n_##field)
-
 static const struct setting tls_rows[] = {
         {.key = "certificate",
                 .type = SETTING_PATH,
@@ -365,84 +351,6 @@ static const struct setting upstream_rows[] = {
 };
 static const struct settings upstream = TABLE(struct config_upstream, upstream_rows);
 
-static const struct choice credential_choices[] = {
-        {.name = "static_file",
-                .value = CREDENTIAL_STATIC_FILE,
-                .help = "an access token in `file`, for emergencies and tests"},
-        {.name = "client_secret",
-                .value = CREDENTIAL_CLIENT_SECRET,
-                .help = "a service principal with the secret in `secret_file`"},
-        {.name = "federated",
-                .value = CREDENTIAL_FEDERATED,
-                .help = "a service principal with an assertion in `assertion_file` (workload "
-                        "identity)"},
-        {.name = "certificate", .later = true}, {.name = "managed_identity", .later = true},
-        {.name = "key_vault_secret", .later = true}, {.name = "pat_file", .later = true}, {0}};
-
-static const struct setting credential_rows[] = {
-        {.key = "name",
-                .type = SETTING_NAME,
-                .required = true,
-                AT(config_credential, name),
-                .help = "How bindings of the policy and audit records name it."},
-        {.key = "type",
-                .type = SETTING_CHOICE,
-                .required = true,
-                AT(config_credential, type),
-                .choices = credential_choices,
-                .help = "How a token is obtained."},
-        {.key = "tenant",
-                .type = SETTING_TEXT,
-                AT(config_credential, tenant),
-                .without = "`AZURE_TENANT_ID`",
-                .help = "Entra tenant: GUID or verified domain. For `client_secret` and "
-                        "`federated`."},
-        {.key = "client_id",
-                .type = SETTING_TEXT,
-                AT(config_credential, client_id),
-                .without = "`AZURE_CLIENT_ID`",
-                .help = "Application (client) id. For `client_secret` and `federated`."},
-        {.key = "secret_file",
-                .type = SETTING_PATH,
-                AT(config_credential, secret_file),
-                .without = "must be given for `client_secret`",
-                .help = "File with the client secret: its value, not its id. Read again for each "
-                        "token."},
-        {.key = "assertion_file",
-                .type = SETTING_PATH,
-                AT(config_credential, assertion_file),
-                .without = "`AZURE_FEDERATED_TOKEN_FILE`",
-                .help = "File with the assertion (a projected service account token). Read again "
-                        "for "
-                        "each token. For `federated`."},
-        {.key = "assertion",
-                .type = SETTING_LATER,
-                .help = "`caller`: the caller's own token as the assertion."},
-        {.key = "file",
-                .type = SETTING_PATH,
-                AT(config_credential, file),
-                .without = "must be given for `static_file`",
-                .help = "File with an access token for Azure DevOps. Read again when it changes."},
-        {.key = "authority",
-                .type = SETTING_BASE_URL,
-                AT(config_credential, authority),
-                .fallback = "https://login.microsoftonline.com",
-                .help = "Where tokens are asked for; or `AZURE_AUTHORITY_HOST`. `http://` only to "
-                        "loopback. For `client_secret` and `federated`."},
-        {.key = "scope",
-                .type = SETTING_TEXT,
-                AT(config_credential, scope),
-                .fallback = "499b84ac-1321-427f-aa17-267ca6975798/.default",
-                .help = "What the token is asked for; the default is Azure DevOps. For "
-                        "`client_secret` and `federated`."},
-        {.key = "ca",
-                .type = SETTING_PATH,
-                AT(config_credential, ca),
-                .without = "the system's authorities",
-                .help = "PEM file of the authorities that may vouch for `authority`."},
-};
-static const struct settings credentials = TABLE(struct config_credential, credential_rows);
-
 static const struct setting policy_rows[] = {
         {.key = "files",
                 .type = SETTING_PATHS,
@@ -723,7 +631,7 @@ static const struct setting root_rows[] = {
                 .required = true,
                 .least = 1,
                 LIST(config, credentials),
-                .section = &credentials,
+                .section = &settings_credentials,
                 .help = "What is lent to callers; bindings of the policy choose one by name."},
         {.key = "policy",
                 .type = SETTING_SECTION,

@@ -2,11 +2,13 @@
 
 #include <stdlib.h>
 
-#include "entra.h"
 #include "entra_answer.h"
+#include "supply.h"
+#include "token_source.h"
 
 struct credential_probe {
         struct token_source *source;
+        struct supply *supply; /* NULL: nobody else is needed */
         credential_probed *done;
         void *owner;
         uint64_t generations;
@@ -37,8 +39,9 @@ static void on_settled(void *owner, unsigned index, bool ok, const char *why)
         probe->done(probe->owner, ok ? probe->source->credential : NULL, why);
 }
 
-struct credential_probe *credential_probe_start(const struct config_credential *config,
-        struct event_base *base, struct fetcher *fetcher, credential_probed *done, void *owner)
+struct credential_probe *credential_probe_start(const struct config *all,
+        const struct config_credential *config, struct event_base *base, struct fetcher *fetcher,
+        credential_probed *done, void *owner)
 {
         struct credential_probe *probe = calloc(1, sizeof(*probe));
 
@@ -48,6 +51,10 @@ struct credential_probe *credential_probe_start(const struct config_credential *
         probe->done = done;
         probe->owner = owner;
         probe->source = token_source_new(config, 0, base, fetcher, &probe->generations, &hooks);
+        probe->source->on_demand = false;
+        if (all)
+                probe->supply = supply_new(
+                        all, &probe->source, 1, base, fetcher, &probe->generations, &hooks);
         token_source_start(probe->source);
         return probe;
 }
@@ -57,6 +64,7 @@ void credential_probe_free(struct credential_probe *probe)
         if (!probe)
                 return;
         token_source_free(probe->source);
+        supply_free(probe->supply);
         free(probe);
 }
 

@@ -60,6 +60,7 @@ void ask_start(struct doctor *doctor, struct ask_once *ask, const struct ask_set
         struct fetch_request request = {
                 .url = ask->url,
                 .bearer = settings->bearer,
+                .secret_field = settings->secret_field,
                 .fields = fields,
                 .n_fields = settings->suppress_sign_in ? 1 : 0,
                 .ca = settings->ca,

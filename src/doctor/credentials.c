@@ -18,7 +18,8 @@ void credential_check_prepare(struct credential_check *check)
                 const char *setting;
                 struct str path;
         } files[] = {{"secret_file", c->secret_file}, {"assertion_file", c->assertion_file},
-                {"file", c->file}};
+                {"key_file", c->key_file}, {"certificate_file", c->certificate_file},
+                {"secret_file", c->assertion.secret_file}, {"file", c->file}};
 
         check->seen.config = c;
         check->seen.claims.exp_s = INT64_MIN;
@@ -82,7 +83,7 @@ static void organization_ask(struct organization_check *check, struct ask_once *
 {
         struct doctor *doctor = check->credential->doctor;
         const struct ask_settings settings = {
-                .bearer = &check->credential->token,
+                .secret_field = &check->credential->field,
                 .ca = doctor->p.config->upstream.ca.ptr,
                 .plain = doctor->upstream.plain,
                 .timeout_ms = timeout_ms,
@@ -151,15 +152,13 @@ static void organizations_ask(struct credential_check *check)
 
 static void on_probed(void *owner, const struct credential *credential, const char *why)
 {
-        static const char before[] = "Authorization: Bearer ";
         struct credential_check *check = owner;
 
         check->seen.settled = true;
         check->seen.obtained = credential != NULL;
         snprintf(check->why, sizeof(check->why), "%s", why);
         if (credential) {
-                struct str line = str_trim(secret_reveal(&credential->line));
-                secret_set(&check->token, str_from(line, sizeof(before) - 1));
+                secret_set(&check->field, credential_field(credential));
                 organizations_ask(check);
         }
         doctor_settled(check->doctor);
@@ -170,12 +169,13 @@ void credential_check_start(struct credential_check *check)
         struct doctor *doctor = check->doctor;
 
         proof_look(check);
-        if (!check->file_good || (check->reach && !reach_good(check->reach)))
+        if (check->config->on_demand || !check->file_good ||
+                (check->reach && !reach_good(check->reach)))
                 return;
         check->started = true;
         doctor_pending(doctor);
         check->probe = credential_probe_start(
-                check->config, doctor->base, doctor->fetcher, on_probed, check);
+                doctor->p.config, check->config, doctor->base, doctor->fetcher, on_probed, check);
 }
 
 /* --- what it means --- */
@@ -245,6 +245,11 @@ void credential_check_judge(struct credential_check *check)
         check->seen.why = check->why;
         if (check->file_good)
                 judge_proof(doctor->out, &about, &check->seen, doctor->now_s);
+        if (c->on_demand) {
+                diagnose(doctor->out, &about, DOCTOR_SKIPPED, "on-demand",
+                        "it opens a vault for others, and is tried with them");
+                return;
+        }
         if (!good || !check->started) {
                 diagnose(doctor->out, &about, DOCTOR_SKIPPED, "not-tried",
                         "no token was asked for, because of what is said above");
@@ -264,5 +269,5 @@ void credential_check_clear(struct credential_check *check)
         }
         free(check->organizations);
         credential_probe_free(check->probe);
-        secret_drop(&check->token);
+        secret_drop(&check->field);
 }

@@ -59,7 +59,7 @@ struct ask_once {
 };
 
 struct ask_settings {
-        const struct secret *bearer;
+        const struct secret *bearer, *secret_field; /* as in struct fetch_request */
         const char *ca;
         bool plain; /* http:// is configured: allowed to loopback */
         int64_t timeout_ms;
@@ -114,7 +114,7 @@ struct credential_check {
         bool file_good, started;
         struct credential_seen seen;
         char why[512];
-        struct secret token;
+        struct secret field; /* the header line */
         struct credential_probe *probe;
         struct organization_check *organizations;
 };

@@ -86,10 +86,11 @@ int64_t aadsts_of(const char *text)
 
 static const char *file_of(const struct config_credential *c)
 {
-        return c->secret_file.ptr      ? c->secret_file.ptr
-               : c->assertion_file.ptr ? c->assertion_file.ptr
-               : c->file.ptr           ? c->file.ptr
-                                       : "(no file)";
+        return c->secret_file.ptr        ? c->secret_file.ptr
+               : c->assertion_file.ptr   ? c->assertion_file.ptr
+               : c->certificate_file.ptr ? c->certificate_file.ptr
+               : c->file.ptr             ? c->file.ptr
+                                         : "(no file)";
 }
 
 static const char *or_none(const char *text)
@@ -252,6 +253,13 @@ void judge_proof(struct diagnoses *out, const struct about *about,
                 diagnosis_cause(d, "Entra shows an id and a value for each secret; the value is "
                                    "what proves anything");
                 diagnosis_remedy(d, "write the secret's value into %s", c->secret_file.ptr);
+        }
+        if (config_credential_is_emergency(c)) {
+                d = diagnose(out, about, DOCTOR_WARNING, "emergency",
+                        "what is lent is of type %s, for emergencies",
+                        config_credential_type_name(c->type).ptr);
+                diagnosis_cause(d, "it is lent as it is, and nobody here renews or bounds it");
+                diagnosis_remedy(d, "once the emergency is over, use a type that renews itself");
         }
         if (c->file.ptr && seen->claims.jwt && seen->claims.exp_s > now_s &&
                 seen->claims.exp_s - now_s < EXPIRES_SOON_S) {

@@ -18,10 +18,12 @@ struct credential_probe;
  * otherwise it is valid during the callback, take a reference to keep it. */
 typedef void credential_probed(void *owner, const struct credential *credential, const char *why);
 
-/* Begins; `done` may run before this returns (a token in a file is read at once). `config` outlives
- * the probe. */
-struct credential_probe *credential_probe_start(const struct config_credential *config,
-        struct event_base *base, struct fetcher *fetcher, credential_probed *done, void *owner);
+/* Begins; `done` may run before this returns (a token in a file is read at once). `all` is where
+ * the credentials are that `config` needs to be obtained; NULL: it needs none. Both outlive the
+ * probe. */
+struct credential_probe *credential_probe_start(const struct config *all,
+        const struct config_credential *config, struct event_base *base, struct fetcher *fetcher,
+        credential_probed *done, void *owner);
 /* Ends what is under way; `done` will not run any more. Not inside `done`. Harmless on NULL. */
 void credential_probe_free(struct credential_probe *probe);
 /* What to do about an AADSTS code of Entra; NULL for one without an entry. */

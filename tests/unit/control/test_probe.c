@@ -55,7 +55,7 @@ static void rig_run(struct rig *rig, enum config_credential_type type, const cha
         stub_set(rig->stub, TOKEN_PATH, status, JSON_TYPE, answer);
         log_set_level(LOG_LEVEL_NONE);
         rig->probe = credential_probe_start(
-                &rig->config, rig->base, rig->fetcher, on_probed, &rig->outcome);
+                NULL, &rig->config, rig->base, rig->fetcher, on_probed, &rig->outcome);
         assert_true(turn_until(rig->base, &rig->outcome.calls, 1, 5000));
 }
 
