@@ -168,8 +168,9 @@ def test_the_log_can_be_checked_with_public_tools_alone(signed, operator, tmp_pa
     assert run(signed.audit_file).returncode == 0, "one that is not the first"
     lines = plain.read_bytes().splitlines(keepends=True)
     changed = tmp_path / "changed"
+    post = next(i for i, line in enumerate(lines) if b'"POST"' in line)
     cases = {
-        "edited": lines[:3] + [lines[3].replace(b'"POST"', b'"PUT"')] + lines[4:],
+        "edited": lines[:post] + [lines[post].replace(b'"POST"', b'"PUT"')] + lines[post + 1:],
         "does not follow": lines[:3] + lines[4:],
         "torn": [*lines, lines[0][:100]],
         "the signature is not this key's": lines,

@@ -43,7 +43,20 @@ def until(what, about, within=10, every=0.02):
         time.sleep(every)
 
 
+PORTS, PORTS_EACH = 10000, 4000  # below the ports that the system gives to connections
+_next_port = os.getpid() * 37 % PORTS_EACH
+
+
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """One that nobody listens on, and that neither a connection nor another process of these tests takes meanwhile."""
+    global _next_port
+    process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 5
+    while True:
+        _next_port = (_next_port + 1) % PORTS_EACH
+        port = PORTS + process * PORTS_EACH + _next_port
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
