@@ -369,7 +369,7 @@ void audit_report_end(struct audit_report *r)
         tally_sort(&r->denials);
         tally_sort(&r->authentication);
         tally_sort(&r->dags);
-        tally_sort(&r->life);
+        tally_sort_time(&r->life);
         tally_sort(&r->shadow);
         r->open_intents = r->started->n + r->started->left_out;
         if (r->usage)

@@ -359,7 +359,7 @@ static void rights(const struct audit_report *r, struct buf *out)
         section_end(out);
 }
 
-static const struct html_column drift_columns[] = {{"Use", false}, {"Time", false}};
+static const struct html_column drift_columns[] = {{"Use", false}, {"First or last", false}};
 
 struct drift_rows {
         struct buf out;
@@ -374,7 +374,9 @@ static void add_drift(void *owner, struct str use, struct str time)
                 return;
         HTML(&rows->out, "<tr>");
         html_cell_text(&rows->out, &drift_columns[0], use);
-        html_cell_text(&rows->out, &drift_columns[1], time);
+        int64_t time_ms = 0;
+        if (clock_parse(time, &time_ms))
+                html_cell_time(&rows->out, &drift_columns[1], time_ms);
         HTML(&rows->out, "</tr>\n");
 }
 

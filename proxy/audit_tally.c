@@ -112,18 +112,33 @@ struct tally_row *tally_effect(struct tally *tally, const struct str *parts, siz
         return row;
 }
 
-static int by_count(const void *left, const void *right)
+static int by_name(const struct tally_row *a, const struct tally_row *b)
 {
-        const struct tally_row *a = left, *b = right;
-
-        if (a->n != b->n)
-                return a->n > b->n ? -1 : 1;
         for (size_t i = 0; i < TALLY_PARTS; i++) {
                 int order = str_cmp(a->parts[i], b->parts[i]);
                 if (order)
                         return order;
         }
         return 0;
+}
+
+static int by_count(const void *left, const void *right)
+{
+        const struct tally_row *a = left, *b = right;
+
+        return a->n != b->n ? (a->n > b->n ? -1 : 1) : by_name(a, b);
+}
+
+static int by_time(const void *left, const void *right)
+{
+        const struct tally_row *a = left, *b = right;
+
+        return a->first_ms != b->first_ms ? (a->first_ms < b->first_ms ? -1 : 1) : by_name(a, b);
+}
+
+void tally_sort_time(struct tally *tally)
+{
+        qsort(tally->rows, tally->n, sizeof(*tally->rows), by_time);
 }
 
 void tally_sort(struct tally *tally)

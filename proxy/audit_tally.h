@@ -31,7 +31,8 @@ struct tally_row *tally_count(
 /* The same, and by what was decided. */
 struct tally_row *tally_effect(struct tally *tally, const struct str *parts, size_t n,
         int64_t time_ms, enum audit_effect effect);
-/* The most frequent first. Nothing can be counted behind that. */
+/* The most frequent first; the earliest first. Nothing can be counted behind that. */
 void tally_sort(struct tally *tally);
+void tally_sort_time(struct tally *tally);
 
 #endif
