@@ -74,7 +74,8 @@
 "@media print{:root{--bg:#fff;--card:#fff;--ink:#000;--soft:#444;--line:#bbb;--code:#f4f4f4;--allow:#1f7a8c;--deny:#b3261e;--fail:#9a6700}" \
 "@page{margin:14mm}body{font-size:10pt}nav,.filter,.skip,details summary{display:none}header,main,footer{max-width:none;padding:0}" \
 "section{padding:1rem 0 0}h2,h3,caption{break-after:avoid}tr,figure,.state,.tiles div{break-inside:avoid}.scroll{overflow:visible;border:0}" \
-"thead{display:table-header-group}th,td{padding:.2rem .4rem}a{color:inherit;text-decoration:none}" \
+"table{font-size:8pt}td>span,td>code{max-width:none;overflow-wrap:anywhere}td:first-child{min-width:0}time{white-space:normal}" \
+"thead{display:table-header-group}th,td{padding:.2rem .4rem}thead th{white-space:normal}.tiles{grid-template-columns:repeat(4,1fr)}a{color:inherit;text-decoration:none}" \
 ".key::before,.bars *{print-color-adjust:exact;-webkit-print-color-adjust:exact}}\n"
 
 #define SCRIPT "\n" \

@@ -239,7 +239,7 @@ static bool take_over(struct building *b, int old)
         return got == 0;
 }
 
-static bool write_all(struct building *b, const struct audit_file *log, int fd, int old)
+static bool write_all(struct building *b, struct audit_file *log, int fd, int old)
 {
         struct audit_file copy;
         bool good = fwrite(&b->head, sizeof(b->head), 1, b->out) == 1;
@@ -250,6 +250,7 @@ static bool write_all(struct building *b, const struct audit_file *log, int fd, 
         if (again < 0 || !audit_file_open_fd(&copy, log->name, again))
                 return false;
         good = read_log(b, &copy, log->plain, fd);
+        memcpy(log->why, copy.why, sizeof(log->why));
         audit_file_close(&copy);
         return good && fseek(b->out, 0, SEEK_SET) == 0 &&
                fwrite(&b->head, sizeof(b->head), 1, b->out) == 1 && fflush(b->out) == 0 &&
@@ -258,8 +259,7 @@ static bool write_all(struct building *b, const struct audit_file *log, int fd, 
 
 /* Under another name first: two that build at once each put a whole one in place. Without a path it
  * has no name at all. The descriptor of what was built, or -1 with errno. */
-static int place(
-        struct building *b, const char *path, const struct audit_file *log, int fd, int old)
+static int place(struct building *b, const char *path, struct audit_file *log, int fd, int old)
 {
         char part[4200];
         int out;
@@ -283,8 +283,7 @@ static int place(
         return out;
 }
 
-static int build(
-        const char *path, const struct head *head, const struct audit_file *log, int fd, int old)
+static int build(const char *path, const struct head *head, struct audit_file *log, int fd, int old)
 {
         struct building *b = calloc(1, sizeof(*b));
 
@@ -393,7 +392,7 @@ static bool look_up(const char *path, const struct head *now, const struct audit
 }
 
 static bool open_with(
-        struct audit_index *index, const char *directory, const struct audit_file *log, int log_fd)
+        struct audit_index *index, const char *directory, struct audit_file *log, int log_fd)
 {
         struct head now = {.device = (uint64_t)log->info.st_dev,
                 .inode = (uint64_t)log->info.st_ino,
@@ -437,7 +436,7 @@ static bool open_with(
 }
 
 bool audit_index_open(
-        struct audit_index *index, const char *directory, const struct audit_file *log, int log_fd)
+        struct audit_index *index, const char *directory, struct audit_file *log, int log_fd)
 {
         *index = (struct audit_index){.fd = -1};
         errno = 0;

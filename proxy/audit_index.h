@@ -39,9 +39,10 @@ struct audit_index {
 
 /* The index of an open log, whose descriptor is `fd`; built or brought up to date where that is
  * needed: reads the log then, one pass, in 64 MiB of memory. `directory` is one that
- * audit_index_directory named; NULL: the index is not kept. False with errno. */
-bool audit_index_open(struct audit_index *index, const char *directory,
-        const struct audit_file *log, int fd) __attribute__((warn_unused_result));
+ * audit_index_directory named; NULL: the index is not kept. False with errno, or with why in
+ * `log`. */
+bool audit_index_open(struct audit_index *index, const char *directory, struct audit_file *log,
+        int fd) __attribute__((warn_unused_result));
 void audit_index_close(struct audit_index *index);
 /* Adds to `blocks` (of room for `most`) those in which the key may stand, ascending; how many there
  * are now. */

@@ -239,25 +239,20 @@ static unsigned ties_of(const struct trace *t, const struct audit_line *line)
 static void follow(struct trace *t, const struct audit_line *line)
 {
         const struct audit_fields *f = &line->fields;
-        char text[2048];
-        bool starts = f->run.id.len > 0;
+        bool starts = f->run.id.len > 0, asked = t->seed && t->wants[0].kind == AUDIT_KEY_ID;
+        char text[2048], id[ID_UUID_LEN + 1];
 
-        if (starts) {
+        if (starts)
                 add_want(t, AUDIT_KEY_RUN, f->run.id, f->request.organization, NULL);
-                char id[ID_UUID_LEN + 1];
-                if (id_uuid_canonical(f->correlation_id, id))
-                        add_want(t, AUDIT_KEY_ID, str_of(id), STR(""), NULL);
-        }
-        if ((starts || t->seed) && f->caller.issuer.len && f->claimed.dag_id.len &&
-                f->claimed.run_id.len && f->claimed.task_id.len &&
+        if (!starts && !asked)
+                return;
+        if (id_uuid_canonical(f->correlation_id, id))
+                add_want(t, AUDIT_KEY_ID, str_of(id), STR(""), NULL);
+        if (f->caller.issuer.len && f->claimed.dag_id.len && f->claimed.run_id.len &&
+                f->claimed.task_id.len &&
                 (size_t)snprintf(text, sizeof(text), "%.*s/%.*s", STR_FMT(f->claimed.dag_id),
                         STR_FMT(f->claimed.run_id)) < sizeof(text))
                 add_want(t, AUDIT_KEY_DAG, str_of(text), STR(""), f);
-        if (t->seed) { /* asked for by request or activity id: the rest of its correlation */
-                char id[ID_UUID_LEN + 1];
-                if (id_uuid_canonical(f->correlation_id, id) && t->wants[0].kind == AUDIT_KEY_ID)
-                        add_want(t, AUDIT_KEY_ID, str_of(id), STR(""), NULL);
-        }
 }
 
 /* --- reading --- */
