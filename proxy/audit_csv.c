@@ -68,18 +68,17 @@ static void list(struct row *row, const struct str *items, size_t n)
 
         buf_init_fixed(&text, row->memory, sizeof(row->memory));
         for (size_t i = 0; i < n; i++)
-                buf_printf(&text, "%s%.*s", i ? ";" : "", STR_FMT(items[i]));
+                BUF_ALL(&text, i ? STR(";") : STR(""), items[i]);
         cell(row, buf_str(&text));
 }
 
-static void pairs(struct row *row, const struct pair *items, size_t n, char between)
+static void pairs(struct row *row, const struct pair *items, size_t n, struct str between)
 {
         struct buf text;
 
         buf_init_fixed(&text, row->memory, sizeof(row->memory));
         for (size_t i = 0; i < n; i++)
-                buf_printf(&text, "%s%.*s%c%.*s", i ? ";" : "", STR_FMT(items[i].name), between,
-                        STR_FMT(items[i].value));
+                BUF_ALL(&text, i ? STR(";") : STR(""), items[i].name, between, items[i].value);
         cell(row, buf_str(&text));
 }
 
@@ -129,7 +128,7 @@ static void what(struct row *row, const struct audit_line *line)
 
         for (size_t i = 0; i < sizeof(request) / sizeof(request[0]); i++)
                 cell(row, request[i]);
-        pairs(row, f->request.resources, f->request.n_resources, ':');
+        pairs(row, f->request.resources, f->request.n_resources, STR(":"));
         list(row, f->request.says, f->request.n_says);
         number(row, f->kind == AUDIT_OUTCOME && f->request.method.len, f->request.bytes);
         for (size_t i = 0; i < sizeof(decision) / sizeof(decision[0]); i++)
@@ -150,7 +149,7 @@ static void answer(struct row *row, const struct audit_fields *f)
         cell(row, f->run.id);
         cell(row, f->run.url);
         cell(row, f->event.name);
-        pairs(row, f->event.detail, f->event.n_detail, '=');
+        pairs(row, f->event.detail, f->event.n_detail, STR("="));
 }
 
 void export_csv(struct buf *out, const struct audit_line *line)

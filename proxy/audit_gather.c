@@ -219,6 +219,21 @@ static void add_outcome(struct audit_report *r, const struct audit_fields *f)
         }
 }
 
+static struct str keep(struct str text)
+{
+        return str_view(str_dup(text), text.len);
+}
+
+static void glass_clear(struct glass *glass)
+{
+        free((char *)glass->caller.ptr);
+        free((char *)glass->operation.ptr);
+        free((char *)glass->resources.ptr);
+        free((char *)glass->reason.ptr);
+        free((char *)glass->binding.ptr);
+        free((char *)glass->correlation.ptr);
+}
+
 static void add_glass(struct audit_report *r, const struct audit_line *line)
 {
         const struct audit_fields *f = &line->fields;
@@ -228,26 +243,20 @@ static void add_glass(struct audit_report *r, const struct audit_line *line)
         if (r->n_glass < REPORT_GLASS_MOST) {
                 r->n_glass++;
         } else { /* the oldest makes room */
-                free(one->caller);
-                free(one->operation);
-                free(one->resources);
-                free(one->reason);
-                free(one->binding);
-                free(one->correlation);
+                glass_clear(one);
         }
         buf_init(&resources, ARENA_MOST);
         for (size_t i = 0; i < f->request.n_resources; i++)
-                buf_printf(&resources, "%s%.*s:%.*s", i ? ", " : "",
-                        STR_FMT(f->request.resources[i].name),
-                        STR_FMT(f->request.resources[i].value));
+                BUF_ALL(&resources, i ? STR(", ") : STR(""), f->request.resources[i].name, STR(":"),
+                        f->request.resources[i].value);
         *one = (struct glass){
                 .time_ms = f->time_ms,
-                .caller = str_dup(f->caller.subject),
-                .operation = str_dup(f->request.operation),
-                .resources = str_dup(buf_str(&resources)),
-                .reason = str_dup(line->break_glass),
-                .binding = str_dup(f->decision.binding),
-                .correlation = str_dup(f->correlation_id),
+                .caller = keep(f->caller.subject),
+                .operation = keep(f->request.operation),
+                .resources = keep(buf_str(&resources)),
+                .reason = keep(line->break_glass),
+                .binding = keep(f->decision.binding),
+                .correlation = keep(f->correlation_id),
         };
         buf_clear(&resources);
 }
@@ -276,8 +285,8 @@ static struct str details(const struct audit_fields *f, struct buf *out)
                 for (size_t i = 0; i < f->event.n_detail; i++)
                         if (str_eq(f->event.detail[i].name, names[k]) &&
                                 f->event.detail[i].value.len)
-                                buf_printf(out, "%s%.*s %.*s", out->len ? "; " : "",
-                                        STR_FMT(names[k]), STR_FMT(f->event.detail[i].value));
+                                BUF_ALL(out, out->len ? STR("; ") : STR(""), names[k], STR(" "),
+                                        f->event.detail[i].value);
         return buf_str(out);
 }
 
@@ -385,14 +394,8 @@ void audit_report_clear(struct audit_report *r)
         tally_clear(&r->dags);
         tally_clear(&r->life);
         tally_clear(&r->shadow);
-        for (size_t i = 0; i < r->n_glass; i++) {
-                free(r->glass[i].caller);
-                free(r->glass[i].operation);
-                free(r->glass[i].resources);
-                free(r->glass[i].reason);
-                free(r->glass[i].binding);
-                free(r->glass[i].correlation);
-        }
+        for (size_t i = 0; i < r->n_glass; i++)
+                glass_clear(&r->glass[i]);
         free(r->hours);
         free(r->started);
         past_reader_free(r->past);

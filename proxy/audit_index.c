@@ -117,10 +117,11 @@ size_t audit_keys(const struct audit_line *line, uint32_t out[AUDIT_INDEX_KEYS])
         if (audit_trace_id(f->traceparent, text))
                 add_key(out, &n, AUDIT_KEY_ID, str_of(text));
         if (f->claimed.dag_id.len && f->claimed.run_id.len) {
-                int len = snprintf(text, sizeof(text), "%.*s/%.*s", STR_FMT(f->claimed.dag_id),
-                        STR_FMT(f->claimed.run_id));
-                if (len > 0 && (size_t)len < sizeof(text))
-                        add_key(out, &n, AUDIT_KEY_DAG, str_view(text, (size_t)len));
+                struct buf both;
+                buf_init_fixed(&both, text, sizeof(text));
+                BUF_ALL(&both, f->claimed.dag_id, STR("/"), f->claimed.run_id);
+                if (!both.overflow)
+                        add_key(out, &n, AUDIT_KEY_DAG, buf_str(&both));
         }
         add_key(out, &n, AUDIT_KEY_RUN, f->run.id);
         while (audit_run_named(line, &i, &run))

@@ -303,12 +303,12 @@ static void glass(const struct audit_report *r, struct buf *out)
                         &r->glass[(r->glass_all - r->n_glass + i) % REPORT_GLASS_MOST];
                 HTML(out, "<tr>");
                 html_cell_time(out, &columns[0], one->time_ms);
-                html_cell_text(out, &columns[1], str_of(one->caller));
-                html_cell_code(out, &columns[2], str_of(one->operation));
-                html_cell_text(out, &columns[3], str_of(one->resources));
-                html_cell_text(out, &columns[4], str_of(one->reason));
-                html_cell_text(out, &columns[5], str_of(one->binding));
-                html_cell_code(out, &columns[6], str_of(one->correlation));
+                html_cell_text(out, &columns[1], one->caller);
+                html_cell_code(out, &columns[2], one->operation);
+                html_cell_text(out, &columns[3], one->resources);
+                html_cell_text(out, &columns[4], one->reason);
+                html_cell_text(out, &columns[5], one->binding);
+                html_cell_code(out, &columns[6], one->correlation);
                 HTML(out, "</tr>\n");
         }
         if (r->n_glass)

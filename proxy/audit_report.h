@@ -33,7 +33,7 @@ struct hour {
 /* One use of a break-glass binding; texts are owned. */
 struct glass {
         int64_t time_ms;
-        char *caller, *operation, *resources, *reason, *binding, *correlation;
+        struct str caller, operation, resources, reason, binding, correlation;
 };
 
 struct audit_report {

@@ -14,7 +14,7 @@ enum {
 
 /* A few different texts, in order of arrival. */
 struct list {
-        char *texts[MOST_LISTED];
+        struct str texts[MOST_LISTED]; /* owned */
         size_t n;
         bool more;
 };
@@ -31,18 +31,18 @@ struct telling {
 static void list_add(struct list *list, struct str text)
 {
         for (size_t i = 0; i < list->n; i++)
-                if (str_eq(str_of(list->texts[i]), text))
+                if (str_eq(list->texts[i], text))
                         return;
         if (list->n == MOST_LISTED)
                 list->more = true;
         else
-                list->texts[list->n++] = str_dup(text);
+                list->texts[list->n++] = str_view(str_dup(text), text.len);
 }
 
 static void list_clear(struct list *list)
 {
         while (list->n)
-                free(list->texts[--list->n]);
+                free((char *)list->texts[--list->n].ptr);
 }
 
 static bool read_record(struct telling *t, size_t i, struct audit_line *out, struct arena *arena)
@@ -60,10 +60,10 @@ static void note_task(struct telling *t, const struct audit_fields *f)
         if (!f->claimed.dag_id.len)
                 return;
         buf_reset(out);
-        buf_printf(out, "%.*s / %.*s / %.*s", STR_FMT(f->claimed.dag_id),
-                STR_FMT(f->claimed.run_id), STR_FMT(f->claimed.task_id));
+        BUF_ALL(out, f->claimed.dag_id, STR(" / "), f->claimed.run_id, STR(" / "),
+                f->claimed.task_id);
         if (f->claimed.map_index.len && !str_eq(f->claimed.map_index, STR("-1")))
-                buf_printf(out, " [%.*s]", STR_FMT(f->claimed.map_index));
+                BUF_ALL(out, STR(" ["), f->claimed.map_index, STR("]"));
         list_add(&t->tasks, buf_str(out));
 }
 
@@ -75,16 +75,15 @@ static void note(struct telling *t, unsigned ties)
         note_task(t, f);
         if (f->caller.issuer.len) {
                 buf_reset(out);
-                buf_printf(out, "%.*s, verified by issuer %.*s", STR_FMT(f->caller.subject),
-                        STR_FMT(f->caller.issuer));
+                BUF_ALL(out, f->caller.subject, STR(", verified by issuer "), f->caller.issuer);
                 list_add(&t->callers, buf_str(out));
         }
         if (f->run.id.len) {
                 buf_reset(out);
-                buf_printf(out, "%.*s of %.*s/%.*s", STR_FMT(f->run.id),
-                        STR_FMT(f->request.organization), STR_FMT(f->request.project));
+                BUF_ALL(out, f->run.id, STR(" of "), f->request.organization, STR("/"),
+                        f->request.project);
                 if (f->run.url.len)
-                        buf_printf(out, ", %.*s", STR_FMT(f->run.url));
+                        BUF_ALL(out, STR(", "), f->run.url);
                 list_add(&t->runs, buf_str(out));
         }
         /* A sensor has another one for each look at the run. */
@@ -115,7 +114,7 @@ static void phrase(struct buf *out, const char *before, struct str value)
                 return;
         if (out->len)
                 buf_str_add(out, STR(", "));
-        buf_printf(out, "%s%.*s", before, STR_FMT(value));
+        BUF_ALL(out, str_of(before), value);
 }
 
 static void say_request(struct buf *out, const struct audit_line *line)
@@ -123,8 +122,8 @@ static void say_request(struct buf *out, const struct audit_line *line)
         const struct audit_fields *f = &line->fields;
 
         buf_reset(out);
-        buf_printf(out, "%.*s %.*s%s%.*s", STR_FMT(f->request.method), STR_FMT(f->request.path),
-                line->query.len ? "?" : "", STR_FMT(line->query));
+        BUF_ALL(out, f->request.method, STR(" "), f->request.path,
+                line->query.len ? STR("?") : STR(""), line->query);
 }
 
 static void say_operation(struct buf *out, const struct audit_fields *f)
@@ -133,9 +132,8 @@ static void say_operation(struct buf *out, const struct audit_fields *f)
         phrase(out, "", f->request.operation);
         phrase(out, "access ", f->request.access);
         for (size_t i = 0; i < f->request.n_resources; i++)
-                buf_printf(out, "%s%.*s:%.*s", out->len ? ", " : "",
-                        STR_FMT(f->request.resources[i].name),
-                        STR_FMT(f->request.resources[i].value));
+                BUF_ALL(out, out->len ? STR(", ") : STR(""), f->request.resources[i].name, STR(":"),
+                        f->request.resources[i].value);
 }
 
 static void say_decision(struct buf *out, const struct audit_line *line)
@@ -182,8 +180,8 @@ static void say_event(struct buf *out, const struct audit_fields *f)
         buf_reset(out);
         buf_str_add(out, f->event.name);
         for (size_t i = 0; i < f->event.n_detail; i++)
-                buf_printf(out, "%s%.*s %.*s", i ? ", " : ": ", STR_FMT(f->event.detail[i].name),
-                        STR_FMT(f->event.detail[i].value));
+                BUF_ALL(out, i ? STR(", ") : STR(": "), f->event.detail[i].name, STR(" "),
+                        f->event.detail[i].value);
 }
 
 static void say_caller(struct buf *out, const struct audit_fields *f)
@@ -250,7 +248,7 @@ static void list_text(struct telling *t, const char *label, const struct list *l
 {
         for (size_t i = 0; i < list->n; i++) {
                 buf_printf(&t->out, "%-12s ", i ? "" : label);
-                report_text(&t->out, str_of(list->texts[i]));
+                report_text(&t->out, list->texts[i]);
                 buf_char(&t->out, '\n');
         }
         if (list->more)
@@ -343,7 +341,7 @@ static void list_markdown(struct telling *t, const char *label, const struct lis
 {
         for (size_t i = 0; i < list->n; i++) {
                 buf_printf(&t->out, "- %s: ", label);
-                report_cell(&t->out, str_of(list->texts[i]));
+                report_cell(&t->out, list->texts[i]);
                 buf_char(&t->out, '\n');
         }
         if (list->more)
@@ -426,7 +424,7 @@ static void list_json(struct telling *t, const char *name, const struct list *li
         for (size_t i = 0; i < list->n; i++) {
                 if (i)
                         buf_char(&t->out, ',');
-                buf_json_str(&t->out, str_of(list->texts[i]));
+                buf_json_str(&t->out, list->texts[i]);
         }
         buf_char(&t->out, ']');
 }

@@ -61,11 +61,12 @@ enum {
 /* Something that records of the story have. Texts are owned. */
 struct want {
         enum audit_key_kind kind;
-        char *text; /* the id, the number, or DAG/RUN */
         uint32_t key;
-        char *organization;     /* of a run: "" any */
-        char *task, *map;       /* of a DAG run: "" any task */
-        char *issuer, *subject; /* of a task that was not asked for: nobody else's claim counts */
+        struct str text;         /* the id, the number, or DAG/RUN */
+        struct str organization; /* of a run: "" any */
+        struct str task, map;    /* of a DAG run: "" any task */
+        struct str issuer,
+                subject; /* of a task that was not asked for: nobody else's claim counts */
 };
 
 struct log {
@@ -92,20 +93,25 @@ struct trace {
 
 static bool same_want(const struct want *a, const struct want *b)
 {
-        return a->kind == b->kind && strcmp(a->text, b->text) == 0 &&
-               strcmp(a->organization, b->organization) == 0 && strcmp(a->task, b->task) == 0 &&
-               strcmp(a->map, b->map) == 0 && strcmp(a->issuer, b->issuer) == 0 &&
-               strcmp(a->subject, b->subject) == 0;
+        return a->kind == b->kind && str_eq(a->text, b->text) &&
+               str_eq(a->organization, b->organization) && str_eq(a->task, b->task) &&
+               str_eq(a->map, b->map) && str_eq(a->issuer, b->issuer) &&
+               str_eq(a->subject, b->subject);
+}
+
+static struct str keep(struct str text)
+{
+        return str_view(str_dup(text), text.len);
 }
 
 static void want_clear(struct want *want)
 {
-        free(want->text);
-        free(want->organization);
-        free(want->task);
-        free(want->map);
-        free(want->issuer);
-        free(want->subject);
+        free((char *)want->text.ptr);
+        free((char *)want->organization.ptr);
+        free((char *)want->task.ptr);
+        free((char *)want->map.ptr);
+        free((char *)want->issuer.ptr);
+        free((char *)want->subject.ptr);
 }
 
 static void add_want(struct trace *t, enum audit_key_kind kind, struct str text,
@@ -113,13 +119,13 @@ static void add_want(struct trace *t, enum audit_key_kind kind, struct str text,
 {
         struct want want = {
                 .kind = kind,
-                .text = str_dup(text),
+                .text = keep(text),
                 .key = audit_key(kind, text),
-                .organization = str_dup(organization),
-                .task = str_dup(task ? task->claimed.task_id : STR("")),
-                .map = str_dup(task ? task->claimed.map_index : STR("")),
-                .issuer = str_dup(task ? task->caller.issuer : STR("")),
-                .subject = str_dup(task ? task->caller.subject : STR("")),
+                .organization = keep(organization),
+                .task = keep(task ? task->claimed.task_id : STR("")),
+                .map = keep(task ? task->claimed.map_index : STR("")),
+                .issuer = keep(task ? task->caller.issuer : STR("")),
+                .subject = keep(task ? task->caller.subject : STR("")),
         };
 
         for (size_t i = 0; i < t->n_wants; i++)
@@ -170,21 +176,21 @@ static bool add_asked(struct trace *t, struct str text)
 
 /* --- what matches --- */
 
-static bool is_id(struct str field, const char *wanted)
+static bool is_id(struct str field, struct str wanted)
 {
         char id[ID_UUID_LEN + 1];
 
-        return id_uuid_canonical(field, id) && strcmp(id, wanted) == 0;
+        return id_uuid_canonical(field, id) && str_eq(str_of(id), wanted);
 }
 
-static bool has_id(const struct audit_line *line, const char *wanted)
+static bool has_id(const struct audit_line *line, struct str wanted)
 {
         const struct audit_fields *f = &line->fields;
         char id[ID_UUID_LEN + 1];
 
         return is_id(f->correlation_id, wanted) || is_id(f->request_id, wanted) ||
                is_id(f->upstream.activity_id, wanted) ||
-               (audit_trace_id(f->traceparent, id) && strcmp(id, wanted) == 0);
+               (audit_trace_id(f->traceparent, id) && str_eq(str_of(id), wanted));
 }
 
 static bool has_run(const struct audit_line *line, const struct want *want)
@@ -192,13 +198,13 @@ static bool has_run(const struct audit_line *line, const struct want *want)
         struct str organization = line->fields.request.organization, run;
         size_t i = 0;
 
-        if (*want->organization && organization.len &&
-                !str_eq_fold(organization, str_of(want->organization)))
+        if (want->organization.len && organization.len &&
+                !str_eq_fold(organization, want->organization))
                 return false;
-        if (str_eq(line->fields.run.id, str_of(want->text)))
+        if (str_eq(line->fields.run.id, want->text))
                 return true;
         while (audit_run_named(line, &i, &run))
-                if (str_eq(run, str_of(want->text)))
+                if (str_eq(run, want->text))
                         return true;
         return false;
 }
@@ -206,17 +212,16 @@ static bool has_run(const struct audit_line *line, const struct want *want)
 static bool has_task(const struct audit_line *line, const struct want *want)
 {
         const struct audit_fields *f = &line->fields;
-        struct str dag, run = str_cut(str_of(want->text), '/', &dag);
+        struct str dag, run = str_cut(want->text, '/', &dag);
 
         if (!str_eq(f->claimed.dag_id, dag) || !str_eq(f->claimed.run_id, run))
                 return false;
-        if (*want->task && !str_eq(f->claimed.task_id, str_of(want->task)))
+        if (want->task.len && !str_eq(f->claimed.task_id, want->task))
                 return false;
-        if (!*want->issuer)
+        if (!want->issuer.len)
                 return true;
-        return str_eq(f->claimed.map_index, str_of(want->map)) &&
-               str_eq(f->caller.issuer, str_of(want->issuer)) &&
-               str_eq(f->caller.subject, str_of(want->subject));
+        return str_eq(f->claimed.map_index, want->map) && str_eq(f->caller.issuer, want->issuer) &&
+               str_eq(f->caller.subject, want->subject);
 }
 
 static unsigned ties_of(const struct trace *t, const struct audit_line *line)
@@ -240,7 +245,8 @@ static void follow(struct trace *t, const struct audit_line *line)
 {
         const struct audit_fields *f = &line->fields;
         bool starts = f->run.id.len > 0, asked = t->seed && t->wants[0].kind == AUDIT_KEY_ID;
-        char text[2048], id[ID_UUID_LEN + 1];
+        char memory[2048], id[ID_UUID_LEN + 1];
+        struct buf text;
 
         if (starts)
                 add_want(t, AUDIT_KEY_RUN, f->run.id, f->request.organization, NULL);
@@ -248,11 +254,13 @@ static void follow(struct trace *t, const struct audit_line *line)
                 return;
         if (id_uuid_canonical(f->correlation_id, id))
                 add_want(t, AUDIT_KEY_ID, str_of(id), STR(""), NULL);
-        if (f->caller.issuer.len && f->claimed.dag_id.len && f->claimed.run_id.len &&
-                f->claimed.task_id.len &&
-                (size_t)snprintf(text, sizeof(text), "%.*s/%.*s", STR_FMT(f->claimed.dag_id),
-                        STR_FMT(f->claimed.run_id)) < sizeof(text))
-                add_want(t, AUDIT_KEY_DAG, str_of(text), STR(""), f);
+        if (!f->caller.issuer.len || !f->claimed.dag_id.len || !f->claimed.run_id.len ||
+                !f->claimed.task_id.len)
+                return;
+        buf_init_fixed(&text, memory, sizeof(memory));
+        BUF_ALL(&text, f->claimed.dag_id, STR("/"), f->claimed.run_id);
+        if (!text.overflow)
+                add_want(t, AUDIT_KEY_DAG, buf_str(&text), STR(""), f);
 }
 
 /* --- reading --- */

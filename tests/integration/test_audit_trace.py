@@ -167,7 +167,7 @@ def test_a_terminal_obeys_nothing_of_a_record(tmp_path, form):
         assert not set(text) & set("\u202e\u2066"), "a change of direction"
     else:
         rows = [line for line in text.splitlines() if line.startswith("|")]
-        assert len(rows) == 3 and all(len(row.replace("\\|", "").split("|")) == 9 for row in rows)
+        assert len(rows) == 4 and all(len(row.replace("\\|", "").split("|")) == 9 for row in rows)
 
 
 def test_a_sensor_is_told_once(logs):
