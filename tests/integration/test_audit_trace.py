@@ -179,6 +179,8 @@ def test_a_sensor_is_told_once(logs):
 
 # --- the index ---
 
+HEAD = 8 + 8 * 8 + 1024 * 8  # bytes in front of its entries
+
 
 def index_files(folder):
     return sorted(path for path in folder.glob("trace-*.idx*"))
@@ -248,7 +250,7 @@ def test_an_index_that_is_damaged_is_made_again(logs, tmp_path, damage):
         path.write_bytes(
             {
                 "empty": b"",
-                "cut": good[:-8],
+                "cut": good[:HEAD],
                 "zeros": bytes(len(good)),
                 "noise": bytes(range(256)) * (len(good) // 256),
                 "segments": good[:64] + b"\xff" * 64 + good[128:],
@@ -267,14 +269,14 @@ def key_of(uuid):
 
 
 def test_what_an_index_says_is_looked_up_in_the_log(logs, tmp_path):
-    cache, absent, head = tmp_path / "index", "00000000-0000-4000-8000-000000000000", 8 + 8 * 8 + 1024 * 8
+    cache, absent = tmp_path / "index", "00000000-0000-4000-8000-000000000000"
     trace(CORRELATION, *logs, "--index", cache)
     indexes = [path.read_bytes() for path in index_files(cache)]
-    assert any(key_of(CORRELATION).to_bytes(4, "little") in index[head:] for index in indexes)
+    assert any(key_of(CORRELATION).to_bytes(4, "little") in index[HEAD:] for index in indexes)
     for path, index in zip(index_files(cache), indexes):
         # Every entry says that this id stands in the first block.
         lie = (key_of(absent) << 32).to_bytes(8, "little")
-        path.write_bytes(index[:head] + lie * ((len(index) - head) // 8))
+        path.write_bytes(index[:HEAD] + lie * ((len(index) - HEAD) // 8))
     assert run(absent, *logs, "--index", cache).returncode == 1
 
 
