@@ -350,7 +350,10 @@ static void remove_old(const char *directory)
                 if (!str_starts(name, STR("trace-")) || str_find_str(name, STR(".idx")) < 0 ||
                         fstatat(dirfd(dir), entry->d_name, &info, AT_SYMLINK_NOFOLLOW) != 0)
                         continue;
-                if (info.st_mtime < now_s - (str_ends(name, STR(".idx")) ? UNUSED_S : TORN_S))
+                if (info.st_mtime <
+                        now_s - (str_ends(name, STR(".idx")) || str_ends(name, STR(".gz"))
+                                                ? UNUSED_S
+                                                : TORN_S))
                         unlinkat(dirfd(dir), entry->d_name, 0);
         }
         if (dir)
@@ -392,8 +395,8 @@ static bool look_up(const char *path, const struct head *now, const struct audit
         return *fd >= 0 && read_head(*fd, have) && still_true(have, now, log->plain, log_fd);
 }
 
-static bool open_with(
-        struct audit_index *index, const char *directory, struct audit_file *log, int log_fd)
+static bool open_with(struct audit_index *index, const char *directory, struct audit_file *log,
+        int log_fd, char *path, size_t path_bytes)
 {
         struct head now = {.device = (uint64_t)log->info.st_dev,
                 .inode = (uint64_t)log->info.st_ino,
@@ -401,13 +404,12 @@ static bool open_with(
                 .mtime_ns = mtime_of(&log->info),
                 .begin = hash_first(log, log_fd)};
         struct head have;
-        char path[4096];
         int fd = -1;
         bool good = false;
 
         memcpy(now.magic, magic, sizeof(magic));
         if (directory) {
-                snprintf(path, sizeof(path), "%s/trace-%016llx-%llx.idx", directory,
+                snprintf(path, path_bytes, "%s/trace-%016llx-%llx.idx", directory,
                         (unsigned long long)now.begin, (unsigned long long)now.inode);
                 good = look_up(path, &now, log, log_fd, &have, &fd);
         }
@@ -439,9 +441,19 @@ static bool open_with(
 bool audit_index_open(
         struct audit_index *index, const char *directory, struct audit_file *log, int log_fd)
 {
-        *index = (struct audit_index){.fd = -1};
+        *index = (struct audit_index){.fd = -1, .points.fd = -1};
         errno = 0;
-        return open_with(index, directory, log, log_fd);
+        char path[4096];
+
+        if (!open_with(index, directory, log, log_fd, path, sizeof(path)))
+                return false;
+        if (directory && !log->plain) {
+                /* Without them it is unpacked from its begin. */
+                snprintf(path + strlen(path), sizeof(path) - strlen(path), ".gz");
+                if (!audit_points_open(&index->points, path, log_fd, &log->info))
+                        audit_points_close(&index->points);
+        }
+        return true;
 }
 
 void audit_index_close(struct audit_index *index)
@@ -449,6 +461,7 @@ void audit_index_close(struct audit_index *index)
         if (index->fd >= 0)
                 close(index->fd);
         index->fd = -1;
+        audit_points_close(&index->points);
 }
 
 /* --- asking --- */

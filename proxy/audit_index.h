@@ -9,6 +9,7 @@
 #define DAGWARD_PROXY_AUDIT_INDEX_H
 
 #include "audit_files.h"
+#include "audit_points.h"
 #include "dagward/audit/read.h"
 
 enum { AUDIT_INDEX_BLOCK = 64 * 1024, AUDIT_INDEX_KEYS = 24 };
@@ -32,9 +33,10 @@ struct audit_index {
         int fd;
         uint64_t covered; /* bytes of the log, from its begin; the rest is not in the index */
         uint64_t n_segments;
-        uint64_t sizes[1024]; /* entries of each segment */
-        bool built;           /* just now, or brought up to date */
-        bool whole;           /* there is no rest */
+        uint64_t sizes[1024];       /* entries of each segment */
+        bool built;                 /* just now, or brought up to date */
+        bool whole;                 /* there is no rest */
+        struct audit_points points; /* of a gzip file whose index is kept; else its fd is -1 */
 };
 
 /* The index of an open log, whose descriptor is `fd`; built or brought up to date where that is

@@ -85,6 +85,7 @@ struct trace {
         struct arena arena;
         struct chain *chain;
         uint32_t *blocks;
+        char *text; /* of a block that was unpacked */
         const char *directory;
         bool seed; /* the first round: what was asked for */
 };
@@ -302,11 +303,37 @@ static int by_number(const void *left, const void *right)
         return a < b ? -1 : a > b;
 }
 
+/* A block of a gzip file, without what stands in front of it. False: that cannot be done. */
+static bool unpack_block(struct trace *t, struct log *log, uint64_t begin, uint64_t end)
+{
+        uint64_t from = begin ? begin - 1 : 0; /* whose newline says that a line begins here */
+        ssize_t got = audit_points_read(&log->index.points, log->fd, from, t->text,
+                AUDIT_INDEX_BLOCK + 1 + CHAIN_LINE_MOST);
+
+        if (got < 0)
+                return false;
+        struct str rest = str_view(t->text, (size_t)got), line;
+        if (begin)
+                rest = str_cut(rest, '\n', &line);
+        while (rest.len) {
+                uint64_t at = from + (uint64_t)(rest.ptr - t->text);
+                struct str behind = str_cut(rest, '\n', &line);
+                if (at >= end || !behind.ptr)
+                        break;
+                if (at < log->index.covered)
+                        look_at(t, log, line, at);
+                rest = behind;
+        }
+        return true;
+}
+
 static bool read_block(struct trace *t, struct log *log, uint32_t block)
 {
         uint64_t begin = (uint64_t)block * AUDIT_INDEX_BLOCK, end = begin + AUDIT_INDEX_BLOCK;
         struct str line;
 
+        if (log->index.points.fd >= 0 && unpack_block(t, log, begin, end))
+                return true;
         if (!audit_file_seek(&log->file, begin))
                 return false;
         while (log->file.offset < end && audit_file_line(&log->file, &line))
@@ -341,7 +368,7 @@ static bool read_blocks(struct trace *t, struct log *log, size_t n)
                 if ((i == 0 || t->blocks[i] != t->blocks[i - 1]) &&
                         !read_block(t, log, t->blocks[i]))
                         return false;
-        return read_tail(t, log);
+        return log->index.whole || read_tail(t, log);
 }
 
 /* What was added since the last round, in one log. */
@@ -467,7 +494,8 @@ static int search_all(struct trace *t, enum report_format format)
         t->chain = chain_new();
         t->blocks = malloc(MOST_BLOCKS * sizeof(*t->blocks));
         t->story.records = malloc(2 * (size_t)MOST_RECORDS * sizeof(*t->story.records));
-        if (!t->blocks || !t->story.records)
+        t->text = malloc(AUDIT_INDEX_BLOCK + 1 + CHAIN_LINE_MOST);
+        if (!t->blocks || !t->story.records || !t->text)
                 abort();
         for (size_t i = 0; i < t->n_logs && good; i++)
                 good = open_log(t, &t->logs[i]);
@@ -484,6 +512,7 @@ static int search_all(struct trace *t, enum report_format format)
                 free((char *)t->story.records[i].line.ptr);
         free(t->story.records);
         free(t->blocks);
+        free(t->text);
         chain_free(t->chain);
         arena_clear(&t->arena);
         return !good ? EXIT_USAGE : t->story.n ? EXIT_YES : EXIT_NO;
@@ -497,7 +526,8 @@ static int trace_files(
                 abort();
         t->n_logs = t->story.n_files = n;
         for (size_t i = 0; i < n; i++)
-                t->logs[i] = (struct log){.name = names[i], .fd = -1, .index.fd = -1};
+                t->logs[i] = (struct log){
+                        .name = names[i], .fd = -1, .index = {.fd = -1, .points.fd = -1}};
         int status = search_all(t, format);
         for (size_t i = 0; i < n; i++) {
                 audit_index_close(&t->logs[i].index);

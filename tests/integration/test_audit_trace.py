@@ -306,6 +306,48 @@ def test_without_a_place_for_an_index_it_reads_everything_and_says_so(logs, tmp_
     assert [seq for _, seq in told(json.loads(ended.stdout))] == WHOLE and ended.stderr == b""
 
 
+@pytest.mark.parametrize("members", [1, 3])
+@pytest.mark.parametrize("damage", [None, "cut", "zeros", "noise", "windows"])
+def test_a_gzip_file_is_unpacked_from_the_middle(tmp_path, members, damage):
+    """As much text as needs several places to begin at; each run stands in another part."""
+    log, cache = AuditLog(tmp_path / "a.jsonl"), tmp_path / "index"
+    for n in range(10):
+        log.start(100 + n, claimed={"dag_id": "d%d" % n})
+        for _ in range(30):
+            log.event("noise", x=os.urandom(15000).hex())
+    log.close()
+    plain, packed = log.path.read_bytes(), tmp_path / "a.gz"
+    assert len(plain) > 2 * 4 * 2**20
+    size = len(plain) // members + 1
+    packed.write_bytes(b"".join(gzip.compress(plain[i : i + size], 1) for i in range(0, len(plain), size)))
+
+    def found(path, *options):
+        stories = [trace(100 + n, path, *options)["records"] for n in range(10)]
+        return [[(one["offset"], one["record"]) for one in story] for story in stories]
+
+    wanted = found(log.path, "--no-index")
+    assert all(len(story) == 2 for story in wanted) and found(packed, "--index", cache) == wanted
+    (points,) = cache.glob("trace-*.idx.gz")
+    good = points.read_bytes()
+    assert len(good) > 2 * 32768 and points.stat().st_mode & 0o777 == 0o600
+    if damage:
+        points.write_bytes(
+            {
+                "cut": good[:-1],
+                "zeros": bytes(len(good)),
+                "noise": os.urandom(len(good)),
+                "windows": os.urandom(len(good) // 32768 * 32768) + good[len(good) // 32768 * 32768 :],
+            }[damage]
+        )
+    ended = [run(100 + n, packed, "--json", "--index", cache) for n in range(10)]
+    if damage != "windows":  # those are not checked: what they lead to are no records
+        assert [[(one["offset"], one["record"]) for one in json.loads(e.stdout)["records"]] for e in ended] == wanted
+    else:
+        for n, one in enumerate(ended):
+            assert one.returncode in (0, 1)
+            assert all(r["record"] in [w for _, w in wanted[n]] for r in json.loads(one.stdout)["records"])
+
+
 # --- usage ---
 
 
