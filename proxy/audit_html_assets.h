@@ -40,7 +40,7 @@
 "thead th{border-top:0;color:var(--soft);font-weight:600;font-size:.82rem;white-space:nowrap;vertical-align:bottom}\n" \
 "td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}\n" \
 "time{white-space:nowrap;font-variant-numeric:tabular-nums}\n" \
-"td>span,td>code{display:inline-block;max-width:24rem;overflow-wrap:break-word}td .none{opacity:.75}\n" \
+"td>span,td>code{display:inline-block;max-width:25rem;overflow-wrap:break-word}td>code,td:first-child>span{max-width:17rem}td .none{opacity:.75}\n" \
 "h3+.scroll caption,h3+.filter+.scroll caption{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);padding:0}\n" \
 "tbody tr:hover{background:var(--code)}\n" \
 "code{font:.9em/1.45 ui-monospace,SFMono-Regular,Menlo,Consolas,\"DejaVu Sans Mono\",monospace;background:var(--code);border-radius:.25rem;padding:.05rem .3rem;overflow-wrap:anywhere}\n" \
@@ -69,12 +69,12 @@
 ".scroll{border:0;background:none;overflow:visible}table,caption,tbody,tr,td{display:block}" \
 "thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}" \
 "caption{padding:.2rem 0 .5rem}tbody tr{background:var(--card);border:1px solid var(--line);border-radius:.6rem;padding:.4rem .8rem;margin:0 0 .6rem}" \
-"td>span,td>code{max-width:100%;overflow-wrap:anywhere}td,td.n{display:grid;grid-template-columns:7rem minmax(0,1fr);gap:.6rem;border-top:0;padding:.2rem 0;text-align:left;white-space:normal}" \
+"td>span,td>code,td:first-child>span{max-width:100%;overflow-wrap:anywhere}td,td.n{display:grid;grid-template-columns:7rem minmax(0,1fr);gap:.6rem;border-top:0;padding:.2rem 0;text-align:left;white-space:normal}" \
 "td::before{content:attr(data-label);color:var(--soft);font-size:.85rem}td>*{justify-self:start}td>.span{justify-self:stretch}}\n" \
 "@media print{:root{--bg:#fff;--card:#fff;--ink:#000;--soft:#444;--line:#bbb;--code:#f4f4f4;--allow:#1f7a8c;--deny:#b3261e;--fail:#9a6700}" \
 "@page{margin:14mm}body{font-size:10pt}nav,.filter,.skip,details summary{display:none}header,main,footer{max-width:none;padding:0}" \
 "section{padding:1rem 0 0}h2,h3,caption{break-after:avoid}tr,figure,.state,.tiles div{break-inside:avoid}.scroll{overflow:visible;border:0}" \
-"table{font-size:8pt}td>span,td>code{max-width:none;overflow-wrap:anywhere}td:first-child{min-width:0}time{white-space:normal}" \
+"table{font-size:8pt}td>span,td>code,td:first-child>span{max-width:none;overflow-wrap:anywhere}td:first-child{min-width:0}time{white-space:normal}" \
 "thead{display:table-header-group}th,td{padding:.2rem .4rem}thead th{white-space:normal}.tiles{grid-template-columns:repeat(4,1fr)}a{color:inherit;text-decoration:none}" \
 ".key::before,.bars *{print-color-adjust:exact;-webkit-print-color-adjust:exact}}\n"
 

@@ -262,6 +262,27 @@ static void resources(struct buf *out, const struct audit_fields *f)
         buf_char(out, ']');
 }
 
+/* Of an event: the request it is about, and its details. */
+static void unmapped_event(struct buf *out, const struct audit_fields *f)
+{
+        if (f->kind != AUDIT_EVENT)
+                return;
+        text(out, "request_id", f->request_id);
+        text(out, "caller.issuer", f->caller.issuer);
+        text(out, "caller.subject", f->caller.subject);
+        text(out, "request.operation", f->request.operation);
+        text(out, "decision.rule", f->decision.rule);
+        for (size_t i = 0; i < f->event.n_detail; i++) {
+                char name[96];
+                struct buf joined;
+                buf_init_fixed(&joined, name, sizeof(name) - 1);
+                buf_printf(&joined, "event.%.*s", STR_FMT(f->event.detail[i].name));
+                name[joined.len] = '\0';
+                if (!joined.overflow)
+                        report_member(out, name, f->event.detail[i].value);
+        }
+}
+
 /* What OCSF has no place for, under the names of the record. */
 static void unmapped(struct buf *out, const struct audit_line *line)
 {
@@ -271,13 +292,7 @@ static void unmapped(struct buf *out, const struct audit_line *line)
         begin(out, "unmapped");
         report_member(out, "kind", kinds[f->kind]);
         text(out, "traceparent", f->traceparent);
-        if (f->kind == AUDIT_EVENT) { /* of one that is about a request */
-                text(out, "request_id", f->request_id);
-                text(out, "caller.issuer", f->caller.issuer);
-                text(out, "caller.subject", f->caller.subject);
-                text(out, "request.operation", f->request.operation);
-                text(out, "decision.rule", f->decision.rule);
-        }
+        unmapped_event(out, f);
         text(out, "caller.via", f->caller.via);
         text(out, "claimed.dag_id", f->claimed.dag_id);
         text(out, "claimed.run_id", f->claimed.run_id);
@@ -314,15 +329,6 @@ static void unmapped(struct buf *out, const struct audit_line *line)
         }
         text(out, "run.id", f->run.id);
         text(out, "run.url", f->run.url);
-        for (size_t i = 0; i < f->event.n_detail; i++) {
-                char name[96];
-                struct buf joined;
-                buf_init_fixed(&joined, name, sizeof(name) - 1);
-                buf_printf(&joined, "event.%.*s", STR_FMT(f->event.detail[i].name));
-                name[joined.len] = '\0';
-                if (!joined.overflow)
-                        report_member(out, name, f->event.detail[i].value);
-        }
         text(out, "prev", line->prev);
         text(out, "hash", line->hash);
         end(out);
