@@ -40,7 +40,7 @@
 "thead th{border-top:0;color:var(--soft);font-weight:600;font-size:.82rem;white-space:nowrap;vertical-align:bottom}\n" \
 "td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}\n" \
 "time{white-space:nowrap;font-variant-numeric:tabular-nums}\n" \
-"td>span,td>code{display:inline-block;max-width:25rem;overflow-wrap:break-word}td>code,td:first-child>span{max-width:17rem}td .none{opacity:.75}\n" \
+"td>span,td>code{display:inline-block;max-width:25rem;overflow-wrap:break-word}td>code{max-width:17rem}td:first-child>span{max-width:19rem}td .none{opacity:.75}\n" \
 "h3+.scroll caption,h3+.filter+.scroll caption{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);padding:0}\n" \
 "tbody tr:hover{background:var(--code)}\n" \
 "code{font:.9em/1.45 ui-monospace,SFMono-Regular,Menlo,Consolas,\"DejaVu Sans Mono\",monospace;background:var(--code);border-radius:.25rem;padding:.05rem .3rem;overflow-wrap:anywhere}\n" \
@@ -74,7 +74,7 @@
 "@media print{:root{--bg:#fff;--card:#fff;--ink:#000;--soft:#444;--line:#bbb;--code:#f4f4f4;--allow:#1f7a8c;--deny:#b3261e;--fail:#9a6700}" \
 "@page{margin:14mm}body{font-size:10pt}nav,.filter,.skip,details summary{display:none}header,main,footer{max-width:none;padding:0}" \
 "section{padding:1rem 0 0}h2,h3,caption{break-after:avoid}tr,figure,.state,.tiles div{break-inside:avoid}.scroll{overflow:visible;border:0}" \
-"table{font-size:8pt}td>span,td>code,td:first-child>span{max-width:none;overflow-wrap:anywhere}td:first-child{min-width:0}time{white-space:normal}" \
+"table{font-size:7.5pt}td>span,td>code{max-width:11rem}td:first-child>span{max-width:13rem}td:first-child{min-width:0}thead th{font-size:7.5pt}" \
 "thead{display:table-header-group}th,td{padding:.2rem .4rem}thead th{white-space:normal}.tiles{grid-template-columns:repeat(4,1fr)}a{color:inherit;text-decoration:none}" \
 ".key::before,.bars *{print-color-adjust:exact;-webkit-print-color-adjust:exact}}\n"
 

@@ -9,11 +9,11 @@
 #include "audit_report.h"
 #include "dagward/base/clock.h"
 
-enum { BARS_MOST = 120, HOUR_MS = 3600 * 1000, LABELS = 5 };
+enum { BARS_MOST = 120, BARS_LEAST = 24, HOUR_MS = 3600 * 1000, LABELS = 5 };
 
 struct bars {
         struct hour all[BARS_MOST];
-        size_t n;
+        size_t n, drawn;     /* drawn: with empty ones behind, so that few are not broad */
         int64_t first, step; /* in hours */
         uint64_t most, top;  /* the highest bar; the end of the axis */
 };
@@ -63,6 +63,7 @@ static void group(const struct audit_report *r, struct bars *bars)
         for (size_t i = 0; i < bars->n; i++)
                 if (sum(&bars->all[i]) > bars->most)
                         bars->most = sum(&bars->all[i]);
+        bars->drawn = bars->n < BARS_LEAST ? BARS_LEAST : bars->n;
         bars->top = round_up(bars->most);
 }
 
@@ -163,7 +164,7 @@ static void draw_hours(struct buf *out, const struct bars *bars)
 {
         HTML(out, "<svg class=\"bars\" role=\"img\" aria-labelledby=\"ht hd\" "
                   "preserveAspectRatio=\"none\" viewBox=\"0 0 ");
-        html_number(out, (double)bars->n * 10);
+        html_number(out, (double)bars->drawn * 10);
         HTML(out, " 100\"><title id=\"ht\">Requests per ");
         unit(out, bars);
         HTML(out, "</title><desc id=\"hd\">Stacked bars from ");
@@ -174,9 +175,9 @@ static void draw_hours(struct buf *out, const struct bars *bars)
         html_count(out, bars->most);
         HTML(out, " requests. The values stand in the table below.</desc>\n");
         HTML(out, "<path class=\"grid\" d=\"M0 .5H");
-        html_number(out, (double)bars->n * 10);
+        html_number(out, (double)bars->drawn * 10);
         HTML(out, "M0 50H");
-        html_number(out, (double)bars->n * 10);
+        html_number(out, (double)bars->drawn * 10);
         HTML(out, "\"/>\n");
         for (size_t i = 0; i < bars->n; i++)
                 draw_bar(out, bars, i);
@@ -202,10 +203,10 @@ void report_plot_hours(const struct audit_report *r, struct buf *out)
         HTML(out, "</span><span>0</span></div>\n");
         draw_hours(out, &bars);
         HTML(out, "<div class=\"x\" aria-hidden=\"true\">");
-        size_t labels = bars.n < LABELS ? bars.n : LABELS;
+        size_t labels = bars.drawn < LABELS ? bars.drawn : LABELS;
         for (size_t i = 0; i < labels; i++) {
                 HTML(out, "<span>");
-                when(out, &bars, labels > 1 ? i * (bars.n - 1) / (labels - 1) : 0);
+                when(out, &bars, labels > 1 ? i * (bars.drawn - 1) / (labels - 1) : 0);
                 HTML(out, "</span>");
         }
         HTML(out, "</div></div></figure>\n");
