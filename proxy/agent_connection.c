@@ -215,7 +215,8 @@ static bool is_left_out(const struct h1_request *request, const struct h1_field 
         for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
                 if (str_eq_fold(field->name, str_of(names[i])))
                         return true;
-        return str_starts_fold(field->name, STR("X-Dagward-")) ||
+        bool reason = str_eq_fold(field->name, STR("X-Dagward-Reason"));
+        return (str_starts_fold(field->name, STR("X-Dagward-")) && !reason) ||
                h1_connection_names(request, field->name);
 }
 

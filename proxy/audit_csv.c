@@ -124,7 +124,8 @@ static void what(struct row *row, const struct audit_line *line)
                 f->request.project};
         const struct str decision[] = {effects[f->decision.effect], f->decision.role,
                 f->decision.binding, f->decision.rule, f->decision.reason, f->decision.policy,
-                f->decision.shadow, line->break_glass, f->credential.name, f->credential.type};
+                f->decision.shadow, line->fields.decision.break_glass, f->credential.name,
+                f->credential.type};
 
         for (size_t i = 0; i < sizeof(request) / sizeof(request[0]); i++)
                 cell(row, request[i]);

@@ -254,7 +254,7 @@ static void add_glass(struct audit_report *r, const struct audit_line *line)
                 .caller = keep(f->caller.subject),
                 .operation = keep(f->request.operation),
                 .resources = keep(buf_str(&resources)),
-                .reason = keep(line->break_glass),
+                .reason = keep(line->fields.decision.break_glass),
                 .binding = keep(f->decision.binding),
                 .correlation = keep(f->correlation_id),
         };

@@ -110,7 +110,7 @@ static void severity(struct buf *out, const struct audit_line *line)
 {
         static const char *const names[] = {"Unknown", "Informational", "Low", "Medium", "High"};
         enum audit_effect effect = line->fields.decision.effect;
-        unsigned id = line->break_glass.len                                      ? 4
+        unsigned id = line->fields.decision.break_glass.len                      ? 4
                       : effect == AUDIT_ERROR                                    ? 3
                       : effect == AUDIT_DENY                                     ? 2
                       : str_ends(line->fields.event.name, STR("failed"))         ? 3
@@ -313,7 +313,7 @@ static void unmapped(struct buf *out, const struct audit_line *line)
         text(out, "decision.role", f->decision.role);
         text(out, "decision.binding", f->decision.binding);
         text(out, "decision.shadow", f->decision.shadow);
-        text(out, "decision.break_glass", line->break_glass);
+        text(out, "decision.break_glass", line->fields.decision.break_glass);
         text(out, "credential.name", f->credential.name);
         text(out, "credential.type", f->credential.type);
         if (f->upstream.status)

@@ -111,6 +111,12 @@ static void chain_state(const struct audit_report *r, struct buf *out)
         HTML(out, "</code>");
         if (v->first_seq > 1)
                 HTML(out, " The chain begins before these files.");
+        if (v->checkpoints) {
+                HTML(out, " Signed up to seq ");
+                html_count(out, v->signed_seq);
+                HTML(out, ", by the key that the files themselves name: <code>audit verify "
+                          "--key</code> checks whose it is.");
+        }
         HTML(out, "</p></div>\n");
 }
 

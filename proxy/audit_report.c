@@ -172,6 +172,7 @@ static int report_files(
         for (size_t i = 0; i < n && good; i++)
                 good = read_file(r, files[i]);
         if (good) {
+                verify_end(&r->verify, false);
                 audit_report_end(r);
                 if (write_page(r, o->output))
                         status = verify_good(&r->verify) && r->verify.records ? EXIT_YES : EXIT_NO;

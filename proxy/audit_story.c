@@ -147,7 +147,7 @@ static void say_decision(struct buf *out, const struct audit_line *line)
         phrase(out, "role ", f->decision.role);
         phrase(out, "binding ", f->decision.binding);
         phrase(out, "because: ", f->decision.effect == AUDIT_ALLOW ? STR_NONE : f->decision.reason);
-        phrase(out, "BREAK-GLASS, with the reason: ", line->break_glass);
+        phrase(out, "BREAK-GLASS, with the reason: ", line->fields.decision.break_glass);
         phrase(out, "shadow policy: ", f->decision.shadow);
 }
 

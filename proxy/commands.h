@@ -13,6 +13,7 @@ int command_serve(int argc, char **argv);
 int command_demo(int argc, char **argv);
 int command_emulate(int argc, char **argv);
 int command_check(int argc, char **argv);
+int command_doctor(int argc, char **argv);
 int command_policy(int argc, char **argv);
 int command_audit(int argc, char **argv);
 int command_operations(int argc, char **argv);

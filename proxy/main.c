@@ -15,6 +15,7 @@ static const struct command {
         {"serve", command_serve, "run the proxy"},
         {"demo", command_demo, "show it at work on this machine, with nothing to set up"},
         {"check", command_check, "validate configuration and policy, run the policy's tests"},
+        {"doctor", command_doctor, "check the running world: issuers, credentials, upstream"},
         {"policy", command_policy, "explain a decision, run policy tests"},
         {"audit", command_audit, "verify and read audit files"},
         {"operations", command_operations, "list what Azure DevOps can be asked for"},

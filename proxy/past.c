@@ -172,6 +172,18 @@ static enum service service_of(struct str path)
         return service;
 }
 
+/* The record may have less of it than was said, where it looked like a secret. */
+static void read_reason(struct past *past, struct str text)
+{
+        unsigned chars = 0;
+        const char *why;
+
+        past->broke_glass = text.len > 0;
+        (void)!policy_reason_read(text, &text, &chars, &why);
+        past->request.reason_chars =
+                past->broke_glass && chars < POLICY_GLASS_CHARS ? POLICY_GLASS_CHARS : chars;
+}
+
 /* False: not a request that a policy decided. */
 static bool is_decided(const struct audit_fields *f)
 {
@@ -222,6 +234,7 @@ static void read_record(struct past_reader *r)
                 .n_claimed = read_claimed(r),
                 .now_ms = f->time_ms,
         };
+        read_reason(past, f->decision.break_glass);
 }
 
 void past_reader_line(struct past_reader *r, struct str line, struct str place, past_seen *seen,

@@ -21,6 +21,7 @@ struct past {
         enum effect effect;
         struct str operation; /* as recorded */
         struct str binding, role, rule, credential;
+        bool broke_glass; /* `request` has a reason as long as the recorded one */
 };
 
 struct past_counts {

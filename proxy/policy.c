@@ -10,6 +10,7 @@
 #include "commands.h"
 #include "dagward/base/clock.h"
 #include "dagward/policy/explain.h"
+#include "dagward/policy/known.h"
 #include "dagward/policy/tests.h"
 #include "dagward/token/token.h"
 #include "dagward/world/naming.h"
@@ -23,10 +24,10 @@ enum { MOST_FILES = 200, MOST_ROLES = 512, MOST_INPUT_BYTES = 16 << 20, MOST_CLA
 static const char help[] =
         "usage: dagward policy test    POLICY [--verbose]\n"
         "       dagward policy explain POLICY CALLER METHOD URL [--body FILE]\n"
-        "                              [--claimed NAME=VALUE] [--at TIME]\n"
+        "                              [--claimed NAME=VALUE] [--reason TEXT] [--at TIME]\n"
         "       dagward policy who-can POLICY OPERATION [SELECTOR=VALUE...] [--at TIME]\n"
         "       dagward policy can     POLICY CALLER [--at TIME]\n"
-        "       dagward policy lint    POLICY\n"
+        "       dagward policy lint    POLICY [--at TIME]\n"
         "       dagward policy diff    OLD NEW\n"
         "       dagward policy replay  POLICY --log FILE...\n"
         "       dagward policy suggest [POLICY] --log FILE... [--since TIME]\n"
@@ -50,9 +51,8 @@ static const char help[] =
         "         applies, 1 none.\n"
         "lint     tells what looks like a mistake: what can never allow, adds nothing, is for "
         "every\n"
-        "         project or everybody, grants credentials or tunnels, has expired. Exit status: "
-        "0\n"
-        "         nothing found, 1 something.\n"
+        "         project or everybody, grants credentials or tunnels, has expired, is a wide or\n"
+        "         long break-glass binding. Exit status: 0 nothing found, 1 something.\n"
         "diff     tells what one policy allows and the other does not, role by role, with an "
         "example\n"
         "         request for each; OLD and NEW are files, or directories of *.yaml. Exit status: "
@@ -72,6 +72,8 @@ static const char help[] =
         "           --role NAME      a role that the token names; repeat it for more\n"
         "--claimed  what the caller says about itself (dag_id, run_id, task_id, map_index,\n"
         "           try_number, user_agent); repeat it for more\n"
+        "--reason   the reason that it gives for breaking glass, as in X-Dagward-Reason\n"
+        "--at       the time of the request, as 2027-03-31T18:00:00Z; default: now\n"
         "\n"
         "URL is a path (/contoso/...) or a whole URL.\n"
         "Exit status 2: wrong usage, or a file that has errors.\n";
@@ -83,7 +85,7 @@ struct options {
         const char *logs[MOST_FILES];
         size_t n_logs;
         const char *since;
-        const char *claims, *issuer, *subject, *body, *at;
+        const char *claims, *issuer, *subject, *body, *at, *reason;
         struct pair claimed[MOST_CLAIMED];
         size_t n_claimed;
         struct str roles[MOST_ROLES];
@@ -143,6 +145,7 @@ static bool take_option(struct options *o, int option)
         case 'm': return take_claim(o, str_of(optarg));
         case 'b': o->body = optarg; return true;
         case 'a': o->at = optarg; return true;
+        case 'R': o->reason = optarg; return true;
         case 'f': return take_format(o, optarg);
         case 'j': o->format = REPORT_JSON; return true;
         case 'v': o->verbose = true; return true;
@@ -167,6 +170,7 @@ static bool parse(int argc, char **argv, struct options *o, enum needs needs)
                 {"claimed", required_argument, NULL, 'm'},
                 {"body", required_argument, NULL, 'b'},
                 {"at", required_argument, NULL, 'a'},
+                {"reason", required_argument, NULL, 'R'},
                 {"format", required_argument, NULL, 'f'},
                 {"json", no_argument, NULL, 'j'},
                 {"verbose", no_argument, NULL, 'v'},
@@ -341,14 +345,39 @@ static int print_explanation(const struct options *o, const struct policy *polic
         return explanation.decision.effect == EFFECT_ALLOW ? EXIT_YES : EXIT_NO;
 }
 
+/* Adds to the request what the policy's files say that its names and ids are. */
+static bool learn(const struct policy *policy, const struct policy_caller *caller,
+        struct policy_request *request, struct arena *arena, struct error *err)
+{
+        struct resources *resources = arena_alloc(arena, sizeof(*resources));
+        struct policy_grants *grants = policy_grants_new(policy, caller);
+
+        if (resources) {
+                *resources = *request->resources;
+                request->resources = resources;
+        }
+        bool good = resources ? policy_learn(policy, grants, request, resources, arena, err)
+                              : error_set(err, "the request is too large");
+        policy_grants_free(grants);
+        return good;
+}
+
 static int explain_request(struct options *o, const struct preflight *p, const json_t *claims,
         const struct policy_question *question)
 {
         struct policy_request request = {0};
         struct policy_caller caller;
+        struct str reason;
         struct arena arena;
         struct error err;
+        unsigned chars;
+        const char *why = "";
         int status = EXIT_USAGE;
+
+        if (!policy_reason_read(str_of(o->reason), &reason, &chars, &why)) {
+                fprintf(stderr, "dagward policy: the --reason %s\n", why);
+                return EXIT_USAGE;
+        }
 
         if (!build_caller(o, p->config, claims, &caller))
                 return EXIT_USAGE;
@@ -357,10 +386,13 @@ static int explain_request(struct options *o, const struct preflight *p, const j
                 fprintf(stderr, "dagward policy: %s\n", err.text);
         } else {
                 request.now_ms = clock_wall_ms();
-                if (!o->at || clock_parse(str_of(o->at), &request.now_ms))
-                        status = print_explanation(o, p->policy, &caller, &request, &arena);
-                else
+                request.reason_chars = chars;
+                if (o->at && !clock_parse(str_of(o->at), &request.now_ms))
                         complain("--at: not a time: ", o->at);
+                else if (!learn(p->policy, &caller, &request, &arena, &err))
+                        fprintf(stderr, "dagward policy: %s\n", err.text);
+                else
+                        status = print_explanation(o, p->policy, &caller, &request, &arena);
         }
         arena_clear(&arena);
         return status;
@@ -416,6 +448,16 @@ static int who_can(const struct options *o, const struct preflight *p, char **wo
                 return EXIT_USAGE;
         }
         return policy_print_who_can(p->policy, words, n, now_ms, o->format);
+}
+
+static int lint(const struct options *o, const struct preflight *p)
+{
+        int64_t now_ms = clock_wall_ms();
+
+        if (!o->at || clock_parse(str_of(o->at), &now_ms))
+                return policy_print_lint(p->policy, now_ms, o->format);
+        complain("--at: not a time: ", o->at);
+        return EXIT_USAGE;
 }
 
 static int can(struct options *o, const struct preflight *p)
@@ -490,7 +532,7 @@ static int run(struct options *o, enum subcommand what, char **words, int n)
                 case EXPLAIN: status = explain(o, &p, words, n); break;
                 case WHO_CAN: status = who_can(o, &p, words, n); break;
                 case CAN: status = can(o, &p); break;
-                case LINT: status = policy_print_lint(p.policy, o->format); break;
+                case LINT: status = lint(o, &p); break;
                 case REPLAY:
                         status = policy_print_replay(p.policy, o->logs, o->n_logs, o->format);
                         break;

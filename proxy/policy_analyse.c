@@ -6,7 +6,6 @@
 #include <stdio.h>
 
 #include "commands.h"
-#include "dagward/base/clock.h"
 #include "dagward/policy/analyse.h"
 
 /* What is found one by one, and printed at the end. */
@@ -80,13 +79,13 @@ static void add_finding(void *owner, const struct policy_finding *finding)
         }
 }
 
-int policy_print_lint(const struct policy *policy, enum report_format format)
+int policy_print_lint(const struct policy *policy, int64_t now_ms, enum report_format format)
 {
         static const char *const headings[] = {"Level", "At", "Check", "Finding", NULL};
         struct printing p = begin(format, headings);
         char last[100];
 
-        size_t n = policy_lint(policy, clock_wall_ms(), add_finding, &p);
+        size_t n = policy_lint(policy, now_ms, add_finding, &p);
         snprintf(last, sizeof(last), "%zu findings, %zu of them errors", n, p.errors);
         finish(&p, "Policy lint", last);
         return n ? EXIT_NO : EXIT_YES;

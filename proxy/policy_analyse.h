@@ -6,7 +6,7 @@
 #include "dagward/policy/policy.h"
 
 /* 0: nothing found. */
-int policy_print_lint(const struct policy *policy, enum report_format format);
+int policy_print_lint(const struct policy *policy, int64_t now_ms, enum report_format format);
 /* 0: some binding applies. */
 int policy_print_can(const struct policy *policy, const struct policy_caller *caller,
         int64_t now_ms, enum report_format format);

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "commands.h"
+#include "dagward/base/clock.h"
 #include "dagward/policy/diff.h"
 #include "dagward/world/naming.h"
 
@@ -73,11 +74,16 @@ static void add_json(struct buf *out, const struct policy_change *change)
                 buf_json_str(out, example->claimed[i].value);
         }
         buf_char(out, '}');
+        if (example->at_ms) {
+                char at[CLOCK_RFC3339_LEN + 1];
+                clock_rfc3339(example->at_ms, at);
+                report_member(out, "at", str_of(at));
+        }
         report_count(out, "requests", change->n);
         buf_char(out, '}');
 }
 
-/* The example on one line: POST /contoso/... {"a":1} (claimed dag_id=x). */
+/* The example on one line: POST /contoso/... {"a":1} claiming dag_id=x at 2024-... (a Monday). */
 static void add_example(struct buf *out, const struct policy_question *example)
 {
         buf_str_add(out, example->method);
@@ -90,6 +96,13 @@ static void add_example(struct buf *out, const struct policy_question *example)
         for (size_t i = 0; i < example->n_claimed; i++)
                 buf_printf(out, "%s%.*s=%.*s", i ? ", " : " claiming ",
                         STR_FMT(example->claimed[i].name), STR_FMT(example->claimed[i].value));
+        if (!example->at_ms)
+                return;
+        static const char *const days[] = {
+                "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"};
+        char at[CLOCK_RFC3339_LEN + 1];
+        clock_rfc3339(example->at_ms, at);
+        buf_printf(out, " at %s (a %s)", at, days[(example->at_ms / 86400000 + 3) % 7]);
 }
 
 /* Which entry made the difference. */

@@ -20,6 +20,7 @@ struct suggesting {
         json_t *roles;   /* role -> operation -> kind of resource -> value -> how often */
         json_t *callers; /* role -> issuer -> subject -> credential */
         size_t n, left_out;
+        size_t broke_glass; /* allowed, but by what is there for emergencies */
         enum report_format format;
         struct buf unused; /* what is granted and was never used, as the format has it */
         struct buf drift;  /* what was used since a time and never before */
@@ -88,8 +89,11 @@ static void seen(void *owner, const struct past *past)
 
         if (past->effect != EFFECT_ALLOW || !past->role.len)
                 return;
-        if (!policy_usage_key(past, key, sizeof(key))) {
-                s->left_out++;
+        bool named = policy_usage_key(past, key, sizeof(key));
+        if (named)
+                policy_usage_note(s->usage, past, key);
+        if (past->broke_glass || !named) {
+                ++*(past->broke_glass ? &s->broke_glass : &s->left_out);
                 return;
         }
         s->n++;
@@ -97,7 +101,6 @@ static void seen(void *owner, const struct past *past)
         count(at(operation, STR("")), STR(""));
         note_resources(operation, past);
         note_said(operation, past);
-        policy_usage_note(s->usage, past, key);
         json_t *subjects = at(at(s->callers, past->role), past->caller.issuer);
         struct str subject = past->caller.subject;
         if (!json_object_getn(subjects, subject.ptr, subject.len))
@@ -351,6 +354,7 @@ static void print_all(const struct suggesting *s)
                 buf_char(&out, '{');
                 report_count(&out, "requests", s->n);
                 report_count(&out, "left_out", s->left_out);
+                report_count(&out, "broke_glass", s->broke_glass);
                 report_member(&out, "policy", s->n ? buf_str(&policy) : STR(""));
                 printf("%.*s,\"unused\":[%.*s],\"new\":[%.*s]}\n", STR_FMT(buf_str(&out)),
                         STR_FMT(unused), STR_FMT(fresh));
@@ -380,6 +384,9 @@ int policy_print_suggestion(const struct policy *policy, const char *const *logs
                 policy_usage_unused(s.usage, add_unused, &s);
                 policy_usage_new_uses(s.usage, add_drift, &s);
                 print_all(&s);
+                if (s.broke_glass && format != REPORT_JSON)
+                        fprintf(stderr, "dagward policy: left out: %zu requests that broke glass\n",
+                                s.broke_glass);
                 if (counts.damaged)
                         fprintf(stderr, "dagward policy: %zu lines are no audit records\n",
                                 counts.damaged);

@@ -112,7 +112,8 @@ static void note_use(struct policy_usage *usage, const struct past *past, const 
 
 void policy_usage_note(struct policy_usage *usage, const struct past *past, const char *key)
 {
-        if (usage->since_ms != INT64_MIN)
+        /* What an emergency needed is no use of the usual rights, but its own are not unused. */
+        if (usage->since_ms != INT64_MIN && !past->broke_glass)
                 note_use(usage, past, key);
         if (usage->judge)
                 note_rule(usage, past, key);

@@ -33,7 +33,8 @@ static void usage(FILE *out)
                 "usage: dagward serve --config FILE\n\n"
                 "Runs the proxy in the foreground; logs go to standard error.\n"
                 "SIGHUP reloads configuration, policy, keys and certificates; a bad file changes\n"
-                "nothing. SIGTERM finishes what runs and ends. SIGUSR1 reopens the audit file.\n\n"
+                "nothing. SIGTERM finishes what runs and ends. SIGUSR1 closes the audit file and\n"
+                "begins another.\n\n"
                 "Exit status: 0 after a drain, 2 when the configuration is invalid or an address\n"
                 "cannot be had.\n");
 }
@@ -67,9 +68,21 @@ static void block_signals(bool block)
 
 static bool open_scribe(struct serving *it, const struct config *config, struct error *err)
 {
-        struct scribe_settings settings = {.path = config->audit.file.ptr};
+        const struct config_audit *audit = &config->audit;
+        struct scribe_settings settings = {
+                .path = audit->file.ptr,
+                .signing_key = audit->signing_key.ptr,
+                .anchor = audit->anchor.ptr,
+                .checkpoint_records = audit->checkpoints.records,
+                .checkpoint_ms = audit->checkpoints.interval_ms,
+                .rotate_bytes = audit->rotate.size_bytes,
+                .rotate_ms = audit->rotate.age_ms,
+                .keep = audit->rotate.keep,
+                .keep_ms = audit->rotate.keep_ms,
+                .compress = audit->rotate.compress,
+        };
 
-        switch (config->audit.durability) {
+        switch (audit->durability) {
         case DURABILITY_WRITES: settings.durability = SCRIBE_SYNC_WRITES; break;
         case DURABILITY_ALL: settings.durability = SCRIBE_SYNC_ALL; break;
         case DURABILITY_NONE: settings.durability = SCRIBE_SYNC_NONE; break;

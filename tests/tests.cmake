@@ -36,6 +36,9 @@ foreach(source ${fuzz_targets})
                 endif()
         endif()
 endforeach()
+# A disk that fails, preloaded by tests/integration/test_audit_faults.py.
+add_library(dagward_faults MODULE ${PROJECT_SOURCE_DIR}/tests/integration/kit/faults.c)
+
 include(tests/differential/differential.cmake OPTIONAL)
 include(tests/corpora/corpora.cmake OPTIONAL)
 
@@ -47,5 +50,9 @@ if(TARGET dagward)
                         $<TARGET_FILE:dagward> ${PROJECT_SOURCE_DIR})
                 set_tests_properties(program/${command} PROPERTIES TIMEOUT 120)
         endforeach()
+        add_test(NAME program/mutate_policies COMMAND /usr/bin/python3
+                ${PROJECT_SOURCE_DIR}/tests/program/mutate_policies.py
+                $<TARGET_FILE:dagward> ${PROJECT_SOURCE_DIR}/policies)
+        set_tests_properties(program/mutate_policies PROPERTIES TIMEOUT 300 SKIP_RETURN_CODE 77)
 endif()
 include(tests/schema/schema.cmake OPTIONAL)

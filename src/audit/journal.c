@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "dagward/audit/record.h"
+#include "dagward/audit/closed.h"
 #include "dagward/base/clock.h"
 #include "dagward/base/log.h"
 
@@ -24,19 +24,34 @@ void journal_chain(struct journal *journal, struct str body, struct buf *lines)
         (void)written;
 }
 
+/* Not with audit_record_write: what looks like a secret there may be a part of a public key here.
+ */
 void journal_chain_event(struct journal *journal, struct str name, const struct pair *detail,
         size_t n, struct buf *lines)
 {
-        struct audit_fields fields = {
-                .time_ms = clock_wall_ms(),
-                .kind = AUDIT_EVENT,
-                .event = {.name = name, .detail = detail, .n_detail = n},
-        };
+        struct buf *body = &journal->scratch;
+        char now[CLOCK_RFC3339_LEN + 1];
 
+        clock_rfc3339(clock_wall_ms(), now);
+        buf_reset(body);
+        buf_printf(body, "\"time\":\"%s\",\"kind\":\"event\",\"event\":{\"name\":", now);
+        buf_json_str(body, name);
+        BUF_LITERAL(body, ",\"detail\":{");
+        for (size_t i = 0; i < n; i++) {
+                if (i)
+                        buf_char(body, ',');
+                buf_json_str(body, detail[i].name);
+                buf_char(body, ':');
+                buf_json_str(body, str_empty(detail[i].value) ? STR("") : detail[i].value);
+        }
+        BUF_LITERAL(body, "}}");
+        journal_chain(journal, buf_str(body), lines);
+}
+
+void journal_chain_checkpoint(struct journal *journal, struct str reason, struct buf *lines)
+{
         buf_reset(&journal->scratch);
-        bool written = audit_record_write(&journal->scratch, &fields);
-        assert(written);
-        (void)written;
+        checkpoint_write(journal->key, &journal->head, clock_wall_ms(), reason, &journal->scratch);
         journal_chain(journal, buf_str(&journal->scratch), lines);
 }
 
@@ -179,7 +194,7 @@ static bool write_event(struct journal *journal, struct str name, const struct p
         uint64_t size = journal->size;
         struct buf lines;
 
-        buf_init(&lines, AUDIT_RECORD_MOST + CHAIN_OVERHEAD);
+        buf_init(&lines, CHAIN_LINE_MOST);
         journal_chain_event(journal, name, detail, n, &lines);
         bool ok = journal_append(journal, buf_str(&lines), err) && journal_sync(journal, err);
         buf_clear(&lines);
@@ -197,6 +212,7 @@ static bool write_opened(struct journal *journal, struct str reason, struct erro
                 {STR("reason"), reason},
                 {STR("previous_seq"), STR_NONE},
                 {STR("previous_hash"), str_of(journal->head.hash)},
+                {STR("public_key"), str_of(signing_key_text(journal->key))},
                 {STR("version"), STR(DAGWARD_VERSION)},
         };
         char hash[CHAIN_HEX + 1];
@@ -205,7 +221,38 @@ static bool write_opened(struct journal *journal, struct str reason, struct erro
         detail[2].value = str_of(hash);
         snprintf(seq, sizeof(seq), "%llu", (unsigned long long)journal->head.seq);
         detail[1].value = str_of(seq);
-        return write_event(journal, STR("log.opened"), detail, 4, err);
+        if (!write_event(journal, STR("log.opened"), detail, 5, err))
+                return false;
+        journal->first_seq = journal->head.seq;
+        journal->opened_wall_ms = clock_wall_ms();
+        return true;
+}
+
+/* A new file beside closed ones: the chain goes on after the newest, from which a crash, or whoever
+ * took the file away, has parted it. */
+static bool begin(struct journal *journal, struct error *err)
+{
+        struct closed_list closed;
+        struct chain_line line;
+        struct str reason = STR("new");
+        char memory[CHAIN_LINE_MOST];
+
+        if (!closed_list_read(journal->path, &closed, err))
+                return false;
+        if (closed.n) {
+                const char *newest = closed.items[closed.n - 1].path;
+                if (closed_last(journal->chain, newest, memory, &line, err)) {
+                        journal->head.seq = line.seq;
+                        memcpy(journal->head.hash, line.hash.ptr, CHAIN_HEX);
+                        reason = STR("continued");
+                } else {
+                        log_error("audit: a new chain is begun, because the end of the old one is "
+                                  "damaged: %s",
+                                err->text);
+                }
+        }
+        closed_list_clear(&closed);
+        return write_opened(journal, reason, err);
 }
 
 /* Copies the bytes to a new file beside the journal; `name` gets its path. */
@@ -261,7 +308,7 @@ static bool move_torn(
                 {STR("torn_sha256"), str_of(hash)},
                 {STR("kept_in"), str_of(base ? base + 1 : name)},
         };
-        if (journal->size == 0 && !write_opened(journal, STR("new"), err))
+        if (journal->size == 0 && !begin(journal, err))
                 return false;
         return write_event(journal, STR("log.recovered"), detail, 3, err);
 }
@@ -348,7 +395,70 @@ static bool recover(struct journal *journal, struct error *err)
         return ok;
 }
 
-bool journal_open(struct journal *journal, const char *path, struct error *err)
+/* What the first record of a file that is gone on with says. One that is no log.opened is a
+ * question for `verify`. */
+static bool read_beginning(struct journal *journal, bool *same_key, struct error *err)
+{
+        char memory[CHAIN_LINE_MOST], time[CLOCK_RFC3339_LEN + 1];
+        struct chain_line line;
+        struct str detail = STR_NONE;
+
+        *same_key = false;
+        journal->first_seq = journal->head.seq;
+        journal->opened_wall_ms = clock_wall_ms();
+        if (!closed_first(journal->chain, journal->path, memory, &line, err)) {
+                log_error("audit: %s", err->text);
+                return true;
+        }
+        journal->first_seq = line.seq;
+        if (!log_event_read(&line, STR("opened"), &detail))
+                return true;
+        memcpy(time, line.members.ptr + sizeof("\"time\":\"") - 1, CLOCK_RFC3339_LEN);
+        (void)clock_parse(str_view(time, CLOCK_RFC3339_LEN), &journal->opened_wall_ms);
+        *same_key = str_eq(log_event_detail(detail, STR("public_key")),
+                str_of(signing_key_text(journal->key)));
+        return true;
+}
+
+/* The name of a file that is being made. */
+static void next_name(const struct journal *journal, char *out, size_t size)
+{
+        snprintf(out, size, "%s.next", journal->path);
+}
+
+/* What a rotation left that was interrupted: a second name of this very file. */
+static void tidy(struct journal *journal)
+{
+        struct closed_list closed;
+        struct stat ours, info;
+        struct error err;
+        char next[4096];
+
+        next_name(journal, next, sizeof(next));
+        unlink(next);
+        if (fstat(journal->fd, &ours) != 0 || ours.st_nlink < 2 ||
+                !closed_list_read(journal->path, &closed, &err))
+                return;
+        for (size_t i = 0; i < closed.n; i++) {
+                if (stat(closed.items[i].path, &info) == 0 && info.st_ino == ours.st_ino &&
+                        info.st_dev == ours.st_dev)
+                        unlink(closed.items[i].path);
+        }
+        closed_list_clear(&closed);
+}
+
+static bool go_on(struct journal *journal, struct error *err)
+{
+        bool same_key;
+
+        if (!recover(journal, err) || !read_beginning(journal, &same_key, err))
+                return false;
+        /* All checkpoints of a file are made with the key that its first record names. */
+        return same_key || journal_rotate(journal, STR("key"), err);
+}
+
+bool journal_open(
+        struct journal *journal, const char *path, const struct signing_key *key, struct error *err)
 {
         struct stat info;
         int fd = open_locked(path, -1, &info, err);
@@ -360,11 +470,12 @@ bool journal_open(struct journal *journal, const char *path, struct error *err)
                 .path = str_dup(str_of(path)),
                 .size = (uint64_t)info.st_size,
                 .chain = chain_new(),
+                .key = key,
         };
         chain_head_init(&journal->head);
-        buf_init(&journal->scratch, AUDIT_RECORD_MOST);
-        bool ok = info.st_size ? recover(journal, err) : write_opened(journal, STR("new"), err);
-        if (!ok) {
+        buf_init(&journal->scratch, CHAIN_LINE_MOST);
+        tidy(journal);
+        if (!(info.st_size ? go_on(journal, err) : begin(journal, err))) {
                 journal_close(journal);
                 return false;
         }
@@ -409,5 +520,72 @@ bool journal_reopen(struct journal *journal, struct str reason, bool *moved, str
         close(journal->fd);
         *journal = next;
         *moved = true;
+        return true;
+}
+
+/* A locked file with nothing but its first record, under another name. */
+static bool make_next(const struct journal *journal, const char *name, struct str reason,
+        struct journal *next, struct error *err)
+{
+        struct stat info;
+
+        unlink(name);
+        *next = *journal;
+        next->fd = open_locked(name, -1, &info, err);
+        if (next->fd < 0)
+                return false;
+        next->size = (uint64_t)info.st_size;
+        next->ragged = false;
+        bool ok = next->size == 0 ? write_opened(next, reason, err)
+                                  : error_set(err, "%s: holds something already", name);
+        if (!ok)
+                close(next->fd);
+        return ok;
+}
+
+/* A second name for the old file, then the new file in its place. Where there are no second names,
+ * the path leads nowhere for a moment. */
+static bool exchange(const char *path, const char *next, const char *closed, struct error *err)
+{
+        bool linked = link(path, closed) == 0;
+
+        if (!linked && (errno == EEXIST || rename(path, closed) != 0))
+                return error_set(err, "%s: %s", closed, strerror(errno));
+        if (rename(next, path) == 0)
+                return true;
+        error_set(err, "%s: %s", path, strerror(errno));
+        if (linked ? unlink(closed) : rename(closed, path))
+                log_errno("audit: %s", closed);
+        return false;
+}
+
+bool journal_rotate(struct journal *journal, struct str reason, struct error *err)
+{
+        struct journal next;
+        char name[4096], closed[4096];
+        struct stat named, ours;
+
+        /* The old file may be what is broken: a rotation is a way out of that. */
+        if (!journal_sync(journal, err))
+                log_error("audit: %s: %s", journal->path, err->text);
+        next_name(journal, name, sizeof(name));
+        if (!closed_name(journal->path, journal->head.seq, clock_wall_ms(), closed, sizeof(closed)))
+                return error_set(err, "%s: the path is too long", journal->path);
+        if (stat(journal->path, &named) != 0 || fstat(journal->fd, &ours) != 0 ||
+                named.st_ino != ours.st_ino || named.st_dev != ours.st_dev)
+                return error_set(
+                        err, "%s: is another file than the one that is written", journal->path);
+        bool made = make_next(journal, name, reason, &next, err);
+        journal->scratch = next.scratch; /* its memory may have moved */
+        if (!made)
+                return false;
+        if (!exchange(journal->path, name, closed, err)) {
+                close(next.fd);
+                unlink(name);
+                return false;
+        }
+        sync_folder(journal->path);
+        close(journal->fd);
+        *journal = next;
         return true;
 }

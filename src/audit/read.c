@@ -452,7 +452,7 @@ static const struct row decision_rows[] = {
         ROW("reason", TEXT, FIELD(decision.reason)),
         ROW("policy", TEXT, FIELD(decision.policy)),
         ROW("shadow", TEXT, FIELD(decision.shadow)),
-        ROW("break_glass", TEXT, AT(break_glass)),
+        ROW("break_glass", TEXT, FIELD(decision.break_glass)),
 };
 static const struct row credential_rows[] = {
         ROW("name", TEXT, FIELD(credential.name)),

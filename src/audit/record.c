@@ -18,6 +18,7 @@ enum {
         MOST_QUERY = 1024,
         MOST_PARAMETER = 192, /* a value in it */
         MOST_TEXT = 512,      /* reason, user agent, url of a run */
+        MOST_GLASS = 1024,    /* 500 bytes, each of which may need an escape */
         MOST_NAMES = 1280,    /* members' names, punctuation, numbers, times */
         MARKER = 32,          /* [+18446744073709551615 bytes] */
 };
@@ -26,7 +27,7 @@ enum { WORDS = 7, IDS = 18, SUBJECTS = 4, LISTS = 4, PLACES = 3, TEXTS = 3 };
 _Static_assert(WORDS *(MOST_WORD + MARKER) + IDS * (MOST_ID + MARKER) +
                                SUBJECTS * (MOST_SUBJECT + MARKER) + LISTS * (MOST_LIST + MARKER) +
                                PLACES * (MOST_PLACE + MARKER) + TEXTS * (MOST_TEXT + MARKER) +
-                               MOST_PATH + MOST_QUERY + 2 * MARKER + MOST_NAMES <=
+                               MOST_PATH + MOST_QUERY + MOST_GLASS + 3 * MARKER + MOST_NAMES <=
                        AUDIT_RECORD_MOST,
         "a record may outgrow its bound");
 
@@ -423,6 +424,7 @@ static void write_decision(struct buf *out, const struct audit_fields *f)
         CLAIM(&decision, "reason", f->decision.reason, MOST_TEXT);
         TEXT(&decision, "policy", f->decision.policy, MOST_ID);
         TEXT(&decision, "shadow", f->decision.shadow, MOST_PLACE);
+        CLAIM(&decision, "break_glass", f->decision.break_glass, MOST_GLASS);
         object_end(&decision);
 
         TEXT(&credential, "name", f->credential.name, MOST_ID);

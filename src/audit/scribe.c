@@ -2,20 +2,19 @@
 
 #include <assert.h>
 #include <poll.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "dagward/audit/journal.h"
 #include "dagward/base/clock.h"
 #include "dagward/base/log.h"
+#include "inside.h"
 
 enum {
-        GROUP_BYTES = 4 * 1024 * 1024, /* one write is about this at most */
         EVENTS_BYTES = 64 * 1024,
         RETRY_MS = 1000,
         /* How long records that nobody waits for are gathered: a wake-up for each would cost more
@@ -24,29 +23,6 @@ enum {
         /* Under load, who comes within this time after an fdatasync shares the next one; after a
          * pause nobody is delayed. */
         SYNC_DISTANCE_US = 1000,
-};
-
-struct scribe {
-        struct journal journal;
-        enum scribe_durability durability;
-        struct mailbox *box;
-        int urgent_fd; /* eventfd: somebody waits */
-        pthread_t thread;
-
-        /* what one drain of the mailbox brought */
-        struct mail *first; /* batches */
-        struct mail **last;
-        struct mail *asks;
-        bool stop;
-
-        struct buf events; /* bodies that are not in the file yet */
-        size_t events_lost;
-        struct buf lines;
-        struct scribe_stats stats;
-        int64_t failing_since_ms; /* monotonic; 0: writing works */
-        int64_t synced_us;        /* monotonic; when the last fdatasync ended */
-        int64_t failed_wall_ms;
-        uint64_t failed_records; /* since then */
 };
 
 /* --- batches --- */
@@ -82,205 +58,6 @@ void audit_batch_clear(struct audit_batch *batch)
 {
         audit_batch_reset(batch);
         buf_clear(&batch->records);
-}
-
-static void batch_answered(struct mail *mail, void *receiver)
-{
-        struct audit_batch *batch = (struct audit_batch *)mail;
-
-        batch->done(batch, receiver);
-}
-
-static void answer(struct audit_batch *batch, bool ok)
-{
-        batch->ok = ok;
-        batch->mail.deliver = batch_answered;
-        mailbox_post(batch->reply_to, &batch->mail);
-}
-
-/* --- the commit --- */
-
-static void chain_bodies(struct scribe *scribe, struct str bodies)
-{
-        while (bodies.len) {
-                struct str body;
-                bodies = str_cut(bodies, '\n', &body);
-                journal_chain(&scribe->journal, body, &scribe->lines);
-        }
-}
-
-static void chain_failure(struct scribe *scribe)
-{
-        char since[CLOCK_RFC3339_LEN + 1], records[24], events[24];
-
-        clock_rfc3339(scribe->failed_wall_ms, since);
-        snprintf(records, sizeof(records), "%llu", (unsigned long long)scribe->failed_records);
-        snprintf(events, sizeof(events), "%zu", scribe->events_lost);
-        struct pair detail[] = {
-                {STR("since"), str_of(since)},
-                {STR("error"), str_of(scribe->stats.error)},
-                {STR("refused_records"), str_of(records)},
-                {STR("lost_events"), str_of(events)},
-        };
-        journal_chain_event(&scribe->journal, STR("log.write_failed"), detail, 4, &scribe->lines);
-}
-
-/* Something else than us was at the file: the chain says so before it goes on. */
-static bool look_at_file(struct scribe *scribe, bool *moved, struct error *err)
-{
-        uint64_t expected = scribe->journal.size, found;
-        char was[24], is[24], seq[24];
-
-        switch (journal_look(&scribe->journal, &found)) {
-        case JOURNAL_SAME: return true;
-        case JOURNAL_REMOVED:
-                log_error("audit: %s was removed; a new file is begun", scribe->journal.path);
-                if (!journal_reopen(&scribe->journal, STR("removed"), moved, err))
-                        return false;
-                scribe->stats.reopens += *moved;
-                return true;
-        case JOURNAL_EMPTIED:
-        case JOURNAL_CHANGED: break;
-        }
-        log_error("audit: %s was changed by somebody else: %llu bytes, expected %llu",
-                scribe->journal.path, (unsigned long long)found, (unsigned long long)expected);
-        char hash[CHAIN_HEX + 1];
-        memcpy(hash, scribe->journal.head.hash, sizeof(hash));
-        snprintf(was, sizeof(was), "%llu", (unsigned long long)expected);
-        snprintf(is, sizeof(is), "%llu", (unsigned long long)found);
-        snprintf(seq, sizeof(seq), "%llu", (unsigned long long)scribe->journal.head.seq);
-        struct pair detail[] = {
-                {STR("reason"), found ? STR("changed") : STR("emptied")},
-                {STR("previous_seq"), str_of(seq)},
-                {STR("previous_hash"), str_of(hash)},
-                {STR("expected_bytes"), str_of(was)},
-                {STR("found_bytes"), str_of(is)},
-        };
-        journal_chain_event(&scribe->journal, found ? STR("log.changed") : STR("log.opened"),
-                detail, 5, &scribe->lines);
-        return true;
-}
-
-static void count_failure(struct scribe *scribe, uint64_t records, const struct error *err)
-{
-        if (!scribe->failing_since_ms) {
-                scribe->failing_since_ms = clock_mono_ms();
-                scribe->failed_wall_ms = clock_wall_ms();
-                log_error("audit: cannot write %s: %s", scribe->journal.path, err->text);
-        }
-        scribe->stats.ok = false;
-        scribe->stats.failures++;
-        scribe->stats.refused_records += records;
-        scribe->failed_records += records;
-        snprintf(scribe->stats.error, sizeof(scribe->stats.error), "%s", err->text);
-}
-
-static void count_success(struct scribe *scribe, uint64_t records, unsigned batches)
-{
-        if (scribe->failing_since_ms)
-                log_info("audit: %s can be written again", scribe->journal.path);
-        scribe->failing_since_ms = 0;
-        scribe->failed_records = 0;
-        scribe->events_lost = 0;
-        scribe->stats.ok = true;
-        scribe->stats.error[0] = '\0';
-        scribe->stats.writes++;
-        scribe->stats.records += records;
-        scribe->stats.batches += batches;
-        scribe->stats.bytes += scribe->lines.len;
-        buf_reset(&scribe->events);
-}
-
-static bool sync_file(struct scribe *scribe, struct error *err)
-{
-        int64_t start = clock_mono_us();
-        bool ok = journal_sync(&scribe->journal, err);
-
-        scribe->synced_us = clock_mono_us();
-        uint64_t took = (uint64_t)(scribe->synced_us - start);
-        scribe->stats.syncs++;
-        scribe->stats.sync_us += took;
-        if (took > scribe->stats.sync_most_us)
-                scribe->stats.sync_most_us = took;
-        return ok;
-}
-
-/* Chains as many of the waiting batches as make a group; the first one that is not of it. */
-static struct mail *chain_group(
-        struct scribe *scribe, uint64_t *records, unsigned *batches, bool *durable)
-{
-        struct mail *mail = scribe->first;
-
-        for (; mail && scribe->lines.len < GROUP_BYTES; mail = mail->next) {
-                struct audit_batch *batch = (struct audit_batch *)mail;
-                chain_bodies(scribe, buf_str(&batch->records));
-                *records += batch->n;
-                *durable |= batch->durable;
-                ++*batches;
-        }
-        return mail;
-}
-
-/* What was chained goes into the file, or nothing of it. */
-static bool write_group(struct scribe *scribe, bool durable, struct error *err)
-{
-        uint64_t size = scribe->journal.size;
-
-        if (!journal_append(&scribe->journal, buf_str(&scribe->lines), err))
-                return false;
-        if (!durable || sync_file(scribe, err))
-                return true;
-        /* Whether the bytes are on disk is unknown now: they count as not written, so they must
-         * not stay. */
-        journal_cut(&scribe->journal, size);
-        return false;
-}
-
-/* Writes waiting events and as many batches as make a group; answers them. */
-static void commit_group(struct scribe *scribe)
-{
-        struct journal *journal = &scribe->journal;
-        struct error err = {""};
-        bool durable = scribe->durability == SCRIBE_SYNC_ALL || scribe->events.len > 0;
-        uint64_t records = 0, expected = journal->size;
-        unsigned batches = 0;
-        bool moved = false;
-
-        buf_reset(&scribe->lines);
-        struct chain_head before = journal->head;
-        bool ok = look_at_file(scribe, &moved, &err);
-        if (moved)
-                before = journal->head; /* the new file's first record is in it already */
-        if (scribe->failing_since_ms)
-                chain_failure(scribe);
-        chain_bodies(scribe, buf_str(&scribe->events));
-        struct mail *end = chain_group(scribe, &records, &batches, &durable);
-        if (scribe->lines.len) {
-                durable = durable && scribe->durability != SCRIBE_SYNC_NONE;
-                ok = ok && write_group(scribe, durable, &err);
-                if (ok) {
-                        count_success(scribe, records, batches);
-                } else {
-                        journal->head = before;
-                        if (!moved && !journal->ragged)
-                                journal->size = expected; /* a change is still to be recorded */
-                        count_failure(scribe, records, &err);
-                }
-        }
-        while (scribe->first != end) {
-                struct audit_batch *batch = (struct audit_batch *)scribe->first;
-                scribe->first = batch->mail.next;
-                answer(batch, ok);
-        }
-        if (!end)
-                scribe->last = &scribe->first;
-}
-
-static void commit(struct scribe *scribe)
-{
-        do {
-                commit_group(scribe);
-        } while (scribe->first);
 }
 
 /* --- the mailbox --- */
@@ -359,19 +136,67 @@ static void reopen_arrived(struct mail *mail, void *receiver)
 {
         struct scribe *scribe = receiver;
         struct error err;
-        bool moved = false;
 
         free(mail);
-        commit(scribe);
-        if (!journal_reopen(&scribe->journal, STR("rotated"), &moved, &err)) {
-                log_error("audit: the log was not reopened, the old file is written on: %s",
-                        err.text);
-                return;
-        }
-        scribe->stats.reopens += moved;
-        if (moved)
-                log_info("audit: %s begun, after seq %llu", scribe->journal.path,
-                        (unsigned long long)scribe->journal.head.seq - 1);
+        if (!scribe_rotate(scribe, &err))
+                log_error("audit: no new file is begun, the old one is written on: %s", err.text);
+}
+
+static void watch_arrived(struct mail *mail, void *receiver)
+{
+        struct scribe *scribe = receiver;
+        struct scribe_watch *watch = (struct scribe_watch *)mail;
+
+        watch->next = scribe->watches;
+        scribe->watches = watch;
+        if (scribe->failing_since_ms)
+                scribe_tell_state(watch, false);
+}
+
+void scribe_watch(struct scribe *scribe, struct scribe_watch *watch)
+{
+        watch->mail.deliver = watch_arrived;
+        mailbox_post(scribe->box, &watch->mail);
+        wake(scribe);
+}
+
+const char *scribe_public_key(const struct scribe *scribe)
+{
+        return signing_key_pem(scribe->key);
+}
+
+static void expire_answered(struct mail *mail, void *receiver)
+{
+        struct expire *expire = (struct expire *)mail;
+
+        expire->done(expire, receiver);
+}
+
+static void expire_arrived(struct mail *mail, void *receiver)
+{
+        struct scribe *scribe = receiver;
+
+        scribe->expiring = (struct expire *)mail;
+        mail->deliver = expire_answered;
+}
+
+void scribe_expire(struct scribe *scribe, struct expire *expire)
+{
+        expire->mail.deliver = expire_arrived;
+        mailbox_post(scribe->box, &expire->mail);
+        wake(scribe);
+}
+
+static void anchor_works(struct mail *mail, void *receiver)
+{
+        ((struct scribe *)receiver)->stats.anchor_ok = true;
+        free(mail);
+}
+
+static void anchor_fails(struct mail *mail, void *receiver)
+{
+        ((struct scribe *)receiver)->stats.anchor_ok = false;
+        free(mail);
 }
 
 static void stop_arrived(struct mail *mail, void *receiver)
@@ -396,6 +221,16 @@ static void post_word(struct scribe *scribe, void (*deliver)(struct mail *mail, 
 void scribe_reopen(struct scribe *scribe)
 {
         post_word(scribe, reopen_arrived);
+}
+
+void scribe_anchored(struct scribe *scribe, struct str why)
+{
+        bool ok = str_empty(why);
+        struct pair detail = {STR("error"), why};
+
+        post_word(scribe, ok ? anchor_works : anchor_fails);
+        scribe_event(
+                scribe, ok ? STR("log.anchor_recovered") : STR("log.anchor_failed"), &detail, !ok);
 }
 
 static void ask_arrived(struct mail *mail, void *receiver)
@@ -428,6 +263,7 @@ static void answer_asks(struct scribe *scribe)
                 ask->stats = scribe->stats;
                 ask->stats.seq = scribe->journal.head.seq;
                 ask->stats.file_bytes = scribe->journal.size;
+                ask->stats.unsigned_records = scribe->unsigned_records;
                 if (scribe->failing_since_ms)
                         ask->stats.failing_ms = clock_mono_ms() - scribe->failing_since_ms;
                 ask->mail.deliver = ask_answered;
@@ -436,6 +272,27 @@ static void answer_asks(struct scribe *scribe)
 }
 
 /* --- the thread --- */
+
+/* How long nothing is due. */
+static int idle_ms(const struct scribe *scribe)
+{
+        int64_t wait = INT32_MAX, now = clock_mono_ms();
+
+        if (scribe->failing_since_ms)
+                return RETRY_MS;
+        if (scribe->sign_by_ms)
+                wait = scribe->sign_by_ms - now;
+        if (scribe->rotate_ms) {
+                int64_t left =
+                        scribe->rotate_ms - (clock_wall_ms() - scribe->journal.opened_wall_ms);
+                if (left < scribe->rotate_after_ms - now)
+                        left = scribe->rotate_after_ms - now;
+                /* Of an old file with nothing in it, the first record tells. */
+                if (left > 0 && left < wait)
+                        wait = left;
+        }
+        return wait <= 0 ? 0 : wait == INT32_MAX ? -1 : (int)wait + 1;
+}
 
 /* Waits for mail; for a moment longer when nobody waits for what it brings. */
 static void wait_for_mail(struct scribe *scribe, bool gather)
@@ -448,7 +305,7 @@ static void wait_for_mail(struct scribe *scribe, bool gather)
 
         if (gather)
                 poll(fds, 1, GATHER_MS);
-        poll(fds, 2, scribe->failing_since_ms ? RETRY_MS : -1);
+        poll(fds, 2, idle_ms(scribe));
         ssize_t n = read(scribe->urgent_fd, &count, sizeof(count));
         (void)n; /* EAGAIN: it was the mailbox */
 }
@@ -475,9 +332,11 @@ static void *run(void *argument)
                 mailbox_drain(scribe->box);
                 gather = scribe->first && !scribe->failing_since_ms;
                 keep_distance(scribe);
-                commit(scribe);
+                (void)scribe_commit(scribe);
+                scribe_rotate_if_due(scribe);
                 answer_asks(scribe);
         }
+        (void)scribe_commit_signed(scribe, STR("stopped"));
         return NULL;
 }
 
@@ -495,12 +354,42 @@ static bool start_thread(struct scribe *scribe)
 
 static void scribe_free(struct scribe *scribe)
 {
+        keeper_stop(scribe->keeper);
+        mailbox_drain(scribe->box); /* what the keeper said last */
+        keeper_free(scribe->keeper);
         journal_close(&scribe->journal);
         mailbox_free(scribe->box);
-        close(scribe->urgent_fd);
+        if (scribe->urgent_fd >= 0)
+                close(scribe->urgent_fd);
         buf_clear(&scribe->events);
         buf_clear(&scribe->lines);
+        signing_key_free(scribe->key);
         free(scribe);
+}
+
+static struct signing_key *open_key(const struct scribe_settings *settings, struct error *err)
+{
+        struct stat info;
+        char path[4096];
+
+        /* Nothing is made beside what cannot be a log. */
+        if (stat(settings->path, &info) == 0 && !S_ISREG(info.st_mode)) {
+                error_set(err, "%s: is not a regular file", settings->path);
+                return NULL;
+        }
+        if (settings->signing_key)
+                return signing_key_load(settings->signing_key, err);
+        snprintf(path, sizeof(path), "%s.key", settings->path);
+        return signing_key_load_or_make(path, err);
+}
+
+static void take_settings(struct scribe *scribe, const struct scribe_settings *settings)
+{
+        scribe->durability = settings->durability;
+        scribe->checkpoint_records = settings->checkpoint_records;
+        scribe->checkpoint_ms = settings->checkpoint_ms;
+        scribe->rotate_bytes = settings->rotate_bytes;
+        scribe->rotate_ms = settings->rotate_ms;
 }
 
 struct scribe *scribe_open(const struct scribe_settings *settings, struct error *err)
@@ -509,18 +398,23 @@ struct scribe *scribe_open(const struct scribe_settings *settings, struct error 
 
         if (!scribe)
                 abort();
-        if (!journal_open(&scribe->journal, settings->path, err)) {
+        scribe->key = open_key(settings, err);
+        if (!scribe->key || !journal_open(&scribe->journal, settings->path, scribe->key, err)) {
+                signing_key_free(scribe->key);
                 free(scribe);
                 return NULL;
         }
-        scribe->durability = settings->durability;
+        take_settings(scribe, settings);
         scribe->box = mailbox_new(scribe);
         scribe->urgent_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
         scribe->last = &scribe->first;
-        scribe->stats.ok = true;
+        scribe->stats.ok = scribe->stats.anchor_ok = true;
+        /* How much of it is signed is not known: what comes next signs it all. */
+        scribe->unsigned_records = 1;
         buf_init(&scribe->events, EVENTS_BYTES);
         buf_init(&scribe->lines, (size_t)64 * 1024 * 1024);
-        if (scribe->urgent_fd < 0 || !start_thread(scribe)) {
+        scribe->keeper = keeper_new(scribe, settings, err);
+        if (!scribe->keeper || scribe->urgent_fd < 0 || !start_thread(scribe)) {
                 error_set(err, "the audit thread cannot be started");
                 scribe_free(scribe);
                 return NULL;

@@ -68,6 +68,13 @@ static void show_event(struct buf *out, const json_t *record)
                 buf_char(out, '=');
                 report_text(out, text_of(value));
         }
+        /* Of one that tells of a request. */
+        labelled(out, "is", field(record, "request", "operation"));
+        labelled(out, "by", field(record, "caller", "subject"));
+        labelled(out, "of", field(record, "caller", "issuer"));
+        labelled(out, "binding", field(record, "decision", "binding"));
+        labelled(out, "because", field(record, "decision", "break_glass"));
+        labelled(out, "corr", text_of(json_object_get(record, "correlation_id")));
 }
 
 static void show_request(struct buf *out, const json_t *record, struct str kind)

@@ -141,3 +141,17 @@ void config_restart_needed(
         add_changes(fresh->boot, running->boot, &names);
         out[names.len] = '\0';
 }
+
+const struct config_url *config_host_override(
+        const struct config_upstream *upstream, const char *host)
+{
+        const struct config_url *all = NULL;
+
+        for (size_t i = 0; i < upstream->n_hosts; i++) {
+                if (str_eq_fold(upstream->hosts[i].pattern, str_of(host)))
+                        return &upstream->hosts[i].url;
+                if (str_eq(upstream->hosts[i].pattern, STR("*")))
+                        all = &upstream->hosts[i].url;
+        }
+        return all;
+}

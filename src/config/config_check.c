@@ -1,14 +1,13 @@
 #include "settings.h"
 
-/* The place of a setting, or of the section around it when the file does not have it. */
-static struct mark at_of(const struct reader *r, const void *field, const void *section)
+struct mark config_at(const struct reader *r, const void *field, const void *section)
 {
         struct mark at = config_place(r->config, field);
 
         return at.line ? at : config_place(r->config, section);
 }
 
-static bool given(const struct reader *r, const void *field)
+bool config_given(const struct reader *r, const void *field)
 {
         return config_place(r->config, field).line != 0;
 }
@@ -19,7 +18,7 @@ static void check_listeners(struct reader *r)
 
         for (size_t i = 0; i < c->n_listeners; i++) {
                 const struct config_listener *l = &c->listeners[i];
-                struct mark at = at_of(r, &l->address, l);
+                struct mark at = config_at(r, &l->address, l);
                 if (!l->address.text.ptr)
                         continue;
                 if (!l->has_tls && !l->address.loopback && !l->insecure)
@@ -44,8 +43,7 @@ static void check_listeners(struct reader *r)
                         yaml_shown(c->admin.address.text));
 }
 
-/* Keys and secrets are worth TLS even inside a cluster: there is no way to allow this. */
-static void check_confidential(struct reader *r, const char *key, const struct config_url *url)
+void config_check_confidential(struct reader *r, const char *key, const struct config_url *url)
 {
         if (url->text.ptr && !url->https && !url->loopback)
                 error_list_add(r->errors, config_place(r->config, url),
@@ -79,18 +77,18 @@ static void check_keys(struct reader *r, struct config_issuer *issuer)
         unsigned sources = 0;
 
         sources += k->discovery;
-        sources += given(r, &k->url);
-        sources += given(r, &k->file);
-        if (sources == 0 && !given(r, &k->discovery)) {
+        sources += config_given(r, &k->url);
+        sources += config_given(r, &k->file);
+        if (sources == 0 && !config_given(r, &k->discovery)) {
                 k->discovery = true;
                 sources = 1;
         }
         if (sources != 1)
-                error_list_add(r->errors, at_of(r, k, issuer),
+                error_list_add(r->errors, config_at(r, k, issuer),
                         "`keys` must have exactly one of `discovery: true`, `url` and `file`");
         if (k->discovery)
                 check_discovery(r, issuer);
-        check_confidential(r, "url", &k->url);
+        config_check_confidential(r, "url", &k->url);
         if (k->file.ptr && k->bearer_file.ptr)
                 error_list_add(r->errors, config_place(r->config, &k->bearer_file),
                         "`bearer_file` has no meaning for keys from a `file`");
@@ -174,147 +172,6 @@ static void check_upstream(struct reader *r)
         }
 }
 
-/* One setting of a credential: which types have it. */
-struct trait {
-        const char *key;
-        size_t offset;
-        unsigned needed, allowed; /* bits of enum config_credential_type */
-        const char *variable;     /* of the environment, fills it when it is left out */
-};
-
-#define BIT(type) (1u << (type))
-#define ENTRA (BIT(CREDENTIAL_CLIENT_SECRET) | BIT(CREDENTIAL_FEDERATED))
-#define FIELD(name) #name, offsetof(struct config_credential, name)
-
-static const struct trait traits[] = {
-        {FIELD(tenant), ENTRA, ENTRA, "AZURE_TENANT_ID"},
-        {FIELD(client_id), ENTRA, ENTRA, "AZURE_CLIENT_ID"},
-        {FIELD(secret_file), BIT(CREDENTIAL_CLIENT_SECRET), BIT(CREDENTIAL_CLIENT_SECRET), NULL},
-        {FIELD(assertion_file), BIT(CREDENTIAL_FEDERATED), BIT(CREDENTIAL_FEDERATED),
-                "AZURE_FEDERATED_TOKEN_FILE"},
-        {FIELD(file), BIT(CREDENTIAL_STATIC_FILE), BIT(CREDENTIAL_STATIC_FILE), NULL},
-        {FIELD(authority), 0, ENTRA, NULL},
-        {FIELD(scope), 0, ENTRA, NULL},
-        {FIELD(ca), 0, ENTRA, NULL},
-};
-
-static const char *type_name(enum config_credential_type type)
-{
-        switch (type) {
-        case CREDENTIAL_STATIC_FILE: return "static_file";
-        case CREDENTIAL_CLIENT_SECRET: return "client_secret";
-        case CREDENTIAL_FEDERATED: return "federated";
-        }
-        return "";
-}
-
-static struct str from_environment(struct reader *r, const char *variable)
-{
-        const char *value = r->environment(variable);
-        struct str text = str_trim(str_of(value));
-
-        if (str_empty(text) || !str_utf8_valid(text))
-                return STR_NONE;
-        return arena_copy(&r->doc->arena, text);
-}
-
-static void check_trait(struct reader *r, struct config_credential *c, const struct trait *t)
-{
-        void *field = (char *)c + t->offset;
-        /* the first member of a config_url is its text */
-        struct str *text = field;
-
-        if (given(r, field) && !(t->allowed & BIT(c->type))) {
-                error_list_add(r->errors, config_place(r->config, field),
-                        "`%s` has no meaning for a credential of type %s", t->key,
-                        type_name(c->type));
-                return;
-        }
-        if (given(r, field) || !(t->needed & BIT(c->type)))
-                return;
-        if (t->variable)
-                *text = from_environment(r, t->variable);
-        if (!text->ptr)
-                error_list_add(r->errors, config_place(r->config, c),
-                        "`%s` is missing for type %s%s%s%s", t->key, type_name(c->type),
-                        t->variable ? " (and `" : "", t->variable ? t->variable : "",
-                        t->variable ? "` is not set)" : "");
-}
-
-static void fill_authority(struct reader *r, struct config_credential *c)
-{
-        struct config_url url;
-        struct error err;
-        struct str text = from_environment(r, "AZURE_AUTHORITY_HOST");
-
-        if (given(r, &c->authority) || !text.ptr || !(BIT(c->type) & ENTRA))
-                return;
-        if (str_find_str(text, STR("://")) < 0)
-                text = arena_printf(&r->doc->arena, "https://%.*s", STR_FMT(text));
-        while (text.ptr && str_ends(text, STR("/")) && !str_ends(text, STR("://")))
-                text = arena_copy(&r->doc->arena, str_head(text, text.len - 1));
-        if (!config_url_parse(&r->doc->arena, text, &url, &err))
-                error_list_add(r->errors, config_place(r->config, c), "`AZURE_AUTHORITY_HOST` %s",
-                        err.text);
-        else if (!url.https && !url.loopback)
-                error_list_add(r->errors, config_place(r->config, c),
-                        "`AZURE_AUTHORITY_HOST` must begin with https://");
-        else
-                c->authority = url;
-}
-
-/* Goes into a URL path. */
-static bool tenant_ok(struct str tenant)
-{
-        for (size_t i = 0; i < tenant.len; i++) {
-                char c = char_lower(tenant.ptr[i]);
-                if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.'))
-                        return false;
-        }
-        return tenant.len > 0 && tenant.ptr[0] != '.' && tenant.len <= 253;
-}
-
-static void check_entra(struct reader *r, const struct config_credential *c)
-{
-        check_confidential(r, "authority", &c->authority);
-        if (c->tenant.ptr && (str_eq_fold(c->tenant, STR("common")) ||
-                                     str_eq_fold(c->tenant, STR("organizations")) ||
-                                     str_eq_fold(c->tenant, STR("consumers"))))
-                error_list_add(r->errors, at_of(r, &c->tenant, c),
-                        "`tenant` must be your tenant's GUID or domain: `%s` does not work for a "
-                        "service principal",
-                        yaml_shown(c->tenant));
-        else if (c->tenant.ptr && !tenant_ok(c->tenant))
-                error_list_add(r->errors, at_of(r, &c->tenant, c),
-                        "`tenant` must be a GUID or a domain, not `%s`", yaml_shown(c->tenant));
-        if (c->scope.ptr && (!str_ends(c->scope, STR("/.default")) || str_find(c->scope, ' ') >= 0))
-                error_list_add(r->errors, at_of(r, &c->scope, c),
-                        "`scope` must be one resource and end in `/.default`");
-}
-
-static void check_credentials(struct reader *r)
-{
-        struct config *c = r->config;
-
-        for (size_t i = 0; i < c->n_credentials; i++) {
-                struct config_credential *one = &c->credentials[i];
-                for (size_t before = 0; before < i; before++)
-                        if (one->name.ptr && str_eq(one->name, c->credentials[before].name))
-                                error_list_add(r->errors, config_place(c, &one->name),
-                                        "there are two credentials named `%s`",
-                                        yaml_shown(one->name));
-                /* without a good type there is no telling what it needs */
-                if (!one->type)
-                        continue;
-                for (size_t t = 0; t < sizeof(traits) / sizeof(*traits); t++)
-                        check_trait(r, one, &traits[t]);
-                if (BIT(one->type) & ENTRA) {
-                        fill_authority(r, one);
-                        check_entra(r, one);
-                }
-        }
-}
-
 static void check_limits(struct reader *r)
 {
         const struct config_limits *l = &r->config->limits;
@@ -323,14 +180,14 @@ static void check_limits(struct reader *r)
         if (!l->headers_bytes || !l->header_bytes || !l->token_bytes)
                 return;
         if (l->header_bytes > l->headers_bytes)
-                error_list_add(r->errors, at_of(r, &l->header_bytes, &l->headers_bytes),
+                error_list_add(r->errors, config_at(r, &l->header_bytes, &l->headers_bytes),
                         "`header` is more than `headers`: one field larger than all together");
         /* in Basic the token is base64 once more, behind a user name */
         if (l->token_bytes > l->header_bytes)
-                error_list_add(r->errors, at_of(r, &l->token_bytes, &l->header_bytes),
+                error_list_add(r->errors, config_at(r, &l->token_bytes, &l->header_bytes),
                         "`token` is more than `header`: a token comes in one header field");
         else if (l->token_bytes / 3 * 4 + 64 > l->header_bytes)
-                error_list_warn(r->errors, at_of(r, &l->token_bytes, &l->header_bytes),
+                error_list_warn(r->errors, config_at(r, &l->token_bytes, &l->header_bytes),
                         "a token of the allowed size does not fit into `header` when it comes as "
                         "a Basic password, which is a third longer");
 }
@@ -342,6 +199,6 @@ void config_check(struct reader *r)
         check_listeners(r);
         check_issuers(r);
         check_upstream(r);
-        check_credentials(r);
+        config_check_credentials(r);
         check_limits(r);
 }

@@ -397,7 +397,7 @@ static bool names_a_secret(struct str key)
 static void refuse_unknown(
         struct reader *r, const struct settings *table, const struct yaml_node *node)
 {
-        enum { most = 24 };
+        enum { most = 32 };
         struct str names[most];
         size_t n = 0;
 
@@ -464,6 +464,12 @@ static void read_setting(struct reader *r, const struct setting *s, const struct
         if (s->type == SETTING_SECTION) {
                 char below[160];
                 snprintf(below, sizeof(below), "%s.", path);
+                if (node && s->later && node->kind == YAML_SCALAR &&
+                        str_eq(node->text, str_of(s->later))) {
+                        error_list_add(r->errors, node->at, "%s: `%s` is not available yet",
+                                quoted_key(s), s->later);
+                        return;
+                }
                 if (node && !yaml_is_mapping(node, quoted_key(s), r->errors))
                         return;
                 if (s->count_offset)

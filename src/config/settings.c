@@ -1,19 +1,5 @@
 #include "settings.h"
 
-#define SECOND 1000ull
-#define MINUTE (60 * SECOND)
-#define HOUR (60 * MINUTE)
-#define DAY (24 * HOUR)
-#define KIB 1024ull
-#define MIB (1024 * KIB)
-
-#define TABLE(type, list)                                                                          \
-        {                                                                                          \
-                .rows = (list), .n = sizeof(list) / sizeof(*(list)), .bytes = sizeof(type),        \
-        }
-#define AT(type, field) .offset = offsetof(struct type, field)
-#define LIST(type, field) AT(type, field), .count_offset = offsetof(struct type, n_##field)
-
 static const struct setting tls_rows[] = {
         {.key = "certificate",
                 .type = SETTING_PATH,
@@ -68,7 +54,8 @@ static const struct setting admin_rows[] = {
                 .restart = true,
                 AT(config_admin, address),
                 .fallback = "127.0.0.1:9901",
-                .help = "Where `/healthz`, `/readyz` and `/metrics` are served, over plain HTTP."},
+                .help = "Where `/healthz`, `/readyz`, `/metrics` and the public key of the audit "
+                        "log are served, over plain HTTP."},
         {.key = "insecure",
                 .type = SETTING_BOOL,
                 AT(config_admin, insecure),
@@ -364,84 +351,6 @@ static const struct setting upstream_rows[] = {
 };
 static const struct settings upstream = TABLE(struct config_upstream, upstream_rows);
 
-static const struct choice credential_choices[] = {
-        {.name = "static_file",
-                .value = CREDENTIAL_STATIC_FILE,
-                .help = "an access token in `file`, for emergencies and tests"},
-        {.name = "client_secret",
-                .value = CREDENTIAL_CLIENT_SECRET,
-                .help = "a service principal with the secret in `secret_file`"},
-        {.name = "federated",
-                .value = CREDENTIAL_FEDERATED,
-                .help = "a service principal with an assertion in `assertion_file` (workload "
-                        "identity)"},
-        {.name = "certificate", .later = true}, {.name = "managed_identity", .later = true},
-        {.name = "key_vault_secret", .later = true}, {.name = "pat_file", .later = true}, {0}};
-
-static const struct setting credential_rows[] = {
-        {.key = "name",
-                .type = SETTING_NAME,
-                .required = true,
-                AT(config_credential, name),
-                .help = "How bindings of the policy and audit records name it."},
-        {.key = "type",
-                .type = SETTING_CHOICE,
-                .required = true,
-                AT(config_credential, type),
-                .choices = credential_choices,
-                .help = "How a token is obtained."},
-        {.key = "tenant",
-                .type = SETTING_TEXT,
-                AT(config_credential, tenant),
-                .without = "`AZURE_TENANT_ID`",
-                .help = "Entra tenant: GUID or verified domain. For `client_secret` and "
-                        "`federated`."},
-        {.key = "client_id",
-                .type = SETTING_TEXT,
-                AT(config_credential, client_id),
-                .without = "`AZURE_CLIENT_ID`",
-                .help = "Application (client) id. For `client_secret` and `federated`."},
-        {.key = "secret_file",
-                .type = SETTING_PATH,
-                AT(config_credential, secret_file),
-                .without = "must be given for `client_secret`",
-                .help = "File with the client secret: its value, not its id. Read again for each "
-                        "token."},
-        {.key = "assertion_file",
-                .type = SETTING_PATH,
-                AT(config_credential, assertion_file),
-                .without = "`AZURE_FEDERATED_TOKEN_FILE`",
-                .help = "File with the assertion (a projected service account token). Read again "
-                        "for "
-                        "each token. For `federated`."},
-        {.key = "assertion",
-                .type = SETTING_LATER,
-                .help = "`caller`: the caller's own token as the assertion."},
-        {.key = "file",
-                .type = SETTING_PATH,
-                AT(config_credential, file),
-                .without = "must be given for `static_file`",
-                .help = "File with an access token for Azure DevOps. Read again when it changes."},
-        {.key = "authority",
-                .type = SETTING_BASE_URL,
-                AT(config_credential, authority),
-                .fallback = "https://login.microsoftonline.com",
-                .help = "Where tokens are asked for; or `AZURE_AUTHORITY_HOST`. `http://` only to "
-                        "loopback. For `client_secret` and `federated`."},
-        {.key = "scope",
-                .type = SETTING_TEXT,
-                AT(config_credential, scope),
-                .fallback = "499b84ac-1321-427f-aa17-267ca6975798/.default",
-                .help = "What the token is asked for; the default is Azure DevOps. For "
-                        "`client_secret` and `federated`."},
-        {.key = "ca",
-                .type = SETTING_PATH,
-                AT(config_credential, ca),
-                .without = "the system's authorities",
-                .help = "PEM file of the authorities that may vouch for `authority`."},
-};
-static const struct settings credentials = TABLE(struct config_credential, credential_rows);
-
 static const struct setting policy_rows[] = {
         {.key = "files",
                 .type = SETTING_PATHS,
@@ -480,6 +389,69 @@ static const struct choice failure_choices[] = {
                 .help = "requests of access class read go on without"},
         {0}};
 
+static const struct setting checkpoint_rows[] = {
+        {.key = "records",
+                .type = SETTING_COUNT,
+                .restart = true,
+                AT(config_checkpoints, records),
+                .fallback = "1000",
+                .least = 1,
+                .most = 1000000,
+                .help = "At most so many records are written without a signature behind them."},
+        {.key = "interval",
+                .type = SETTING_DURATION,
+                .restart = true,
+                AT(config_checkpoints, interval_ms),
+                .fallback = "1m",
+                .least = 1 * SECOND,
+                .most = 1 * DAY,
+                .help = "A record waits for a signature at most so long."},
+};
+static const struct settings checkpoints = TABLE(struct config_checkpoints, checkpoint_rows);
+
+static const struct setting rotate_rows[] = {
+        {.key = "size",
+                .type = SETTING_SIZE,
+                .restart = true,
+                AT(config_rotate, size_bytes),
+                .fallback = "1GiB",
+                .least = 64 * KIB,
+                .most = 1024 * 1024 * MIB,
+                .help = "A file that is so large is closed, and a new one begun."},
+        {.key = "age",
+                .type = SETTING_DURATION,
+                .restart = true,
+                AT(config_rotate, age_ms),
+                .without = "files are not closed for their age",
+                .least = 1 * SECOND,
+                .most = 3650 * DAY,
+                .help = "A file whose first record is so old is closed."},
+        {.key = "keep",
+                .type = SETTING_COUNT,
+                .restart = true,
+                AT(config_rotate, keep),
+                .without = "all are kept",
+                .least = 1,
+                .most = 1000000,
+                .help = "How many closed files stay; older ones are deleted."},
+        {.key = "keep_for",
+                .type = SETTING_DURATION,
+                .restart = true,
+                AT(config_rotate, keep_ms),
+                .without = "files are not deleted for their age",
+                .least = 1 * SECOND,
+                .most = 36500 * DAY,
+                .help = "How long a closed file stays. With `keep` set as well, a file is deleted "
+                        "when it is over both."},
+        {.key = "compress",
+                .type = SETTING_BOOL,
+                .restart = true,
+                AT(config_rotate, compress),
+                .fallback = "true",
+                .help = "Closed files become gzip."},
+};
+static const struct settings rotate = TABLE(struct config_rotate, rotate_rows);
+
 static const struct setting audit_rows[] = {
         {.key = "file",
                 .type = SETTING_PATH,
@@ -502,8 +474,28 @@ static const struct setting audit_rows[] = {
                 .choices = failure_choices,
                 .help = "What happens while records cannot be written."},
         {.key = "signing_key",
-                .type = SETTING_LATER,
-                .help = "Ed25519 key for signed checkpoints."},
+                .type = SETTING_PATH,
+                .restart = true,
+                AT(config_audit, signing_key),
+                .without = "`<file>.key`, which is made when it is not there",
+                .help = "PEM file (PKCS #8) with the Ed25519 key that signs checkpoints."},
+        {.key = "checkpoints",
+                .type = SETTING_SECTION,
+                AT(config_audit, checkpoints),
+                .section = &checkpoints,
+                .help = "When a signature over all records so far is written."},
+        {.key = "anchor",
+                .type = SETTING_PATH,
+                .restart = true,
+                AT(config_audit, anchor),
+                .without = "checkpoints are in the log alone",
+                .help = "A file or named pipe to which every checkpoint is written as well; best "
+                        "where whoever can write the log cannot write."},
+        {.key = "rotate",
+                .type = SETTING_SECTION,
+                AT(config_audit, rotate),
+                .section = &rotate,
+                .help = "When a file is closed, and how long closed ones stay."},
 };
 static const struct settings audit = TABLE(struct config_audit, audit_rows);
 
@@ -639,7 +631,7 @@ static const struct setting root_rows[] = {
                 .required = true,
                 .least = 1,
                 LIST(config, credentials),
-                .section = &credentials,
+                .section = &settings_credentials,
                 .help = "What is lent to callers; bindings of the policy choose one by name."},
         {.key = "policy",
                 .type = SETTING_SECTION,

@@ -57,6 +57,7 @@ struct setting {
         const struct choice *choices;
         const struct settings *section;
         const char *without; /* what holds when there is no default, for the reference */
+        const char *later; /* sections: a word in its place that is known, but not available yet */
         const char *help;
 };
 
@@ -68,6 +69,22 @@ struct settings {
 };
 
 extern const struct settings settings_root;
+extern const struct settings settings_credentials; /* settings_credential.c */
+
+/* For tables. */
+#define SECOND 1000ull
+#define MINUTE (60 * SECOND)
+#define HOUR (60 * MINUTE)
+#define DAY (24 * HOUR)
+#define KIB 1024ull
+#define MIB (1024 * KIB)
+
+#define TABLE(type, list)                                                                          \
+        {                                                                                          \
+                .rows = (list), .n = sizeof(list) / sizeof(*(list)), .bytes = sizeof(type),        \
+        }
+#define AT(type, field) .offset = offsetof(struct type, field)
+#define LIST(type, field) AT(type, field), .count_offset = offsetof(struct type, n_##field)
 
 /* The file being read. */
 struct reader {
@@ -94,6 +111,14 @@ void config_read(struct reader *r);
 void config_place_add(struct reader *r, const void *field, struct mark at);
 /* config_check.c: fills credentials from the environment, checks what spans settings. */
 void config_check(struct reader *r);
+/* Whether the file has the setting that is stored at `field`. */
+bool config_given(const struct reader *r, const void *field);
+/* The place of a setting, or of the section around it when the file does not have it. */
+struct mark config_at(const struct reader *r, const void *field, const void *section);
+/* Keys and secrets are worth TLS even inside a cluster: there is no way to allow plain http. */
+void config_check_confidential(struct reader *r, const char *key, const struct config_url *url);
+/* config_credential.c */
+void config_check_credentials(struct reader *r);
 
 /* "90s", "24h"; "1MiB": in the largest unit that divides it. */
 void config_duration_text(uint64_t ms, char out[32]);

@@ -1,5 +1,6 @@
 /*
- * The admin listener: /healthz, /readyz and /metrics, for probes and Prometheus.
+ * The admin listener: /healthz, /readyz and /metrics, for probes and Prometheus, and the public key
+ * of the audit log's checkpoints.
  *
  * One request per connection, GET and HEAD only, small and bounded. Nothing here changes state or
  * shows a secret. It runs on the control thread and asks workers and scribe for their numbers by
@@ -23,6 +24,8 @@ enum {
         DEADLINE_MS = 5 * 1000,
         GATHER_MS = 1000,
 };
+
+#define AUDIT_KEY_PATH "/.well-known/dagward/audit-key"
 
 enum page { PAGE_NONE, PAGE_HEALTH, PAGE_READY, PAGE_METRICS };
 
@@ -234,7 +237,7 @@ static void on_gather_timer(evutil_socket_t fd, short what, void *arg)
 static void client_serve(struct admin_client *client, const struct h1_request *request)
 {
         struct str path;
-        const struct str text = STR("GET /healthz, /readyz or /metrics\n");
+        const struct str text = STR("GET /healthz, /readyz, /metrics or " AUDIT_KEY_PATH "\n");
 
         str_cut(request->target, '?', &path);
         client->head_only = str_eq(request->method, STR("HEAD"));
@@ -253,6 +256,9 @@ static void client_serve(struct admin_client *client, const struct h1_request *r
                         client_answer_page(client);
                 else
                         arm(&client->gathered, GATHER_MS);
+        } else if (str_eq(path, STR(AUDIT_KEY_PATH)) && client->admin->control->scribe) {
+                client_answer(client, 200, "application/x-pem-file",
+                        str_of(scribe_public_key(client->admin->control->scribe)));
         } else {
                 client_answer(client, 404, "text/plain; charset=utf-8", text);
         }

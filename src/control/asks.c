@@ -159,7 +159,7 @@ static enum source_answer ask_name(struct control *control, struct ask *ask, str
 
         if (ask->index < config->n_credentials) {
                 struct token_source *source = control->sources[ask->index];
-                if (source->credential && clock_mono_ms() < source->credential->until_mono_ms)
+                if (token_source_usable(source))
                         credential = source->credential;
         }
         return lookups_ask(control->lookups, &ask->name, ask->index, credential,

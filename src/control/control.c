@@ -185,7 +185,7 @@ void control_free(struct control *control)
         mailbox_drain(control->box);
         control_answer_all(control, false, STOPPING);
         control_sources_free(control->issuers, control->parts->config->n_issuers, control->sources,
-                control->parts->config->n_credentials, control->names);
+                control->parts->config->n_credentials, control->supply, control->names);
         admin_free(control->admin);
         lookups_free(control->lookups);
         fetcher_free(control->fetcher);

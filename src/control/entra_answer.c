@@ -23,7 +23,12 @@ static const struct remedy remedies[] = {
                 "no credential reached the token endpoint: is the application a public client?"},
         {700025, false,
                 "the application is a public client: turn off \"allow public client flows\""},
-        {700027, false, "the assertion's signature or certificate is not known to the application"},
+        {700027, false,
+                "the assertion's signature or certificate is not known to the application: upload "
+                "this certificate, or compare its SHA-256 thumbprint with those that are there"},
+        {700030, false,
+                "the certificate's subject is not authorised for the application: upload this "
+                "certificate to it"},
         {50012, false, "the assertion is malformed: check its algorithm (RS256) and audience"},
         {50013, false,
                 "the assertion's signature is wrong or it has expired: check the issuer, the "
@@ -65,10 +70,21 @@ static const struct remedy remedies[] = {
         {900382, false, "the application is in another cloud: check `authority`"},
         {90038, false, "the tenant is in another cloud: check `authority`"},
         {900432, false, "the tenant is in another cloud: check `authority`"},
+        {50034, false, "the account is not in the tenant: check `tenant` and `client_id`"},
+        {65001, false,
+                "consent is missing: an administrator of the tenant has to give it to the "
+                "application"},
+        {7000114, false,
+                "the application may not act for somebody with a token of its own: check `type`"},
+        {500131, false, "the assertion is for another audience: check whom its issuer made it for"},
         {53003, false,
                 "Conditional Access blocked the application: allow this machine's egress address"},
-        {530003, false, "Conditional Access blocked the application"},
-        {53000, false, "Conditional Access blocked the application"},
+        {530003, false,
+                "Conditional Access blocked the application: ask the Entra administrator which "
+                "policy it was"},
+        {53000, false,
+                "Conditional Access blocked the application: ask the Entra administrator which "
+                "policy it was"},
         {50196, true, "Entra saw a loop of requests: is another program using the application?"},
         {90006, true, "Entra has trouble: it is tried again; see its status page"},
         {90012, true, "Entra timed out: it is tried again"},
@@ -94,8 +110,7 @@ const char *entra_remedy(int64_t aadsts)
         return remedy ? remedy->text : NULL;
 }
 
-/* Seconds, as a number or as decimal digits in a string; -1 when neither. */
-static int64_t seconds_of(const json_t *value)
+int64_t answer_seconds(const json_t *value)
 {
         uint64_t digits;
 
@@ -111,13 +126,12 @@ static int64_t seconds_of(const json_t *value)
         return -1;
 }
 
-/* A short identifier of the answer for the log: letters, digits and `-._` only, others cut it. */
-static void word_of(const json_t *value, char out[64])
+void answer_word(const json_t *value, char out[ANSWER_WORD])
 {
         const char *text = json_is_string(value) ? json_string_value(value) : "";
         size_t n = 0;
 
-        while (n < 63) {
+        while (n < ANSWER_WORD - 1) {
                 char c = char_lower(text[n]);
                 if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.' ||
                             c == '_'))
@@ -128,31 +142,42 @@ static void word_of(const json_t *value, char out[64])
         out[n] = '\0';
 }
 
-static void token_read(json_t *root, struct entra_answer *out)
+bool answer_token(json_t *root, const char *who, struct secret *token, struct error *why)
 {
-        const json_t *token = json_object_get(root, "access_token");
+        const json_t *value = json_object_get(root, "access_token");
         const json_t *type = json_object_get(root, "token_type");
-        int64_t expires = seconds_of(json_object_get(root, "expires_in"));
+        bool good = false;
 
-        out->verdict = ENTRA_RETRY;
-        if (!json_is_string(token) || json_string_length(token) == 0)
-                error_set(&out->why, "the token endpoint's answer has no access_token");
+        if (!json_is_string(value) || json_string_length(value) == 0)
+                error_set(why, "%s's answer has no access_token", who);
         else if (json_is_string(type) &&
                  !str_eq_fold(str_of(json_string_value(type)), STR("bearer")))
-                error_set(&out->why, "the token endpoint's answer is not a bearer token");
-        else if (expires <= 0)
-                error_set(&out->why, "the token endpoint's answer has no usable expires_in");
+                error_set(why, "%s's answer is not a bearer token", who);
         else
-                out->verdict = ENTRA_TOKEN;
-        if (out->verdict == ENTRA_TOKEN) {
-                struct str bytes = str_view(json_string_value(token), json_string_length(token));
-                secret_set(&out->token, bytes);
-                out->expires_in_s = expires < EXPIRES_MOST_S ? expires : EXPIRES_MOST_S;
-                out->refresh_in_s = seconds_of(json_object_get(root, "refresh_in"));
-        }
+                good = true;
+        if (good)
+                secret_set(token, str_view(json_string_value(value), json_string_length(value)));
         /* The library does not wipe what it frees; the string is ours until then. */
-        if (json_is_string(token))
-                secret_wipe((void *)json_string_value(token), json_string_length(token));
+        if (json_is_string(value))
+                secret_wipe((void *)json_string_value(value), json_string_length(value));
+        return good;
+}
+
+static void token_read(json_t *root, struct entra_answer *out)
+{
+        int64_t expires = answer_seconds(json_object_get(root, "expires_in"));
+
+        out->verdict = ENTRA_RETRY;
+        if (!answer_token(root, "the token endpoint", &out->token, &out->why))
+                return;
+        if (expires <= 0) {
+                secret_drop(&out->token);
+                error_set(&out->why, "the token endpoint's answer has no usable expires_in");
+                return;
+        }
+        out->verdict = ENTRA_TOKEN;
+        out->expires_in_s = expires < EXPIRES_MOST_S ? expires : EXPIRES_MOST_S;
+        out->refresh_in_s = answer_seconds(json_object_get(root, "refresh_in"));
 }
 
 static void error_read(int status, const json_t *root, struct entra_answer *out)
@@ -160,9 +185,9 @@ static void error_read(int status, const json_t *root, struct entra_answer *out)
         char word[64], trace[64], correlation[64];
         const json_t *code = json_array_get(json_object_get(root, "error_codes"), 0);
 
-        word_of(json_object_get(root, "error"), word);
-        word_of(json_object_get(root, "trace_id"), trace);
-        word_of(json_object_get(root, "correlation_id"), correlation);
+        answer_word(json_object_get(root, "error"), word);
+        answer_word(json_object_get(root, "trace_id"), trace);
+        answer_word(json_object_get(root, "correlation_id"), correlation);
         if (json_is_integer(code) && json_integer_value(code) > 0)
                 out->aadsts = json_integer_value(code);
         const struct remedy *remedy = remedy_of(out->aadsts);

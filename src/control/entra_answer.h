@@ -5,6 +5,8 @@
 #ifndef DAGWARD_CONTROL_ENTRA_ANSWER_H
 #define DAGWARD_CONTROL_ENTRA_ANSWER_H
 
+#include <jansson.h>
+
 #include "dagward/base/error.h"
 #include "dagward/base/secret.h"
 #include "dagward/base/str.h"
@@ -28,6 +30,14 @@ struct entra_answer {
  * of the network, an outage), said so in `why`. */
 void entra_answer_read(
         int status, struct str content_type, struct str body, struct entra_answer *out);
+/* For answers of others that look alike. Seconds, as a number or as decimal digits in a string; -1
+ * when neither. */
+int64_t answer_seconds(const json_t *value);
+/* An identifier for a message: letters, digits and `-._` only, whatever else cuts it off. */
+enum { ANSWER_WORD = 64 };
+void answer_word(const json_t *value, char out[ANSWER_WORD]);
+/* `access_token` of a bearer answer into `token`, wiped in the tree; false with a reason. */
+bool answer_token(json_t *root, const char *who, struct secret *token, struct error *why);
 /* What to do about an AADSTS code; NULL for one without an entry. */
 const char *entra_remedy(int64_t aadsts);
 

@@ -4,12 +4,13 @@
 
 #include <event2/event_struct.h>
 
+#include "supply.h"
 #include "dagward/control/control.h"
 #include "dagward/net/fetch.h"
 #include "discovery.h"
-#include "entra.h"
 #include "lookup.h"
 #include "names.h"
+#include "token_source.h"
 #include "watch.h"
 
 /* What a reload replaces as one. */
@@ -52,6 +53,7 @@ struct control {
         struct config *first_config;   /* what control_config answers */
         struct issuer **issuers;       /* parts->config->n_issuers */
         struct token_source **sources; /* parts->config->n_credentials */
+        struct supply *supply;         /* what these need of each other */
         struct names *names;
         names_lookup *lookup; /* tests have their own */
         struct lookups *lookups;
@@ -89,7 +91,7 @@ struct source_hooks control_hooks(struct control *control);
 void control_sources_make(struct control *control);
 void control_sources_start(struct control *control);
 void control_sources_free(struct issuer **issuers, size_t n_issuers, struct token_source **sources,
-        size_t n_sources, struct names *names);
+        size_t n_sources, struct supply *supply, struct names *names);
 
 /* --- asks.c --- */
 

@@ -101,30 +101,21 @@ static void on_answer(const struct fetch_result *answer, void *arg)
         drop(&lookup);
 }
 
-/* The token without the words around it. */
-static void token_of(const struct credential *credential, struct secret *token)
-{
-        static const char before[] = "Authorization: Bearer ";
-        struct str line = str_trim(secret_reveal(&credential->line));
-
-        secret_set(token, str_from(line, sizeof(before) - 1));
-}
-
 static void start(struct lookup *lookup, const struct credential *credential,
         const struct endpoint *endpoint, const char *ca)
 {
         static const char *const fields[] = {
                 "Accept: application/json", "X-TFS-FedAuthRedirect: Suppress"};
-        struct secret token = {0};
+        struct secret field = {0};
         struct buf url;
 
         buf_init(&url, 8192);
         buf_printf(
                 &url, "http%s://%s%s", endpoint->tls ? "s" : "", endpoint->authority, lookup->path);
         buf_char(&url, '\0');
-        token_of(credential, &token);
+        secret_set(&field, credential_field(credential));
         struct fetch_request request = {.url = url.overflow ? "" : url.data,
-                .bearer = &token,
+                .secret_field = &field,
                 .fields = fields,
                 .n_fields = sizeof(fields) / sizeof(fields[0]),
                 .ca = ca,
@@ -132,7 +123,7 @@ static void start(struct lookup *lookup, const struct credential *credential,
                 .most_bytes = IDENTITY_ANSWER_MOST_BYTES,
                 .allow_plain_loopback = !endpoint->tls};
         lookup->fetch = fetch_start(lookup->all->fetcher, &request, on_answer, lookup);
-        secret_drop(&token);
+        secret_drop(&field);
         buf_clear(&url);
 }
 

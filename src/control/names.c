@@ -324,21 +324,8 @@ static void on_soon(evutil_socket_t fd, short what, void *arg)
 
 /* --- which host a service has --- */
 
-static const struct config_url *override_of(
-        const struct config_upstream *upstream, const char *host)
-{
-        const struct config_url *all = NULL;
-
-        for (size_t i = 0; i < upstream->n_hosts; i++) {
-                if (str_eq_fold(upstream->hosts[i].pattern, str_of(host)))
-                        return &upstream->hosts[i].url;
-                if (str_eq(upstream->hosts[i].pattern, STR("*")))
-                        all = &upstream->hosts[i].url;
-        }
-        return all;
-}
-
-/* As override_of for storage, which "*" does not stand for but "*.blob.core.windows.net" does. */
+/* As config_host_override for storage, which "*" does not stand for but "*.blob.core.windows.net"
+ * does. */
 static const struct config_url *storage_override_of(
         const struct config_upstream *upstream, const char *host)
 {
@@ -410,7 +397,7 @@ struct names *names_new(const struct config *config, struct event_base *base, na
         for (unsigned s = 0; s < SERVICE_COUNT; s++) {
                 const char *host = service_host((enum service)s);
                 names->literal[s] = endpoint_init(
-                        &names->endpoints[s], host, override_of(&config->upstream, host));
+                        &names->endpoints[s], host, config_host_override(&config->upstream, host));
         }
         evtimer_assign(&names->timer, base, on_names_timer, names);
         evtimer_assign(&names->soon, base, on_soon, names);

@@ -22,7 +22,7 @@ static struct credential_store *store_of(struct control *control)
         for (size_t i = 0; i < n; i++)
                 slots[i] = (struct credential_slot){
                         .name = control->sources[i]->config->name,
-                        .type = token_source_type(control->sources[i]->config->type),
+                        .type = config_credential_type_name(control->sources[i]->config->type),
                         .credential = control->sources[i]->credential,
                 };
         struct credential_store *store = credential_store_new(slots, n);
@@ -116,6 +116,8 @@ void control_sources_make(struct control *control)
         for (size_t i = 0; i < config->n_credentials; i++)
                 control->sources[i] = token_source_new(&config->credentials[i], (unsigned)i,
                         control->base, control->fetcher, &control->credential_generations, &hooks);
+        control->supply = supply_new(config, control->sources, config->n_credentials, control->base,
+                control->fetcher, &control->credential_generations, &hooks);
         control->names = names_new(config, control->base, control->lookup, &hooks);
         control->names->found = control_found;
 }
@@ -130,12 +132,13 @@ void control_sources_start(struct control *control)
 }
 
 void control_sources_free(struct issuer **issuers, size_t n_issuers, struct token_source **sources,
-        size_t n_sources, struct names *names)
+        size_t n_sources, struct supply *supply, struct names *names)
 {
         for (size_t i = 0; i < n_issuers; i++)
                 issuer_free(issuers[i]);
         for (size_t i = 0; i < n_sources; i++)
                 token_source_free(sources[i]);
+        supply_free(supply);
         free(issuers);
         free(sources);
         names_free(names);

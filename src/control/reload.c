@@ -160,6 +160,7 @@ static void swap(struct control *control, struct parts *fresh)
         struct parts *old = control->parts;
         struct issuer **issuers = control->issuers;
         struct token_source **sources = control->sources;
+        struct supply *supply = control->supply;
         struct names *names = control->names;
         struct waiter *waiting = control->waiters, **last = control->last_waiter;
 
@@ -174,8 +175,8 @@ static void swap(struct control *control, struct parts *fresh)
         lookups_cancel(control->lookups); /* credentials have other numbers now */
         control_sources_make(control);
         adopt(control, issuers, old->config->n_issuers, sources, old->config->n_credentials, names);
-        control_sources_free(
-                issuers, old->config->n_issuers, sources, old->config->n_credentials, names);
+        control_sources_free(issuers, old->config->n_issuers, sources, old->config->n_credentials,
+                supply, names);
         control_sources_start(control);
         control->booted = true;
         control_publish(control);

@@ -17,6 +17,22 @@ static bool check(struct buf *out, bool good, const char *what, struct str name,
         return good;
 }
 
+/* What only opens vaults for others is obtained when they need it. */
+static bool check_credential(const struct token_source *source, struct buf *out)
+{
+        const struct config_credential *config = source->config;
+        enum config_credential_type used = token_source_used(source);
+        char name[200];
+
+        snprintf(name, sizeof(name), "%s%s%s%s%s", config->name.ptr,
+                used != config->type ? " uses " : "",
+                used != config->type ? config_credential_type_name(used).ptr : "",
+                source->on_demand ? " on demand" : "",
+                config_credential_is_emergency(config) ? " EMERGENCY" : "");
+        return check(out, source->on_demand || token_source_usable(source), "credential",
+                str_of(name), source->failures ? source->last_error.text : "not obtained yet");
+}
+
 static bool check_audit(const struct control_counts *counts, struct buf *out)
 {
         if (!counts || !counts->has_scribe)
@@ -30,7 +46,6 @@ bool control_ready(struct control *control, const struct control_counts *counts,
 {
         const struct config *config = control->parts->config;
         const struct endpoint *dev = &control->names->endpoints[SERVICE_DEV];
-        int64_t now = clock_mono_ms();
         bool ready = check(out, !control->draining, "serving", STR_NONE, "draining");
 
         for (size_t i = 0; i < config->n_issuers; i++) {
@@ -41,10 +56,7 @@ bool control_ready(struct control *control, const struct control_counts *counts,
         }
         for (size_t i = 0; i < config->n_credentials; i++) {
                 const struct token_source *source = control->sources[i];
-                bool usable = source->credential && now < source->credential->until_mono_ms;
-                ready = check(out, usable, "credential", config->credentials[i].name,
-                                source->failures ? source->last_error.text : "not obtained yet") &&
-                        ready;
+                ready = check_credential(source, out) && ready;
         }
         ready = check(out, control->parts->policy != NULL, "policy", STR_NONE, "") && ready;
         ready = check_audit(counts, out) && ready;
@@ -194,6 +206,8 @@ static void write_traffic(const struct metrics *m, struct buf *out)
         one(out, "sent_bytes_total", "counter", "Bytes to clients.", (double)m->bytes_to_clients);
         one(out, "audit_waits_total", "counter", "Requests that waited for a durable record.",
                 (double)m->audit_waits);
+        one(out, "break_glass_total", "counter", "Requests that broke glass.",
+                (double)m->break_glass);
 }
 
 static void write_issuers(struct control *control, struct buf *out)
@@ -234,11 +248,12 @@ static void write_credentials(struct control *control, struct buf *out)
         const struct config *config = control->parts->config;
         int64_t now = clock_mono_ms();
 
-        head(out, "credential_usable", "gauge", "Whether there is a token to lend.");
+        head(out, "credential_usable", "gauge",
+                "Whether there is a token to lend; absent for what is obtained on demand.");
         for (size_t i = 0; i < config->n_credentials; i++) {
-                const struct credential *held = control->sources[i]->credential;
-                named(out, "credential_usable", "credential", config->credentials[i].name,
-                        held && now < held->until_mono_ms ? 1 : 0);
+                if (!control->sources[i]->on_demand)
+                        named(out, "credential_usable", "credential", config->credentials[i].name,
+                                token_source_usable(control->sources[i]));
         }
         head(out, "credential_age_seconds", "gauge", "Since the token was obtained.");
         for (size_t i = 0; i < config->n_credentials; i++) {
@@ -255,6 +270,21 @@ static void write_credentials(struct control *control, struct buf *out)
                         named(out, "credential_expires_seconds", "credential",
                                 config->credentials[i].name,
                                 (double)(held->until_mono_ms - now) / 1000);
+        }
+        head(out, "credential_emergency", "gauge",
+                "1: something long-lived in a file or vault that is lent as it is.");
+        for (size_t i = 0; i < config->n_credentials; i++)
+                named(out, "credential_emergency", "credential", config->credentials[i].name,
+                        config_credential_is_emergency(&config->credentials[i]));
+        head(out, "credential_proof_expires_seconds", "gauge",
+                "Until the certificate or the vault's secret ends that it is obtained with; absent "
+                "when that is not known.");
+        for (size_t i = 0; i < config->n_credentials; i++) {
+                int64_t end_s = control->sources[i]->memory.proof_until_s;
+                if (end_s)
+                        named(out, "credential_proof_expires_seconds", "credential",
+                                config->credentials[i].name,
+                                (double)(end_s - clock_wall_ms() / 1000));
         }
         head(out, "credential_obtained_total", "counter", "Tokens obtained.");
         for (size_t i = 0; i < config->n_credentials; i++)
@@ -299,6 +329,12 @@ static void write_audit(const struct control_counts *counts, struct buf *out)
                 (double)s->refused_records);
         one(out, "audit_reopens_total", "counter", "Files begun since the start.",
                 (double)s->reopens);
+        one(out, "audit_checkpoints_total", "counter", "Signed checkpoints written.",
+                (double)s->checkpoints);
+        one(out, "audit_unsigned_records", "gauge", "Records behind the last checkpoint.",
+                (double)s->unsigned_records);
+        one(out, "audit_anchor_ok", "gauge", "Whether the anchor took the last checkpoint.",
+                counts->scribe_answered && s->anchor_ok ? 1 : 0);
 }
 
 static void write_process(

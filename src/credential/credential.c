@@ -3,6 +3,8 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#define BEARER "Authorization: Bearer "
+
 static void credential_drop(struct snapshot *self)
 {
         struct credential *credential = (struct credential *)self;
@@ -29,28 +31,49 @@ static bool token_ok(struct str token)
         return i == token.len && token.len <= CREDENTIAL_TOKEN_MOST_BYTES;
 }
 
-struct credential *credential_new(struct str token, uint64_t generation, int64_t until_mono_ms)
+static struct credential *credential_make(
+        struct str head, struct str value, uint64_t generation, int64_t until_mono_ms)
 {
-        static const char head[] = "Authorization: Bearer ";
-        size_t len = sizeof(head) - 1 + token.len + 2;
+        size_t len = head.len + value.len + 2;
 
         assert(generation != 0);
-        if (!token_ok(token))
+        if (!token_ok(value))
                 return NULL;
         struct credential *credential = calloc(1, sizeof(*credential));
-        char *line = malloc(len);
+        char *line = malloc(len + 1);
         if (!credential || !line)
                 abort();
-        memcpy(line, head, sizeof(head) - 1);
-        memcpy(line + sizeof(head) - 1, token.ptr, token.len);
-        memcpy(line + len - 2, "\r\n", 2);
+        memcpy(line, head.ptr, head.len);
+        memcpy(line + head.len, value.ptr, value.len);
+        memcpy(line + len - 2, "\r\n", 3);
         snapshot_init(&credential->snap, credential_drop);
-        secret_set(&credential->line, str_view(line, len));
-        secret_wipe(line, len);
-        free(line);
+        credential->line = (struct secret){line, len};
         credential->generation = generation;
         credential->until_mono_ms = until_mono_ms;
         return credential;
+}
+
+struct credential *credential_new(struct str token, uint64_t generation, int64_t until_mono_ms)
+{
+        return credential_make(STR(BEARER), token, generation, until_mono_ms);
+}
+
+struct credential *credential_new_basic(
+        struct str encoded, uint64_t generation, int64_t until_mono_ms)
+{
+        return credential_make(STR("Authorization: Basic "), encoded, generation, until_mono_ms);
+}
+
+struct str credential_token(const struct credential *credential)
+{
+        struct str field = credential_field(credential);
+
+        return str_starts(field, STR(BEARER)) ? str_from(field, sizeof(BEARER) - 1) : STR_NONE;
+}
+
+bool credential_same(const struct credential *a, const struct credential *b)
+{
+        return str_eq(secret_reveal(&a->line), secret_reveal(&b->line));
 }
 
 void credential_unref(struct credential *credential)

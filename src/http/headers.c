@@ -94,6 +94,7 @@ enum { LONGEST = 30 };
         X("WWW-Authenticate", WWW_AUTHENTICATE, C, C)                                              \
         X("X-Airflow-Dag-Id", X_AIRFLOW_DAG_ID, O, O)                                              \
         X("X-Airflow-Run-Id", X_AIRFLOW_RUN_ID, O, O)                                              \
+        X("X-Dagward-Reason", X_DAGWARD_REASON, O, O)                                              \
         X("X-Correlation-Id", X_CORRELATION_ID, O, O)                                              \
         X("X-Forwarded-Host", X_FORWARDED_HOST, I, H)
 #define NAMES_17(X)                                                                                \

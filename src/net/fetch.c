@@ -88,6 +88,14 @@ static bool host_is_loopback(const char *host)
         return inet_pton(AF_INET, host, &v4) == 1 && ntohl(v4.s_addr) >> 24 == 127;
 }
 
+/* IPv4 only: no name, so that nobody's resolver decides. */
+static bool host_is_link_local(const char *host)
+{
+        struct in_addr v4;
+
+        return inet_pton(AF_INET, host, &v4) == 1 && ntohl(v4.s_addr) >> 16 == (169u << 8 | 254u);
+}
+
 bool fetch_same_origin(const char *a, const char *b)
 {
         struct origin one, other;
@@ -100,15 +108,16 @@ bool fetch_same_origin(const char *a, const char *b)
         return same;
 }
 
-static bool url_allowed(const char *url, bool plain_loopback, struct error *err)
+static bool url_allowed(const struct fetch_request *request, struct error *err)
 {
         struct origin origin;
-        bool ok = origin_of(url, &origin);
+        bool ok = origin_of(request->url, &origin);
 
         if (!ok)
                 error_set(err, "not an http or https URL without user and password");
         else if (strcmp(origin.scheme, "http") == 0 &&
-                 !(plain_loopback && host_is_loopback(origin.host)))
+                 !(request->allow_plain_loopback && host_is_loopback(origin.host)) &&
+                 !(request->allow_plain_link_local && host_is_link_local(origin.host)))
                 ok = error_set(err, "plain http is only for loopback addresses: use https");
         origin_clear(&origin);
         return ok;
@@ -204,6 +213,11 @@ static struct str answer_field(struct fetch *fetch, const char *name)
         return str_of(field->value);
 }
 
+struct str fetch_field(const struct fetch_result *result, const char *name)
+{
+        return result->answered && result->fetch ? answer_field(result->fetch, name) : STR_NONE;
+}
+
 static int64_t max_age_of(struct str value)
 {
         int64_t age = -1;
@@ -245,9 +259,11 @@ static void result_fill(struct fetch *fetch, struct fetch_result *result)
 
         curl_easy_getinfo(fetch->easy, CURLINFO_RESPONSE_CODE, &status);
         result->answered = true;
+        result->fetch = fetch;
         result->status = (int)status;
         result->body = str_view(fetch->received ? fetch->received : "", fetch->received_bytes);
         result->content_type = answer_field(fetch, "Content-Type");
+        result->challenge = answer_field(fetch, "WWW-Authenticate");
         result->max_age_s = max_age_of(answer_field(fetch, "Cache-Control"));
         result->retry_after_s = retry_after_of(answer_field(fetch, "Retry-After"));
         struct str date = answer_field(fetch, "Date");
@@ -358,6 +374,8 @@ static void fetch_lines(struct fetch *fetch, const struct fetch_request *request
                 snprintf(line, sizeof(line), "Content-Type: %s", request->content_type);
                 fetch_add_line(fetch, line);
         }
+        if (request->secret_field)
+                fetch_add_line(fetch, request->secret_field->bytes);
         for (size_t i = 0; i < request->n_fields; i++)
                 fetch_add_line(fetch, request->fields[i]);
         fetch_add_line(fetch, "Accept: application/json");
@@ -386,7 +404,8 @@ static void fetch_options(struct fetch *fetch, const struct fetch_request *reque
         }
         SET(CURLOPT_USERAGENT, "dagward/" DAGWARD_VERSION);
         SET(CURLOPT_TIMEOUT_MS, (long)request->timeout_ms);
-        SET(CURLOPT_CONNECTTIMEOUT_MS, (long)(request->timeout_ms / 2 + 1));
+        SET(CURLOPT_CONNECTTIMEOUT_MS,
+                (long)(request->connect_ms ? request->connect_ms : request->timeout_ms / 2 + 1));
         SET(CURLOPT_HTTPHEADER, fetch->lines);
         SET(CURLOPT_WRITEFUNCTION, on_body);
         SET(CURLOPT_WRITEDATA, fetch);
@@ -414,14 +433,15 @@ struct fetch *fetch_start(
         if (fetch->next)
                 fetch->next->link = &fetch->next;
         fetcher->first = fetch;
-        if (!url_allowed(request->url, request->allow_plain_loopback, &fetch->refusal)) {
+        if (!url_allowed(request, &fetch->refusal)) {
                 struct timeval now = {0, 0};
                 evtimer_assign(&fetch->refused, fetcher->base, on_refused, fetch);
                 evtimer_add(&fetch->refused, &now);
                 return fetch;
         }
         fetch->is_post = request->body.ptr != NULL;
-        fetch->may_redirect = !fetch->is_post && !(request->bearer && request->bearer->len);
+        fetch->may_redirect = !fetch->is_post && !request->no_redirects && !request->secret_field &&
+                              !(request->bearer && request->bearer->len);
         fetch->most_bytes = request->most_bytes;
         fetch->deadline_mono_ms = clock_mono_ms() + request->timeout_ms;
         if (fetch->is_post)

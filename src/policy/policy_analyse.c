@@ -74,7 +74,7 @@ static void tell(struct linting *l, bool is_error, const char *check, struct str
 static bool is_unconditional(const struct entry *entry)
 {
         return !entry->n_selectors && !entry->methods.n && !entry->n_paths &&
-               !entry->n_conditions && !entry->n_claimed;
+               !entry->n_conditions && !entry->n_claimed && !entry->n_windows;
 }
 
 static bool same_selector(const struct selector *selector, const struct entry *other)
@@ -106,6 +106,7 @@ static bool asks_no_more(const struct entry *a, const struct entry *b)
                 if (!same_condition(&a->conditions[i], b))
                         return false;
         return !a->n_claimed && b->n_conditions == a->n_conditions &&
+               (!a->n_windows || str_eq(a->windows_shown, b->windows_shown)) &&
                (!a->methods.n || str_eq(a->methods.shown, b->methods.shown)) &&
                (!a->n_paths || str_eq(a->paths_shown, b->paths_shown));
 }
@@ -128,29 +129,69 @@ static struct str always_denied(
         return by;
 }
 
-static void lint_denied(struct linting *l, const struct role *role, size_t index)
+static void lint_denied(struct linting *l, const struct role *role, size_t index,
+        const struct operation_set *denied, struct str by)
 {
-        struct operation_set denied;
-        struct str by = always_denied(l, role, &denied);
-
-        if (by.ptr && within(&l->sets[index], &denied))
+        if (by.ptr && within(&l->sets[index], denied))
                 tell(l, true, "never-allows", l->policy->entries[index].rule,
                         "role %.*s denies all that this allows (%.*s)", STR_FMT(role->name),
                         STR_FMT(by));
 }
 
-static void lint_redundant(struct linting *l, const struct role *role, size_t index)
+/* An entry in a few words: what keeps it from containing another is mostly seen in them already,
+ * which is what makes comparing each with each of ten thousand bearable. */
+struct outline {
+        uint64_t operations; /* all words of its set, laid over each other */
+        uint64_t asks;       /* two bits for each selector, method or path, as it is written */
+        uint32_t conditions; /* how many, and which */
+        bool contains;       /* it may contain others: an allow entry without `claimed` */
+};
+
+static uint64_t two_bits(unsigned what, struct str shown)
+{
+        uint32_t hash = str_hash_fold(shown) * 31u + what;
+
+        return UINT64_C(1) << (hash >> 26) | UINT64_C(1) << (hash >> 20 & 63);
+}
+
+static struct outline outline_of(const struct entry *entry, const struct operation_set *set)
+{
+        struct outline out = {.conditions = (uint32_t)entry->n_conditions,
+                .contains = entry->effect == EFFECT_ALLOW && !entry->n_claimed};
+
+        for (size_t w = 0; w < OPERATIONS_MAX / 64; w++)
+                out.operations |= set->words[w];
+        for (size_t i = 0; i < entry->n_selectors; i++)
+                out.asks |= two_bits(entry->selectors[i].kind, entry->selectors[i].shown);
+        if (entry->methods.n)
+                out.asks |= two_bits(RESOURCE_KINDS, entry->methods.shown);
+        if (entry->n_paths)
+                out.asks |= two_bits(RESOURCE_KINDS + 1, entry->paths_shown);
+        /* in whatever order */
+        for (size_t i = 0; i < entry->n_conditions; i++)
+                out.conditions += 64u * (str_hash_fold(entry->conditions[i].shown) +
+                                                entry->conditions[i].fact);
+        return out;
+}
+
+static bool may_contain(const struct outline *whole, const struct outline *part)
+{
+        return whole->contains && !(part->operations & ~whole->operations) &&
+               !(whole->asks & ~part->asks) && whole->conditions == part->conditions;
+}
+
+static void lint_redundant(
+        struct linting *l, const struct role *role, size_t index, const struct outline *outlines)
 {
         const struct entry *entry = &l->policy->entries[index];
 
         for (size_t i = role->first; i < role->first + role->n; i++) {
                 const struct entry *other = &l->policy->entries[i];
-                bool same = within(&l->sets[i], &l->sets[index]);
-                if (i == index || other->effect != EFFECT_ALLOW ||
+                if (!may_contain(&outlines[i], &outlines[index]) || i == index ||
                         !within(&l->sets[index], &l->sets[i]) || !asks_no_more(other, entry))
                         continue;
                 /* Of two that say the same, the later one is told of. */
-                if (same && i > index && asks_no_more(entry, other))
+                if (i > index && within(&l->sets[i], &l->sets[index]) && asks_no_more(entry, other))
                         continue;
                 tell(l, false, "adds-nothing", entry->rule,
                         "role %.*s allows all of this at %.*s already", STR_FMT(role->name),
@@ -168,18 +209,16 @@ static bool names_a_resource(const struct entry *entry)
         return entry->n_paths > 0;
 }
 
-static void lint_what(struct linting *l, const struct role *role, size_t index)
+static void lint_what(struct linting *l, size_t index, const struct operation_set *denied)
 {
         const struct entry *entry = &l->policy->entries[index];
         const struct operation *changes = NULL, *mints = NULL, *tunnels = NULL;
-        struct operation_set denied;
         size_t n;
         const struct operation *all = catalogue_all(&n);
 
-        (void)always_denied(l, role, &denied);
         for (size_t i = 0; i < n; i++) {
                 if (!operation_set_has(&l->sets[index], all[i].index) ||
-                        operation_set_has(&denied, all[i].index))
+                        operation_set_has(denied, all[i].index))
                         continue;
                 if (all[i].access != ACCESS_READ && !changes)
                         changes = &all[i];
@@ -203,11 +242,52 @@ static void lint_what(struct linting *l, const struct role *role, size_t index)
                         "%s is granted: it carries requests that nobody judges", tunnels->id);
 }
 
+/* An allow entry of the binding's roles that gives every operation, on whatever there is. */
+static const struct entry *gives_everything(
+        const struct policy *policy, const struct binding *binding)
+{
+        for (size_t k = 0; k < binding->n_roles; k++) {
+                const struct role *role = &policy->roles[binding->roles[k]];
+                for (size_t i = role->first; i < role->first + role->n; i++) {
+                        const struct entry *entry = &policy->entries[i];
+                        const struct names *operations = &entry->choices[CHOICE_OPERATIONS];
+                        if (entry->effect != EFFECT_ALLOW || names_a_resource(entry))
+                                continue;
+                        for (size_t n = 0; n < operations->n; n++)
+                                if (str_eq(operations->items[n], STR("*")))
+                                        return entry;
+                }
+        }
+        return NULL;
+}
+
+/* Glass is for an emergency: for somebody, for something, and not for long. */
+static void lint_glass(struct linting *l, const struct binding *binding, int64_t now_ms)
+{
+        const struct entry *all = gives_everything(l->policy, binding);
+
+        if (!binding->n_subjects && !binding->n_token_roles && !binding->n_claims)
+                tell(l, false, "break-glass", binding->place,
+                        "every caller of the issuer %.*s may break the glass of the binding `%.*s`",
+                        STR_FMT(binding->issuer), STR_FMT(binding->name));
+        if (all)
+                tell(l, false, "break-glass", binding->place,
+                        "who breaks the glass of the binding `%.*s` may do everything, everywhere "
+                        "(%.*s)",
+                        STR_FMT(binding->name), STR_FMT(all->rule));
+        if (glass_lasts_long(binding, now_ms))
+                tell(l, false, "break-glass", binding->place,
+                        "the break-glass binding `%.*s` lasts for more than %d days",
+                        STR_FMT(binding->name), GLASS_MOST_DAYS);
+}
+
 static void lint_binding(struct linting *l, const struct binding *binding, int64_t now_ms)
 {
         char when[TIME_TEXT_BYTES];
 
-        if (!binding->n_subjects && !binding->n_token_roles && !binding->n_claims)
+        if (binding->glass_chars)
+                lint_glass(l, binding, now_ms);
+        else if (!binding->n_subjects && !binding->n_token_roles && !binding->n_claims)
                 tell(l, false, "everybody", binding->place,
                         "the binding `%.*s` is for every caller of the issuer %.*s",
                         STR_FMT(binding->name), STR_FMT(binding->issuer));
@@ -225,17 +305,25 @@ size_t policy_lint(const struct policy *policy, int64_t now_ms, policy_found *fo
 {
         struct operation_set *sets = sets_of(policy);
         struct linting l = {.policy = policy, .sets = sets, .found = found, .owner = owner};
+        struct outline *outlines = calloc(policy->n_entries + 1, sizeof(*outlines));
 
+        if (!outlines)
+                abort();
+        for (size_t i = 0; i < policy->n_entries; i++)
+                outlines[i] = outline_of(&policy->entries[i], &sets[i]);
         for (size_t r = 0; r < policy->n_roles; r++) {
                 const struct role *role = &policy->roles[r];
+                struct operation_set denied;
+                struct str by = always_denied(&l, role, &denied);
                 for (size_t i = role->first; i < role->first + role->n; i++) {
                         if (policy->entries[i].effect != EFFECT_ALLOW || is_empty(&sets[i]))
                                 continue;
-                        lint_denied(&l, role, i);
-                        lint_redundant(&l, role, i);
-                        lint_what(&l, role, i);
+                        lint_denied(&l, role, i, &denied, by);
+                        lint_redundant(&l, role, i, outlines);
+                        lint_what(&l, i, &denied);
                 }
         }
+        free(outlines);
         for (size_t i = 0; i < policy->n_bindings; i++)
                 lint_binding(&l, &policy->bindings[i], now_ms);
         free(sets);
@@ -285,8 +373,19 @@ static bool limits_of(const struct entry *entry, const struct policy_request *re
                 snprintf(name, sizeof(name), "claimed.%.*s", STR_FMT(entry->claimed[i].name));
                 add_part(line, name, entry->claimed[i].shown, &first);
         }
+        if (entry->n_windows)
+                add_part(line, "where.time", entry->windows_shown, &first);
         *unconditional = first;
         return true;
+}
+
+/* What the binding asks of a request, behind what its entry does. */
+static void add_glass(struct line *line, const struct binding *binding, bool first)
+{
+        if (!binding->glass_chars)
+                return;
+        line_add(line, first ? STR("break-glass: needs ") : STR("; break-glass: needs "));
+        glass_want_write(binding->glass_chars, line);
 }
 
 void callers_write(const struct binding *binding, struct line *line)
@@ -356,6 +455,7 @@ size_t policy_who_can(const struct policy *policy, const struct policy_request *
                                 bool unconditional;
                                 if (!limits_of(entry, request, &line, &unconditional))
                                         continue;
+                                add_glass(&line, binding, unconditional);
                                 line = line_over(callers, sizeof(callers));
                                 callers_write(binding, &line);
                                 struct policy_way way = {
@@ -386,8 +486,10 @@ static size_t count(const struct operation_set *set)
         return n - operation_set_has(set, UNKNOWN_OPERATION);
 }
 
-static void tell_right(struct str binding, const struct role *role, const struct entry *entry,
-        const struct operation_set *set, policy_right_found *found, void *owner)
+/* `binding`: NULL if the entry is told of as the role's alone. */
+static void tell_right(const struct binding *binding, const struct role *role,
+        const struct entry *entry, const struct operation_set *set, policy_right_found *found,
+        void *owner)
 {
         const struct resources nothing = {0};
         const struct policy_request request = {.resources = &nothing};
@@ -401,8 +503,10 @@ static void tell_right(struct str binding, const struct role *role, const struct
                         add_part(&line, choice_name((enum choice)i), entry->choices[i].shown,
                                 &first);
         (void)limits_of(entry, &request, &rest, &all);
+        if (binding)
+                add_glass(&rest, binding, all);
         found(owner, &(struct policy_right){.effect = entry->effect,
-                             .binding = binding,
+                             .binding = binding ? binding->name : STR_NONE,
                              .role = role->name,
                              .rule = entry->rule,
                              .what = str_of(first ? "everything" : what),
@@ -432,8 +536,8 @@ size_t policy_can(const struct policy *policy, const struct policy_caller *calle
                         for (size_t k = role->first; k < role->first + role->n; k++) {
                                 if (policy->entries[k].effect != order[pass])
                                         continue;
-                                tell_right(grant->binding->name, role, &policy->entries[k],
-                                        &sets[k], found, owner);
+                                tell_right(grant->binding, role, &policy->entries[k], &sets[k],
+                                        found, owner);
                                 n++;
                         }
                 }
@@ -450,7 +554,7 @@ size_t policy_rights(const struct policy *policy, policy_right_found *found, voi
 
         for (size_t i = 0; i < policy->n_entries; i++) {
                 const struct entry *entry = &policy->entries[i];
-                tell_right(STR_NONE, &policy->roles[entry->role], entry, &sets[i], found, owner);
+                tell_right(NULL, &policy->roles[entry->role], entry, &sets[i], found, owner);
         }
         free(sets);
         return policy->n_entries;

@@ -81,13 +81,20 @@ bool choice_select(
 {
         size_t n;
         const struct operation *all = catalogue_all(&n);
+        struct operation_set by_alias = {0};
         bool found = false;
 
         assert(n < UNKNOWN_OPERATION);
         if (choice == CHOICE_OPERATIONS && !has_star(value))
                 return catalogue_named(value, set) || add_aliases(value, effect, set);
+        /* Once, and not for each operation: a policy may hold thousands of patterns. */
+        if (choice == CHOICE_OPERATIONS)
+                (void)add_aliases(value, effect, &by_alias);
         for (size_t i = 0; i < n; i++) {
-                if (!choice_matches(choice, value, effect, &all[i]))
+                if (choice == CHOICE_OPERATIONS
+                                ? !operation_pattern_matches(value, str_of(all[i].id)) &&
+                                          !operation_set_has(&by_alias, all[i].index)
+                                : !choice_matches(choice, value, effect, &all[i]))
                         continue;
                 found = true;
                 if (effect == EFFECT_DENY || opens(choice, value, &all[i]))
@@ -126,28 +133,40 @@ struct classes {
         size_t n;
 };
 
-static void split(struct classes *classes, const struct operation_set *set,
-        const unsigned short *slots, size_t n_slots)
+static int next_slot(const struct operation_set *set, int slot)
+{
+        size_t word = (size_t)(slot + 1) / 64;
+
+        if (word >= OPERATIONS_MAX / 64)
+                return -1;
+        uint64_t bits = set->words[word] & (~UINT64_C(0) << (slot + 1) % 64);
+        while (!bits) {
+                if (++word == OPERATIONS_MAX / 64)
+                        return -1;
+                bits = set->words[word];
+        }
+        return (int)word * 64 + __builtin_ctzll(bits);
+}
+
+static void split(struct classes *classes, const struct operation_set *set)
 {
         size_t before = classes->n;
 
         memset(classes->moved, 0, before * sizeof(classes->moved[0]));
         memset(classes->target, 0, before * sizeof(classes->target[0]));
-        for (size_t i = 0; i < n_slots; i++)
-                if (operation_set_has(set, slots[i]))
-                        classes->moved[classes->of[slots[i]]]++;
-        for (size_t i = 0; i < n_slots; i++) {
-                unsigned short old = classes->of[slots[i]];
-                if (!operation_set_has(set, slots[i]) ||
-                        (old < before && classes->moved[old] == classes->members[old] &&
-                                !classes->target[old]))
+        for (int slot = next_slot(set, -1); slot >= 0; slot = next_slot(set, slot))
+                classes->moved[classes->of[slot]]++;
+        for (int slot = next_slot(set, -1); slot >= 0; slot = next_slot(set, slot)) {
+                unsigned short old = classes->of[slot];
+                if (old < before && classes->moved[old] == classes->members[old] &&
+                        !classes->target[old])
                         continue;
                 if (!classes->target[old]) {
                         classes->target[old] = (unsigned short)classes->n;
                         classes->members[classes->n++] = 0;
                 }
                 unsigned short fresh = classes->target[old];
-                classes->of[slots[i]] = fresh;
+                classes->of[slot] = fresh;
                 classes->members[old]--;
                 classes->members[fresh]++;
         }
@@ -185,32 +204,60 @@ void *policy_take(struct policy *policy, size_t bytes)
         return memory;
 }
 
-/* Adds the role's entries of one effect that hold the slot; the list's new length. */
-static unsigned list_entries(const struct policy *policy, const struct role *role, unsigned slot,
-        enum effect effect, unsigned *list, unsigned n, unsigned *kinds)
+/* Goes through the role's entries of one effect and adds each to the classes that it holds: counts
+ * (list NULL) or places. `at`: by class. */
+static void list_entries(const struct policy *policy, const struct role *role,
+        const struct classes *classes, enum effect effect, unsigned *list, unsigned *at)
 {
         for (size_t i = role->first; i < role->first + role->n; i++) {
                 const struct entry *entry = &policy->entries[i];
-                if (entry->effect != effect || !operation_set_has(entry->set, slot))
+                if (entry->effect != effect)
                         continue;
-                if (list)
-                        list[n] = (unsigned)i;
-                n++;
-                *kinds |= entry_kinds(entry);
+                for (int slot = next_slot(entry->set, -1); slot >= 0;
+                        slot = next_slot(entry->set, slot)) {
+                        unsigned class = classes->of[slot];
+                        if (classes->first[class] != (unsigned)slot)
+                                continue;
+                        if (list)
+                                list[at[class]] = (unsigned)i;
+                        at[class]++;
+                        role->classes[class].kinds |= entry->kinds;
+                }
         }
-        return n;
+}
+
+static void fill_classes(struct policy *policy, struct role *role, const struct classes *classes)
+{
+        unsigned *denies = calloc(classes->n, sizeof(*denies));
+        unsigned *allows = calloc(classes->n, sizeof(*allows)), n = 0;
+
+        if (!denies || !allows)
+                abort();
+        list_entries(policy, role, classes, EFFECT_DENY, NULL, denies);
+        list_entries(policy, role, classes, EFFECT_ALLOW, NULL, allows);
+        for (size_t i = 0; i < classes->n; i++) {
+                struct op_class *class = &role->classes[i];
+                class->start = n;
+                class->middle = class->start + denies[i];
+                class->end = n = class->middle + allows[i];
+                denies[i] = class->start;
+                allows[i] = class->middle;
+        }
+        role->list = policy_take(policy, n * sizeof(*role->list));
+        list_entries(policy, role, classes, EFFECT_DENY, role->list, denies);
+        list_entries(policy, role, classes, EFFECT_ALLOW, role->list, allows);
+        free(denies);
+        free(allows);
 }
 
 static void compile_role(struct policy *policy, struct role *role, struct classes *classes,
         const unsigned short *slots, size_t n_slots)
 {
-        unsigned n = 0;
-
         memset(classes->of, 0, sizeof(classes->of));
         classes->members[0] = (unsigned short)n_slots;
         classes->n = 1;
         for (size_t i = role->first; i < role->first + role->n; i++)
-                split(classes, policy->entries[i].set, slots, n_slots);
+                split(classes, policy->entries[i].set);
         for (size_t i = 0; i < n_slots; i++)
                 classes->first[classes->of[slots[i]]] = slots[i];
 
@@ -218,25 +265,14 @@ static void compile_role(struct policy *policy, struct role *role, struct classe
         role->classes = policy_take(policy, classes->n * sizeof(*role->classes));
         role->class_of = policy_take(policy, sizeof(classes->of));
         memcpy(role->class_of, classes->of, sizeof(classes->of));
+        fill_classes(policy, role, classes);
         for (size_t i = 0; i < classes->n; i++) {
                 struct op_class *class = &role->classes[i];
-                unsigned slot = classes->first[i];
-                class->start = n;
-                n = list_entries(policy, role, slot, EFFECT_DENY, NULL, n, &class->kinds);
-                class->middle = n;
-                n = list_entries(policy, role, slot, EFFECT_ALLOW, NULL, n, &class->kinds);
-                class->end = n;
-        }
-        role->list = policy_take(policy, n * sizeof(*role->list));
-        for (size_t i = 0; i < classes->n; i++) {
-                struct op_class *class = &role->classes[i];
-                unsigned slot = classes->first[i], ignored = 0;
-                (void)list_entries(
-                        policy, role, slot, EFFECT_DENY, role->list, class->start, &ignored);
-                (void)list_entries(
-                        policy, role, slot, EFFECT_ALLOW, role->list, class->middle, &ignored);
-                class->index =
-                        index_build(policy, role->list + class->middle, class->end - class->middle);
+                const unsigned *list = role->list;
+                class->denies = index_build(
+                        policy, list + class->start, class->middle - class->start, class->kinds);
+                class->allows = index_build(
+                        policy, list + class->middle, class->end - class->middle, class->kinds);
         }
 }
 
@@ -248,6 +284,9 @@ void policy_compile(struct policy *policy)
 
         if (!classes)
                 abort();
+        for (size_t i = 0; i < policy->n_entries; i++)
+                policy->entries[i].kinds = entry_kinds(&policy->entries[i]);
+        index_prepare(policy);
         for (size_t i = 0; i < policy->n_roles; i++)
                 compile_role(policy, &policy->roles[i], classes, slots, n_slots);
         free(classes);

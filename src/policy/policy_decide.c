@@ -25,6 +25,21 @@ struct policy_grants *policy_grants_new(
         return policy_grants_recalled(policy, caller, STR_NONE);
 }
 
+static void grant_roles(const struct policy *policy, const struct binding *binding,
+        struct policy_grants *grants, size_t *cap)
+{
+        for (size_t k = 0; k < binding->n_roles; k++) {
+                if (grants->n == *cap) {
+                        *cap = *cap ? *cap * 2 : 8;
+                        grants->grants = realloc(grants->grants, *cap * sizeof(*grants->grants));
+                        if (!grants->grants)
+                                abort();
+                }
+                grants->grants[grants->n++] = (struct grant){
+                        .binding = binding, .role = &policy->roles[binding->roles[k]]};
+        }
+}
+
 struct policy_grants *policy_grants_recalled(
         const struct policy *policy, const struct policy_caller *caller, struct str recalled)
 {
@@ -34,22 +49,14 @@ struct policy_grants *policy_grants_recalled(
         if (!grants)
                 abort();
         caller_describe(caller, grants->caller, sizeof(grants->caller));
-        for (size_t i = 0; i < policy->n_bindings; i++) {
-                const struct binding *binding = &policy->bindings[i];
-                if (!binding_applies(binding, caller, recalled))
-                        continue;
-                for (size_t k = 0; k < binding->n_roles; k++) {
-                        if (grants->n == cap) {
-                                cap = cap ? cap * 2 : 8;
-                                grants->grants =
-                                        realloc(grants->grants, cap * sizeof(*grants->grants));
-                                if (!grants->grants)
-                                        abort();
-                        }
-                        grants->grants[grants->n++] = (struct grant){
-                                .binding = binding, .role = &policy->roles[binding->roles[k]]};
+        /* Glass comes last, so that it is not broken for what an ordinary binding allows. */
+        for (int glass = 0; glass < 2; glass++)
+                for (size_t i = 0; i < policy->n_bindings; i++) {
+                        const struct binding *binding = &policy->bindings[i];
+                        if ((binding->glass_chars != 0) == glass &&
+                                binding_applies(binding, caller, recalled))
+                                grant_roles(policy, binding, grants, &cap);
                 }
-        }
         return grants;
 }
 
@@ -71,7 +78,7 @@ size_t policy_grants_count(const struct policy_grants *grants)
 }
 
 size_t policy_grants_list(const struct policy *policy, const struct policy_grants *grants,
-        int64_t now_ms, struct pair *out, size_t most)
+        int64_t now_ms, struct policy_grant *out, size_t most)
 {
         size_t n = 0;
 
@@ -81,7 +88,8 @@ size_t policy_grants_list(const struct policy *policy, const struct policy_grant
                 if (!binding_live(grant->binding, now_ms))
                         continue;
                 if (n < most)
-                        out[n] = (struct pair){grant->binding->name, grant->role->name};
+                        out[n] = (struct policy_grant){grant->binding->name, grant->role->name,
+                                grant->binding->glass_chars};
                 n++;
         }
         return n;
@@ -92,31 +100,32 @@ static const struct op_class *class_of(const struct role *role, unsigned slot)
         return &role->classes[role->class_of[slot]];
 }
 
-/* The entries of that effect that may match, in file order. */
+/* The entries that may matter, in file order. */
 static struct candidates candidates_of(const struct role *role, const struct op_class *class,
-        const struct policy_request *request, enum effect effect)
+        const struct policy_request *request, enum search_for what)
 {
-        if (effect == EFFECT_ALLOW && class->index)
-                return index_candidates(class->index, request->resources,
-                        role->list + class->middle, role->list + class->end);
-        unsigned from = effect == EFFECT_DENY ? class->start : class->middle;
-        unsigned to = effect == EFFECT_DENY ? class->middle : class->end;
-        return (struct candidates){.a = role->list + from, .a_end = role->list + to};
+        bool deny = what == SEARCH_DENY;
+        const struct op_index *index = deny ? class->denies : class->allows;
+        const unsigned *from = role->list + (deny ? class->start : class->middle);
+        const unsigned *to = role->list + (deny ? class->middle : class->end);
+
+        if (index)
+                return index_candidates(index, request, what, from, to);
+        return (struct candidates){.n = 1, .runs = {{from, to}}};
 }
 
-/* The first entry of that effect that matches, in the order that policy_decide promises. */
-static const struct entry *first_match(const struct policy *policy,
-        const struct policy_grants *grants, const struct policy_request *request,
-        enum effect effect, const struct grant **by)
+const struct entry *first_match(const struct policy *policy, const struct policy_grants *grants,
+        const struct policy_request *request, enum effect effect, const struct grant **by)
 {
         unsigned slot = operation_slot(request->op), index;
 
         for (size_t i = 0; i < grants->n; i++) {
                 const struct grant *grant = &grants->grants[i];
                 const struct op_class *class = class_of(grant->role, slot);
-                struct candidates from = candidates_of(grant->role, class, request, effect);
-                if (!binding_live(grant->binding, request->now_ms))
+                if (!binding_gives(grant->binding, request))
                         continue;
+                struct candidates from = candidates_of(grant->role, class, request,
+                        effect == EFFECT_DENY ? SEARCH_DENY : SEARCH_ALLOW);
                 while (candidates_next(&from, &index)) {
                         const struct entry *entry = &policy->entries[index];
                         if (entry_matches(entry, request)) {
@@ -144,7 +153,12 @@ const struct entry *decide(const struct policy *policy, const struct policy_gran
         out->binding = entry ? by->binding->name : STR_NONE;
         out->rule = entry ? entry->rule : STR_NONE;
         out->credential = out->effect == EFFECT_ALLOW ? by->binding->credential : STR_NONE;
+        out->breaks_glass = out->effect == EFFECT_ALLOW && by->binding->glass_chars;
+        out->glass_binding = STR_NONE;
+        out->glass_chars = 0;
         out->reason[0] = '\0';
+        if (!entry)
+                glass_find(policy, grants, request, out);
         if (out->effect == EFFECT_DENY)
                 reason_write(grants, request, entry, out, out->reason, sizeof(out->reason), policy);
         return entry;
@@ -156,6 +170,37 @@ void policy_decide(const struct policy *policy, const struct policy_grants *gran
         (void)decide(policy, grants, request, out);
 }
 
+/* Adds what keeps the role's entries from being decided; false: it denies the request, whatever
+ * else there is to know. */
+static bool role_doubts(const struct policy *policy, const struct grant *grant,
+        const struct policy_request *request, unsigned *doubts, struct str *credential)
+{
+        const struct op_class *class = class_of(grant->role, operation_slot(request->op));
+        const unsigned all_kinds = (1u << RESOURCE_KINDS) - 1;
+
+        for (int pass = SEARCH_DENY; pass <= SEARCH_DOUBT; pass++) {
+                if (pass == SEARCH_ALLOW)
+                        continue;
+                struct candidates from =
+                        candidates_of(grant->role, class, request, (enum search_for)pass);
+                unsigned index;
+                while (candidates_next(&from, &index)) {
+                        const struct entry *entry = &policy->entries[index];
+                        /* Nothing that it could add is new: of ten thousand rules by name, the
+                         * first says all there is to say. */
+                        if (entry->effect == EFFECT_ALLOW && !(entry->kinds & all_kinds & ~*doubts))
+                                continue;
+                        unsigned one = entry_doubts(entry, request);
+                        if (!one && entry->effect == EFFECT_DENY && entry_matches(entry, request))
+                                return false;
+                        if (one && !*doubts)
+                                *credential = grant->binding->credential;
+                        *doubts |= one;
+                }
+        }
+        return true;
+}
+
 unsigned policy_doubts(const struct policy *policy, const struct policy_grants *grants,
         const struct policy_request *request, struct str *credential)
 {
@@ -163,18 +208,9 @@ unsigned policy_doubts(const struct policy *policy, const struct policy_grants *
 
         for (size_t i = 0; request->op && i < grants->n; i++) {
                 const struct grant *grant = &grants->grants[i];
-                const struct op_class *class = class_of(grant->role, operation_slot(request->op));
-                if (!binding_live(grant->binding, request->now_ms))
-                        continue;
-                for (unsigned k = class->start; k < class->end; k++) {
-                        const struct entry *entry = &policy->entries[grant->role->list[k]];
-                        unsigned one = entry_doubts(entry, request);
-                        if (!one && k < class->middle && entry_matches(entry, request))
-                                return 0; /* denied, whatever else there is to know */
-                        if (one && !doubts)
-                                *credential = grant->binding->credential;
-                        doubts |= one;
-                }
+                if (binding_gives(grant->binding, request) &&
+                        !role_doubts(policy, grant, request, &doubts, credential))
+                        return 0;
         }
         return doubts;
 }

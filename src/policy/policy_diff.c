@@ -1,37 +1,11 @@
 /* What a change of policy makes possible, and what it stops: by trying it. */
-#include "dagward/policy/diff.h"
-
-#include <stdlib.h>
-
-#include "dagward/azdo/example.h"
 #include "dagward/base/clock.h"
-#include "policy_internal.h"
+#include "policy_diff_internal.h"
 
 enum {
         MOST_COMBINATIONS = 20000, /* of one operation for one subject */
-        MOST_DIMENSIONS = 40,
         ARENA_BLOCK = 64 * 1024,
         ARENA_CEILING = 256 << 20,
-};
-
-/* What a request may have in one place. */
-struct dimension {
-        enum { OF_RESOURCE, OF_FACT, OF_CLAIM } of;
-        unsigned kind;   /* of resource or fact */
-        struct str name; /* of the claim */
-        struct spoken {
-                struct str key, value; /* value.ptr NULL: nothing */
-        } * values;
-        size_t n, cap, at;
-};
-
-/* One of the two policies, as one subject meets it. */
-struct side {
-        const struct policy *policy;
-        struct policy_grants *grants; /* NULL: the subject is not in it */
-        unsigned *texts;              /* by entry: equal numbers, equal entries in either policy */
-        const struct entry **in_play; /* for the operation at hand */
-        size_t n, cap;
 };
 
 /* Changes of one operation that are alike. */
@@ -42,35 +16,6 @@ struct alike {
         struct str touches;
         size_t n;
 };
-
-struct diffing {
-        const struct policy_diff_options *options;
-        struct policy_diff_counts counts;
-        struct side sides[2]; /* old, new */
-        struct str subject;
-        struct arena scratch; /* of one request */
-        struct arena kept;    /* of one operation */
-        struct dimension dims[MOST_DIMENSIONS];
-        size_t n_dims;
-        struct alike *found;
-        size_t n_found, cap_found;
-};
-
-static void *must(void *memory)
-{
-        if (!memory)
-                abort();
-        return memory;
-}
-
-static struct str keep_text(struct arena *arena, struct str text)
-{
-        if (!text.ptr)
-                return text;
-        struct str copy = arena_copy(arena, text);
-        (void)must((void *)copy.ptr);
-        return copy;
-}
 
 /* --- entries that say the same --- */
 
@@ -106,6 +51,8 @@ static char *text_of(const struct entry *entry)
                 add_part(&out, "claimed", 0, entry->claimed[i].name);
                 buf_str_add(&out, entry->claimed[i].shown);
         }
+        if (entry->n_windows)
+                add_part(&out, "time", 0, entry->windows_shown);
         char *text = str_dup(buf_str(&out));
         buf_clear(&out);
         return must(text);
@@ -175,186 +122,7 @@ static bool all_in(const struct side *part, const struct side *whole)
         return true;
 }
 
-/* --- dimensions --- */
-
-static void add_spoken(struct dimension *dim, struct str key, struct str value)
-{
-        for (size_t i = 0; i < dim->n; i++)
-                if (str_eq(dim->values[i].key, key) && str_eq(dim->values[i].value, value) &&
-                        !dim->values[i].value.ptr == !value.ptr)
-                        return;
-        dim->values = grow(dim->values, dim->n, &dim->cap, sizeof(*dim->values));
-        dim->values[dim->n++] = (struct spoken){key, value};
-}
-
-/* The literal, or something that the pattern matches. */
-static struct str sample_of(struct diffing *d, const struct pattern *pattern)
-{
-        if (!pattern->prefix)
-                return pattern->text;
-        struct str sample = arena_printf(&d->kept, "%.*sx1", STR_FMT(pattern->text));
-        (void)must((void *)sample.ptr);
-        return sample;
-}
-
-static struct dimension *add_dimension(struct diffing *d, int of, unsigned kind, struct str name)
-{
-        for (size_t i = 0; i < d->n_dims; i++) {
-                struct dimension *dim = &d->dims[i];
-                if ((int)dim->of == of && dim->kind == kind && str_eq(dim->name, name))
-                        return dim;
-        }
-        if (d->n_dims == MOST_DIMENSIONS)
-                return NULL;
-        struct dimension *dim = &d->dims[d->n_dims++];
-        struct spoken *values = dim->values;
-        size_t cap = dim->cap;
-        *dim = (struct dimension){.kind = kind, .name = name, .values = values, .cap = cap};
-        dim->of = of == OF_RESOURCE ? OF_RESOURCE : of == OF_FACT ? OF_FACT : OF_CLAIM;
-        return dim;
-}
-
-static bool is_push(const struct operation *op)
-{
-        return op && (str_eq(str_of(op->id), STR("gitHttp.pack.push")) ||
-                             str_eq(str_of(op->part_of), STR("gitHttp.pack.push")));
-}
-
-static enum takes takes(const struct operation *op, enum resource_kind kind)
-{
-        /* Refs come in the pack, not in the URL. */
-        if (is_push(op) && kind == RESOURCE_REF)
-                return TAKES_ALWAYS;
-        return operation_takes(*op->part_of ? catalogue_find(str_of(op->part_of)) : op, kind);
-}
-
-static void add_resource_values(
-        struct diffing *d, const struct operation *op, const struct selector *selector)
-{
-        struct dimension *projects = NULL, *dim = NULL;
-
-        if (takes(op, selector->kind) != TAKES_NONE)
-                dim = add_dimension(d, OF_RESOURCE, selector->kind, STR_NONE);
-        for (size_t v = 0; v < selector->n; v++) {
-                const struct value *value = &selector->values[v];
-                if (dim && !pattern_any(&value->name))
-                        add_spoken(dim, STR_NONE, sample_of(d, &value->name));
-                if (!value->has_project || takes(op, RESOURCE_PROJECT) == TAKES_NONE)
-                        continue;
-                projects = add_dimension(d, OF_RESOURCE, RESOURCE_PROJECT, STR_NONE);
-                if (projects && !pattern_any(&value->project))
-                        add_spoken(projects, STR_NONE, sample_of(d, &value->project));
-        }
-}
-
-static void add_fact_values(
-        struct diffing *d, const struct operation *op, const struct condition *condition)
-{
-        if (!operation_has_fact(op, condition->fact))
-                return;
-        struct dimension *dim = add_dimension(d, OF_FACT, condition->fact, STR_NONE);
-        for (size_t i = 0; dim && i < condition->n; i++) {
-                const struct keyed_values *keyed = &condition->keys[i];
-                struct str key = sample_of(d, &keyed->key);
-                for (size_t v = 0; v < keyed->n; v++)
-                        add_spoken(dim, key, sample_of(d, &keyed->values[v]));
-                add_spoken(dim, key, STR("elsewhere"));
-        }
-        if (dim) {
-                add_spoken(dim, STR("anything"), STR("elsewhere"));
-                add_spoken(dim, STR("anything"), STR("true"));
-        }
-}
-
-static void add_claim_values(struct diffing *d, const struct claimed *claimed)
-{
-        struct dimension *dim = add_dimension(d, OF_CLAIM, 0, claimed->name);
-
-        for (size_t v = 0; dim && v < claimed->n; v++)
-                add_spoken(dim, STR_NONE, sample_of(d, &claimed->values[v]));
-        if (dim)
-                add_spoken(dim, STR_NONE, STR("elsewhere"));
-}
-
-static void add_entry_values(
-        struct diffing *d, const struct operation *op, const struct entry *entry)
-{
-        for (size_t i = 0; i < entry->n_selectors; i++)
-                add_resource_values(d, op, &entry->selectors[i]);
-        for (size_t i = 0; i < entry->n_conditions; i++)
-                add_fact_values(d, op, &entry->conditions[i]);
-        for (size_t i = 0; i < entry->n_claimed; i++)
-                add_claim_values(d, &entry->claimed[i]);
-}
-
-/* What nobody names, and nothing at all. */
-static void add_others(struct diffing *d, const struct operation *op)
-{
-        for (size_t i = 0; i < d->n_dims; i++) {
-                struct dimension *dim = &d->dims[i];
-                if (dim->of == OF_RESOURCE) {
-                        if (dim->kind == RESOURCE_REF) {
-                                add_spoken(dim, STR_NONE, STR("refs/heads/elsewhere"));
-                                add_spoken(dim, STR_NONE, STR("refs/tags/elsewhere"));
-                        } else {
-                                add_spoken(dim, STR_NONE, STR("elsewhere"));
-                                add_spoken(dim, STR_NONE, STR("2147480001"));
-                                add_spoken(
-                                        dim, STR_NONE, STR("0e15e8e1-5e4e-4e15-8e1e-e15e8e15e8e1"));
-                        }
-                }
-                if (dim->of != OF_RESOURCE ||
-                        takes(op, (enum resource_kind)dim->kind) == TAKES_MAYBE)
-                        add_spoken(dim, STR_NONE, STR_NONE);
-                dim->at = 0;
-        }
-}
-
 /* --- one request --- */
-
-/* The request that the dimensions stand for now; false: it cannot be spelt, or it is another
- * operation's. */
-static bool spell(struct diffing *d, const struct operation *op, struct policy_question *question,
-        struct policy_request *request)
-{
-        const struct operation *sent = *op->part_of ? catalogue_find(str_of(op->part_of)) : op;
-        struct wish wishes[MOST_DIMENSIONS];
-        struct pair *claimed = must(arena_alloc(&d->scratch, sizeof(*claimed) * MOST_DIMENSIONS));
-        struct example example;
-        struct error error;
-        struct str ref = STR_NONE;
-        size_t n = 0, n_claimed = 0;
-
-        for (size_t i = 0; i < d->n_dims; i++) {
-                const struct dimension *dim = &d->dims[i];
-                const struct spoken *spoken = &dim->values[dim->at];
-                if (dim->of == OF_CLAIM && spoken->value.ptr)
-                        claimed[n_claimed++] = (struct pair){dim->name, spoken->value};
-                else if (dim->of == OF_RESOURCE && dim->kind == RESOURCE_REF && is_push(op))
-                        ref = spoken->value;
-                else if (dim->of != OF_CLAIM)
-                        wishes[n++] = (struct wish){
-                                dim->of == OF_FACT, dim->kind, spoken->key, spoken->value};
-        }
-        if (!operation_example(sent, wishes, n, &d->scratch, &example))
-                return false;
-        *question = (struct policy_question){
-                example.method, example.url, example.body, claimed, n_claimed};
-        *request = (struct policy_request){0};
-        if (!d->options->namer(d->options->context, question, &d->scratch, request, &error) ||
-                request->op != sent)
-                return false;
-        if (is_push(op)) {
-                struct resources *own = must(arena_alloc(&d->scratch, sizeof(*own)));
-                *own = *request->resources;
-                own->unresolved[RESOURCE_REF] = !ref.ptr;
-                if (ref.ptr && !resources_add(own, RESOURCE_REF, ref, NULL))
-                        return false;
-                request->resources = own;
-        }
-        request->op = op;
-        return true;
-}
 
 static struct policy_question keep_question(struct diffing *d, const struct policy_question *from)
 {
@@ -366,7 +134,7 @@ static struct policy_question keep_question(struct diffing *d, const struct poli
                         keep_text(&d->kept, from->claimed[i].value)};
         return (struct policy_question){keep_text(&d->kept, from->method),
                 keep_text(&d->kept, from->url), keep_text(&d->kept, from->body), claimed,
-                from->n_claimed};
+                from->n_claimed, from->at_ms};
 }
 
 static void compare(struct diffing *d, const struct policy_question *question,
@@ -423,26 +191,9 @@ static void report(struct diffing *d, const struct operation *op)
 
 /* --- all requests of an operation --- */
 
-static size_t combinations(const struct diffing *d)
-{
-        size_t n = 1;
-
-        for (size_t i = 0; i < d->n_dims; i++)
-                n = n > SIZE_MAX / 4096 ? SIZE_MAX : n * d->dims[i].n;
-        return n;
-}
-
-static void take_combination(struct diffing *d, size_t which)
-{
-        for (size_t i = 0; i < d->n_dims; i++) {
-                d->dims[i].at = which % d->dims[i].n;
-                which /= d->dims[i].n;
-        }
-}
-
 static void try_combinations(struct diffing *d, const struct operation *op)
 {
-        size_t n = combinations(d), step = 1;
+        size_t n = diff_combinations(d), step = 1;
         struct policy_question question;
         struct policy_request request;
 
@@ -452,8 +203,8 @@ static void try_combinations(struct diffing *d, const struct operation *op)
         }
         size_t before = d->counts.requests;
         for (size_t i = 0, tried = 0; i < n && tried < MOST_COMBINATIONS; i += step, tried++) {
-                take_combination(d, i);
-                if (spell(d, op, &question, &request))
+                diff_take(d, i);
+                if (diff_spell(d, op, &question, &request))
                         compare(d, &question, &request);
                 arena_reset(&d->scratch);
         }
@@ -466,35 +217,26 @@ static void diff_operation(struct diffing *d, const struct operation *op)
         put_in_play(&d->sides[1], op->index);
         if (all_in(&d->sides[0], &d->sides[1]) && all_in(&d->sides[1], &d->sides[0]))
                 return;
-        d->n_dims = 0;
-        for (int s = 0; s < 2; s++)
-                for (size_t i = 0; i < d->sides[s].n; i++)
-                        add_entry_values(d, op, d->sides[s].in_play[i]);
-        add_others(d, op);
+        diff_dimensions(d, op);
         try_combinations(d, op);
         report(d, op);
 }
 
 /* --- requests that entries name by method and path --- */
 
-static struct str path_sample(struct diffing *d, const struct path_pattern *pattern, bool longer)
+/* The request at each of the times that matter to it. */
+static void compare_over_time(
+        struct diffing *d, struct policy_question *question, struct policy_request *request)
 {
-        struct buf out;
-
-        buf_init(&out, 64 * 1024);
-        for (size_t i = 0; i < pattern->n; i++) {
-                buf_char(&out, '/');
-                buf_str_add(&out, pattern->segments[i].text);
-                if (pattern->segments[i].prefix)
-                        BUF_LITERAL(&out, "x1");
+        put_in_play(&d->sides[0], operation_slot(request->op));
+        put_in_play(&d->sides[1], operation_slot(request->op));
+        diff_moments(d);
+        if (!d->n_dims)
+                compare(d, question, request);
+        for (size_t i = 0; d->n_dims && i < d->dims[0].n; i++) {
+                question->at_ms = request->now_ms = d->dims[0].values[i].at_ms;
+                compare(d, question, request);
         }
-        if (longer)
-                BUF_LITERAL(&out, "/x1");
-        if (!out.len)
-                buf_char(&out, '/');
-        struct str sample = keep_text(&d->kept, buf_str(&out));
-        buf_clear(&out);
-        return sample;
 }
 
 static void try_path(struct diffing *d, const struct path_pattern *pattern, bool longer)
@@ -505,12 +247,12 @@ static void try_path(struct diffing *d, const struct path_pattern *pattern, bool
         struct error error;
 
         for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++) {
-                const struct policy_question question = {
-                        .method = str_of(methods[i]), .url = path_sample(d, pattern, longer)};
+                struct policy_question question = {
+                        .method = str_of(methods[i]), .url = diff_path(d, pattern, longer)};
                 request = (struct policy_request){0};
                 if (d->options->namer(
                             d->options->context, &question, &d->scratch, &request, &error)) {
-                        compare(d, &question, &request);
+                        compare_over_time(d, &question, &request);
                         report(d, request.op);
                 }
                 arena_reset(&d->scratch);
@@ -633,6 +375,10 @@ static void describe(
                 clock_rfc3339(binding->expires_ms, time);
                 line_add(&line, STR("; until "));
                 line_add(&line, str_of(time));
+        }
+        if (binding->glass_chars) {
+                line_add(&line, STR("; break-glass: needs "));
+                glass_want_write(binding->glass_chars, &line);
         }
 }
 

@@ -88,6 +88,24 @@ static struct str time_shown(struct explaining *e, int64_t ms)
         return kept(e, text);
 }
 
+static struct str reason_wanted(struct explaining *e, unsigned chars)
+{
+        char text[80];
+        struct line line = line_over(text, sizeof(text));
+
+        glass_want_write(chars, &line);
+        return kept(e, text);
+}
+
+static struct str reason_shown(struct explaining *e)
+{
+        unsigned chars = e->request->reason_chars;
+        char text[40];
+
+        snprintf(text, sizeof(text), "one of %u", chars);
+        return kept(e, chars ? text : "none");
+}
+
 /* The binding's conditions against the caller; `view` NULL: only count those that fail. */
 static unsigned check_binding(
         struct explaining *e, const struct binding *binding, struct policy_binding_view *view)
@@ -98,11 +116,12 @@ static unsigned check_binding(
         bool subject = binding_subject_matches(binding, caller->subject);
         bool roles = binding_roles_match(binding, caller);
         bool begun = now >= binding->not_before_ms, lasts = now < binding->expires_ms;
-        unsigned failed = (unsigned)(!issuer + !subject + !roles + !begun + !lasts);
+        bool reason = e->request->reason_chars >= binding->glass_chars;
+        unsigned failed = (unsigned)(!issuer + !subject + !roles + !begun + !lasts + !reason);
 
         struct policy_condition *next = NULL;
         if (view)
-                view->conditions = next = get(e, (5 + binding->n_claims) * sizeof(*next));
+                view->conditions = next = get(e, (6 + binding->n_claims) * sizeof(*next));
         for (size_t i = 0; i < binding->n_claims; i++) {
                 const struct claim_condition *claim = &binding->claims[i];
                 bool good = claim_matches(claim, caller->claims);
@@ -128,6 +147,9 @@ static unsigned check_binding(
         if (binding->expires_ms != INT64_MAX)
                 *next++ = condition(e, "expires", time_shown(e, binding->expires_ms),
                         time_shown(e, now), met(lasts));
+        if (binding->glass_chars)
+                *next++ = condition(e, "break_glass", reason_wanted(e, binding->glass_chars),
+                        reason_shown(e), met(reason));
         view->n_conditions = (size_t)(next - view->conditions);
         return failed;
 }
@@ -283,6 +305,13 @@ static struct policy_condition *fill_where(
                 *next++ = condition(e, name, one->shown, value.len ? value : STR("none"),
                         claimed_state(one, request));
         }
+        if (entry->n_windows) {
+                char now[60];
+                struct line line = line_over(now, sizeof(now));
+                time_write(request->now_ms, &line);
+                *next++ = condition(e, "where.time", entry->windows_shown, str_of(now),
+                        met(windows_hold(entry, request->now_ms)));
+        }
         return next;
 }
 
@@ -291,7 +320,7 @@ static void fill_entry(
 {
         const struct policy_request *request = e->request;
         struct policy_condition *next =
-                get(e, (CHOICES + 3 + entry->n_selectors + entry->n_conditions + entry->n_claimed) *
+                get(e, (CHOICES + 4 + entry->n_selectors + entry->n_conditions + entry->n_claimed) *
                                 sizeof(*next));
         unsigned by = e->nearest_of[entry->role];
         bool given = e->given[entry->role];
@@ -355,6 +384,7 @@ static size_t entry_cost(const struct explaining *e, const struct entry *entry)
         }
         for (size_t i = 0; i < entry->n_claimed; i++)
                 cost += claimed_state(&entry->claimed[i], request) != STATE_MET;
+        cost += entry->n_windows && !windows_hold(entry, request->now_ms);
         return cost + (unnamed_grave_fact(entry, request) != NULL);
 }
 

@@ -53,9 +53,9 @@ void policy_explanation_text(const struct policy_explanation *e, struct buf *out
         buf_printf(out, "  touches   %.*s\n", STR_FMT(e->resources));
         buf_printf(out, "  caller    %.*s\n", STR_FMT(e->caller));
         if (decision->rule.len)
-                buf_printf(out, "  rule      %.*s (role %.*s, binding %.*s)\n",
+                buf_printf(out, "  rule      %.*s (role %.*s, binding %.*s%s)\n",
                         STR_FMT(decision->rule), STR_FMT(decision->role),
-                        STR_FMT(decision->binding));
+                        STR_FMT(decision->binding), decision->breaks_glass ? ", break-glass" : "");
         else
                 buf_printf(out, "  rule      none: what nothing allows is denied\n");
         if (decision->credential.len)
@@ -109,6 +109,7 @@ static void decision_json(const struct policy_explanation *e, struct buf *out)
         report_member(out, "role", decision->role);
         report_member(out, "binding", decision->binding);
         report_member(out, "credential", decision->credential);
+        report_flag(out, "breaks_glass", decision->breaks_glass);
         report_member(out, "reason", str_of(decision->reason));
         report_member(out, "change", e->change);
 }

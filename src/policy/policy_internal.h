@@ -5,8 +5,10 @@
 #define DAGWARD_SRC_POLICY_INTERNAL_H
 
 #include <jansson.h>
+#include <limits.h>
 
 #include "dagward/azdo/facts.h"
+#include "dagward/azdo/identity.h"
 #include "dagward/base/buf.h"
 #include "dagward/policy/explain.h"
 #include "dagward/policy/policy.h"
@@ -52,6 +54,7 @@ struct value {
         struct pattern name;
         struct pattern project; /* repositories written `project/name` */
         bool has_project;
+        uint32_t hash; /* of name.text, for the index */
 };
 
 /* One resource selector of an entry. */
@@ -93,6 +96,14 @@ struct condition {
         struct str shown;
 };
 
+/* One value of `where.time`: from `begin` until before `end` of each of the days, or of the next
+ * morning when it does not end after it begins. */
+struct window {
+        int first, last; /* days, 0 is Monday; first > last: over the weekend */
+        int begin, end;  /* minutes of the day, end at most 24 * 60 */
+        int offset;      /* minutes east of UTC */
+};
+
 /* One condition of `claimed`. */
 struct claimed {
         struct str name;
@@ -116,26 +127,39 @@ struct entry {
         size_t n_conditions;
         struct claimed *claimed;
         size_t n_claimed;
+        struct window *windows; /* none: at any time */
+        size_t n_windows;
+        struct str windows_shown;
+        unsigned kinds;            /* bit per resource kind that it looks at; BODY_FACTS */
         struct operation_set *set; /* only while compiling */
 };
 
-/* The allow entries of a class, by the name of a resource that they insist on: of many entries,
- * only those in the bucket of the request's own resource can match, and those that do not insist.
- */
+struct entry_list {
+        unsigned *items; /* ascending */
+        unsigned n;
+        unsigned last; /* while it is made: 1 + the last one */
+};
+
+/* The entries of a class and effect, by the values they name of one kind of resource: of many, only
+ * those in the buckets of the request's own resource can match, and those that do not insist on
+ * one. */
 struct op_index {
         enum resource_kind kind;
-        unsigned mask;    /* of the name's hash */
-        unsigned *starts; /* mask + 2 of them, into items */
-        unsigned *items;  /* entries, ascending in each bucket */
-        unsigned *others; /* entries without an exact name of that kind, ascending */
-        unsigned n_others;
+        bool has_paths;           /* a value is a pipeline's folder */
+        unsigned mask;            /* of the value's hash */
+        uint64_t starts_at[4];    /* bit n: a value is n bytes and `*` */
+        unsigned *starts;         /* mask + 2 of them, into items */
+        unsigned *items;          /* entries, ascending in each bucket */
+        struct entry_list others; /* without such a selector, or with one that is not indexed */
+        struct entry_list names;  /* with a value that is not an id */
+        struct entry_list ids;    /* with one that is */
 };
 
 /* Which entries are about one operation: list[start..middle) deny, list[middle..end) allow. */
 struct op_class {
         unsigned start, middle, end;
-        unsigned kinds;         /* bit per resource kind that these entries look at; BODY_FACTS */
-        struct op_index *index; /* NULL: too few to be worth it */
+        unsigned kinds; /* bit per resource kind that these entries look at; BODY_FACTS */
+        struct op_index *denies, *allows; /* NULL: too few to be worth it */
 };
 
 struct role {
@@ -184,6 +208,7 @@ struct binding {
         struct str credential;
         struct mark credential_at;
         int64_t not_before_ms, expires_ms; /* INT64_MIN, INT64_MAX: no bound */
+        unsigned glass_chars; /* a reason of at least so many characters is needed; 0: none */
 };
 
 struct policy_test {
@@ -197,10 +222,17 @@ struct policy_test {
         struct str body; /* JSON text, or ptr NULL */
         struct pair *claimed;
         size_t n_claimed;
+        unsigned reason_chars;
         bool has_at;
         int64_t at_ms;
         enum effect expect;
         struct str rule; /* file:line or a role's name; empty: any */
+};
+
+/* What the files say that upstream would answer. */
+struct known {
+        enum resource_kind kind;
+        struct identity identity;
 };
 
 struct policy {
@@ -215,6 +247,8 @@ struct policy {
         size_t n_bindings;
         struct policy_test *tests;
         size_t n_tests;
+        struct known *known;
+        size_t n_known;
 };
 
 struct grant {
@@ -260,6 +294,13 @@ unsigned entry_doubts(const struct entry *entry, const struct policy_request *re
 bool binding_live(const struct binding *binding, int64_t now_ms);
 /* Has expired, or will within POLICY_EXPIRES_SOON_MS. */
 bool binding_ends_soon(const struct binding *binding, int64_t now_ms);
+/* Whether the request has the roles of a binding that is for its caller. */
+static inline bool binding_gives(
+        const struct binding *binding, const struct policy_request *request)
+{
+        return binding_live(binding, request->now_ms) &&
+               request->reason_chars >= binding->glass_chars;
+}
 bool binding_subject_matches(const struct binding *binding, struct str subject);
 bool binding_roles_match(const struct binding *binding, const struct policy_caller *caller);
 bool claim_matches(const struct claim_condition *condition, const json_t *claims);
@@ -267,6 +308,33 @@ bool claim_matches(const struct claim_condition *condition, const json_t *claims
 const json_t *claim_at(const json_t *claims, struct str path);
 
 struct loader;
+struct line;
+/* policy_glass.c: break-glass bindings */
+
+/* `break_glass` of a binding whose times have been read. */
+void glass_read(struct loader *loader, const struct yaml_node *node, struct binding *binding);
+/* `reason` of a test. */
+void glass_reason_read(
+        struct loader *loader, const struct yaml_node *node, struct policy_test *test);
+/* After a denial by no entry: fills glass_binding and glass_chars. */
+void glass_find(const struct policy *policy, const struct policy_grants *grants,
+        const struct policy_request *request, struct decision *out);
+enum { GLASS_MOST_DAYS = 90 };
+bool glass_lasts_long(const struct binding *binding, int64_t now_ms);
+/* "a reason of 20 characters or more" */
+void glass_want_write(unsigned chars, struct line *line);
+
+/* policy_time.c: windows of time */
+
+bool time_read(struct loader *loader, const struct yaml_node *node, struct entry *entry);
+/* Whether `now_ms` is inside one of the windows. */
+bool windows_hold(const struct entry *entry, int64_t now_ms);
+/* A moment for each way in which the windows of the entries hold or do not; none if there are no
+ * windows. Free with free(). */
+int64_t *windows_moments(const struct entry *const *entries, size_t n, size_t *n_moments);
+/* "Fri 2026-11-27T23:42:00.000Z" */
+void time_write(int64_t ms, struct line *line);
+
 /* policy_where.c: conditions on what a request says and on what its caller claims */
 
 bool where_read(struct loader *loader, const struct yaml_node *node, struct entry *entry);
@@ -300,23 +368,43 @@ void policy_compile(struct policy *policy);
 
 /* policy_index.c */
 
-/* Makes an index over `n` allow entries, or NULL when they are few or name nothing to tell them
- * apart by. */
-struct op_index *index_build(struct policy *policy, const unsigned *entries, unsigned n);
-/* Entries that may match, in ascending order; `all`: those the index was made of. */
+/* What index_build needs to know of all values. */
+void index_prepare(struct policy *policy);
+/* Makes an index over `n` entries of one effect, which look at `kinds`; NULL when they are few or
+ * name nothing to tell them apart by. */
+struct op_index *index_build(
+        struct policy *policy, const unsigned *entries, unsigned n, unsigned kinds);
+
+enum { CANDIDATE_RUNS = 8 };
+/* Entries that may matter: ascending runs, in which one may stand twice. */
 struct candidates {
-        const unsigned *a, *a_end, *b, *b_end;
+        struct candidate_run {
+                const unsigned *at, *end;
+        } runs[CANDIDATE_RUNS];
+        unsigned n;
 };
-struct candidates index_candidates(const struct op_index *index, const struct resources *resources,
-        const unsigned *all, const unsigned *all_end);
+enum search_for {
+        SEARCH_DENY,  /* deny entries that match, or may be in doubt */
+        SEARCH_ALLOW, /* allow entries that match */
+        SEARCH_DOUBT  /* allow entries that match, or may be in doubt */
+};
+/* `all`: those the index was made of. */
+struct candidates index_candidates(const struct op_index *index,
+        const struct policy_request *request, enum search_for what, const unsigned *all,
+        const unsigned *all_end);
+/* The next in ascending order, each once. */
 static inline bool candidates_next(struct candidates *from, unsigned *entry)
 {
-        bool a = from->a < from->a_end, b = from->b < from->b_end;
+        unsigned least = UINT_MAX;
 
-        if (!a && !b)
-                return false;
-        *entry = a && (!b || *from->a < *from->b) ? *from->a++ : *from->b++;
-        return true;
+        for (unsigned i = 0; i < from->n; i++)
+                if (from->runs[i].at < from->runs[i].end && *from->runs[i].at < least)
+                        least = *from->runs[i].at;
+        for (unsigned i = 0; i < from->n; i++)
+                if (from->runs[i].at < from->runs[i].end && *from->runs[i].at == least)
+                        from->runs[i].at++;
+        *entry = least;
+        return least != UINT_MAX;
 }
 
 /* policy_reason.c */
@@ -344,6 +432,10 @@ void reason_write(const struct policy_grants *grants, const struct policy_reques
 
 /* policy_decide.c */
 
+/* The first entry of that effect that matches, in the order that policy_decide promises, and the
+ * grant of its role. */
+const struct entry *first_match(const struct policy *policy, const struct policy_grants *grants,
+        const struct policy_request *request, enum effect effect, const struct grant **by);
 /* As policy_decide; also the deciding entry, or NULL. */
 const struct entry *decide(const struct policy *policy, const struct policy_grants *grants,
         const struct policy_request *request, struct decision *out);
@@ -373,7 +465,7 @@ struct loader {
         struct yaml_document *doc; /* the one being read */
         struct str file;           /* how rules name it */
         struct choice_cache *cache;
-        size_t cap_roles, cap_entries, cap_bindings, cap_tests;
+        size_t cap_roles, cap_entries, cap_bindings, cap_tests, cap_known;
         struct group *groups;
         size_t n_groups, cap_groups;
 };
@@ -382,6 +474,13 @@ void *grow(void *array, size_t n, size_t *cap, size_t bytes);
 /* A mark that outlives the document. */
 struct mark keep_mark(struct loader *loader, struct mark at);
 bool name_ok(struct loader *loader, struct str name, struct mark at, const char *what);
+
+/* policy_known.c */
+
+/* Reads one entry of `known`. */
+void known_read(struct loader *loader, const struct yaml_node *node);
+/* Joins the entries of all files: builds with their pipelines, everything with its project. */
+void known_join(struct policy *policy);
 
 /* policy_group.c */
 

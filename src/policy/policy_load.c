@@ -13,6 +13,7 @@ static void drop(struct snapshot *self)
         free(policy->roles);
         free(policy->bindings);
         free(policy->tests);
+        free(policy->known);
         arena_clear(&policy->arena);
         free(policy);
 }
@@ -287,6 +288,7 @@ static struct policy *loader_finish(struct loader *loader, size_t errors_before)
                 policy_unref(policy);
                 return NULL;
         }
+        known_join(policy);
         policy_compile(policy);
         return policy;
 }
@@ -381,6 +383,10 @@ bool policy_review(const struct policy *policy, const struct str *issuers, size_
                                 error_did_you_mean(str_head(binding->credential, 100), credentials,
                                         n_credentials));
                 warn_of_expiry(binding, now_ms, errors);
+                if (glass_lasts_long(binding, now_ms))
+                        error_list_warn(errors, binding->at,
+                                "the break-glass binding `%s` lasts for more than %d days",
+                                yaml_shown(binding->name), GLASS_MOST_DAYS);
         }
         return errors->errors == before;
 }

@@ -153,6 +153,8 @@ bool entry_matches(const struct entry *entry, const struct policy_request *reque
                 return false;
         if (entry->n_paths && !counts(paths_state(entry, request->path), entry->effect))
                 return false;
+        if (entry->n_windows && !windows_hold(entry, request->now_ms))
+                return false;
         for (size_t i = 0; i < entry->n_selectors; i++)
                 if (!counts(selector_state(&entry->selectors[i], request, entry->effect),
                             entry->effect))
@@ -174,6 +176,8 @@ unsigned entry_doubts(const struct entry *entry, const struct policy_request *re
         if (entry->methods.n && !methods_match(entry, request->method))
                 return 0;
         if (entry->n_paths && !counts(paths_state(entry, request->path), entry->effect))
+                return 0;
+        if (entry->n_windows && !windows_hold(entry, request->now_ms))
                 return 0;
         for (size_t i = 0; i < entry->n_selectors; i++) {
                 const struct selector *selector = &entry->selectors[i];

@@ -104,20 +104,6 @@ struct mark keep_mark(struct loader *loader, struct mark at)
         return at;
 }
 
-static bool refuse_later(
-        struct loader *loader, const struct yaml_node *node, const char *const *later, size_t n)
-{
-        for (size_t i = 0; i < n; i++) {
-                const struct yaml_entry *entry = yaml_entry_of(node, str_of(later[i]));
-                if (!entry)
-                        continue;
-                error_list_add(loader->errors, entry->key->at,
-                        "`%s` is not available in this version", later[i]);
-                return false;
-        }
-        return true;
-}
-
 static void entries_read(struct loader *loader, const struct yaml_node *role, const char *key,
         enum effect effect, unsigned index)
 {
@@ -153,6 +139,8 @@ bool name_ok(struct loader *loader, struct str name, struct mark at, const char 
                         error_list_add(loader->errors, at, "%s holds a control character", what);
                         return false;
                 }
+        if (!name.len)
+                error_list_add(loader->errors, at, "%s is empty", what);
         return name.len > 0;
 }
 
@@ -286,7 +274,7 @@ static void callers_read(
         claims_read(loader, yaml_get(node, "claims"), binding);
 }
 
-static void time_read(
+static void date_read(
         struct loader *loader, const struct yaml_node *node, const char *key, int64_t *out)
 {
         const struct yaml_node *at = yaml_get(node, key);
@@ -314,15 +302,13 @@ static void binding_roles_read(
 static void binding_read(struct loader *loader, const struct yaml_node *node)
 {
         static const struct str keys[] = {{"name", 4}, {"callers", 7}, {"roles", 5},
-                {"credential", 10}, {"not_before", 10}, {"expires", 7}};
-        static const char *const later[] = {"break_glass"};
+                {"credential", 10}, {"not_before", 10}, {"expires", 7}, {"break_glass", 11}};
         struct policy *policy = loader->policy;
         struct str text;
 
-        if (!yaml_is_mapping(node, "a binding", loader->errors) ||
-                !refuse_later(loader, node, later, 1))
+        if (!yaml_is_mapping(node, "a binding", loader->errors))
                 return;
-        (void)yaml_known_keys(node, keys, 6, loader->errors);
+        (void)yaml_known_keys(node, keys, 7, loader->errors);
         policy->bindings = grow(policy->bindings, policy->n_bindings, &loader->cap_bindings,
                 sizeof(*policy->bindings));
         struct binding *binding = &policy->bindings[policy->n_bindings++];
@@ -346,8 +332,9 @@ static void binding_read(struct loader *loader, const struct yaml_node *node)
         }
         callers_read(loader, node, binding);
         binding_roles_read(loader, node, binding);
-        time_read(loader, node, "not_before", &binding->not_before_ms);
-        time_read(loader, node, "expires", &binding->expires_ms);
+        date_read(loader, node, "not_before", &binding->not_before_ms);
+        date_read(loader, node, "expires", &binding->expires_ms);
+        glass_read(loader, node, binding);
         if (binding->expires_ms <= binding->not_before_ms)
                 error_list_add(loader->errors, node->at, "the binding expires before it begins");
 }
@@ -432,14 +419,14 @@ static void test_expect_read(
 static void test_read(struct loader *loader, const struct yaml_node *node)
 {
         static const struct str keys[] = {{"name", 4}, {"caller", 6}, {"request", 7}, {"body", 4},
-                {"at", 2}, {"expect", 6}, {"rule", 4}};
+                {"at", 2}, {"expect", 6}, {"rule", 4}, {"reason", 6}};
         struct policy *policy = loader->policy;
         const struct yaml_node *at;
         struct str text;
 
         if (!yaml_is_mapping(node, "a test", loader->errors))
                 return;
-        (void)yaml_known_keys(node, keys, 7, loader->errors);
+        (void)yaml_known_keys(node, keys, 8, loader->errors);
         policy->tests =
                 grow(policy->tests, policy->n_tests, &loader->cap_tests, sizeof(*policy->tests));
         struct policy_test *test = &policy->tests[policy->n_tests++];
@@ -453,7 +440,8 @@ static void test_read(struct loader *loader, const struct yaml_node *node)
         if ((at = yaml_get(node, "body")))
                 test->body = yaml_to_json(at, &policy->arena);
         test->has_at = yaml_get(node, "at") != NULL;
-        time_read(loader, node, "at", &test->at_ms);
+        date_read(loader, node, "at", &test->at_ms);
+        glass_reason_read(loader, node, test);
         if ((at = yaml_get(node, "rule")) && yaml_str(at, "`rule`", &text, loader->errors))
                 test->rule = keep_str(loader, text);
 }
@@ -473,15 +461,15 @@ static void list_read(struct loader *loader, const struct yaml_node *root, const
 
 void policy_file_read(struct loader *loader, struct yaml_document *doc)
 {
-        static const struct str keys[] = {
-                {"version", 7}, {"groups", 6}, {"roles", 5}, {"bindings", 8}, {"tests", 5}};
+        static const struct str keys[] = {{"version", 7}, {"groups", 6}, {"roles", 5},
+                {"bindings", 8}, {"known", 5}, {"tests", 5}};
         const struct yaml_node *root = doc->root;
         uint64_t number;
 
         loader->doc = doc;
         if (!yaml_is_mapping(root, "a policy file", loader->errors))
                 return;
-        (void)yaml_known_keys(root, keys, 5, loader->errors);
+        (void)yaml_known_keys(root, keys, 6, loader->errors);
         const struct yaml_node *version = yaml_get(root, "version");
         if (!version)
                 error_list_add(loader->errors, root->at, "a policy file begins with `version: 1`");
@@ -492,5 +480,6 @@ void policy_file_read(struct loader *loader, struct yaml_document *doc)
                 for (size_t i = 0; i < roles->n; i++)
                         role_read(loader, &roles->entries[i]);
         list_read(loader, root, "bindings", binding_read);
+        list_read(loader, root, "known", known_read);
         list_read(loader, root, "tests", test_read);
 }

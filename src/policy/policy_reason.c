@@ -123,7 +123,7 @@ static bool add_roles(
 
         for (size_t i = 0; i < grants->n; i++) {
                 const struct grant *grant = &grants->grants[i];
-                bool again = !binding_live(grant->binding, request->now_ms);
+                bool again = !binding_gives(grant->binding, request);
                 for (size_t k = 0; k < n && !again; k++)
                         again = seen[k] == grant->role;
                 if (again)
@@ -137,6 +137,17 @@ static bool add_roles(
                 seen[n++] = grant->role;
         }
         return n > 0;
+}
+
+static const char *why_without_roles(
+        const struct policy_grants *grants, const struct policy_request *request)
+{
+        for (size_t i = 0; i < grants->n; i++)
+                if (binding_live(grants->grants[i].binding, request->now_ms))
+                        return "every binding for this caller that is in its time is a break-glass "
+                               "one";
+        return grants->n ? "every binding for this caller has expired or has not begun"
+                         : "no binding applies to this caller";
 }
 
 /* What only a rule that names it would cover. */
@@ -236,10 +247,15 @@ void reason_write(const struct policy_grants *grants, const struct policy_reques
                 return;
         }
         line_add(&line, STR("; "));
+        if (decision->glass_chars) {
+                line_add(&line, STR("binding "));
+                line_add_most(&line, decision->glass_binding, 60);
+                line_add(&line, STR(" would allow it with "));
+                glass_want_write(decision->glass_chars, &line);
+                return;
+        }
         if (!add_roles(&line, grants, request)) {
-                line_add(&line, grants->n ? STR("every binding for this caller has expired or has "
-                                                "not begun")
-                                          : STR("no binding applies to this caller"));
+                line_add(&line, str_of(why_without_roles(grants, request)));
                 line_add(&line, STR("; ask for a binding to a role that allows it"));
                 return;
         }

@@ -1,6 +1,7 @@
 /* Runs the tests that policy files carry. */
 #include <stdlib.h>
 
+#include "dagward/policy/known.h"
 #include "policy_internal.h"
 
 enum { ARENA_BLOCK = 64 * 1024, ARENA_CEILING = 32 << 20 };
@@ -35,7 +36,7 @@ static bool rule_expected(const struct policy_test *test, const struct decision 
 static void judge(struct run *run, const struct policy_test *test, struct outcome *outcome)
 {
         const struct policy_question question = {
-                test->method, test->url, test->body, test->claimed, test->n_claimed};
+                test->method, test->url, test->body, test->claimed, test->n_claimed, 0};
         struct policy_request request = {0};
         json_t *claims = NULL;
 
@@ -46,6 +47,7 @@ static void judge(struct run *run, const struct policy_test *test, struct outcom
                 return;
         }
         request.now_ms = test->has_at ? test->at_ms : run->options->now_ms;
+        request.reason_chars = test->reason_chars;
         if (test->claims.ptr)
                 claims = json_loadb(test->claims.ptr, test->claims.len, 0, NULL);
         const struct policy_caller caller = {
@@ -56,12 +58,18 @@ static void judge(struct run *run, const struct policy_test *test, struct outcom
                 .claims = claims,
         };
         struct policy_grants *grants = policy_grants_new(run->policy, &caller);
+        struct resources resources = *request.resources;
+        request.resources = &resources;
+        outcome->decided = policy_learn(
+                run->policy, grants, &request, &resources, &run->arena, &outcome->error);
         const struct entry *entry = decide(run->policy, grants, &request, &outcome->decision);
         if (entry)
                 run->reached[entry - run->policy->entries] = true;
         policy_grants_free(grants);
         json_decref(claims);
-        if (outcome->decision.effect != test->expect)
+        if (!outcome->decided)
+                outcome->why = outcome->error.text;
+        else if (outcome->decision.effect != test->expect)
                 outcome->why =
                         outcome->decision.effect == EFFECT_ALLOW ? "was allowed" : "was denied";
         else if (!rule_expected(test, &outcome->decision))

@@ -63,7 +63,7 @@ static bool map_read(struct loader *loader, const struct yaml_node *node, const 
         bool good = true;
 
         out->shown = STR("(none)");
-        if (node->kind == YAML_SEQUENCE && node->n == 0)
+        if ((node->kind == YAML_SEQUENCE || node->kind == YAML_MAPPING) && node->n == 0)
                 return refuse_empty(loader, effect, node);
         if (node->kind != YAML_MAPPING) {
                 error_list_add(loader->errors, node->at,
@@ -97,13 +97,14 @@ static bool unknown_fact(struct loader *loader, const struct yaml_node *key)
 {
         size_t n;
         const struct fact_kind *all = facts_all(&n);
-        struct str *names = calloc(n + 1, sizeof(*names));
+        struct str *names = calloc(n + 2, sizeof(*names));
 
         if (!names)
                 abort();
         for (size_t i = 0; i < n; i++)
                 names[i] = str_of(all[i].name);
         names[n++] = STR("refs");
+        names[n++] = STR("time");
         error_list_add(loader->errors, key->at, "`where` knows no `%s`%s", yaml_shown(key->text),
                 error_did_you_mean(str_head(key->text, 100), names, n));
         free(names);
@@ -130,6 +131,10 @@ bool where_read(struct loader *loader, const struct yaml_node *node, struct entr
                 if (str_eq(pair->key->text, STR("refs"))) {
                         good &= selector_read(loader, pair->value, RESOURCE_REF,
                                 &entry->selectors[entry->n_selectors++]);
+                        continue;
+                }
+                if (str_eq(pair->key->text, STR("time"))) {
+                        good &= time_read(loader, pair->value, entry);
                         continue;
                 }
                 if (!fact_named(pair->key->text, &one->fact)) {

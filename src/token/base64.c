@@ -67,20 +67,36 @@ ssize_t base64_decode(struct str text, void *out)
         return decode(standard_bits, text, out);
 }
 
-void base64url_write(struct buf *buf, const void *bytes, size_t len)
+/* The characters of all of it, without padding. */
+static void write_all(struct buf *buf, const char *alphabet, const void *bytes, size_t len)
 {
         const unsigned char *in = bytes;
 
         for (; len >= 3; len -= 3, in += 3) {
                 unsigned word = (unsigned)in[0] << 16 | (unsigned)in[1] << 8 | in[2];
-                char four[4] = {url_alphabet[word >> 18], url_alphabet[word >> 12 & 63],
-                        url_alphabet[word >> 6 & 63], url_alphabet[word & 63]};
+                char four[4] = {alphabet[word >> 18], alphabet[word >> 12 & 63],
+                        alphabet[word >> 6 & 63], alphabet[word & 63]};
                 buf_add(buf, four, 4);
         }
         if (len) {
                 unsigned word = (unsigned)in[0] << 16 | (len == 2 ? (unsigned)in[1] << 8 : 0);
-                char three[3] = {url_alphabet[word >> 18], url_alphabet[word >> 12 & 63],
-                        url_alphabet[word >> 6 & 63]};
+                char three[3] = {
+                        alphabet[word >> 18], alphabet[word >> 12 & 63], alphabet[word >> 6 & 63]};
                 buf_add(buf, three, len + 1);
         }
+}
+
+void base64url_write(struct buf *buf, const void *bytes, size_t len)
+{
+        write_all(buf, url_alphabet, bytes, len);
+}
+
+void base64_write(struct buf *buf, const void *bytes, size_t len)
+{
+        static const char alphabet[] =
+                "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+        write_all(buf, alphabet, bytes, len);
+        if (len % 3)
+                buf_add(buf, "==", 3 - len % 3);
 }

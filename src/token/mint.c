@@ -199,6 +199,12 @@ bool mint_signing_input(enum token_alg alg, const struct pair *header, size_t n,
         return fits ? true : error_set(err, "the token would be too long");
 }
 
+void mint_signing_digest(struct str input, unsigned char digest[MINT_DIGEST_BYTES])
+{
+        if (EVP_Digest(input.ptr, input.len, digest, NULL, EVP_sha256(), NULL) != 1)
+                abort();
+}
+
 static bool sign_openssl(const struct mint_key *key, enum token_alg alg, const struct pair *header,
         size_t n, struct str claims, struct secret *out, struct error *err)
 {

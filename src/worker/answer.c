@@ -73,7 +73,7 @@ void answer_write(struct exchange *x, int status, struct str content_type, struc
 enum next answer_whoami(struct exchange *x)
 {
         enum { SHOWN = 64 };
-        struct pair grants[SHOWN];
+        struct policy_grant grants[SHOWN];
         size_t n =
                 policy_grants_list(x->world->policy, x->grants, x->worker->wall_ms, grants, SHOWN);
         struct buf body;
@@ -99,9 +99,11 @@ enum next answer_whoami(struct exchange *x)
         BUF_LITERAL(&body, "],\"grants\":[");
         for (size_t i = 0; i < n; i++) {
                 buf_str_add(&body, i ? STR(",{\"binding\":") : STR("{\"binding\":"));
-                buf_json_str(&body, grants[i].name);
+                buf_json_str(&body, grants[i].binding);
                 BUF_LITERAL(&body, ",\"role\":");
-                buf_json_str(&body, grants[i].value);
+                buf_json_str(&body, grants[i].role);
+                if (grants[i].glass_chars)
+                        buf_printf(&body, ",\"needsReasonOf\":%u", grants[i].glass_chars);
                 buf_char(&body, '}');
         }
         BUF_LITERAL(&body, "],\"correlationId\":");

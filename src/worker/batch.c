@@ -107,6 +107,13 @@ static enum next judge_item(struct exchange *x, size_t i, struct str credential,
         return NEXT;
 }
 
+/* What the whole list is recorded with: of what was decided, one that breaks glass. */
+static void keep_decision(struct exchange *x, struct decision *outer)
+{
+        if (x->decision.breaks_glass && !outer->breaks_glass)
+                *outer = x->decision;
+}
+
 /* The address that was judged, relative to the organization. */
 static bool readdress(
         struct batch *batch, size_t i, const struct carried *carried, struct arena *scratch)
@@ -147,6 +154,8 @@ enum next batch_decide(struct exchange *x)
                         next = malformed(x, i, why);
                 else
                         next = judge_item(x, i, outer.credential, &scratch, &carried);
+                if (next == NEXT)
+                        keep_decision(x, &outer);
                 if (next == NEXT && !readdress(batch, i, &carried, &scratch))
                         next = malformed(x, i, "it is too large to be judged");
         }

@@ -20,6 +20,7 @@ struct policy_request exchange_spelt_out(const struct exchange *x)
                 .path = x->named.path,
                 .service = x->named.service,
                 .resources = &x->named.resources,
+                .reason_chars = x->reason_chars,
                 .now_ms = x->worker->wall_ms};
 }
 
@@ -54,6 +55,7 @@ struct policy_request exchange_question(
                 .facts = named->facts,
                 .claimed = x->claims,
                 .n_claimed = CLAIMS,
+                .reason_chars = x->reason_chars,
                 .now_ms = x->worker->wall_ms,
         };
 }
@@ -65,9 +67,17 @@ static enum next decide_live(struct exchange *x, struct named *named, struct str
                 bool learnt = false;
 
                 policy_decide(x->world->policy, x->grants, &request, &x->decision);
-                if (x->decision.effect == EFFECT_ALLOW)
+                bool broken = x->decision.breaks_glass;
+                if (x->decision.effect == EFFECT_ALLOW && !broken)
                         return NEXT;
                 enum next next = resolve(x, named, method, &learnt);
+                /* What glass is there for is that the ordinary way does not work. */
+                if (next == REFUSE && broken && x->refusal.status == 503) {
+                        x->refusal = (struct refusal_answer){0};
+                        return NEXT;
+                }
+                if (next == NEXT && !learnt)
+                        glass_tell(x);
                 if (next != NEXT || !learnt)
                         return next;
         }
@@ -110,6 +120,8 @@ static enum next decide_all(struct exchange *x)
         enum next next = judge(x);
         if (next == NEXT)
                 next = answer_locally(x);
+        if (next == ANSWER && x->decision.breaks_glass)
+                evidence_glass(x);
         if (next != NEXT)
                 return next; /* no credential leaves for that */
         if (x->named.organization.len ? !organization_is_served(x) : !is_spelt_out(x)) {

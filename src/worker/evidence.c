@@ -37,6 +37,27 @@ static void give_back(struct worker *worker, struct evidence_batch *batch)
         worker->n_spare_batches++;
 }
 
+static void on_state(bool ok, void *receiver)
+{
+        struct worker *worker = receiver;
+
+        if (ok == worker->audit_failing)
+                log_error("worker=%u audit records are %s", worker->number,
+                        ok ? "written again" : "not written; see the reason above");
+        worker->audit_failing = !ok;
+}
+
+void evidence_watch(struct worker *worker)
+{
+        worker->audit_watch = (struct scribe_watch){.reply_to = worker->box, .changed = on_state};
+        scribe_watch(worker->scribe, &worker->audit_watch);
+}
+
+void evidence_overdue(struct worker *worker)
+{
+        on_state(false, worker);
+}
+
 static void on_written(struct audit_batch *audit, void *receiver)
 {
         struct evidence_batch *batch = (struct evidence_batch *)audit;
@@ -44,10 +65,7 @@ static void on_written(struct audit_batch *audit, void *receiver)
         bool ok = audit->ok;
 
         worker->batches_out--;
-        if (ok == worker->audit_failing)
-                log_error("worker=%u audit records are %s", worker->number,
-                        ok ? "written again" : "not written; see the reason above");
-        worker->audit_failing = !ok;
+        on_state(ok, worker);
         while (!link_empty(&batch->waiters)) {
                 struct exchange *x = LINK_OF(struct exchange, audit_link, batch->waiters.after);
                 link_remove(&x->audit_link);
@@ -310,6 +328,8 @@ static void fill_decision(struct exchange *x, struct audit_fields *fields)
                 fields->decision.binding = decision->binding;
                 fields->decision.rule = decision->rule;
                 fields->decision.reason = str_of(decision->reason);
+                if (decision->breaks_glass && decision->effect == EFFECT_ALLOW)
+                        fields->decision.break_glass = x->reason;
         }
         if (!x->refused) {
                 if (!x->decided && x->status) { /* `GET /`: anybody known may ask who they are */
@@ -359,34 +379,63 @@ static void fill(struct exchange *x, enum audit_kind kind, struct audit_fields *
         fill_upstream(x, fields);
 }
 
+/* The event that glass is broken; an intent of the same request fits into the same batch, so that
+ * both are written or neither is. */
+static struct evidence_batch *write_glass(struct exchange *x, bool durable)
+{
+        struct worker *worker = x->worker;
+        struct audit_fields fields = {0};
+
+        if (worker->batch && worker->batch->batch.records.len > AUDIT_BATCH_BYTES / 2)
+                post(worker);
+        fill(x, AUDIT_EVENT, &fields);
+        fields.event.name = STR("break_glass.used");
+        return write_record(worker, &fields, durable);
+}
+
+void evidence_glass(struct exchange *x)
+{
+        if (!write_glass(x, false))
+                log_error("correlation=%s event does not fit an audit record", x->correlation_id);
+        glass_count(x);
+}
+
 enum next evidence_intent(struct exchange *x)
 {
         const struct config_audit *settings = &x->world->config->audit;
         struct worker *worker = x->worker;
         bool read = x->named.op && x->named.op->access == ACCESS_READ;
+        bool glass = x->decision.breaks_glass;
         bool durable = settings->durability == DURABILITY_ALL ||
-                       (settings->durability == DURABILITY_WRITES && !read);
+                       (settings->durability == DURABILITY_WRITES && (!read || glass));
 
-        if (x->audit_answered && x->audit_ok)
+        if (x->audit_answered && x->audit_ok) {
+                glass_count(x);
                 return NEXT;
+        }
         bool stuck = worker->audit_failing || worker->batches_out > BATCHES_MOST;
         if (x->audit_answered || stuck) {
-                if (read && settings->on_failure == ON_FAILURE_ALLOW_READS)
+                if (read && !glass && settings->on_failure == ON_FAILURE_ALLOW_READS)
                         return NEXT;
                 return refuse(x, 503, REFUSED_AUDIT,
                         "the audit log cannot be written, and nothing is forwarded without a "
                         "record; the proxy's operators have to look at it");
         }
-        if (read && !durable)
+        if (read && !durable && !glass)
                 return NEXT; /* its outcome is record enough */
-        struct audit_fields fields = {0};
-        fill(x, AUDIT_INTENT, &fields);
-        struct evidence_batch *batch = write_record(worker, &fields, durable);
+        struct evidence_batch *batch = glass ? write_glass(x, durable) : NULL;
+        if (!glass || (batch && !read)) {
+                struct audit_fields fields = {0};
+                fill(x, AUDIT_INTENT, &fields);
+                batch = write_record(worker, &fields, durable);
+        }
         if (!batch)
                 return refuse(x, 503, REFUSED_AUDIT, "the request does not fit an audit record");
         x->intent_recorded = true;
-        if (!durable)
+        if (!durable) {
+                glass_count(x);
                 return NEXT;
+        }
         worker->metrics.audit_waits++;
         link_add(&batch->waiters, &x->audit_link);
         exchange_wait(x, WAIT_AUDIT, AUDIT_MOST_MS);

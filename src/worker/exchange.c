@@ -108,7 +108,8 @@ static enum next judge_head(struct exchange *x)
         recognise_client(x);
         if (x->worker->drain && x->client->requests)
                 return refuse(x, 503, REFUSED_DRAINING, "the proxy is shutting down; try again");
-        return refuse_override(x);
+        enum next next = refuse_override(x);
+        return next == NEXT ? glass_read_reason(x) : next;
 }
 
 static enum next step_parse(struct exchange *x)
@@ -496,6 +497,7 @@ void exchange_late(struct exchange *x)
                 break;
         case WAIT_AUDIT:
                 link_remove(&x->audit_link);
+                evidence_overdue(x->worker);
                 (void)refuse(
                         x, 503, REFUSED_AUDIT, "the audit record could not be written in time");
                 break;

@@ -115,7 +115,8 @@ struct worker {
         unsigned n_spare_batches;
         struct evidence_batch *failed_batches; /* to be posted again */
         size_t batches_out;                    /* posted, not answered */
-        bool audit_failing;                    /* the last answer was no */
+        bool audit_failing;                    /* the last answer was no, or none came in time */
+        struct scribe_watch audit_watch;       /* what others' batches have shown */
         struct grants_table *grants;           /* bindings of callers met before */
         struct directory *directory;           /* names and ids learnt from upstream */
         struct buf locations[SERVICE_COUNT];   /* all of a service, for clients that discover */
@@ -215,7 +216,7 @@ struct shadow_says {
 struct refusal_answer {
         int status;
         enum refusal kind;
-        char message[400];
+        char message[POLICY_REASON_BYTES];
         char rule[160];
         bool challenge;    /* WWW-Authenticate */
         int retry_after_s; /* 0: none */
@@ -247,6 +248,9 @@ struct exchange {
         struct str held;
         size_t held_sent;
         bool continued; /* 100 Continue has been sent */
+
+        struct str reason;     /* to break glass; below the stream's floor, empty: none given */
+        unsigned reason_chars; /* of it */
 
         /* identify */
         enum token_via via;
@@ -499,7 +503,17 @@ struct str push_report(struct exchange *x);
 /* Fills x->claims. */
 void claims_read(struct exchange *x);
 
+/* --- glass.c --- */
+/* Reads the reason that the request gives for breaking glass: NEXT or REFUSE. */
+enum next glass_read_reason(struct exchange *x);
+/* After a denial that a reason could turn: says which field to give it in. */
+void glass_tell(struct exchange *x);
+/* Glass is broken, and the record of it is where it has to be: counts and logs. */
+void glass_count(struct exchange *x);
+
 /* --- evidence.c --- */
+/* Records that glass was broken for an answer that is given here; nobody waits for it. */
+void evidence_glass(struct exchange *x);
 /* NEXT, PENDING until the record is on disk, or REFUSE. */
 enum next evidence_intent(struct exchange *x);
 void evidence_outcome(struct exchange *x);
@@ -512,6 +526,11 @@ bool evidence_is_full(const struct worker *worker);
 /* Now and then: tries again what could not be written. */
 void evidence_tick(struct worker *worker);
 void evidence_clear(struct worker *worker);
+/* From now on the worker knows of a log that cannot be written before it has written itself. */
+void evidence_watch(struct worker *worker);
+/* A record was not acknowledged in time: until one is, the log counts as one that cannot be
+ * written. */
+void evidence_overdue(struct worker *worker);
 
 /* --- compose.c --- */
 /* Writes the head that goes upstream; false when it does not fit. */

@@ -148,7 +148,9 @@ enum next push_decide(struct exchange *x)
                 if (refusal->reasons[i] && !refused)
                         denied = x->decision;
                 refused |= refusal->reasons[i] != NULL;
-                if (!first.credential.len && !refusal->reasons[i])
+                /* Of the refs that are allowed, one that breaks glass is told of. */
+                if (!refusal->reasons[i] && (!first.credential.len || (x->decision.breaks_glass &&
+                                                                              !first.breaks_glass)))
                         first = x->decision;
         }
         note_refs(x, &refusal->push);

@@ -6,45 +6,10 @@
  * upstream with the credential of the binding whose rule is in doubt. A request that is allowed as
  * it stands, or denied whatever its names mean, asks nobody.
  */
+#include "dagward/azdo/conclude.h"
 #include "inside.h"
 
 enum { ASKS_MOST = 32 };
-
-static bool is_doubted(unsigned doubts, enum resource_kind kind)
-{
-        return doubts >> kind & 1;
-}
-
-/* Whether the kind is in doubt because it follows from others. */
-static bool follows(const struct named *named, unsigned doubts, enum resource_kind kind)
-{
-        if (!is_doubted(doubts, kind) || !named->resources.unresolved[kind] ||
-                !(named->resources.implied >> kind & 1))
-                return false;
-        /* Beside a project that the path may leave out; not where anything at all may be meant. */
-        return kind != RESOURCE_PROJECT || strstr(named->op->path, "{project}");
-}
-
-/* Whether something may follow from items of the kind: upstream looks at them. */
-static bool is_looked_at(const struct resources *resources, enum resource_kind kind)
-{
-        return !(resources->aside >> kind & 1);
-}
-
-/* Whether knowing more of `item` helps. */
-static bool helps(const struct named *named, unsigned doubts, const struct resource *item)
-{
-        if (item->known || !identity_kind(item->kind))
-                return false;
-        if (is_doubted(doubts, item->kind))
-                return true;
-        if (!is_looked_at(&named->resources, item->kind))
-                return false;
-        if (item->kind == RESOURCE_BUILD &&
-                (follows(named, doubts, RESOURCE_PIPELINE) || follows(named, doubts, RESOURCE_REF)))
-                return true;
-        return item->kind != RESOURCE_PROJECT && follows(named, doubts, RESOURCE_PROJECT);
-}
 
 /* Writes the question about `item`; false when there is no way to ask it. */
 static bool write_question(struct exchange *x, const struct named *named,
@@ -60,24 +25,6 @@ static bool write_question(struct exchange *x, const struct named *named,
                 return false;
         out->path = buf_str(memory);
         return true;
-}
-
-/* A request whose parts say that it is in one project and in another. */
-static bool is_elsewhere(const struct named *named, const struct identity *identity)
-{
-        const struct resources *resources = &named->resources;
-        bool named_any = false;
-
-        for (size_t i = 0; i < resources->n; i++) {
-                const struct resource *item = &resources->items[i];
-                if (item->kind != RESOURCE_PROJECT)
-                        continue;
-                if (identity_is_project(identity, item->value) ||
-                        (item->known && str_eq_fold(item->known->id, identity->project_id)))
-                        return false;
-                named_any = true;
-        }
-        return named_any && identity->project_id.len;
 }
 
 static enum next ask_again_later(struct exchange *x, const struct resource *item)
@@ -147,7 +94,7 @@ static enum next look_up(struct exchange *x, struct named *named, struct resourc
         case DIRECTORY_FAILED: return ask_again_later(x, item);
         case DIRECTORY_ASK: return x->names_asked++ < ASKS_MOST ? ask_name(x, &question) : NEXT;
         }
-        if (is_elsewhere(named, identity))
+        if (conclude_is_elsewhere(&named->resources, identity))
                 return refuse(x, 400, REFUSED_MALFORMED,
                         "the %s does not belong to the project that the request names",
                         resource_kind_name(item->kind));
@@ -157,64 +104,6 @@ static enum next look_up(struct exchange *x, struct named *named, struct resourc
                 *learnt = true;
         }
         return NEXT;
-}
-
-/* --- what follows from what is known now --- */
-
-/* An identity of its own for what one says about another. */
-static bool add_other(struct exchange *x, struct named *named, enum resource_kind kind,
-        struct str id, struct str name, struct str path)
-{
-        struct identity other = {.id = id, .name = name, .path = path};
-        const struct identity *kept = identity_keep(&other, &x->arena);
-
-        return kept && resources_add(&named->resources, kind, kept->id, kept);
-}
-
-static void conclude_from_builds(struct exchange *x, struct named *named, enum resource_kind kind)
-{
-        struct resources *resources = &named->resources;
-        size_t n = resources->n, builds = 0;
-
-        if (!is_looked_at(resources, RESOURCE_BUILD))
-                return;
-        for (size_t i = 0; i < n; i++) {
-                const struct identity *known = resources->items[i].known;
-                if (resources->items[i].kind != RESOURCE_BUILD)
-                        continue;
-                builds++;
-                if (!known || !(kind == RESOURCE_REF ? known->ref : known->pipeline_id).len)
-                        return;
-        }
-        for (size_t i = 0; i < n; i++) {
-                const struct identity *known = resources->items[i].known;
-                if (resources->items[i].kind != RESOURCE_BUILD)
-                        continue;
-                if (kind == RESOURCE_REF ? !resources_add(resources, kind, known->ref, NULL)
-                                         : !add_other(x, named, kind, known->pipeline_id,
-                                                   known->pipeline_name, known->pipeline_path))
-                        return;
-        }
-        resources->unresolved[kind] = resources->unresolved[kind] && !builds;
-}
-
-static void conclude_project(struct exchange *x, struct named *named)
-{
-        struct resources *resources = &named->resources;
-        size_t n = resources->n, found = 0;
-
-        for (size_t i = 0; i < n; i++) {
-                const struct resource *item = &resources->items[i];
-                if (item->kind == RESOURCE_PROJECT || !identity_kind(item->kind) ||
-                        !is_looked_at(resources, item->kind))
-                        continue;
-                if (!item->known || !item->known->project_id.len ||
-                        !add_other(x, named, RESOURCE_PROJECT, item->known->project_id,
-                                item->known->project_name, STR_NONE))
-                        return;
-                found++;
-        }
-        resources->unresolved[RESOURCE_PROJECT] = !found;
 }
 
 enum next resolve(struct exchange *x, struct named *named, struct str method, bool *learnt)
@@ -227,24 +116,23 @@ enum next resolve(struct exchange *x, struct named *named, struct str method, bo
         if (x->world->config->upstream.names == NAMES_LITERAL || !organization_is_served(x))
                 return NEXT;
         struct policy_request request = exchange_question(x, named, method);
+        /* Glass would be broken: whether it has to be. */
+        if (x->decision.breaks_glass)
+                request.reason_chars = 0;
         doubts = policy_doubts(x->world->policy, x->grants, &request, &credential);
         /* The newest world's, as control understands it. */
         if (!doubts || !credential_find(x->worker->lease->world->credentials, credential, &index))
                 return NEXT;
         for (size_t i = 0; i < resources->n; i++) {
                 struct resource *item = &resources->items[i];
-                if (!helps(named, doubts, item))
+                if (!conclude_helps(named->op, resources, doubts, item))
                         continue;
                 enum next next = look_up(x, named, item, index, learnt);
                 if (next != NEXT)
                         return next;
         }
-        if (*learnt && follows(named, doubts, RESOURCE_PIPELINE))
-                conclude_from_builds(x, named, RESOURCE_PIPELINE);
-        if (*learnt && follows(named, doubts, RESOURCE_REF))
-                conclude_from_builds(x, named, RESOURCE_REF);
-        if (*learnt && follows(named, doubts, RESOURCE_PROJECT))
-                conclude_project(x, named);
+        if (*learnt)
+                conclude(named->op, resources, doubts, &x->arena);
         return NEXT;
 }
 
@@ -263,7 +151,7 @@ bool resolve_is_open(
         for (size_t i = 0; i < named->resources.n; i++) {
                 const struct resource *item = &named->resources.items[i];
                 buf_init_fixed(&path, memory, sizeof(memory));
-                if (helps(named, doubts, item) &&
+                if (conclude_helps(named->op, &named->resources, doubts, item) &&
                         write_question(x, named, item, index, &path, &question) &&
                         directory_find(x->worker->directory, &question, x->worker->now_ms,
                                 &identity) != DIRECTORY_NOBODY)

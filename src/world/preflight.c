@@ -7,9 +7,11 @@
 #include <unistd.h>
 
 #include "dagward/audit/chain.h"
+#include "dagward/audit/signing.h"
 #include "dagward/azdo/catalogue.h"
 #include "dagward/base/secret.h"
 #include "dagward/net/tls.h"
+#include "dagward/token/x5t.h"
 #include "dagward/token/keyset.h"
 #include "dagward/yaml/yaml.h"
 
@@ -359,19 +361,32 @@ static void check_listener(
         tls_unref(context);
 }
 
+static void check_signing_key(struct named_file file, struct error_list *errors)
+{
+        struct error err;
+
+        if (!file.path.ptr)
+                return;
+        struct signing_key *key = signing_key_load(file.path.ptr, &err);
+        if (!key)
+                error_list_add(errors, file.at, "%s", err.text);
+        signing_key_free(key);
+}
+
+/* The folder matters when the file is there as well: it is closed and begun anew in it. */
 static void check_audit(const struct config *c, struct error_list *errors)
 {
         struct mark at = config_place(c, &c->audit.file);
         const char *path = c->audit.file.ptr;
         struct stat status;
 
+        check_signing_key(named(c, &c->audit.signing_key), errors);
         if (stat(path, &status) == 0) {
                 if (!S_ISREG(status.st_mode))
                         error_list_add(errors, at, "`%s` is not a regular file", path);
                 else if (access(path, R_OK | W_OK) != 0)
                         error_list_add(
                                 errors, at, "`%s` cannot be written: %s", path, strerror(errno));
-                return;
         }
         char *folder = str_dup(c->audit.file);
         char *slash = strrchr(folder, '/');
@@ -382,6 +397,39 @@ static void check_audit(const struct config *c, struct error_list *errors)
                 error_list_add(errors, at, "no file can be made in the folder `%s`: %s", where,
                         strerror(errno));
         free(folder);
+}
+
+static void check_certificate(struct named_file file, struct error_list *errors)
+{
+        struct x5t certificate;
+        struct secret pem = {0};
+        struct error err;
+
+        if (!file.path.ptr || !secret_read(&pem, file.path.ptr, X5T_MOST_BYTES, NULL))
+                return; /* that it cannot be read has been said */
+        if (!x5t_read_pem(secret_reveal(&pem), &certificate, &err))
+                error_list_add(errors, file.at, "%s: %s", file.path.ptr, err.text);
+        secret_drop(&pem);
+}
+
+/* Those of a `default` come from the environment, where what is missing is passed over. */
+static void check_credential(
+        const struct config *c, const struct config_credential *one, struct error_list *errors)
+{
+        const struct str *files[CONFIG_CREDENTIAL_FILES];
+        size_t n = one->n_candidates ? 0 : config_credential_files(one, files);
+
+        for (size_t i = 0; i < n; i++) {
+                struct named_file file = named(c, files[i]);
+                /* from the environment: it stands where the credential does */
+                if (!file.at.line)
+                        file.at = config_place(c, one);
+                check_secret(file, errors);
+        }
+        if (one->type == CREDENTIAL_CERTIFICATE)
+                check_certificate(named(c, &one->certificate_file), errors);
+        check_authorities(named(c, &one->ca), errors);
+        check_authorities(named(c, &one->assertion.ca), errors);
 }
 
 bool preflight_files(const struct config *c, struct error_list *errors)
@@ -399,10 +447,7 @@ bool preflight_files(const struct config *c, struct error_list *errors)
         check_authorities(named(c, &c->upstream.ca), errors);
         for (size_t i = 0; i < c->n_credentials; i++) {
                 const struct config_credential *one = &c->credentials[i];
-                check_secret(named(c, &one->file), errors);
-                check_secret(named(c, &one->secret_file), errors);
-                check_secret(named(c, &one->assertion_file), errors);
-                check_authorities(named(c, &one->ca), errors);
+                check_credential(c, one, errors);
         }
         check_audit(c, errors);
         return errors->errors == before;

@@ -124,8 +124,8 @@ static bool open_collection(struct loader *l, enum yaml_kind kind, yaml_mark_t m
 
 static int by_key(const void *left, const void *right)
 {
-        const struct yaml_node *a = *(struct yaml_node *const *)left;
-        const struct yaml_node *b = *(struct yaml_node *const *)right;
+        const struct yaml_node *a = (*(struct yaml_entry *const *)left)->key;
+        const struct yaml_node *b = (*(struct yaml_entry *const *)right)->key;
         int order = str_cmp(a->text, b->text);
 
         if (order)
@@ -135,27 +135,35 @@ static int by_key(const void *left, const void *right)
         return a->at.column < b->at.column ? -1 : a->at.column > b->at.column;
 }
 
-/* Sorting keeps this fast for a mapping of a million keys. */
-static void find_duplicates(struct loader *l, const struct yaml_node *mapping)
+/* Reports keys that are given again and takes them out: who reads the tree may count on a key
+ * standing there once. Sorting keeps this fast for a mapping of a million keys. */
+static void drop_duplicates(struct loader *l, struct yaml_node *mapping)
 {
+        size_t first = 0, kept = 0;
+
         if (mapping->n < 2)
                 return;
-        struct yaml_node **keys = calloc(mapping->n, sizeof(struct yaml_node *));
-        if (!keys)
+        struct yaml_entry **order = calloc(mapping->n, sizeof(struct yaml_entry *));
+        if (!order)
                 abort();
         for (size_t i = 0; i < mapping->n; i++)
-                keys[i] = mapping->entries[i].key;
-        qsort(keys, mapping->n, sizeof(struct yaml_node *), by_key);
-        size_t first = 0;
+                order[i] = &mapping->entries[i];
+        qsort(order, mapping->n, sizeof(struct yaml_entry *), by_key);
         for (size_t i = 1; i < mapping->n; i++) {
-                if (str_eq(keys[i]->text, keys[first]->text))
-                        error_list_add(l->errors, keys[i]->at,
-                                "duplicate key `%s`, already given in line %u",
-                                yaml_shown(keys[i]->text), keys[first]->at.line);
-                else
+                const struct yaml_node *key = order[i]->key, *before = order[first]->key;
+                if (!str_eq(key->text, before->text)) {
                         first = i;
+                        continue;
+                }
+                error_list_add(l->errors, key->at, "duplicate key `%s`, already given in line %u",
+                        yaml_shown(key->text), before->at.line);
+                order[i]->key = NULL;
         }
-        free(keys);
+        free(order);
+        for (size_t i = 0; i < mapping->n; i++)
+                if (mapping->entries[i].key)
+                        mapping->entries[kept++] = mapping->entries[i];
+        mapping->n = kept;
 }
 
 static bool close_collection(struct loader *l)
@@ -178,7 +186,7 @@ static bool close_collection(struct loader *l)
                 return too_much(l, node->at);
         for (size_t i = 0; i < node->n; i++, child = child->sibling->sibling)
                 node->entries[i] = (struct yaml_entry){child, child->sibling};
-        find_duplicates(l, node);
+        drop_duplicates(l, node);
         return true;
 }
 

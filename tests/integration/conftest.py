@@ -37,7 +37,7 @@ def pytest_report_header(config):
 def environment_of_nobody(monkeypatch, tmp_path):
     """Settings of whoever runs the tests must not reach clients: no proxy, no netrc, no git config."""
     for name in list(os.environ):
-        if name.lower().endswith("_proxy") or name.startswith(("GIT_", "AZURE_", "IDENTITY_")):
+        if name.lower().endswith("_proxy") or name.startswith(("GIT_", "AZURE_", "IDENTITY_", "IMDS_")):
             monkeypatch.delenv(name)
     home = tmp_path / "home"
     home.mkdir()

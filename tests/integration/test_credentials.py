@@ -100,7 +100,7 @@ def test_a_token_is_obtained_and_lent(with_credential, endpoint, credential, ups
 
 @pytest.mark.parametrize("credential", ["client_secret"], indirect=True)
 def test_a_token_is_renewed_before_it_ends(with_credential, endpoint, upstream, operator):
-    endpoint.lifetime = 36  # lent for 6 s at most, as the last 30 are no good
+    endpoint.lifetime = 6
     proxy = with_credential()
     used = set()
 

@@ -136,7 +136,7 @@ def test_without_evidence_there_is_no_request(start_proxy, issuer, upstream, ope
     forwarded = posts()
     intents = [r["request_id"] for r in proxy.records("intent")]
     assert len(intents) == forwarded, "each request that went upstream has its intent on disk, no other has one"
-    # A read waits for no record: each worker refuses them from its first failure on.
+    # A read waits for no record: all workers refuse them from the first failure on.
     until(lambda: {proxy.ask("GET", RUNS, operator).status for _ in range(8)} == {503}, "reads are refused too")
     for _ in range(5):
         assert proxy.ask("POST", RUNS, operator, body=b"{}").status == 503

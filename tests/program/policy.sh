@@ -82,8 +82,48 @@ expect 0 "who can as JSON" who-can --policy "$policies/teams.yaml" pipelines.run
 says out "\"binding\":\"team red\""
 for policy in "$policies"/*.yaml; do
         case $policy in */dagward.example.yaml) continue ;; esac
-        expect 0 "lint $policy" lint --policy "$policy"
+        expect 0 "lint $policy" lint --policy "$policy" --at 2026-12-15
 done
+expect 1 "lint at another time" lint --policy "$policies/break-glass.yaml" --at 2027-05-01
+says out "[expired]"
+expect 2 "lint at no time" lint --policy "$policies/break-glass.yaml" --at noon
+glass="--policy $policies/break-glass.yaml"
+printf '{"sub": "ann", "groups": ["6f2c1f0e-7a52-4d5b-9f0a-3a1f0a6d7c11"]}' >"$work/on-call.json"
+ann="--issuer entra --claims $work/on-call.json"
+expect 0 "an example of glass" test $glass
+says out "7 of 7 entries reached by a test"
+expect 1 "no reason, by day" explain $glass $ann $run42 --at 2027-01-13T12:00:00Z
+says out "binding emergency would allow it with a reason of 20 characters or more"
+says out "break_glass    a reason of 20 characters or more; has none: NO"
+says out "where.time     Mon-Thu 22:00-05:00 +01:00; has Wed 2027-01-13T12:00:00.000Z: NO"
+expect 0 "a reason" explain $glass $ann $run42 --at 2027-01-13T12:00:00Z --reason "INC-4711, the load hangs"
+says out "binding emergency, break-glass)"
+expect 0 "the night" explain $glass $ann $run42 --at 2027-01-13T23:00:00Z --reason "INC-4711, the load hangs" --json
+says out '"breaks_glass":false'
+expect 1 "a reason that is too short" explain $glass $ann $run42 --at 2027-01-13T12:00:00Z --reason "INC-4711"
+says out "has one of 8: NO"
+expect 2 "a reason of two lines" explain $glass $ann $run42 --reason "INC-4711
+is on fire"
+says err "the --reason has control characters"
+expect 0 "who can, with glass" who-can $glass pipelines.runs.run pipelines=42 --at 2027-01-13
+says out "where.time Mon-Thu 22:00-05:00 +01:00"
+says out "break-glass: needs a reason of 20 characters or more"
+expect 0 "can, with glass" can $glass $ann --at 2027-01-13
+says out "break-glass: needs a reason of 20 characters or more"
+sed 's/reason_at_least: 20/reason_at_least: 30/; s/22:00-05:00/21:00-05:00/' "$policies/break-glass.yaml" >"$work/glass.yaml"
+expect 1 "a difference of glass" diff "$policies/break-glass.yaml" "$work/glass.yaml"
+says out "break-glass: needs a reason of 30 characters or more"
+says out " at 2024-01-01T20:00:00.000Z (a Monday)"
+expect 1 "the same as JSON" diff "$policies/break-glass.yaml" "$work/glass.yaml" --json
+says out '"at":"2024-01-01T20:00:00.000Z"'
+printf 'version: 1\nroles: {r: {allow: [{operations: ["*"]}]}}\nbindings: [{name: all, callers: {issuer: i}, roles: [r], credential: c, break_glass: true, expires: 2029-01-01}]\n' >"$work/wide-glass.yaml"
+expect 1 "lint finds wide glass" lint --policy "$work/wide-glass.yaml"
+says out "every caller of the issuer i may break the glass"
+says out "may do everything, everywhere"
+says out "lasts for more than 90 days [break-glass]"
+sed 's/, expires: 2029-01-01//' "$work/wide-glass.yaml" >"$work/endless.yaml"
+expect 2 "glass without an end" lint --policy "$work/endless.yaml"
+says err "a break-glass binding needs \`expires\`"
 printf 'version: 1\nroles: {r: {allow: [{access: [manage]}]}}\nbindings: [{callers: {issuer: i}, roles: [r], credential: c}]\n' >"$work/wide.yaml"
 expect 1 "lint finds" lint --policy "$work/wide.yaml"
 says out "wide.yaml:2: warning:"
@@ -184,6 +224,8 @@ for subcommand in "test" "lint" "who-can pipelines.runs.run" "can $worker" "expl
         what="$subcommand as Markdown"
         says out "## "
 done
+expect 2 "suggest without a log" suggest
+says err "--log FILE is missing"
 expect 0 "help" --help
 expect 0 "help of a subcommand" explain --help
 expect 2 "no subcommand"

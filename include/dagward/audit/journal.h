@@ -7,8 +7,7 @@
 #ifndef DAGWARD_AUDIT_JOURNAL_H
 #define DAGWARD_AUDIT_JOURNAL_H
 
-#include "dagward/audit/chain.h"
-#include "dagward/base/error.h"
+#include "dagward/audit/checkpoint.h"
 
 struct journal {
         int fd;
@@ -16,6 +15,9 @@ struct journal {
         uint64_t size;
         struct chain *chain; /* owned */
         struct chain_head head;
+        const struct signing_key *key; /* named in the first record of every file; not owned */
+        uint64_t first_seq;            /* of the first record in this file */
+        int64_t opened_wall_ms;        /* when that was written */
         bool ragged; /* the file may be longer than `size`: cut it before writing */
         struct buf scratch;
 };
@@ -25,8 +27,8 @@ enum {
 };
 
 /* As scribe_open says. Anything written here is on disk when it returns. False: nothing is open. */
-bool journal_open(struct journal *journal, const char *path, struct error *err)
-        __attribute__((warn_unused_result));
+bool journal_open(struct journal *journal, const char *path, const struct signing_key *key,
+        struct error *err) __attribute__((warn_unused_result));
 /* Frees and closes, does not sync. */
 void journal_close(struct journal *journal);
 /* Another file at the path: goes on there, with a log.opened that gives `reason`. `*moved` says
@@ -34,12 +36,21 @@ void journal_close(struct journal *journal);
 bool journal_reopen(struct journal *journal, struct str reason, bool *moved, struct error *err)
         __attribute__((warn_unused_result));
 
+/* Gives the file the name of one that is closed (closed.h), puts a new one in its place and goes on
+ * there, with a log.opened that gives `reason`. Its last record is on disk already. At every moment
+ * a file is at the path. False: still in the old file, which has its name. */
+bool journal_rotate(struct journal *journal, struct str reason, struct error *err)
+        __attribute__((warn_unused_result));
+
 /* Chains one record body to `lines` and moves the head on. Bodies are never refused: `lines` must
  * have room, and the body be one of audit_record_write's. */
 void journal_chain(struct journal *journal, struct str body, struct buf *lines);
-/* The same for an event of now. */
+/* The same for an event of now, of the log itself: names and values hold nothing of a caller's. */
 void journal_chain_event(struct journal *journal, struct str name, const struct pair *detail,
         size_t n, struct buf *lines);
+
+/* The same for a checkpoint. */
+void journal_chain_checkpoint(struct journal *journal, struct str reason, struct buf *lines);
 
 enum journal_state {
         JOURNAL_SAME,

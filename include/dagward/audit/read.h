@@ -18,7 +18,6 @@ struct audit_line {
         struct audit_fields fields;
         struct str time; /* as written */
         struct str query;
-        struct str break_glass; /* the reason that the caller gave, of a break-glass binding */
         uint64_t seq;
         struct str prev, hash;
         bool cut; /* a value or a list of `request` or `caller` is there in part only */

@@ -55,10 +55,11 @@ struct audit_fields {
         struct {
                 enum audit_effect effect;
                 struct str binding, role;
-                struct str rule;   /* file:line */
-                struct str reason; /* for people */
-                struct str policy; /* digest */
-                struct str shadow; /* what the candidate policy says, where it disagrees */
+                struct str rule;        /* file:line */
+                struct str reason;      /* for people */
+                struct str policy;      /* digest */
+                struct str shadow;      /* what the candidate policy says, where it disagrees */
+                struct str break_glass; /* the caller's reason to break glass */
         } decision;
         struct {
                 struct str name, type;

@@ -8,6 +8,9 @@
  * the next ones are tried again. What failed, and for how long, becomes an event record as soon as
  * writing works.
  *
+ * It signs what it has written with checkpoints (checkpoint.h) and closes a file that is too large
+ * or too old; a second thread compresses and deletes closed ones.
+ *
  * Everything here but scribe_open and scribe_close may be called from any thread and never waits.
  */
 #ifndef DAGWARD_AUDIT_SCRIBE_H
@@ -23,9 +26,19 @@ enum scribe_durability {
         SCRIBE_SYNC_NONE,   /* leave it to the kernel */
 };
 
+/* All zeros but `path`: one file for ever, without checkpoints. */
 struct scribe_settings {
         const char *path; /* a regular file, made with mode 0640 when it is not there; copied */
         enum scribe_durability durability;
+        const char *signing_key;     /* a PEM file; NULL: `<path>.key`, made when it is not there */
+        const char *anchor;          /* where each checkpoint is repeated; NULL: nowhere; copied */
+        uint64_t checkpoint_records; /* at most so many records without one; 0: no checkpoints */
+        int64_t checkpoint_ms;       /* at most so long after a record; 0: no such limit */
+        uint64_t rotate_bytes;       /* a file that has so many is closed; 0: never */
+        int64_t rotate_ms;           /* a file that is so old is closed; 0: never */
+        uint64_t keep;               /* closed files that stay; 0: all */
+        int64_t keep_ms; /* how long they stay; 0: for ever. Both set: until over both */
+        bool compress;   /* closed files become gzip */
 };
 
 struct scribe;
@@ -34,13 +47,16 @@ struct scribe;
  * Opens the file for appending, takes its lock, finds the last good record and starts the thread.
  * What stands behind the last good record (a line cut off by a crash) is moved to a file beside it,
  * `<path>.torn-<seq>-<time>`, and an event `log.recovered` says so; a last record that lacks
- * nothing but its newline is completed. A new file begins with an event `log.opened`. NULL with the
- * reason in `err`: no access, another process has it, no record of ours in the last 16 MiB.
+ * nothing but its newline is completed. A new file begins with an event `log.opened`; where there
+ * are closed ones beside it, the chain goes on after the newest. A file that was begun with another
+ * key is closed. NULL with the reason in `err`: no access, another process has it, no record of
+ * ours in the last 16 MiB, no key.
  */
 struct scribe *scribe_open(const struct scribe_settings *settings, struct error *err)
         __attribute__((warn_unused_result));
-/* Writes what was posted before, makes it durable, ends the thread and frees. Batches are still
- * posted back while this waits: mailboxes named in them must outlive it. Harmless on NULL. */
+/* Writes what was posted before and a checkpoint, makes it durable, ends the threads and frees.
+ * Batches are still posted back while this waits: mailboxes named in them must outlive it. Harmless
+ * on NULL. */
 void scribe_close(struct scribe *scribe);
 
 /* --- batches --- */
@@ -80,11 +96,25 @@ void scribe_post(struct scribe *scribe, struct audit_batch *batch);
 /* Writes an event record of now: life cycle, not requests. Copied; no answer; kept (up to 64 KiB of
  * them) until writing works. */
 void scribe_event(struct scribe *scribe, struct str name, const struct pair *detail, size_t n);
-/* Log rotation: after the file was renamed, opens the path anew and goes on there; the new file's
- * first record is an event `log.opened` that names the last seq and hash of the old one. Not
- * renamed: nothing happens. When it cannot be opened, writing goes on in the old file and the log
- * says why. */
+/* Closes the file, unless nothing is in it yet, and begins a new one, whose first record is an
+ * event `log.opened` that names the last seq and hash of the old one. If another program has
+ * renamed the file, it stays under that name. When no new file can be made, writing goes on in the
+ * old one and the log says why. */
 void scribe_reopen(struct scribe *scribe);
+
+/* Somebody who wants to know whether the log can be written, without having written. The scribe's
+ * until scribe_close returns. */
+struct scribe_watch {
+        struct mail mail;
+        struct mailbox *reply_to;
+        /* Runs on the thread of reply_to: when writing fails and when it works again, each once. */
+        void (*changed)(bool ok, void *receiver);
+        struct scribe_watch *next;
+};
+void scribe_watch(struct scribe *scribe, struct scribe_watch *watch);
+
+/* The public key of checkpoints as a PEM file; ends with the scribe. */
+const char *scribe_public_key(const struct scribe *scribe);
 
 struct scribe_stats {
         bool ok;                          /* the last attempt to write worked */
@@ -99,6 +129,9 @@ struct scribe_stats {
         uint64_t failures;                /* group commits that failed */
         uint64_t refused_records;         /* records sent back not written */
         uint64_t reopens;                 /* files begun since the start */
+        uint64_t checkpoints;             /* written since the start */
+        uint64_t unsigned_records;        /* in the file behind the last checkpoint */
+        bool anchor_ok;                   /* the anchor took the last one; true without anchor */
 };
 
 /* A question; belongs to the scribe until `done` runs on the thread of reply_to. */

@@ -9,7 +9,8 @@
 
 #include <stdbool.h>
 
-enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
+/* NONE is for commands whose output says everything itself. */
+enum log_level { LOG_LEVEL_NONE = -1, LOG_LEVEL_ERROR, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 
 /* Default: info, to stderr. Call before threads start. */
 void log_set_level(enum log_level level);

@@ -138,22 +138,89 @@ struct config_upstream {
 
 enum config_credential_type {
         CREDENTIAL_STATIC_FILE = 1,
+        CREDENTIAL_PAT_FILE,
         CREDENTIAL_CLIENT_SECRET,
         CREDENTIAL_FEDERATED,
+        CREDENTIAL_CERTIFICATE,
+        CREDENTIAL_MANAGED_IDENTITY,
+        CREDENTIAL_KEY_VAULT_SECRET,
+        CREDENTIAL_DEFAULT,
+        CREDENTIAL_ISSUER, /* in no file: what obtains the assertion of a federated credential */
+};
+
+/* How an assertion of our own is signed and names its certificate. */
+enum config_signature {
+        SIGNATURE_PS256, /* PS256 and x5t#S256 */
+        SIGNATURE_RS256, /* RS256 and x5t (SHA-1) */
+};
+
+/* What a secret of a key vault is. */
+enum config_holds {
+        HOLDS_CLIENT_SECRET,
+        HOLDS_PAT,
+};
+
+enum config_identity_source {
+        IDENTITY_AUTO, /* Azure Arc if its agent is here, else the machine's metadata service */
+        IDENTITY_IMDS,
+        IDENTITY_APP_SERVICE,
+        IDENTITY_ARC,
+};
+
+/* Where the assertion of a federated credential is asked for (RFC 6749 4.4). */
+struct config_assertion {
+        struct config_url token_endpoint;
+        struct str client_id;
+        struct str secret_file;
+        struct str scope;    /* or NULL */
+        struct str audience; /* or NULL */
+        struct str resource; /* or NULL (RFC 8707) */
+        struct str ca;       /* PEM bundle for token_endpoint; default: the system's */
 };
 
 struct config_credential {
         struct str name;
         enum config_credential_type type;
-        struct str tenant;           /* client_secret, federated; or AZURE_TENANT_ID */
-        struct str client_id;        /* client_secret, federated; or AZURE_CLIENT_ID */
-        struct str secret_file;      /* client_secret */
-        struct str assertion_file;   /* federated; or AZURE_FEDERATED_TOKEN_FILE */
-        struct str file;             /* static_file: an access token */
-        struct config_url authority; /* or AZURE_AUTHORITY_HOST; no slash at the end */
+        struct str tenant;            /* or AZURE_TENANT_ID */
+        struct str client_id;         /* or AZURE_CLIENT_ID */
+        struct str secret_file;       /* client_secret */
+        bool secret_from_environment; /* client_secret: AZURE_CLIENT_SECRET, as there is no file */
+        struct str assertion_file;    /* federated; or AZURE_FEDERATED_TOKEN_FILE */
+        bool has_assertion;           /* federated: `assertion` in place of `assertion_file` */
+        struct config_assertion assertion;
+        struct str certificate_file; /* certificate; or AZURE_CLIENT_CERTIFICATE_PATH */
+        struct str key_file;         /* certificate: the key, when it is not in certificate_file */
+        enum config_signature algorithm;
+        struct config_url key_vault_key;    /* certificate: path is /keys/NAME[/VERSION] */
+        struct config_url key_vault_secret; /* path is /secrets/NAME[/VERSION] */
+        enum config_holds holds;
+        int64_t poll_ms;             /* how often the vault is asked for a new version */
+        struct str vault_credential; /* name of the credential that opens the vault */
+        unsigned vault_index;        /* its place in `credentials` */
+        struct str vault_scope;      /* what it is asked for, by the cloud of the vault's host */
+        struct config_url vault_endpoint;   /* where to connect in place of the vault's host */
+        enum config_identity_source source; /* managed_identity */
+        struct config_url endpoint;         /* managed_identity; or IDENTITY_ENDPOINT */
+        struct str object_id, resource_id;  /* managed_identity: user-assigned, or client_id */
+        struct str file;                    /* static_file: an access token; pat_file: a PAT */
+        struct config_url authority;        /* or AZURE_AUTHORITY_HOST; no slash at the end */
         struct str scope;
-        struct str ca; /* PEM bundle for the authority; default: the system's */
+        struct str ca;  /* PEM bundle for the authority; default: the system's */
+        bool on_demand; /* opens a vault for others: a token is obtained when somebody needs one */
+        struct config_credential *candidates; /* default: what is tried, in this order */
+        size_t n_candidates;
 };
+
+/* "federated" */
+struct str config_credential_type_name(enum config_credential_type type);
+/* Whether the type is for emergencies: something long-lived in a file that is lent as it is. */
+bool config_credential_is_emergency(const struct config_credential *credential);
+/* The files that a token is obtained with, at most CONFIG_CREDENTIAL_FILES; their number. */
+enum { CONFIG_CREDENTIAL_FILES = 12 };
+size_t config_credential_files(const struct config_credential *credential,
+        const struct str *files[CONFIG_CREDENTIAL_FILES]);
+/* Whether two credentials obtain the same token in the same way. */
+bool config_credential_same(const struct config_credential *a, const struct config_credential *b);
 
 struct config_policy {
         struct str *files; /* paths or glob(7) patterns, at least one, not expanded */
@@ -172,10 +239,28 @@ enum config_on_failure {
         ON_FAILURE_ALLOW_READS, /* requests of access class read go on */
 };
 
+/* A signed record stands behind at most so many records, and at most so long after one. */
+struct config_checkpoints {
+        uint64_t records;
+        int64_t interval_ms;
+};
+
+struct config_rotate {
+        uint64_t size_bytes; /* a file is closed when it has so many */
+        int64_t age_ms;      /* or is so old; 0: for ever */
+        uint64_t keep;       /* closed files that stay; 0: all */
+        int64_t keep_ms;     /* how long they do; 0: for ever */
+        bool compress;
+};
+
 struct config_audit {
         struct str file;
         enum config_durability durability;
         enum config_on_failure on_failure;
+        struct str signing_key; /* PEM, Ed25519; default: beside the file */
+        struct config_checkpoints checkpoints;
+        struct str anchor; /* checkpoints go there as well; default: nowhere */
+        struct config_rotate rotate;
 };
 
 struct config_limits {
@@ -250,6 +335,11 @@ struct mark config_place(const struct config *config, const void *field);
  * none; the text is written to `out`. */
 void config_restart_needed(
         const struct config *running, const struct config *fresh, char *out, size_t size);
+
+/* Where connections for a host of the catalogue go instead: its own line of `upstream.hosts`, else
+ * that of "*"; NULL: to the host itself. */
+const struct config_url *config_host_override(
+        const struct config_upstream *upstream, const char *host);
 
 /* The JSON Schema (draft 2020-12) of the configuration file. */
 void config_schema_write(struct buf *out);

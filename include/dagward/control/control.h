@@ -11,9 +11,9 @@
  * the workers; close the audit file; control_free.
  *
  * Signals: SIGTERM and SIGINT drain and then stop (a second one stops at once), SIGHUP reloads,
- * SIGUSR1 reopens the audit file. Other threads should block them. A change of the configuration
- * file, of a loaded policy file or of a certificate reloads as well, once it has been still for two
- * seconds; a new file that a policy pattern would match needs the signal.
+ * SIGUSR1 closes the audit file and begins another. Other threads should block them. A change of
+ * the configuration file, of a loaded policy file or of a certificate reloads as well, once it has
+ * been still for two seconds; a new file that a policy pattern would match needs the signal.
  *
  * A reload is all or nothing: what is new is loaded and checked beside what runs, then published as
  * one world; keys, tokens and addresses that the new configuration would get in the same way are

@@ -17,7 +17,7 @@ enum { CREDENTIAL_TOKEN_MOST_BYTES = 16 * 1024 };
 
 struct credential {
         struct snapshot snap;
-        struct secret line;    /* "Authorization: Bearer <token>\r\n" */
+        struct secret line;    /* "Authorization: Bearer <token>\r\n", or Basic */
         uint64_t generation;   /* grows with each token of its slot, never 0 */
         int64_t until_mono_ms; /* not to be lent from then on */
 };
@@ -43,6 +43,20 @@ static inline struct credential *credential_ref(struct credential *credential)
                 snapshot_ref(&credential->snap);
         return credential;
 }
+/* The same for Basic: `encoded` is the base64 of user, colon and password (RFC 7617 2). */
+struct credential *credential_new_basic(
+        struct str encoded, uint64_t generation, int64_t until_mono_ms);
+/* The header line without its CRLF. */
+static inline struct str credential_field(const struct credential *credential)
+{
+        struct str line = secret_reveal(&credential->line);
+
+        return str_head(line, line.len - 2);
+}
+/* The token of a credential_new; empty for Basic. */
+struct str credential_token(const struct credential *credential);
+/* Whether both are the same header line: the token is the same one. */
+bool credential_same(const struct credential *a, const struct credential *b);
 /* Harmless on NULL. */
 void credential_unref(struct credential *credential);
 

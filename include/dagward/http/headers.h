@@ -97,6 +97,7 @@ enum h1_name {
         H1_TRACEPARENT,
         H1_TRACESTATE,
         H1_X_CORRELATION_ID,
+        H1_X_DAGWARD_REASON,
         H1_X_REQUEST_ID,
         H1_X_TFS_SESSION,
         H1_X_VSS_E2EID,
@@ -121,8 +122,8 @@ enum h1_class {
         FIELD_HOP,           /* about this connection only (RFC 9110 7.6.1), or answered by us */
         FIELD_CREDENTIAL,    /* a secret, a challenge, or whose session upstream's is */
         FIELD_IMPERSONATION, /* claims an identity, origin, host or path; or cannot be trusted */
-        FIELD_OURS,          /* composed by Dagward, from this value or its own: Host, length,
-                                User-Agent, correlation, X-Airflow-* */
+        FIELD_OURS,          /* read by Dagward, or composed by it from this value or its own: Host,
+                                length, User-Agent, correlation, X-Airflow-*, X-Dagward-Reason */
         FIELD_OVERRIDE       /* another method than the request line's: refuse the request */
 };
 

@@ -4,9 +4,10 @@
  * For key sets, discovery documents and token endpoints: a bounded body, a deadline, a verified
  * certificate (chain and host name, TLS 1.2 or newer). Plain http is for loopback hosts and only
  * where the caller allows it. Proxies, .netrc and cookies of the environment are not used. A
- * redirect is followed only for a GET, and only to the origin that was asked; anything else is an
- * answer with its status. Request bodies, bearer tokens and answers are wiped when they are done
- * with, and no error text holds a byte of them. The module knows no JSON and no retry.
+ * redirect is followed only for a GET without a secret, and only to the origin that was asked;
+ * anything else is an answer with its status. Request bodies, bearer tokens and answers are wiped
+ * when they are done with, and no error text holds a byte of them. The module knows no JSON and no
+ * retry.
  *
  * One thread only: that of the event base.
  */
@@ -26,12 +27,17 @@ struct fetch_request {
         struct str body;             /* ptr not NULL: a POST. Copied */
         const char *content_type;    /* of the body */
         const struct secret *bearer; /* NULL or empty: no Authorization field. Copied */
-        const char *const *fields;   /* more header lines, "Name: value", no secrets. Copied */
+        const struct secret
+                *secret_field;     /* NULL or one more header line, secret as well. Copied */
+        const char *const *fields; /* more header lines, "Name: value", no secrets. Copied */
         size_t n_fields;
-        const char *ca;            /* PEM bundle; NULL: the system's. Copied */
-        int64_t timeout_ms;        /* for everything; connecting may take half of it */
-        size_t most_bytes;         /* of the answer's body */
-        bool allow_plain_loopback; /* http:// to 127.0.0.0/8, ::1 and localhost */
+        const char *ca;              /* PEM bundle; NULL: the system's. Copied */
+        int64_t timeout_ms;          /* for everything */
+        int64_t connect_ms;          /* of that, for connecting; 0: half of it */
+        size_t most_bytes;           /* of the answer's body */
+        bool allow_plain_loopback;   /* http:// to 127.0.0.0/8, ::1 and localhost */
+        bool allow_plain_link_local; /* and to 169.254.0.0/16, which no router forwards */
+        bool no_redirects;           /* any redirect is an answer */
 };
 
 /* Valid during the callback only. */
@@ -40,10 +46,12 @@ struct fetch_result {
         int status;
         struct str body;
         struct str content_type; /* ptr NULL: none */
+        struct str challenge;    /* the first WWW-Authenticate; ptr NULL: none */
         int64_t max_age_s; /* Cache-Control max-age, 0 for no-store and no-cache; -1: not said */
         int64_t retry_after_s; /* seconds form, or the date form against our clock; -1: not said */
         int64_t date_ms;       /* Date, wall clock; -1: not said */
         struct error error;
+        struct fetch *fetch; /* for fetch_field */
 };
 
 /* Runs exactly once, never inside fetch_start; may start and cancel others. `fetch` is gone after
@@ -58,6 +66,9 @@ struct fetch *fetch_start(struct fetcher *fetcher, const struct fetch_request *r
         fetch_done *done, void *arg) __attribute__((warn_unused_result));
 /* `done` will not run. Harmless on NULL. */
 void fetch_cancel(struct fetch *fetch);
+/* A field of the answer, the first of that name; STR_NONE when there is none, or no answer. During
+ * the callback only. */
+struct str fetch_field(const struct fetch_result *result, const char *name);
 /* Whether two URLs have the same scheme, host and port. */
 bool fetch_same_origin(const char *a, const char *b);
 

@@ -26,6 +26,8 @@ typedef void policy_found(void *owner, const struct policy_finding *finding);
  *   credentials     grants what mints or shows credentials that go round the proxy
  *   tunnels         grants what carries requests that nobody judges
  *   everybody       a binding for every caller of an issuer
+ *   break-glass     a break-glass binding for every caller of an issuer, to everything, or for more
+ *                   than 90 days
  *   expired         a binding that gives nothing any more at `now_ms`
  *   expires-soon    a binding that will within POLICY_EXPIRES_SOON_MS
  */
@@ -35,7 +37,8 @@ size_t policy_lint(const struct policy *policy, int64_t now_ms, policy_found *fo
 struct policy_way {
         struct str binding, callers, credential; /* "issuer airflow, subject system:*" */
         struct str role, rule;                   /* rule: file:line of the allow entry */
-        struct str limits; /* what else the request has to be: "pipelines 42; where.refs ..." */
+        struct str limits; /* what else the request has to be: "pipelines 42; where.refs ...";
+                              of a break-glass binding also "break-glass: needs a reason ..." */
         struct str except; /* denials that apply to some of it, or "" */
 };
 
@@ -59,7 +62,8 @@ struct policy_right {
 typedef void policy_right_found(void *owner, const struct policy_right *right);
 
 /* Everything that `caller` may and may not do at `now_ms`, entry by entry: denials first, then what
- * is allowed; each once, by the first binding that gives its role. The number of entries. */
+ * is allowed; each once, by the first binding that gives its role, ordinary ones first. What a
+ * break-glass binding gives has that among its limits. The number of entries. */
 size_t policy_can(const struct policy *policy, const struct policy_caller *caller, int64_t now_ms,
         policy_right_found *found, void *owner);
 /* All entries of all roles, in file order; `binding` is empty. The number of entries. */

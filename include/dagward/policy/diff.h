@@ -3,7 +3,8 @@
  *
  * Tries every operation with every combination of what the entries of either policy name: each
  * value, an example of each pattern, something that nobody names (a name, a number and a GUID), and
- * nothing where it may be left out; likewise for what `where` and `claimed` speak of. Each is
+ * nothing where it may be left out; likewise for what `where` and `claimed` speak of, and a moment
+ * for each way in which windows of time hold or do not. Each is
  * written as a request, named as the proxy names it, and decided by both policies: nothing is
  * reported that is not so decided. A request names one of each kind.
  *

@@ -28,6 +28,7 @@
  *   where             each fact of that name that the         one that it says matches, or the body
  *                     request says has a value listed;        has not been read
  *                     saying none is fine
+ *   where.time        now_ms is inside one of the windows     same
  *   claimed           the caller asserts one of the values    (not on a deny)
  *
  * Facts that raise the stakes (guarded, see azdo/facts.h) have to be named by `where` of an allow
@@ -37,6 +38,18 @@
  * and `path` and none of operations, access, scopes, areas; every resource kind it does not name
  * counts as unresolved. What a deny cannot know counts as a match; what an allow cannot know counts
  * as none.
+ *
+ * A binding gives its roles to the callers it is for, from `not_before` until before `expires`. One
+ * with `break_glass` gives them only to a request with a reason of at least as many characters as
+ * it asks for (`reason_chars`). What a request is decided by:
+ *
+ *   1. a deny entry of any role that it has now, through whichever binding: denied
+ *   2. else an allow entry of a role that it has through an ordinary binding: allowed
+ *   3. else an allow entry of a role that it has through a break-glass binding: allowed, and glass
+ *      is broken
+ *   4. else denied
+ *
+ * So a reason never changes what ordinary bindings allow, unless a break-glass role denies it.
  */
 #ifndef DAGWARD_POLICY_POLICY_H
 #define DAGWARD_POLICY_POLICY_H
@@ -54,6 +67,8 @@ enum {
         POLICY_MOST_ENTRIES = 100000, /* of all files together */
         POLICY_MOST_FILES = 1000,
         POLICY_REASON_BYTES = 512,
+        POLICY_GLASS_CHARS = 10,       /* the least that a break-glass binding may ask for */
+        POLICY_GLASS_MOST_BYTES = 500, /* of a caller's reason */
 };
 
 /* Defined in the module; embeds `struct snapshot` first. */
@@ -85,7 +100,10 @@ struct policy_request {
          * it. */
         const struct pair *claimed;
         size_t n_claimed;
-        int64_t now_ms; /* wall time, for `not_before` and `expires` */
+        /* Of the caller's reason for breaking glass, as policy_reason_read counts; 0: it gave none.
+         */
+        unsigned reason_chars;
+        int64_t now_ms; /* wall time, for `not_before`, `expires` and `where.time` */
 };
 
 enum effect { EFFECT_ALLOW, EFFECT_DENY };
@@ -99,6 +117,14 @@ struct decision {
         /* `file:line` of the deciding entry; `file` is the base name, or the path as given if two
          * files of the policy share one. Empty: nothing matched. */
         struct str rule;
+        bool breaks_glass; /* on allow: `binding` is a break-glass one, and no ordinary one allows
+                            * it
+                            */
+        /* On deny where a longer reason is all that is missing: the break-glass binding (its name,
+         * or `file:line`) that asks for the fewest characters, the first of these, and how many.
+         * Else empty and 0. */
+        struct str glass_binding;
+        unsigned glass_chars;
         /* On deny: what was refused, for whom, and what to ask for; printable UTF-8, one line, no
          * secret. On allow: empty. */
         char reason[POLICY_REASON_BYTES];
@@ -118,7 +144,8 @@ void policy_unref(struct policy *policy);
 
 /* Checks what a policy alone cannot know: adds an error for each binding whose issuer or credential
  * is not one of those configured (with "did you mean"), and a warning for each that policy_expiries
- * tells of. False if an error was added. */
+ * tells of, or that is a break-glass one and lasts for more than 90 days. False if an error was
+ * added. */
 bool policy_review(const struct policy *policy, const struct str *issuers, size_t n_issuers,
         const struct str *credentials, size_t n_credentials, int64_t now_ms,
         struct error_list *errors);
@@ -148,26 +175,39 @@ struct policy_grants *policy_grants_recalled(const struct policy *policy,
         const struct policy_caller *caller, struct str binding) __attribute__((warn_unused_result));
 /* Harmless on NULL. */
 void policy_grants_free(struct policy_grants *grants);
-/* How many bindings apply, and the name and roles of one of them, for telling callers who they are.
- * `now_ms`: those outside their time are skipped by policy_grants_roles. */
+/* How many bindings apply, time and reasons apart. */
 size_t policy_grants_count(const struct policy_grants *grants);
-/* Writes up to `most` pairs of binding name and role name, in file order; the number there are. */
-size_t policy_grants_list(const struct policy *policy, const struct policy_grants *grants,
-        int64_t now_ms, struct pair *out, size_t most);
 
-/* Decides. `grants` must come from the same policy. If several entries deny, the first in the order
- * of files and bindings is named; if none does and several allow, the first (bindings in file
- * order, then roles in the order the binding lists them, then entries in file order): that binding
- * also chooses the credential. Never allocates. */
+/* One role through one binding, for telling callers who they are. */
+struct policy_grant {
+        struct str binding, role;
+        unsigned glass_chars; /* of the reason that it is given for; 0: an ordinary binding */
+};
+/* Writes up to `most` of them, ordinary bindings first, in file order, without those outside their
+ * time; the number there are. */
+size_t policy_grants_list(const struct policy *policy, const struct policy_grants *grants,
+        int64_t now_ms, struct policy_grant *out, size_t most);
+
+/* What a caller gives as its reason for breaking glass: `*reason` is `text` without white space at
+ * both ends, `*chars` how many characters (code points) that is. False with `*why` (a literal):
+ * more than POLICY_GLASS_MOST_BYTES, not UTF-8, or with control characters, line separators or what
+ * turns the direction of text. An empty text is no reason: true and 0. */
+bool policy_reason_read(struct str text, struct str *reason, unsigned *chars, const char **why)
+        __attribute__((warn_unused_result));
+
+/* Decides. `grants` must come from the same policy. If several entries deny, or none does and
+ * several allow, the first is named: ordinary bindings before break-glass ones, each in file order,
+ * then roles in the order the binding lists them, then entries in file order. The binding of an
+ * allow also chooses the credential. Never allocates. */
 void policy_decide(const struct policy *policy, const struct policy_grants *grants,
         const struct policy_request *request, struct decision *out);
 /* What upstream knows of a resource (`known` in struct resource) settles what is said above of
  * names and ids: it then is compared by the one or the other.
  *
- * After a denial: the kinds of resource (bit 1 << enum resource_kind) of which more would have to
- * be known (struct resource's `known`, or which one it is that the request leaves unnamed) for
- * every entry to be decided, and the credential of the first binding with such an entry; 0: the
- * answer stands. */
+ * After a denial (or, with reason_chars 0, after an allow that breaks glass: whether it has to):
+ * the kinds of resource (bit 1 << enum resource_kind) of which more would have to be known (struct
+ * resource's `known`, or which one it is that the request leaves unnamed) for every entry to be
+ * decided, and the credential of the first binding with such an entry; 0: the answer stands. */
 unsigned policy_doubts(const struct policy *policy, const struct policy_grants *grants,
         const struct policy_request *request, struct str *credential);
 /* Which kinds of resource (bit 1 << enum resource_kind) the entries that could decide `op` for this

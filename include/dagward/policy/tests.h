@@ -20,9 +20,10 @@ struct policy_question {
         struct str body;            /* JSON text; ptr NULL: no body */
         const struct pair *claimed; /* see struct policy_request */
         size_t n_claimed;
+        int64_t at_ms; /* when; for the reader of a difference that depends on it, else 0 */
 };
 
-/* Names a question: fills all of `out` but now_ms, with views that live as long as
+/* Names a question: fills all of `out` but now_ms and reason_chars, with views that live as long as
  * `arena`. False with `err` when the proxy would refuse the request as malformed (400). */
 typedef bool (*policy_namer)(void *context, const struct policy_question *question,
         struct arena *arena, struct policy_request *out, struct error *err);

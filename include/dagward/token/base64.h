@@ -19,6 +19,8 @@
 ssize_t base64url_decode(struct str text, void *out);
 /* Padded standard base64 (RFC 7617) into `out`, same size rule; the count of bytes, or -1. */
 ssize_t base64_decode(struct str text, void *out);
+/* Appends padded standard base64. */
+void base64_write(struct buf *buf, const void *bytes, size_t len);
 /* Appends unpadded base64url. */
 void base64url_write(struct buf *buf, const void *bytes, size_t len);
 

@@ -38,6 +38,9 @@ void mint_key_set(const struct mint_key *const *keys, size_t n, struct buf *out)
  * `x5t#S256`). `claims` is a JSON object and goes in as it is. */
 bool mint_signing_input(enum token_alg alg, const struct pair *header, size_t n, struct str claims,
         struct buf *out, struct error *err) __attribute__((warn_unused_result));
+/* SHA-256 of a signing input: what RS256 and PS256 sign, and a signer elsewhere is sent. */
+enum { MINT_DIGEST_BYTES = 32 };
+void mint_signing_digest(struct str input, unsigned char digest[MINT_DIGEST_BYTES]);
 /* Signs `claims` (a JSON object; libjwt may spell it anew) with `key` and `alg` into a compact
  * token. `header` are at most 16 further string members; without one called `kid` the key's own is
  * put in, an empty `kid` leaves it out. False when the key is not for `alg`, the claims are no

@@ -52,6 +52,7 @@ struct metrics {
         uint64_t credential_rejected; /* by upstream */
         uint64_t bytes_from_clients, bytes_to_clients;
         uint64_t audit_waits; /* exchanges that waited for a durable record */
+        uint64_t break_glass; /* requests allowed by a break-glass binding */
 };
 
 /* Adds every field of `more` to `sum`. */

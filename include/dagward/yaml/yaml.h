@@ -49,8 +49,9 @@ struct yaml_document {
 };
 
 /* Reads a file into a tree. True: there is a tree, which the caller must yaml_clear; `errors` may
- * still have grown (duplicate keys, anchors and the like), so that the meaning of the rest can be
- * checked in the same run: look at errors->errors before using the result. False: no tree, nothing
+ * still have grown (duplicate keys, of which the first stays in the tree, anchors and the like), so
+ * that the meaning of the rest can be checked in the same run: look at errors->errors before using
+ * the result. False: no tree, nothing
  * to clear, at least one error added. */
 bool yaml_load_file(const char *path, struct yaml_document *doc, struct error_list *errors)
         __attribute__((warn_unused_result));

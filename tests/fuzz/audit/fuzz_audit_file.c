@@ -1,5 +1,6 @@
-/* An audit file of any bytes: read whole and in pieces it must be judged the same, and shown as
- * text that a terminal does not obey; any bytes as fields of a record must come out as a line that
+/* An audit file of any bytes, plain or gzip: read whole and in pieces it must be judged the same,
+ * whether its checkpoints are taken for an anchor or not, and be shown as text that a terminal does
+ * not obey; any bytes as fields of a record must come out as a line that
  * can be chained, verified and parsed. */
 #include <assert.h>
 #include <jansson.h>
@@ -11,13 +12,21 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static void judge(struct str bytes, size_t piece, struct verify *verify)
+/* Its own checkpoints, given as the anchor, never contradict a log: they are lines of it, or there
+ * are two of one seq, and then it is damaged anyway. */
+static void judge(struct str bytes, size_t piece, bool anchored, struct verify *verify)
 {
         verify_init(verify);
+        for (struct str line, rest = bytes; anchored && rest.len;) {
+                rest = str_cut(rest, '\n', &line);
+                if (!verify_anchor(verify, line))
+                        continue;
+        }
         verify_file(verify, "fuzz");
         for (; bytes.len; bytes = str_from(bytes, piece))
                 verify_feed(verify, bytes.ptr, bytes.len < piece ? bytes.len : piece);
         verify_file_end(verify);
+        verify_end(verify, false);
 }
 
 static void show(struct str bytes)
@@ -82,10 +91,15 @@ static void record(struct str s)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
         struct str bytes = str_view((const char *)data, size);
-        struct verify whole, pieces;
+        struct verify whole, pieces, anchored;
 
-        judge(bytes, size + 1, &whole);
-        judge(bytes, 13, &pieces);
+        judge(bytes, size + 1, false, &whole);
+        judge(bytes, 13, false, &pieces);
+        judge(bytes, 1000, true, &anchored);
+        assert(!verify_good(&whole) || verify_good(&anchored));
+        assert(whole.checkpoints == pieces.checkpoints && whole.signed_seq <= whole.head.seq);
+        assert(whole.n_keys <= whole.checkpoints && anchored.anchors_met <= anchored.n_anchors);
+        verify_clear(&anchored);
         assert(whole.first.fault == pieces.first.fault);
         assert(whole.first.line == pieces.first.line);
         assert(whole.records == pieces.records && whole.lines == pieces.lines);

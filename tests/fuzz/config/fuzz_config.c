@@ -40,13 +40,32 @@ static void look(const struct config *c)
         for (size_t i = 0; i < c->n_credentials; i++) {
                 const struct config_credential *one = &c->credentials[i];
                 switch (one->type) {
-                case CREDENTIAL_STATIC_FILE: assert(one->file.len); break;
+                case CREDENTIAL_STATIC_FILE:
+                case CREDENTIAL_PAT_FILE: assert(one->file.len); break;
                 case CREDENTIAL_CLIENT_SECRET:
-                        assert(one->secret_file.len && one->tenant.len && one->client_id.len);
+                        assert(one->secret_file.len || one->secret_from_environment);
+                        assert(one->tenant.len && one->client_id.len);
                         break;
                 case CREDENTIAL_FEDERATED:
-                        assert(one->assertion_file.len && one->tenant.len && one->client_id.len);
+                        assert(one->assertion_file.len || one->assertion.token_endpoint.text.len);
+                        assert(one->tenant.len && one->client_id.len);
                         break;
+                case CREDENTIAL_CERTIFICATE:
+                        assert(one->certificate_file.len || one->vault_scope.len);
+                        assert(one->tenant.len && one->client_id.len);
+                        break;
+                case CREDENTIAL_MANAGED_IDENTITY: break;
+                case CREDENTIAL_KEY_VAULT_SECRET:
+                        assert(one->vault_scope.len && one->vault_index < c->n_credentials);
+                        assert(str_starts(one->key_vault_secret.path, STR("/secrets/")));
+                        break;
+                case CREDENTIAL_DEFAULT: assert(one->n_candidates); break;
+                case CREDENTIAL_ISSUER: assert(!"in no file"); break;
+                }
+                /* Nobody needs himself to be obtained. */
+                for (size_t steps = 0; one->vault_credential.ptr; steps++) {
+                        assert(steps < c->n_credentials);
+                        one = &c->credentials[one->vault_index];
                 }
                 assert(one->authority.https || one->authority.loopback);
         }

@@ -1,10 +1,12 @@
 /*
  * Any bytes as a policy file: it is refused with errors, or it decides, explains and runs its tests
- * without harm. A policy that loads must deny a caller that no binding is about.
+ * without harm, and can be looked through. A policy that loads must deny a caller that no binding
+ * is about; what is allowed is in no doubt, and somebody can do it.
  */
 #include <assert.h>
 #include <stdlib.h>
 
+#include "dagward/policy/analyse.h"
 #include "dagward/policy/explain.h"
 #include "dagward/policy/tests.h"
 
@@ -19,6 +21,38 @@ static struct resources resources = {
                 },
         .n = 5,
 };
+static struct fact fact_items[] = {{.key = {"environment", 11}, .value = {"staging", 7}},
+        {.value = {"prod", 4}}, {.value = {"true", 4}}};
+static struct facts facts = {.items = fact_items, .n = 3, .cap = 3};
+static const struct pair claimed[] = {{{"dag_id", 6}, {"analytics.daily", 15}}};
+
+/* What is said beside the resources; a guarded fact only now and then. */
+static void say(size_t which)
+{
+        if (!fact_named(STR("templateParameters"), &fact_items[0].kind) ||
+                !fact_named(STR("stagesToSkip"), &fact_items[1].kind) ||
+                !fact_named(STR("yamlOverride"), &fact_items[2].kind))
+                abort();
+        facts.n = which % 4;
+}
+
+static void ignore_finding(void *owner, const struct policy_finding *finding)
+{
+        (void)owner;
+        assert(finding->text[0]);
+}
+
+static void ignore_way(void *owner, const struct policy_way *way)
+{
+        (void)owner;
+        assert(way->rule.len && way->binding.len);
+}
+
+static void ignore_right(void *owner, const struct policy_right *right)
+{
+        (void)owner;
+        assert(right->rule.len);
+}
 
 static bool name_anything(void *context, const struct policy_question *question,
         struct arena *arena, struct policy_request *out, struct error *err)
@@ -49,17 +83,38 @@ static void ask(const struct policy *policy, struct str issuer)
                         .method = STR("POST"),
                         .path = STR("/contoso/analytics/_apis/x"),
                         .resources = &resources,
+                        .facts = &facts,
+                        .claimed = claimed,
+                        .n_claimed = 1,
                 };
                 struct policy_explanation explanation;
                 struct decision decision;
+                struct str credential;
                 struct arena arena;
                 struct buf text;
 
+                say(i + issuer.len);
                 policy_decide(policy, grants, &request, &decision);
                 assert(decision.effect == EFFECT_DENY || decision.rule.len > 0);
                 assert(decision.effect == EFFECT_ALLOW || decision.reason[0]);
                 assert(policy_grants_count(grants) > 0 || decision.effect == EFFECT_DENY);
                 assert(str_utf8_valid(str_of(decision.reason)));
+                assert(!decision.breaks_glass);
+                if (decision.glass_chars) {
+                        struct decision with;
+                        request.reason_chars = decision.glass_chars;
+                        policy_decide(policy, grants, &request, &with);
+                        assert(with.effect == EFFECT_ALLOW && with.breaks_glass);
+                        assert(str_eq(with.binding, decision.glass_binding));
+                        request.reason_chars--;
+                        policy_decide(policy, grants, &request, &with);
+                        assert(with.effect == EFFECT_DENY);
+                        request.reason_chars = 0;
+                }
+                if (decision.effect == EFFECT_ALLOW && request.op)
+                        assert(policy_who_can(policy, &request, ignore_way, NULL) > 0);
+                else if (request.op)
+                        (void)policy_doubts(policy, grants, &request, &credential);
                 arena_init(&arena, 4096, 1 << 20);
                 buf_init(&text, 1 << 20);
                 if (policy_explain(policy, &caller, &request, &arena, &explanation)) {
@@ -89,6 +144,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         ask(policy, STR("airflow"));
         ask(policy, STR("nobody knows this one"));
         (void)policy_run_tests(policy, &options);
+        (void)policy_lint(policy, 1000, ignore_finding, NULL);
+        (void)policy_can(policy, &(struct policy_caller){.issuer = STR("airflow")}, 1000,
+                ignore_right, NULL);
         policy_unref(policy);
         return 0;
 }

@@ -53,6 +53,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                 for (size_t i = 0; node->kind == YAML_MAPPING && i < node->n; i++) {
                         assert(node->entries[i].key->kind == YAML_SCALAR);
                         assert(node->entries[i].value);
+                        for (size_t k = 0; k < i && i < 8; k++)
+                                assert(!str_eq(
+                                        node->entries[i].key->text, node->entries[k].key->text));
                 }
                 if (nodes++ < 100)
                         read_as_everything(&doc, node);

@@ -104,6 +104,7 @@ class Proxy:
         self.write_files()
         self.signal(signal.SIGHUP)
         until(lambda: len(self.events(kind)) > before, lambda: "no %s event: %s" % (kind, self.log()[-1500:]))
+        time.sleep(seconds(0.05))  # the event is written first, then the workers are told
         return self.events(kind)[-1]["event"]["detail"]
 
     def stop(self, status=0):

@@ -12,7 +12,9 @@
 #define ZEROS "0000000000000000000000000000000000000000000000000000000000000000"
 #define FIRST "681fc1d524aca8759f5ae134a581bf7460a40d20fc1e70c1d7801f1e71401190"
 #define SECOND "9cc9eea48af1d546c88ee9042e5dfff9dcc4366affad769b94abed7a760a93c0"
-#define OPENED "\"time\":\"t\",\"kind\":\"event\",\"event\":{\"name\":\"log.opened\",\"detail\":{}}"
+#define OPENED                                                                                     \
+        "\"time\":\"2026-11-23T09:12:33.123Z\",\"kind\":\"event\","                                \
+        "\"event\":{\"name\":\"log.opened\",\"detail\":{}}"
 
 /* A log of `n` records from the head on; the first one opens the file if `opened`. */
 static void write_log(struct chain_head *head, unsigned n, bool opened, struct buf *out)
@@ -232,14 +234,14 @@ static void tampering_is_named(void **state)
                 uint64_t good;
         } cases[] = {
                 {{1, 2, 3, 4, 5, 6}, VERIFY_NONE, 0, 6},
-                {{1, 2, 4, 5, 6}, VERIFY_MISSING, 3, 2},
-                {{1, 2, 6}, VERIFY_MISSING, 3, 2},
+                {{1, 2, 4, 5, 6}, VERIFY_DELETED, 3, 2},
+                {{1, 2, 6}, VERIFY_DELETED, 3, 2},
                 {{1, 2, 4, 3, 5, 6}, VERIFY_REORDERED, 3, 2},
                 {{1, 3, 4, 5, 6, 2}, VERIFY_REORDERED, 2, 1},
                 {{1, 2, 5, 3, 4, 6}, VERIFY_REORDERED, 3, 2},
-                {{1, 2, 2, 3, 4, 5, 6}, VERIFY_DUPLICATE, 3, 2},
-                {{1, 2, 3, 4, 2, 5, 6}, VERIFY_DUPLICATE, 5, 4},
-                {{1, 2, 1, 2, 3}, VERIFY_DUPLICATE, 3, 2},
+                {{1, 2, 2, 3, 4, 5, 6}, VERIFY_INSERTED, 3, 2},
+                {{1, 2, 3, 4, 2, 5, 6}, VERIFY_INSERTED, 5, 4},
+                {{1, 2, 1, 2, 3}, VERIFY_INSERTED, 3, 2},
                 {{2, 3, 4, 5, 6}, VERIFY_HEADLESS, 1, 0},
                 {{6, 5, 4, 3, 2, 1}, VERIFY_HEADLESS, 1, 0},
                 /* Not found without checkpoints: the end cut off at a line's end. */
@@ -305,7 +307,7 @@ static void a_cut_off_end_is_found_at_every_byte_but_line_ends(void **state)
                 if (log.ptr[len - 1] == '\n')
                         assert_true(verify_good(&verify));
                 else
-                        assert_int_equal(verify.first.fault, VERIFY_TRUNCATED);
+                        assert_int_equal(verify.first.fault, VERIFY_TORN);
                 verify_clear(&verify);
         }
         buf_clear(&out);
@@ -353,11 +355,11 @@ static void rotated_files_are_one_chain_in_their_order(void **state)
                 {{1, 2, 3}, VERIFY_NONE, 9},
                 {{2, 3}, VERIFY_NONE, 6},
                 {{3}, VERIFY_NONE, 3},
-                {{1, 3}, VERIFY_MISSING, 3},
+                {{1, 3}, VERIFY_GAP, 3},
                 {{2, 1, 3}, VERIFY_RESTARTED, 3},
-                {{3, 2}, VERIFY_DUPLICATE, 3},
+                {{3, 2}, VERIFY_INSERTED, 3},
                 {{1, 1}, VERIFY_RESTARTED, 3},
-                {{1, 2, 2}, VERIFY_DUPLICATE, 6},
+                {{1, 2, 2}, VERIFY_INSERTED, 6},
                 {{1, 4}, VERIFY_HEADLESS, 3},
         };
         struct buf files[5];

@@ -57,7 +57,7 @@ static struct audit_fields whole(void)
                         STR("pipelines.runs.run"), STR("execute"), STR("contoso"), STR("analytics"),
                         resources, 2, says, 1, UINT64_MAX},
                 .decision = {AUDIT_ERROR, STR("b"), STR("role"), STR("p.yaml:12"), STR("reason"),
-                        STR("abcdef"), STR("deny")},
+                        STR("abcdef"), STR("deny"), STR("glass")},
                 .credential = {STR("etl"), STR("federated")},
                 .upstream = {STR("dev.azure.com"), 200, STR("act"), STR("e2e"), 2, 9876},
                 .response = {503, 345},
@@ -214,9 +214,9 @@ static void the_reason_to_break_glass_is_read(void **state)
 
         (void)state;
         assert_true(reads("{" TIME ",\"decision\":{\"break_glass\":\"INC-4711\"}}", &line));
-        assert_str(line.break_glass, "INC-4711");
+        assert_str(line.fields.decision.break_glass, "INC-4711");
         assert_true(reads("{" TIME ",\"decision\":{\"effect\":\"allow\"}}", &line));
-        assert_str(line.break_glass, "");
+        assert_str(line.fields.decision.break_glass, "");
 }
 
 int main(void)

@@ -43,7 +43,8 @@ static struct audit_fields typical(void)
                         STR("pipelines.runs.run"), STR("execute"), STR("contoso"), STR("analytics"),
                         resources, 2, says, 2, 17},
                 .decision = {AUDIT_ALLOW, STR("production workers"), STR("etl-operator"),
-                        STR("policy.yaml:12"), STR("allowed"), STR("abcdef"), STR("deny")},
+                        STR("policy.yaml:12"), STR("allowed"), STR("abcdef"), STR("deny"),
+                        STR("INC-4711 burns")},
                 .credential = {STR("etl"), STR("federated")},
                 .upstream = {STR("dev.azure.com"), 200, STR("act"), STR("e2e"), 1, 9876},
                 .response = {200, 345},
@@ -103,7 +104,8 @@ static void all_fields_are_written_in_the_documented_order(void **state)
                 "\"says\":[\"templateParameters.environment\",\"variables.x\"],\"bytes\":17},"
                 "\"decision\":{\"effect\":\"allow\",\"role\":\"etl-operator\","
                 "\"binding\":\"production workers\",\"rule\":\"policy.yaml:12\","
-                "\"reason\":\"allowed\",\"policy\":\"abcdef\",\"shadow\":\"deny\"},"
+                "\"reason\":\"allowed\",\"policy\":\"abcdef\",\"shadow\":\"deny\","
+                "\"break_glass\":\"INC-4711 burns\"},"
                 "\"credential\":{\"name\":\"etl\",\"type\":\"federated\"},"
                 "\"upstream\":{\"host\":\"dev.azure.com\",\"status\":200,\"activity_id\":\"act\","
                 "\"e2eid\":\"e2e\",\"attempts\":1,\"ms\":9.876},"
@@ -189,9 +191,10 @@ static void fill(struct audit_fields *f, struct str s)
                 &f->request.method, &f->request.host, &f->request.path, &f->request.operation,
                 &f->request.access, &f->request.organization, &f->request.project,
                 &f->decision.binding, &f->decision.role, &f->decision.rule, &f->decision.reason,
-                &f->decision.policy, &f->decision.shadow, &f->credential.name, &f->credential.type,
-                &f->upstream.host, &f->upstream.activity_id, &f->upstream.e2eid, &f->run.id,
-                &f->run.url, &f->event.name};
+                &f->decision.policy, &f->decision.shadow, &f->decision.break_glass,
+                &f->credential.name, &f->credential.type, &f->upstream.host,
+                &f->upstream.activity_id, &f->upstream.e2eid, &f->run.id, &f->run.url,
+                &f->event.name};
 
         for (size_t i = 0; i < sizeof(views) / sizeof(views[0]); i++)
                 *views[i] = s;

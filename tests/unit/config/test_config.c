@@ -134,6 +134,7 @@ static void what_is_left_out_has_its_default(void **state)
         assert_str(c->upstream.organizations[0], "contoso");
         assert_null(c->upstream.ca.ptr);
         assert_int_equal(c->upstream.n_hosts, 0);
+        assert_null(config_host_override(&c->upstream, "dev.azure.com"));
         assert_int_equal(c->upstream.connect_ms, 5000);
         assert_int_equal(c->upstream.first_byte_ms, 90000);
         assert_int_equal(c->upstream.idle_ms, 120000);
@@ -234,6 +235,10 @@ static void everything_that_can_be_set_is_read(void **state)
         assert_int_equal(c->upstream.hosts[0].url.port, 9443);
         assert_str(c->upstream.hosts[1].url.host, "emulator");
         assert_str(c->upstream.hosts[1].url.path, "");
+        assert_ptr_equal(
+                config_host_override(&c->upstream, "DEV.azure.com"), &c->upstream.hosts[0].url);
+        assert_ptr_equal(config_host_override(&c->upstream, "vsrm.dev.azure.com"),
+                &c->upstream.hosts[1].url);
         assert_int_equal(c->upstream.keep_alive_ms, 4000);
         assert_str(c->credentials[0].authority.text, "http://localhost:5000/x");
         assert_str(c->credentials[0].authority.path, "/x");
@@ -295,6 +300,107 @@ static void the_environment_fills_references_and_credentials(void **state)
         assert_null(c->credentials[1].assertion_file.ptr);
         assert_str(c->credentials[2].authority.text, "https://other.example");
         assert_null(c->credentials[3].tenant.ptr);
+        config_unref(c);
+}
+
+static const char *app_service(const char *name)
+{
+        if (strcmp(name, "IDENTITY_ENDPOINT") == 0)
+                return "http://169.254.130.4:8081/msi/token";
+        return strcmp(name, "IDENTITY_HEADER") == 0 ? "x" : NULL;
+}
+
+static const char *arc(const char *name)
+{
+        if (strcmp(name, "IDENTITY_ENDPOINT") == 0)
+                return "http://localhost:40342/metadata/identity/oauth2/token";
+        return strcmp(name, "IMDS_ENDPOINT") == 0 ? "http://localhost:40342" : NULL;
+}
+
+static const char *secret_of_environment(const char *name)
+{
+        return strcmp(name, "AZURE_CLIENT_SECRET") == 0 ? "hunter2" : azure(name);
+}
+
+static const char *certificate_of_environment(const char *name)
+{
+        return strcmp(name, "AZURE_CLIENT_CERTIFICATE_PATH") == 0 ? "/c.pem" : azure(name);
+}
+
+static void the_environment_tells_which_host_gives_the_identity(void **state)
+{
+#define MANAGED(more)                                                                              \
+        LISTEN ISSUERS UPSTREAM "credentials: [{name: c, type: managed_identity" more "}]\n" REST
+        (void)state;
+        struct config *c = load_good(MANAGED(""), app_service);
+        assert_int_equal(c->credentials[0].source, IDENTITY_APP_SERVICE);
+        assert_str(c->credentials[0].endpoint.text, "http://169.254.130.4:8081/msi/token");
+        config_unref(c);
+        c = load_good(MANAGED(""), arc);
+        assert_int_equal(c->credentials[0].source, IDENTITY_ARC);
+        assert_str(c->credentials[0].endpoint.host, "localhost");
+        config_unref(c);
+        c = load_good(MANAGED(", source: imds"), arc);
+        assert_int_equal(c->credentials[0].source, IDENTITY_IMDS);
+        assert_null(c->credentials[0].endpoint.text.ptr);
+        config_unref(c);
+        c = load_good(MANAGED(""), azure);
+        assert_int_equal(c->credentials[0].source, IDENTITY_AUTO);
+        assert_null(c->credentials[0].client_id.ptr); /* of an application, not of an identity */
+        config_unref(c);
+#undef MANAGED
+}
+
+static void default_is_what_the_environment_offers(void **state)
+{
+        static const char text[] =
+                LISTEN ISSUERS UPSTREAM "credentials: [{name: c, type: default}]\n" REST;
+        const struct config_credential *one;
+
+        (void)state;
+        struct config *c = load_good(text, secret_of_environment);
+        one = &c->credentials[0];
+        assert_int_equal(one->n_candidates, 3);
+        assert_int_equal(one->candidates[0].type, CREDENTIAL_CLIENT_SECRET);
+        assert_true(one->candidates[0].secret_from_environment);
+        assert_str(one->candidates[0].authority.text, "https://login.microsoftonline.us");
+        assert_int_equal(one->candidates[1].type, CREDENTIAL_FEDERATED);
+        assert_str(one->candidates[1].assertion_file, "/var/run/token");
+        assert_int_equal(one->candidates[2].type, CREDENTIAL_MANAGED_IDENTITY);
+        assert_str(one->candidates[2].client_id, "22222222-2222-2222-2222-222222222222");
+        config_unref(c);
+        c = load_good(text, certificate_of_environment);
+        one = &c->credentials[0];
+        assert_int_equal(one->candidates[0].type, CREDENTIAL_CERTIFICATE);
+        assert_str(one->candidates[0].certificate_file, "/c.pem");
+        config_unref(c);
+        c = load_good(text, app_service);
+        one = &c->credentials[0];
+        assert_int_equal(one->n_candidates, 1);
+        assert_int_equal(one->candidates[0].source, IDENTITY_APP_SERVICE);
+        assert_true(config_credential_same(one, one));
+        config_unref(c);
+}
+
+static void who_opens_a_vault_is_found(void **state)
+{
+        (void)state;
+        struct config *c = load_good(LISTEN ISSUERS UPSTREAM
+                "credentials:\n"
+                " - {name: a, type: key_vault_secret, tenant: t, client_id: i, key_vault_secret: "
+                "'https://V.vault.azure.net/secrets/etl/0a', vault_credential: b}\n"
+                " - {name: b, type: managed_identity}\n"
+                " - {name: c, type: certificate, tenant: t, client_id: i, key_vault_key: "
+                "'https://v.vault.usgovcloudapi.net/keys/k', vault_credential: b}\n" REST,
+                NULL);
+        assert_int_equal(c->credentials[0].vault_index, 1);
+        assert_str(c->credentials[0].vault_scope, "https://vault.azure.net/.default");
+        assert_str(c->credentials[0].key_vault_secret.path, "/secrets/etl/0a");
+        assert_false(c->credentials[0].on_demand);
+        assert_true(c->credentials[1].on_demand);
+        assert_str(c->credentials[2].vault_scope, "https://vault.usgovcloudapi.net/.default");
+        assert_int_equal(c->credentials[0].poll_ms, 300000);
+        assert_false(config_credential_same(&c->credentials[0], &c->credentials[2]));
         config_unref(c);
 }
 
@@ -380,7 +486,8 @@ static void all_errors_of_a_file_come_in_one_run(void **state)
                         "`-`, at most 50)\n"
                         "10:59: `connect` must be a duration such as 250ms, 30s, 5m, 24h or 7d, "
                         "not `5`\n"
-                        "12:21: `type` must be one of static_file, client_secret, federated, not "
+                        "12:21: `type` must be one of federated, managed_identity, certificate, "
+                        "key_vault_secret, client_secret, default, pat_file, static_file, not "
                         "`sttic_file`; did you mean `static_file`?\n"
                         "14:30: `durability` must be one of writes, all, none, not `maybe`\n"
                         "15:19: `headers` must be a size such as 512B, 64KiB or 1MiB, not `1MB`\n"
@@ -536,11 +643,51 @@ static void credentials_are_checked(void **state)
                 {WITH("type: client_secret, client_id: i, secret_file: s, tenant: t, authority: "
                       "login.example"),
                         "1:98: `authority` must be a URL that begins with https:// (or http://)"},
-                {WITH("type: managed_identity"),
-                        "1:31: `type` `managed_identity` is not available yet"},
                 {WITH("type: federated, assertion: caller, tenant: t, client_id: i, "
                       "assertion_file: f"),
-                        "1:53: `assertion` is not available yet"},
+                        "1:53: `assertion`: `caller` is not available yet"},
+                {WITH("type: federated, tenant: t, client_id: i, assertion_file: f, assertion: "
+                      "{token_endpoint: 'http://h/t', client_id: x, secret_file: s, scope: y}"),
+                        "1:83: `assertion_file` and `assertion` are two ways: one of them\n"
+                        "1:114: `token_endpoint` must begin with https://; http:// is for loopback "
+                        "only"},
+                {WITH("type: certificate, tenant: t, client_id: i"),
+                        "1:22: `certificate_file` is missing for type certificate (and "
+                        "`AZURE_CLIENT_CERTIFICATE_PATH` is not set)"},
+                {WITH("type: certificate, tenant: t, client_id: i, key_vault_key: "
+                      "https://v.vault.azure.net/keys/k, key_file: f"),
+                        "1:84: `key_vault_key` needs `vault_credential`: who may use the key\n"
+                        "1:128: `key_file` and `key_vault_key` are two keys: one of them"},
+                {WITH("type: certificate, tenant: t, client_id: i, certificate_file: f, "
+                      "vault_endpoint: https://v"),
+                        "1:22: `vault_credential` and `vault_endpoint` need `key_vault_key`"},
+                {WITH("type: key_vault_secret, holds: pat"),
+                        "1:22: `key_vault_secret` is missing for type key_vault_secret\n"
+                        "1:22: `vault_credential` is missing for type key_vault_secret"},
+                {WITH("type: key_vault_secret, holds: pat, key_vault_secret: "
+                      "https://vault.azure.net.evil.example/secrets/x, vault_credential: nobody"),
+                        "1:79: `key_vault_secret` must be https:// at a key vault: its host ends "
+                        "in .vault.azure.net, .vault.usgovcloudapi.net or .vault.azure.cn\n"
+                        "1:145: there is no credential named `nobody`"},
+                {WITH("type: key_vault_secret, holds: pat, key_vault_secret: "
+                      "https://v.vault.azure.net/keys/x, vault_credential: c"),
+                        "1:79: `key_vault_secret` must end in /secrets/NAME or "
+                        "/secrets/NAME/VERSION, as the vault's page shows it\n"
+                        "1:131: `c` is a key_vault_secret, which opens no vault\n"
+                        "1:131: `vault_credential`: `c` needs itself to be obtained"},
+                {WITH("type: managed_identity, client_id: a, object_id: b"),
+                        "1:22: a user-assigned identity is named by one of `client_id`, "
+                        "`object_id` and `resource_id`"},
+                {WITH("type: managed_identity, endpoint: 'http://10.0.0.1'"),
+                        "1:59: `endpoint` must be on this machine (loopback or 169.254.0.0/16) or "
+                        "begin with https://"},
+                {WITH("type: managed_identity, source: app_service"),
+                        "1:22: `source: app_service` needs `IDENTITY_ENDPOINT`, which is not set"},
+                {WITH("type: managed_identity, file: f"),
+                        "1:55: `file` has no meaning for a credential of type managed_identity"},
+                {WITH("type: pat_file, poll: 5m"),
+                        "1:22: `file` is missing for type pat_file\n"
+                        "1:47: `poll` has no meaning for a credential of type pat_file"},
         };
 #undef WITH
 
@@ -893,6 +1040,9 @@ int main(void)
                 cmocka_unit_test(listeners_are_checked),
                 cmocka_unit_test(issuers_are_checked),
                 cmocka_unit_test(upstream_is_checked),
+                cmocka_unit_test(the_environment_tells_which_host_gives_the_identity),
+                cmocka_unit_test(default_is_what_the_environment_offers),
+                cmocka_unit_test(who_opens_a_vault_is_found),
                 cmocka_unit_test(credentials_are_checked),
                 cmocka_unit_test(limits_fit_together),
                 cmocka_unit_test(secrets_in_the_file_are_refused_and_never_repeated),

@@ -77,9 +77,29 @@ static void a_credential_outlives_the_store_it_was_lent_from(void **state)
         credential_unref(lent);
 }
 
+static void a_password_is_lent_as_Basic(void **state)
+{
+        struct credential *one = credential_new_basic(STR("OnBhdA=="), 1, 1);
+        struct credential *same = credential_new_basic(STR("OnBhdA=="), 2, 9);
+        struct credential *bearer = credential_new(STR("OnBhdA=="), 3, 1);
+
+        (void)state;
+        assert_true(str_eq(secret_reveal(&one->line), STR("Authorization: Basic OnBhdA==\r\n")));
+        assert_true(str_eq(credential_field(one), STR("Authorization: Basic OnBhdA==")));
+        assert_true(str_empty(credential_token(one)));
+        assert_true(str_eq(credential_token(bearer), STR("OnBhdA==")));
+        assert_true(credential_same(one, same));
+        assert_false(credential_same(one, bearer));
+        assert_null(credential_new_basic(STR("a b"), 1, 1));
+        credential_unref(one);
+        credential_unref(same);
+        credential_unref(bearer);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(a_password_is_lent_as_Basic),
                 cmocka_unit_test(a_credential_is_a_ready_made_header_line),
                 cmocka_unit_test(a_token_that_could_end_its_line_is_no_credential),
                 cmocka_unit_test(an_expired_or_missing_credential_is_never_lent),

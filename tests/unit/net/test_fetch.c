@@ -17,6 +17,7 @@ struct said {
         char body[4096];
         int64_t max_age_s, retry_after_s, date_ms;
         char error[512];
+        char field[64]; /* X-Field */
 };
 
 struct rig {
@@ -51,6 +52,9 @@ static void on_done(const struct fetch_result *result, void *arg)
         said->retry_after_s = result->retry_after_s;
         said->date_ms = result->date_ms;
         snprintf(said->body, sizeof(said->body), "%.*s", STR_FMT(result->body));
+        struct str field = fetch_field(result, "x-field");
+        snprintf(said->field, sizeof(said->field), "%.*s", (int)field.len,
+                field.ptr ? field.ptr : "");
         snprintf(
                 said->error, sizeof(said->error), "%s", result->answered ? "" : result->error.text);
 }
@@ -87,6 +91,19 @@ static struct said get(struct rig *rig, const char *url, const struct secret *be
         assert_int_equal(said.calls, 0);
         run(rig, &said);
         return said;
+}
+
+static void a_field_of_the_answer_is_found_by_its_name(void **state)
+{
+        struct rig rig = rig_start();
+
+        (void)state;
+        stub_set(rig.stub, "/a", 401, "X-Other: no\r\nX-Field: yes\r\n", "{}");
+        assert_string_equal(get(&rig, url_of(&rig, "/a"), NULL).field, "yes");
+        stub_set(rig.stub, "/a", 200, "", "{}");
+        assert_string_equal(get(&rig, url_of(&rig, "/a"), NULL).field, "");
+        assert_string_equal(get(&rig, "http://127.0.0.1:1/", NULL).field, "");
+        rig_stop(&rig);
 }
 
 static void an_answer_comes_whole_with_the_fields_that_matter(void **state)
@@ -313,6 +330,7 @@ static void origins_compare_by_scheme_host_and_port(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(a_field_of_the_answer_is_found_by_its_name),
                 cmocka_unit_test(an_answer_comes_whole_with_the_fields_that_matter),
                 cmocka_unit_test(a_post_carries_its_body_and_a_bearer_its_token),
                 cmocka_unit_test(a_body_over_the_limit_is_an_error),

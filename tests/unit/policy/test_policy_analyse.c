@@ -86,6 +86,44 @@ static void bindings_for_everybody_and_expired_ones_are_told(void **state)
         policy_unref(policy);
 }
 
+/* What lint compares entries by at first glance must not hide any. */
+static void among_many_entries_the_one_that_adds_nothing_is_told(void **state)
+{
+        enum { MANY_ENTRIES = 400 };
+        struct buf text, out;
+
+        (void)state;
+        buf_init(&text, 1 << 20);
+        buf_init(&out, 1 << 20);
+        buf_printf(&text, "version: 1\nbindings: [{callers: {issuer: i, subject: s}, roles: [r], "
+                          "credential: c}]\nroles:\n  r:\n    allow:\n");
+        for (int i = 0; i < MANY_ENTRIES; i++)
+                buf_printf(&text,
+                        "    - {operations: [" RUN ", pipelines.runs.get], projects: [a], "
+                        "pipelines: [%d], where: {stagesToSkip: []}}\n",
+                        i + 1);
+        /* lines 406 to 409: less, more, other, the same in another order */
+        buf_printf(&text,
+                "    - {operations: [" RUN "], pipelines: [7], projects: [a], method: POST, where: "
+                "{stagesToSkip: []}}\n"
+                "    - {operations: [" RUN "], pipelines: [7], where: {stagesToSkip: []}}\n"
+                "    - {operations: [" RUN "], pipelines: [8], projects: [a]}\n"
+                "    - {where: {stagesToSkip: []}, pipelines: [399], projects: [a], operations: "
+                "[pipelines.runs.get, " RUN "]}\n");
+        buf_char(&text, '\0');
+        struct policy *policy = kit_policy(text.data);
+        size_t n = policy_lint(policy, 1000, take_finding, &out);
+        buf_char(&out, '\0');
+        if (n != 2 || !strstr(out.data, "p.yaml:406 adds-nothing: ") ||
+                !strstr(out.data, "at p.yaml:12 already") ||
+                !strstr(out.data, "p.yaml:409 adds-nothing: ") ||
+                !strstr(out.data, "at p.yaml:404 already"))
+                fail_msg("%s", out.data);
+        buf_clear(&text);
+        buf_clear(&out);
+        policy_unref(policy);
+}
+
 struct ways {
         unsigned of[8]; /* by the digit behind "b" in the binding's name */
         struct buf text;
@@ -224,6 +262,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(what_looks_like_a_mistake_is_told),
                 cmocka_unit_test(bindings_for_everybody_and_expired_ones_are_told),
+                cmocka_unit_test(among_many_entries_the_one_that_adds_nothing_is_told),
                 cmocka_unit_test(who_can_agrees_with_deciding_for_each),
                 cmocka_unit_test(what_the_question_leaves_open_is_a_limit),
                 cmocka_unit_test(what_one_caller_can_is_each_entry_of_each_role_once),

@@ -362,7 +362,7 @@ static void a_binding_gives_nothing_outside_its_time(void **state)
                 assert_true(clock_parse(str_of(rows[i].at), &request.now_ms));
                 policy_decide(policy, grants, &request, &decision);
                 assert_int_equal(decision.effect, rows[i].effect);
-                struct pair shown[2];
+                struct policy_grant shown[2];
                 assert_int_equal(policy_grants_list(policy, grants, request.now_ms, shown, 2),
                         rows[i].effect == EFFECT_ALLOW ? 1 : 0);
                 assert_true(str_ends(str_of(decision.reason), str_of(rows[i].reason)));

@@ -93,6 +93,9 @@ static void entries_that_are_not_understood_refuse_the_file(void **state)
                              "operations: [\"*\"]\n"},
                 {DENY("{projects: [a]}"), ""},
                 {ENTRY("{operations: ['*'], where: {refs: [refs/heads/main], status: []}}"), ""},
+                {ENTRY("{operations: [pipelines.runs.run], where: {refs: [refs/heads/a]}, where: "
+                       "{paths: [a]}}"),
+                        "3:67: duplicate key `where`, already given in line 3\n"},
                 {ENTRY("{operations: ['*'], where: {}}"), "3:28: `where` without a condition\n"},
                 {ENTRY("{operations: ['*'], where: [a]}"),
                         "3:28: `where` must be a mapping, not a list\n"},
@@ -198,8 +201,27 @@ static void bindings_that_are_not_understood_refuse_the_file(void **state)
                         "3:12: the binding expires before it begins\n"},
                 {R "bindings: [{callers: {issuer: i}, roles: r, credential: c, break_glass: "
                    "true}]\n",
-                        "3:60: `break_glass` is not available in this version\n"
-                        "2:9: warning: no binding gives anybody the role `r`\n"},
+                        "3:60: a break-glass binding needs `expires`: whoever it is for is asked "
+                        "again then; at most 90 days after it begins are advised\n"},
+                {R "bindings: [{callers: {issuer: i}, roles: r, credential: c, expires: "
+                   "2030-01-01,\nbreak_glass: {reason_at_least: 9}}]\n",
+                        "4:32: `reason_at_least` must be a whole number from 10 to 500, not `9`\n"},
+                {R "bindings: [{callers: {issuer: i}, roles: r, credential: c, expires: "
+                   "2030-01-01,\nbreak_glass: {reason: 20}}]\n",
+                        "4:15: unknown key `reason`\n"},
+                {R "bindings: [{callers: {issuer: i}, roles: r, credential: c, expires: "
+                   "2030-01-01,\nbreak_glass: {}}]\n",
+                        "4:14: `break_glass` without `reason_at_least`: write `break_glass: "
+                        "true`\n"},
+                {R "bindings: [{callers: {issuer: i}, roles: r, credential: c, expires: "
+                   "2030-01-01,\nbreak_glass: sometimes}]\n",
+                        "4:14: `break_glass` must be true or false, not `sometimes`\n"},
+                {R "bindings: [{callers: {issuer: i}, roles: r, credential: c, break_glass: "
+                   "false}]\n",
+                        ""},
+                {R "bindings: [{callers: {issuer: i}, roles: r, credential: c, expires: "
+                   "2030-01-01, break_glass: {reason_at_least: 500}}]\n",
+                        ""},
                 {R "bindings:\n- {name: a, callers: {issuer: i}, roles: r, credential: c}\n"
                    "- {name: A, callers: {issuer: j}, roles: r, credential: c}\n",
                         "5:3: a binding named `A` is already at p.yaml:4\n"},

@@ -83,9 +83,26 @@ static void what_is_written_reads_back(void **state)
         }
 }
 
+static void what_is_written_with_padding_reads_back(void **state)
+{
+        static const char *const cases[][2] = {{"", ""}, {"f", "Zg=="}, {"fo", "Zm8="},
+                {"foo", "Zm9v"}, {"foob", "Zm9vYg=="}, {"\xfb\xff\xbf", "+/+/"}};
+
+        (void)state;
+        for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+                char memory[32], back[32];
+                struct buf out;
+                buf_init_fixed(&out, memory, sizeof(memory));
+                base64_write(&out, cases[i][0], strlen(cases[i][0]));
+                assert_true(str_eq(buf_str(&out), str_of(cases[i][1])));
+                assert_int_equal(base64_decode(buf_str(&out), back), strlen(cases[i][0]));
+        }
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(what_is_written_with_padding_reads_back),
                 cmocka_unit_test(one_spelling_per_value),
                 cmocka_unit_test(a_nul_is_not_in_the_alphabet),
                 cmocka_unit_test(what_is_written_reads_back),

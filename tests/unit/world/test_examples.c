@@ -36,7 +36,8 @@ static void check_example(const char *path)
 static void every_example_policy_passes_its_own_tests(void **state)
 {
         static const char *const names[] = {"trigger-only", "read-only", "dag-sync",
-                "artifact-publisher", "teams", "run-parameters", "airflow-roles", "example.policy"};
+                "artifact-publisher", "teams", "run-parameters", "airflow-roles", "break-glass",
+                "example.policy"};
         char path[512];
 
         (void)state;

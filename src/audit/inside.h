@@ -1,0 +1,59 @@
+/*
+ * inside: the scribe's own state, for the two files that it is made of. Private to audit.
+ *
+ * scribe.c is the thread and its mailbox; commit.c is what a turn of it does with the file.
+ */
+#ifndef DAGWARD_AUDIT_INSIDE_H
+#define DAGWARD_AUDIT_INSIDE_H
+
+#include <pthread.h>
+
+#include "dagward/audit/journal.h"
+#include "keeper.h"
+
+struct scribe {
+        struct journal journal;
+        struct signing_key *key;
+        struct keeper *keeper;
+        enum scribe_durability durability;
+        uint64_t checkpoint_records, rotate_bytes; /* as in the settings */
+        int64_t checkpoint_ms, rotate_ms;
+        struct mailbox *box;
+        int urgent_fd; /* eventfd: somebody waits */
+        pthread_t thread;
+
+        /* what one drain of the mailbox brought */
+        struct mail *first; /* batches */
+        struct mail **last;
+        struct mail *asks;
+        bool stop;
+
+        struct buf events; /* bodies that are not in the file yet */
+        size_t events_lost;
+        struct buf lines;
+        struct scribe_stats stats;
+        int64_t failing_since_ms; /* monotonic; 0: writing works */
+        int64_t synced_us;        /* monotonic; when the last fdatasync ended */
+        int64_t failed_wall_ms;
+        uint64_t failed_records; /* since then */
+
+        uint64_t unsigned_records; /* behind the last checkpoint */
+        int64_t sign_by_ms;        /* monotonic; 0: nothing to sign, or no such limit */
+        struct str sign;           /* why a checkpoint is due whatever the limits say; or empty */
+        int64_t rotate_after_ms;   /* monotonic; the last attempt failed */
+        struct expire *expiring;   /* what is to be said of closed files */
+        struct scribe_watch *watches;
+};
+
+/* All on the scribe's thread. */
+
+/* Writes whatever waits and answers it; false: writing fails. */
+bool scribe_commit(struct scribe *scribe);
+/* The same, and signs all that is written; `reason` as in a checkpoint. */
+bool scribe_commit_signed(struct scribe *scribe, struct str reason);
+/* Closes the file, unless nothing is in it but its first record, and begins another. */
+bool scribe_rotate(struct scribe *scribe, struct error *err);
+void scribe_rotate_if_due(struct scribe *scribe);
+void scribe_tell_state(const struct scribe_watch *watch, bool ok);
+
+#endif

@@ -1,0 +1,121 @@
+#include "dagward/azdo/conclude.h"
+
+#include <string.h>
+
+static bool is_doubted(unsigned doubts, enum resource_kind kind)
+{
+        return doubts >> kind & 1;
+}
+
+/* Whether the kind is in doubt because it follows from others. */
+static bool follows(const struct operation *op, const struct resources *resources, unsigned doubts,
+        enum resource_kind kind)
+{
+        if (!is_doubted(doubts, kind) || !resources->unresolved[kind] ||
+                !(resources->implied >> kind & 1))
+                return false;
+        /* Beside a project that the path may leave out; not where anything at all may be meant. */
+        return kind != RESOURCE_PROJECT || strstr(op->path, "{project}");
+}
+
+/* Whether something may follow from items of the kind: upstream looks at them. */
+static bool is_looked_at(const struct resources *resources, enum resource_kind kind)
+{
+        return !(resources->aside >> kind & 1);
+}
+
+bool conclude_helps(const struct operation *op, const struct resources *resources, unsigned doubts,
+        const struct resource *item)
+{
+        if (item->known || !identity_kind(item->kind))
+                return false;
+        if (is_doubted(doubts, item->kind))
+                return true;
+        if (!is_looked_at(resources, item->kind))
+                return false;
+        if (item->kind == RESOURCE_BUILD && (follows(op, resources, doubts, RESOURCE_PIPELINE) ||
+                                                    follows(op, resources, doubts, RESOURCE_REF)))
+                return true;
+        return item->kind != RESOURCE_PROJECT && follows(op, resources, doubts, RESOURCE_PROJECT);
+}
+
+bool conclude_is_elsewhere(const struct resources *resources, const struct identity *identity)
+{
+        bool named_any = false;
+
+        for (size_t i = 0; i < resources->n; i++) {
+                const struct resource *item = &resources->items[i];
+                if (item->kind != RESOURCE_PROJECT)
+                        continue;
+                if (identity_is_project(identity, item->value) ||
+                        (item->known && str_eq_fold(item->known->id, identity->project_id)))
+                        return false;
+                named_any = true;
+        }
+        return named_any && identity->project_id.len;
+}
+
+/* An identity of its own for what one says about another. */
+static bool add_other(struct resources *resources, struct arena *arena, enum resource_kind kind,
+        struct str id, struct str name, struct str path)
+{
+        struct identity other = {.id = id, .name = name, .path = path};
+        const struct identity *kept = identity_keep(&other, arena);
+
+        return kept && resources_add(resources, kind, kept->id, kept);
+}
+
+static void from_builds(struct resources *resources, struct arena *arena, enum resource_kind kind)
+{
+        size_t n = resources->n, builds = 0;
+
+        if (!is_looked_at(resources, RESOURCE_BUILD))
+                return;
+        for (size_t i = 0; i < n; i++) {
+                const struct identity *known = resources->items[i].known;
+                if (resources->items[i].kind != RESOURCE_BUILD)
+                        continue;
+                builds++;
+                if (!known || !(kind == RESOURCE_REF ? known->ref : known->pipeline_id).len)
+                        return;
+        }
+        for (size_t i = 0; i < n; i++) {
+                const struct identity *known = resources->items[i].known;
+                if (resources->items[i].kind != RESOURCE_BUILD)
+                        continue;
+                if (kind == RESOURCE_REF ? !resources_add(resources, kind, known->ref, NULL)
+                                         : !add_other(resources, arena, kind, known->pipeline_id,
+                                                   known->pipeline_name, known->pipeline_path))
+                        return;
+        }
+        resources->unresolved[kind] = resources->unresolved[kind] && !builds;
+}
+
+static void project(struct resources *resources, struct arena *arena)
+{
+        size_t n = resources->n, found = 0;
+
+        for (size_t i = 0; i < n; i++) {
+                const struct resource *item = &resources->items[i];
+                if (item->kind == RESOURCE_PROJECT || !identity_kind(item->kind) ||
+                        !is_looked_at(resources, item->kind))
+                        continue;
+                if (!item->known || !item->known->project_id.len ||
+                        !add_other(resources, arena, RESOURCE_PROJECT, item->known->project_id,
+                                item->known->project_name, STR_NONE))
+                        return;
+                found++;
+        }
+        resources->unresolved[RESOURCE_PROJECT] = !found;
+}
+
+void conclude(const struct operation *op, struct resources *resources, unsigned doubts,
+        struct arena *arena)
+{
+        if (follows(op, resources, doubts, RESOURCE_PIPELINE))
+                from_builds(resources, arena, RESOURCE_PIPELINE);
+        if (follows(op, resources, doubts, RESOURCE_REF))
+                from_builds(resources, arena, RESOURCE_REF);
+        if (follows(op, resources, doubts, RESOURCE_PROJECT))
+                project(resources, arena);
+}

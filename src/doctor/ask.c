@@ -1,0 +1,84 @@
+#include <stdlib.h>
+
+#include "dagward/base/clock.h"
+#include "inside.h"
+
+static void keep_text(char *out, size_t size, struct str text)
+{
+        snprintf(out, size, "%.*s", (int)(text.len < size ? text.len : size - 1),
+                text.ptr ? text.ptr : "");
+}
+
+/* One of the fields that stand in every answer of Azure DevOps, of whatever status. */
+static bool is_azure(const struct fetch_result *result)
+{
+        static const char *const names[] = {
+                "ActivityId", "X-TFS-ProcessId", "X-TFS-FedAuthRealm", "X-VSS-E2EID"};
+
+        for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+                if (fetch_field(result, names[i]).ptr)
+                        return true;
+        }
+        return false;
+}
+
+static void on_answer(const struct fetch_result *result, void *arg)
+{
+        struct ask_once *ask = arg;
+        struct http_seen *seen = &ask->seen;
+        struct str body = str_trim(result->body);
+
+        ask->fetch = NULL;
+        seen->answered = result->answered;
+        seen->at_ms = clock_wall_ms();
+        seen->date_ms = result->date_ms;
+        if (result->answered) {
+                seen->status = result->status;
+                keep_text(seen->type, sizeof(seen->type), result->content_type);
+                keep_text(seen->location, sizeof(seen->location), fetch_field(result, "Location"));
+                seen->html = str_starts_fold(result->content_type, STR("text/html")) ||
+                             (body.len && body.ptr[0] == '<');
+                seen->azure = is_azure(result);
+                json_error_t where;
+                ask->json = json_loadb(body.ptr ? body.ptr : "", body.len, 0, &where);
+                if (!json_is_object(ask->json)) {
+                        json_decref(ask->json);
+                        ask->json = NULL;
+                }
+                seen->json = ask->json != NULL;
+        } else {
+                keep_text(seen->error, sizeof(seen->error), str_of(result->error.text));
+        }
+        if (ask->done)
+                ask->done(ask, result);
+        doctor_settled(ask->doctor);
+}
+
+void ask_start(struct doctor *doctor, struct ask_once *ask, const struct ask_settings *settings)
+{
+        static const char *const fields[] = {"X-TFS-FedAuthRedirect: Suppress"};
+        struct fetch_request request = {
+                .url = ask->url,
+                .bearer = settings->bearer,
+                .secret_field = settings->secret_field,
+                .fields = fields,
+                .n_fields = settings->suppress_sign_in ? 1 : 0,
+                .ca = settings->ca,
+                .timeout_ms = settings->timeout_ms,
+                .most_bytes = settings->most_bytes,
+                .allow_plain_loopback = settings->plain,
+        };
+
+        ask->doctor = doctor;
+        ask->seen = (struct http_seen){.url = ask->url, .tried = true, .date_ms = -1, .at_ms = -1};
+        doctor_pending(doctor);
+        ask->fetch = fetch_start(doctor->fetcher, &request, on_answer, ask);
+}
+
+void ask_clear(struct ask_once *ask)
+{
+        fetch_cancel(ask->fetch);
+        ask->fetch = NULL;
+        json_decref(ask->json);
+        ask->json = NULL;
+}

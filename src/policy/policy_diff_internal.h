@@ -1,0 +1,81 @@
+/* How policy diff is put together: policy_diff_try.c makes up the requests, policy_diff.c has both
+ * policies decide them. */
+#ifndef POLICY_DIFF_INTERNAL_H
+#define POLICY_DIFF_INTERNAL_H
+
+#include <stdlib.h>
+
+#include "dagward/policy/diff.h"
+#include "policy_internal.h"
+
+enum { MOST_DIMENSIONS = 40 };
+
+/* What a request may have in one place. */
+struct dimension {
+        enum { OF_RESOURCE, OF_FACT, OF_CLAIM, OF_TIME } of;
+        unsigned kind;   /* of resource or fact */
+        struct str name; /* of the claim */
+        struct spoken {
+                struct str key, value; /* value.ptr NULL: nothing */
+                int64_t at_ms;         /* of the time */
+        } * values;
+        size_t n, cap, at;
+};
+
+/* One of the two policies, as one subject meets it. */
+struct side {
+        const struct policy *policy;
+        struct policy_grants *grants; /* NULL: the subject is not in it */
+        unsigned *texts;              /* by entry: equal numbers, equal entries in either policy */
+        const struct entry **in_play; /* for the operation at hand */
+        size_t n, cap;
+};
+
+struct alike;
+
+struct diffing {
+        const struct policy_diff_options *options;
+        struct policy_diff_counts counts;
+        struct side sides[2]; /* old, new */
+        struct str subject;
+        struct arena scratch; /* of one request */
+        struct arena kept;    /* of one operation */
+        struct dimension dims[MOST_DIMENSIONS];
+        size_t n_dims;
+        struct alike *found;
+        size_t n_found, cap_found;
+};
+
+static inline void *must(void *memory)
+{
+        if (!memory)
+                abort();
+        return memory;
+}
+
+/* A copy in the arena; no text stays no text. */
+static inline struct str keep_text(struct arena *arena, struct str text)
+{
+        if (!text.ptr)
+                return text;
+        struct str copy = arena_copy(arena, text);
+        (void)must((void *)copy.ptr);
+        return copy;
+}
+
+/* The dimensions in which requests of the operation differ for the entries in play. */
+void diff_dimensions(struct diffing *d, const struct operation *op);
+/* Only the moments that matter to the entries in play: one dimension, or none. */
+void diff_moments(struct diffing *d);
+/* How many requests the dimensions make; SIZE_MAX: at least so many. */
+size_t diff_combinations(const struct diffing *d);
+/* Has the dimensions stand for one of them. */
+void diff_take(struct diffing *d, size_t which);
+/* The request that the dimensions stand for now; false: it cannot be spelt, or it is another
+ * operation's. */
+bool diff_spell(struct diffing *d, const struct operation *op, struct policy_question *question,
+        struct policy_request *request);
+/* A path that the pattern matches; `longer`: by its `**`. */
+struct str diff_path(struct diffing *d, const struct path_pattern *pattern, bool longer);
+
+#endif

@@ -1,0 +1,186 @@
+"""Checkpoints, rotation and retention of the whole program, and the log checked with public tools."""
+import gzip
+import json
+import re
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+
+from kit.policies import POLICY
+from kit.waiting import BINARY, ROOT, seconds, until
+
+RUNS = "/contoso/analytics/_apis/pipelines/42/runs"
+
+
+def verify(*arguments):
+    told = subprocess.run([BINARY, "audit", "verify", "--json", *arguments], capture_output=True, text=True)
+    return told.returncode, json.loads(told.stdout)
+
+
+def closed(proxy, suffix=""):
+    return sorted(proxy.folder.glob("audit.jsonl.2*Z-*" + suffix))
+
+
+@pytest.fixture
+def signed(start_proxy, issuer, upstream, tmp_path):
+    """A proxy that signs often and has an anchor."""
+    audit = {"checkpoints": {"records": 5, "interval": "1s"}, "anchor": str(tmp_path / "anchor")}
+    proxy = start_proxy([issuer.config()], POLICY, upstream.url, audit=audit)
+    proxy.anchor = tmp_path / "anchor"
+    proxy.public = tmp_path / "public.pem"
+    proxy.public.write_text(proxy.admin_get("/.well-known/dagward/audit-key").text)
+    return proxy
+
+
+def test_the_log_is_signed_with_the_key_that_the_admin_listener_shows(signed, operator):
+    assert signed.public.read_text().startswith("-----BEGIN PUBLIC KEY-----\n")
+    for _ in range(12):
+        signed.ask("POST", RUNS, operator, body=b"{}")
+    status, told = verify("--key", signed.public, signed.audit_file)
+    assert status == 0 and told["checkpoints"] >= 4 and told["live"] and not told["closed"], told
+    signed.stop()
+    status, told = verify("--key", signed.public, "--anchor", signed.anchor, "--closed", signed.audit_file)
+    assert status == 0 and told["closed"] and told["signed_seq"] == told["last_seq"], told
+    assert told["anchor"] == {"checkpoints": told["checkpoints"], "met": told["checkpoints"], "others": 0}
+    key = signed.folder / "audit.jsonl.key"
+    assert key.stat().st_mode & 0o777 == 0o600
+    assert "PRIVATE" not in signed.audit_file.read_text() + signed.log() + signed.public.read_text()
+
+
+def test_a_record_waits_a_moment_for_its_signature(signed, operator):
+    signed.ask("GET", RUNS, operator)
+    signed.outcomes(1)
+    until(lambda: signed.records()[-1].get("event", {}).get("name") == "log.checkpoint", "the interval is over")
+
+
+def test_the_log_is_rotated_and_stays_one_chain(signed, operator):
+    for _ in range(3):
+        for _ in range(3):
+            signed.ask("POST", RUNS, operator, body=b"{}")
+        signed.outcomes(3)
+        n = len(closed(signed))
+        signed.signal(signal.SIGUSR1)
+        until(lambda: len(closed(signed, ".gz")) == n + 1, "the file is closed and packed")
+    signed.stop()
+    files = [*closed(signed), signed.audit_file]
+    arguments = ["--key", signed.public, "--anchor", signed.anchor, "--closed"]
+    status, told = verify(*arguments, *reversed(files))
+    assert status == 0 and told["first_seq"] == 1, told
+    status, told = verify(*arguments, files[0], files[2], files[3])
+    missing = files[1].name.rsplit("-", 1)[1].removesuffix(".gz")
+    assert status == 1 and told["fault"]["kind"] == "gap" and missing in told["fault"]["text"], told
+    assert str(files[0]) in told["fault"]["text"] and told["fault"]["file"] == str(files[2])
+    status, told = verify(*arguments, *files[:3])
+    assert status == 1 and told["fault"]["kind"] == "truncated", told
+    shown = subprocess.run([BINARY, "audit", "show", files[0], "--last", "5"], capture_output=True, text=True)
+    assert shown.returncode == 0 and "log.checkpoint" in shown.stdout.splitlines()[-1]
+
+
+def test_a_log_is_closed_by_its_size_and_old_ones_go(start_proxy, issuer, upstream, operator):
+    audit = {"rotate": {"size": "64KiB", "keep": 2}}
+    proxy = start_proxy([issuer.config()], POLICY, upstream.url, audit=audit)
+    proxy.whole_audit = False  # outcomes and intents are in different files
+    deadline = time.monotonic() + seconds(60)
+    while not any("log.deleted" in gzip.open(f, "rt").read() for f in closed(proxy, ".gz")) and time.monotonic() < deadline:
+        proxy.ask("POST", RUNS, operator, body=b"{}")
+    until(lambda: len(closed(proxy)) <= 3, "old files are deleted")
+    proxy.stop()
+    status, told = verify("--closed", *closed(proxy), proxy.audit_file)
+    assert status == 0 and told["first_seq"] > 1 and told["deleted_seq"] >= told["first_seq"] - 1, told
+
+
+def test_a_log_without_its_end_is_found_by_the_anchor(signed, operator, tmp_path):
+    for _ in range(10):
+        signed.ask("POST", RUNS, operator, body=b"{}")
+    signed.stop()
+    lines = signed.audit_file.read_bytes().splitlines(keepends=True)
+    cut = tmp_path / "cut"
+    for n in (3, len(lines) - 1):
+        cut.write_bytes(b"".join(lines[:n]))
+        status, told = verify("--anchor", signed.anchor, cut)
+        assert status == 1 and told["fault"]["kind"] == "truncated", told
+    status, told = verify("--key", signed.public, cut)
+    assert status == 0 and not told["closed"] and not told["live"], "of this the log alone cannot tell"
+
+
+def test_a_given_key_signs_and_another_one_begins_a_file(start_proxy, issuer, upstream, operator, tmp_path):
+    keys = []
+    for name in ("one", "two"):
+        keys.append(tmp_path / (name + ".pem"))
+        subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", keys[-1]], check=True)
+    proxy = start_proxy([issuer.config()], POLICY, upstream.url, audit={"signing_key": str(keys[0])})
+    proxy.ask("GET", RUNS, operator)
+    proxy.outcomes(1)
+    proxy.stop()
+    assert not (proxy.folder / "audit.jsonl.key").exists()
+    assert verify("--key", keys[0], "--closed", proxy.audit_file)[0] == 0
+    status, told = verify("--key", keys[1], proxy.audit_file)
+    assert status == 1 and told["fault"]["kind"] == "unknown-key"
+    proxy.config["audit"]["signing_key"] = str(keys[1])
+    proxy.start()
+    proxy.stop()
+    (first,) = closed(proxy)
+    assert verify("--key", keys[0], "--key", keys[1], "--closed", first, proxy.audit_file)[0] == 0
+    assert verify("--key", keys[0], first)[0] == 0
+
+
+def test_a_bad_signing_key_stops_the_start_and_the_check(start_proxy, issuer, upstream, tmp_path):
+    key = tmp_path / "bad.pem"
+    subprocess.run(["openssl", "genpkey", "-algorithm", "rsa", "-out", key], check=True, capture_output=True)
+    proxy = start_proxy([issuer.config()], POLICY, upstream.url)
+    proxy.stop()
+    proxy.config["audit"]["signing_key"] = str(key)
+    proxy.start(expect_failure=True)
+    assert proxy.process.wait(timeout=seconds(10)) == 2
+    proxy.process = None
+    assert "not Ed25519" in proxy.log()
+    told = subprocess.run([BINARY, "check", "--config", proxy.config_file], capture_output=True, text=True)
+    assert told.returncode == 2 and "not Ed25519" in told.stdout + told.stderr
+
+
+def script_of_the_guide():
+    """The script that docs/audit.md gives to auditors."""
+    return re.search(r"```sh\n(#!/bin/sh\n# check-audit.*?)```", (ROOT / "docs/audit.md").read_text(), re.S).group(1)
+
+
+def test_the_log_can_be_checked_with_public_tools_alone(signed, operator, tmp_path):
+    for tool in ("sh", "openssl", "jq"):
+        if not shutil.which(tool):
+            pytest.skip("there is no %s" % tool)
+    for _ in range(4):
+        signed.ask("POST", RUNS, operator, [("X-Airflow-Dag-Id", '"hash":"\\x'), ("User-Agent", '%d ,"prev":" \\n')], body=b"{}")
+    signed.outcomes(4)
+    signed.signal(signal.SIGUSR1)
+    until(lambda: closed(signed, ".gz"), "the file is packed")
+    signed.ask("POST", RUNS, operator, body=b"{}")
+    signed.outcomes(1)
+    signed.stop()
+    script, plain = tmp_path / "check-audit", tmp_path / "first"
+    script.write_text(script_of_the_guide())
+    plain.write_bytes(gzip.decompress(closed(signed)[0].read_bytes()))
+    run = lambda *files, key=signed.public: subprocess.run(["sh", script, key, *files], capture_output=True, text=True)
+    last = signed.records()[-1]["seq"]
+    told = run(plain, signed.audit_file)
+    assert (told.returncode, told.stdout, told.stderr) == (0, "whole up to seq %d, signed up to seq %d\n" % (last, last), "")
+    assert run(signed.audit_file).returncode == 0, "one that is not the first"
+    lines = plain.read_bytes().splitlines(keepends=True)
+    changed = tmp_path / "changed"
+    cases = {
+        "edited": lines[:3] + [lines[3].replace(b'"POST"', b'"PUT"')] + lines[4:],
+        "does not follow": lines[:3] + lines[4:],
+        "torn": [*lines, lines[0][:100]],
+        "the signature is not this key's": lines,
+    }
+    for why, content in cases.items():
+        changed.write_bytes(b"".join(content))
+        key = signed.public
+        if "signature" in why:
+            key = tmp_path / "other.pem"
+            private = tmp_path / "other-private.pem"
+            subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", private], check=True)
+            subprocess.run(["openssl", "pkey", "-in", private, "-pubout", "-out", key], check=True)
+        told = run(changed, key=key)
+        assert told.returncode == 1 and why in told.stdout, (why, told.stdout, told.stderr)

@@ -1,0 +1,244 @@
+"""The life of tokens: expiries under load, an authority that is away, answers that are none, files that change, proxies of the environment.
+
+DAGWARD_EXPIRIES is how many tokens of two seconds must end under load; 20 by default, 1,000 for a night.
+"""
+import os
+import threading
+import time
+
+import pytest
+
+from kit.azure import APP, TENANT, Tenant, aadsts
+from kit.policies import POLICY
+from kit.waiting import seconds, until
+
+RUNS = "/contoso/analytics/_apis/pipelines/42/runs"
+EXPIRIES = int(os.environ.get("DAGWARD_EXPIRIES", "20"))
+
+
+@pytest.fixture
+def tenant():
+    tenant = Tenant()
+    yield tenant
+    tenant.close()
+
+
+@pytest.fixture
+def credential(tenant, tmp_path):
+    (tmp_path / "secret").write_text(tenant.secret())
+    return {"name": "etl", "type": "client_secret", "tenant": TENANT, "client_id": APP, "authority": tenant.entra.url, "secret_file": str(tmp_path / "secret")}
+
+
+@pytest.fixture
+def serve(start_proxy, issuer, upstream, credential):
+    def start(*more_credentials, **more):
+        return start_proxy([issuer.config()], POLICY, upstream.url, credentials=[credential, *more_credentials], **more)
+
+    return start
+
+
+class Load:
+    """Callers that never stop asking. `failed` is everything but 200."""
+
+    def __init__(self, proxy, token, callers=4):
+        self.failed, self.asked, self.stopped = [], 0, False
+        self.threads = [threading.Thread(target=self.run, args=(proxy, token), daemon=True) for _ in range(callers)]
+        for thread in self.threads:
+            thread.start()
+
+    def run(self, proxy, token):
+        while not self.stopped:
+            answer = proxy.ask("GET", RUNS, token)
+            self.asked += 1
+            if answer.status != 200:
+                self.failed.append((answer.status, answer.text))
+            time.sleep(0.01)
+
+    def stop(self):
+        self.stopped = True
+        for thread in self.threads:
+            thread.join()
+
+
+def test_expiries_under_load_are_seen_by_nobody(serve, tenant, upstream, operator):
+    """One request for a token in each life, and no request of a caller that fails."""
+    tenant.lifetime = 2
+    proxy = serve()
+    load = Load(proxy, operator)
+    until(lambda: len(tenant.issued) > EXPIRIES, lambda: "%d tokens" % len(tenant.issued), within=EXPIRIES * 2 + 20, every=0.1)
+    load.stop()
+    assert load.failed == [] and load.asked > EXPIRIES
+    times = [asked["at"] for asked in tenant.entra.asked]
+    gaps = sorted(b - a for a, b in zip(times, times[1:]))
+    assert gaps[0] > 0.3 * tenant.lifetime, "two requests within one life: %s" % gaps[:5]
+    used = [r["Authorization"] for r in upstream.received]
+    order = list(dict.fromkeys(used))
+    given = ["Bearer " + token for token in tenant.given()]
+    assert set(order) <= set(given) and len(order) >= len(given) - 1, "each token has been lent"
+
+
+def test_two_credentials_renew_each_by_itself(serve, tenant, upstream, operator, publisher, credential, start_proxy, issuer):
+    import json
+    tenant.lifetime = 2
+    policy = json.loads(json.dumps(POLICY))
+    policy["bindings"][1]["credential"] = "other"
+    proxy = start_proxy([issuer.config()], policy, upstream.url, credentials=[credential, {**credential, "name": "other"}])
+    load = Load(proxy, operator, 2)
+    until(lambda: len(tenant.issued) >= 12, "both are renewed", within=40, every=0.1)
+    load.stop()
+    assert load.failed == []
+    names = {line.split("name=")[1].split()[0] for line in proxy.log().splitlines() if "generation=" in line and "credential name=" in line}
+    assert names == {"etl", "other"}
+
+
+def test_an_authority_that_is_away_for_more_than_half_a_life(serve, tenant, upstream, operator):
+    tenant.lifetime = 6
+    proxy = serve()
+    load = Load(proxy, operator, 2)
+    until(lambda: len(tenant.issued) >= 2, "it has been renewed once", within=20)
+    tenant.entra.always = (503, b"down", [("Content-Type", "text/plain")])
+    until(lambda: len(proxy.events("credential.refresh_failed")) == 1, "a renewal fails", within=20)
+    time.sleep(1)
+    assert load.failed == [], "nothing is visible while the old token lives"
+    until(lambda: load.failed, "the token ends", within=20)
+    load.stop()
+    began = time.monotonic()
+    answer = proxy.ask("GET", RUNS, operator)
+    assert answer.status == 503 and time.monotonic() - began < seconds(10), "within the bound"
+    assert "credential" in answer.text
+    assert {status for status, _ in load.failed} == {503}
+    assert "the token endpoint answered 503" in proxy.log()
+    assert "the token endpoint answered 503" in proxy.admin_get("/readyz").text and proxy.admin_get("/readyz").status_code == 503
+    failures = proxy.log().count("credential name=etl failed")
+    tenant.entra.always = None
+    until(lambda: proxy.ask("GET", RUNS, operator).status == 200, "it recovers", within=30, every=0.1)
+    assert proxy.log().count("credential name=etl failed") <= failures + 1, "within one step of the back-off"
+    assert proxy.events("credential.refresh_recovered")
+
+
+def test_the_start_does_not_wait_for_Azure_and_readiness_does(serve, tenant, operator):
+    held = threading.Event()
+
+    def hold(handler):
+        held.wait(8)
+        handler.say(500, b"")
+
+    tenant.entra.behave.append(hold)
+    began = time.monotonic()
+    proxy = serve(ready=False)
+    assert time.monotonic() - began < seconds(5)
+    assert proxy.admin_get("/healthz").status_code == 200 and proxy.admin_get("/readyz").status_code == 503
+    held.set()
+    until(proxy.is_ready, "it gets ready", within=15)
+
+
+def drip(handler):
+    """An answer that never ends, a byte at a time."""
+    try:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 4000\r\n\r\n")
+        for _ in range(300):
+            handler.wfile.write(b"{")
+            time.sleep(0.1)
+    except OSError:
+        pass
+    handler.close_connection = True
+
+
+def hang_up(handler):
+    handler.close_connection = True
+
+
+def refused(code, error, status=400):
+    answer = aadsts(code, error, status)
+    return answer.status, answer.body, answer.fields
+
+
+BAD = {
+    "html": ((200, b"<html>secret", [("Content-Type", "text/html")]), "an HTML page: is a proxy of the network in between?"),
+    "an error with status 200": ((200, {"error": "server_error"}), "no access_token"),
+    "a huge body": ((200, b"{" + b" " * 300_000), "longer than 131072 bytes"),
+    "no expires_in": ((200, {"token_type": "Bearer", "access_token": "x"}), "no usable expires_in"),
+    "another kind of token": ((200, {"token_type": "pop", "access_token": "x", "expires_in": 60}), "not a bearer token"),
+    "a token that is a header": ((200, {"access_token": "x\r\nX-A: b", "expires_in": 60}), "cannot stand in a header"),
+    "nothing": ((200, b""), "not a JSON object"),
+    "a redirect": ((307, b"", [("Location", "http://127.0.0.1:9/")]), "answered 307"),
+    "no answer": (hang_up, "credential etl: "),
+    "a slow drip": (drip, "credential etl: "),
+    "throttling": ((429, {}, [("Retry-After", "2")]), "answered 429"),
+    "an outage": (refused(90033, "temporarily_unavailable", 503), "AADSTS90033 temporarily_unavailable: Entra is unavailable"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_a_bad_answer_takes_no_token_away(serve, tenant, operator, what):
+    """At the first renewal; the old token serves, and the next attempt is a good one."""
+    canned, says = BAD[what]
+    tenant.lifetime = 30 if canned is drip else 8
+    tenant.refresh_in = 2
+    proxy = serve()
+    assert proxy.ask("GET", RUNS, operator).status == 200
+    # A reused connection that dies is tried anew, without a word.
+    tenant.entra.behave += [canned] * (2 if canned is hang_up else 1)
+    until(lambda: "failed usable=yes" in proxy.log(), "the renewal fails", within=25)
+    assert says in proxy.log() and proxy.ask("GET", RUNS, operator).status == 200
+    until(lambda: proxy.events("credential.refresh_recovered"), "the next one works", within=20)
+    assert proxy.ask("GET", RUNS, operator).status == 200
+    assert proxy.admin_get("/readyz").status_code == 200
+
+
+def test_numbers_may_be_text_and_refresh_in_is_obeyed(serve, tenant, operator):
+    tenant.as_text, tenant.refresh_in, tenant.lifetime = True, 2, 3599
+    proxy = serve()
+    until(lambda: len(tenant.issued) >= 3, "it is renewed when Entra says so", within=20)
+    assert proxy.ask("GET", RUNS, operator).status == 200
+
+
+def test_a_secret_is_rotated_without_a_restart(serve, tenant, operator, tmp_path):
+    tenant.lifetime = 3
+    serve()
+    fresh = tenant.secret()
+    (tmp_path / "secret.new").write_text(fresh)
+    os.replace(tmp_path / "secret.new", tmp_path / "secret")
+    until(lambda: tenant.issued[-1]["how"] == "secret " + fresh, "the new secret is sent", within=15)
+
+
+def test_a_redirect_takes_no_secret_elsewhere(serve, tenant, operator):
+    elsewhere = Tenant()
+    tenant.entra.always = (307, b"", [("Location", elsewhere.entra.url + "/%s/oauth2/v2.0/token" % TENANT)])
+    proxy = serve(ready=False)
+    assert proxy.ask("GET", RUNS, operator).status == 503
+    assert elsewhere.entra.asked == []
+    elsewhere.close()
+
+
+def test_proxies_of_the_environment_see_nothing(serve, tenant, operator, monkeypatch):
+    trap = Tenant()
+    names = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+    for name in names:
+        monkeypatch.setenv(name, trap.entra.url)
+    identity = {"name": "machine", "type": "managed_identity", "source": "imds", "endpoint": tenant.imds.url}
+    proxy = serve(identity, ready=False)
+    for name in names:  # this process asks the proxy with a library that heeds them
+        monkeypatch.delenv(name)
+    until(proxy.is_ready, "it is ready", within=15)
+    assert proxy.ask("GET", RUNS, operator).status == 200
+    assert len(tenant.imds.asked) == 1 and trap.entra.asked == []
+    trap.close()
+
+
+def test_a_reload_costs_no_token(serve, tenant, operator):
+    proxy = serve()
+    for _ in range(3):
+        proxy.reload()
+    assert proxy.ask("GET", RUNS, operator).status == 200
+    assert len(tenant.entra.asked) == 1
+
+
+def test_a_stranger_tenant_is_an_error_that_stops_early(serve, tenant, operator, credential):
+    credential["tenant"] = "99999999-9999-9999-9999-999999999999"
+    proxy = serve(ready=False)
+    for _ in range(5):
+        answer = proxy.ask("GET", RUNS, operator)
+        assert answer.status == 503
+    assert len(tenant.entra.asked) == 1, "what somebody has to change is not asked for again and again"
+    assert 'AADSTS90002 invalid_request' in proxy.log() and "99999999-9999" in proxy.log()
