@@ -8,12 +8,16 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "audit_looks.h"
 #include "commands.h"
 
 static const char help[] =
         "usage: dagward audit verify FILE... [--key PUBLIC] [--anchor FILE] [--closed] [--json]\n"
         "       dagward audit show [FILE] [--id ID] [--caller SUBJECT] [--effect EFFECT]\n"
         "                          [--operation NAME] [--last N] [--follow] [--json]\n"
+        "       dagward audit trace ID [FILE...]\n"
+        "       dagward audit report FILE... -o OUT.html\n"
+        "       dagward audit export --format csv|ocsf FILE...\n"
         "\n"
         "verify  recomputes the hash chain of one or more log files, plain or gzip, in any order\n"
         "        (`-` is standard input), checks the signatures of its checkpoints, and names the\n"
@@ -28,7 +32,11 @@ static const char help[] =
         "may\n"
         "        hold `*`. --json prints the records themselves. FILE defaults to\n"
         "        " AUDIT_FILE ".\n"
-        "        Exit status: 0 something shown, 1 nothing found, 2 the file cannot be read.\n";
+        "        Exit status: 0 something shown, 1 nothing found, 2 the file cannot be read.\n"
+        "trace   tells one story: of a request, a run, a DAG run. See `dagward audit trace "
+        "--help`.\n"
+        "report  writes an HTML page about a log. See `dagward audit report --help`.\n"
+        "export  writes CSV, or OCSF events. See `dagward audit export --help`.\n";
 
 int audit_usage(const char *format, ...)
 {
@@ -52,8 +60,21 @@ int command_audit(int argc, char **argv)
 {
         /* What getopt puts in front of its complaints. */
         static char verify_name[] = "dagward audit verify", show_name[] = "dagward audit show";
+        static char trace_name[] = "dagward audit trace", report_name[] = "dagward audit report";
+        static char export_name[] = "dagward audit export";
+        static const struct {
+                const char *word;
+                char *name;
+                int (*run)(int argc, char **argv);
+        } looks[] = {{"trace", trace_name, audit_trace}, {"report", report_name, audit_report},
+                {"export", export_name, audit_export}};
         const char *word = argc > 1 ? argv[1] : "";
 
+        for (size_t i = 0; i < sizeof(looks) / sizeof(looks[0]); i++)
+                if (strcmp(word, looks[i].word) == 0) {
+                        argv[1] = looks[i].name;
+                        return looks[i].run(argc - 1, argv + 1);
+                }
         if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 ||
                 (argc > 2 && strcmp(argv[2], "--help") == 0)) {
                 fputs(help, stdout);
@@ -67,8 +88,5 @@ int command_audit(int argc, char **argv)
                 argv[1] = show_name;
                 return audit_show(argc - 1, argv + 1);
         }
-        if (strcmp(word, "trace") == 0 || strcmp(word, "report") == 0 ||
-                strcmp(word, "export") == 0)
-                return audit_usage("`%s` is not available in this version", word);
         return *word ? audit_usage("there is no `%s`", word) : audit_usage("say what to do");
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "audit_files.h"
 #include "dagward/audit/read.h"
 #include "dagward/azdo/batch.h"
 #include "dagward/azdo/facts.h"
@@ -22,7 +23,7 @@ enum {
 };
 
 /* The memory of one record. */
-struct reading {
+struct past_reader {
         struct arena arena;
         struct audit_line line;
         struct past past;
@@ -46,7 +47,7 @@ static int kind_of(struct str name, struct str *part)
 }
 
 /* What upstream knew of the last resource of that kind: the other one of name and id. */
-static void add_known(struct reading *r, int kind, struct str part, struct str value)
+static void add_known(struct past_reader *r, int kind, struct str part, struct str value)
 {
         size_t i = r->resources.n;
 
@@ -72,7 +73,7 @@ static void add_known(struct reading *r, int kind, struct str part, struct str v
 }
 
 /* What is known belongs to the project of the request: another one would have been refused. */
-static void add_projects(struct reading *r)
+static void add_projects(struct past_reader *r)
 {
         struct str id = STR_NONE, name = STR_NONE;
 
@@ -89,7 +90,7 @@ static void add_projects(struct reading *r)
         }
 }
 
-static void read_resources(struct reading *r)
+static void read_resources(struct past_reader *r)
 {
         const struct audit_fields *f = &r->line.fields;
         struct str project = f->request.project, organization = f->request.organization;
@@ -121,7 +122,7 @@ static void read_resources(struct reading *r)
         r->past.incomplete = r->line.cut || !whole;
 }
 
-static void read_said(struct reading *r)
+static void read_said(struct past_reader *r)
 {
         const struct audit_fields *f = &r->line.fields;
 
@@ -138,7 +139,7 @@ static void read_said(struct reading *r)
         r->past.said = f->request.n_says ? &r->said : NULL;
 }
 
-static size_t read_claimed(struct reading *r)
+static size_t read_claimed(struct past_reader *r)
 {
         const struct audit_fields *f = &r->line.fields;
         const struct pair all[MOST_CLAIMED] = {
@@ -204,7 +205,7 @@ static bool is_decided(const struct audit_fields *f)
         return false;
 }
 
-static void read_record(struct reading *r)
+static void read_record(struct past_reader *r)
 {
         const struct audit_fields *f = &r->line.fields;
         struct past *past = &r->past;
@@ -236,10 +237,11 @@ static void read_record(struct reading *r)
         read_reason(past, f->decision.break_glass);
 }
 
-static void read_line(struct reading *r, struct str line, past_seen *seen, void *owner,
-        struct past_counts *counts)
+void past_reader_line(struct past_reader *r, struct str line, struct str place, past_seen *seen,
+        void *owner, struct past_counts *counts)
 {
         arena_reset(&r->arena);
+        r->past.place = place;
         if (!audit_line_read(line, &r->arena, &r->line)) {
                 counts->damaged++;
         } else if (is_decided(&r->line.fields)) {
@@ -251,48 +253,56 @@ static void read_line(struct reading *r, struct str line, past_seen *seen, void 
         }
 }
 
-static bool read_one(struct reading *r, const char *name, past_seen *seen, void *owner,
+struct past_reader *past_reader_new(void)
+{
+        struct past_reader *r = calloc(1, sizeof(*r));
+
+        if (!r)
+                abort();
+        arena_init(&r->arena, ARENA_BYTES, 4 * LINE_MOST_BYTES);
+        return r;
+}
+
+void past_reader_free(struct past_reader *r)
+{
+        if (r)
+                arena_clear(&r->arena);
+        free(r);
+}
+
+static bool read_one(struct past_reader *r, const char *name, past_seen *seen, void *owner,
         struct past_counts *counts)
 {
-        FILE *file = strcmp(name, "-") == 0 ? stdin : fopen(name, "re");
-        char *line = NULL, place[4200];
-        size_t cap = 0, number = 0;
-        ssize_t len;
+        struct audit_file file;
+        char place[4200];
+        struct str line;
 
-        if (!file) {
+        if (!audit_file_open(&file, name)) {
                 fprintf(stderr, "dagward policy: %s: %s\n", name, strerror(errno));
                 return false;
         }
-        while ((len = getline(&line, &cap, file)) > 0) {
-                if (line[len - 1] == '\n')
-                        len--;
-                snprintf(place, sizeof(place), "%s:%zu", name, ++number);
-                r->past.place = str_of(place);
-                read_line(r, str_view(line, (size_t)len), seen, owner, counts);
+        while (audit_file_line(&file, &line)) {
+                snprintf(place, sizeof(place), "%s:%llu", name, (unsigned long long)file.number);
+                past_reader_line(r, line, str_of(place), seen, owner, counts);
         }
-        bool good = !ferror(file);
+        bool good = !file.why[0];
         if (!good)
-                fprintf(stderr, "dagward policy: %s: cannot be read\n", name);
-        if (file != stdin)
-                fclose(file);
-        free(line);
+                fprintf(stderr, "dagward policy: %s: %s\n", name, file.why);
+        counts->damaged += file.too_long;
+        audit_file_close(&file);
         return good;
 }
 
 bool past_read(const char *const *files, size_t n, past_seen *seen, void *owner,
         struct past_counts *counts)
 {
-        struct reading *r = calloc(1, sizeof(*r));
+        struct past_reader *r = past_reader_new();
         bool good = true;
 
-        if (!r)
-                abort();
-        arena_init(&r->arena, ARENA_BYTES, 4 * LINE_MOST_BYTES);
         *counts = (struct past_counts){0};
         for (size_t i = 0; i < n && good; i++)
                 good = read_one(r, files[i], seen, owner, counts);
-        arena_clear(&r->arena);
-        free(r);
+        past_reader_free(r);
         return good;
 }
 

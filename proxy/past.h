@@ -32,8 +32,17 @@ struct past_counts {
 
 typedef void past_seen(void *owner, const struct past *past);
 
-/* Reads files oldest first; `-` is standard input. False when one cannot be read (said on stderr).
- */
+/* Line by line, for who reads files for other reasons too. */
+struct past_reader;
+struct past_reader *past_reader_new(void);
+/* Harmless on NULL. */
+void past_reader_free(struct past_reader *reader);
+/* `place` is good during the callback. */
+void past_reader_line(struct past_reader *reader, struct str line, struct str place,
+        past_seen *seen, void *owner, struct past_counts *counts);
+
+/* Reads files oldest first, gzip or not; `-` is standard input. False when one cannot be read (said
+ * on stderr). */
 bool past_read(const char *const *files, size_t n, past_seen *seen, void *owner,
         struct past_counts *counts) __attribute__((warn_unused_result));
 

@@ -11,23 +11,19 @@
 
 #include "commands.h"
 #include "dagward/azdo/resources.h"
-#include "dagward/base/clock.h"
-#include "dagward/policy/analyse.h"
 #include "past.h"
 #include "policy_log.h"
+#include "policy_usage.h"
 
 struct suggesting {
-        struct past_judge *judge; /* of the policy that is given; NULL: none */
-        int64_t since_ms;
+        struct policy_usage *usage;
         json_t *roles;   /* role -> operation -> kind of resource -> value -> how often */
         json_t *callers; /* role -> issuer -> subject -> credential */
-        json_t *drift;   /* "role operation resources" -> first time, used since but not before */
-        json_t *before;  /* the same, used before */
-        json_t *rules;   /* rule -> operation -> how often; as the policy decides today */
         size_t n, left_out;
         size_t broke_glass; /* allowed, but by what is there for emergencies */
         enum report_format format;
         struct buf unused; /* what is granted and was never used, as the format has it */
+        struct buf drift;  /* what was used since a time and never before */
 };
 
 /* The object at `key` in `object`, made if need be. */
@@ -52,21 +48,13 @@ static void count(json_t *object, struct str key)
                 json_object_setn_new(object, key.ptr, key.len, json_integer(1));
 }
 
-/* Numbers of builds and releases are new each time. */
-static bool is_lasting(enum resource_kind kind)
-{
-        return kind != RESOURCE_BUILD && kind != RESOURCE_RELEASE;
-}
-
 /* Kinds that a request leaves open cannot be asked for: counted as the value "*". */
-static void note_resources(json_t *operation, const struct past *past, char *shown, size_t bytes)
+static void note_resources(json_t *operation, const struct past *past)
 {
         const struct resources *resources = past->request.resources;
-        size_t len = 0;
 
-        shown[0] = '\0';
         for (int k = 0; k < RESOURCE_KINDS; k++) {
-                if (!is_lasting((enum resource_kind)k))
+                if (!policy_usage_lasts((enum resource_kind)k))
                         continue;
                 struct str name = str_of(resource_kind_selector((enum resource_kind)k));
                 bool any = resources->unresolved[k];
@@ -76,9 +64,6 @@ static void note_resources(json_t *operation, const struct past *past, char *sho
                                 continue;
                         any = true;
                         count(at(operation, name), item->value);
-                        if (len < bytes)
-                                len += (size_t)snprintf(shown + len, bytes - len, " %.*s %.*s",
-                                        STR_FMT(name), STR_FMT(item->value));
                 }
                 if (!any)
                         continue;
@@ -97,45 +82,16 @@ static void note_said(json_t *operation, const struct past *past)
                 count(at(operation, STR("where")), str_of(kinds[past->said->items[i].kind].name));
 }
 
-static void note_drift(
-        struct suggesting *s, const struct past *past, const char *key, const char *resources)
-{
-        char use[2048];
-
-        if (s->since_ms == INT64_MIN)
-                return;
-        snprintf(use, sizeof(use), "%s by %.*s:%s", key, STR_FMT(past->role), resources);
-        if (past->request.now_ms < s->since_ms)
-                count(s->before, str_of(use));
-        else if (!json_object_get(s->drift, use))
-                json_object_set_new(s->drift, use, json_stringn(past->time.ptr, past->time.len));
-}
-
-/* A request that the catalogue does not know, or that belongs to no organization, is allowed by
- * method and path alone: "GET /_apis/profile". Other operations have no blank in their names. False
- * when no entry could name it: its path is not whole, or has what is a wildcard there. */
-static bool key_of(const struct past *past, char *out, size_t bytes)
-{
-        const struct policy_request *request = &past->request;
-
-        if (request->op && resources_first(request->resources, RESOURCE_ORGANIZATION).len)
-                return (size_t)snprintf(out, bytes, "%s", request->op->id) < bytes;
-        return !past->incomplete && str_find(request->path, '*') < 0 &&
-               (size_t)snprintf(out, bytes, "%.*s %.*s", STR_FMT(request->method),
-                       STR_FMT(request->path)) < bytes;
-}
-
 static void seen(void *owner, const struct past *past)
 {
         struct suggesting *s = owner;
-        struct decision now;
-        char resources[1024], key[4096];
+        char key[4096];
 
         if (past->effect != EFFECT_ALLOW || !past->role.len)
                 return;
-        bool named = key_of(past, key, sizeof(key));
-        if (named && s->judge && past_decide(s->judge, past, &now) == PAST_ALLOWED)
-                count(at(s->rules, now.rule), str_of(key));
+        bool named = policy_usage_key(past, key, sizeof(key));
+        if (named)
+                policy_usage_note(s->usage, past, key);
         if (past->broke_glass || !named) {
                 ++*(past->broke_glass ? &s->broke_glass : &s->left_out);
                 return;
@@ -143,9 +99,8 @@ static void seen(void *owner, const struct past *past)
         s->n++;
         json_t *operation = at(at(s->roles, past->role), str_of(key));
         count(at(operation, STR("")), STR(""));
-        note_resources(operation, past, resources, sizeof(resources));
+        note_resources(operation, past);
         note_said(operation, past);
-        note_drift(s, past, key, resources);
         json_t *subjects = at(at(s->callers, past->role), past->caller.issuer);
         struct str subject = past->caller.subject;
         if (!json_object_getn(subjects, subject.ptr, subject.len))
@@ -315,21 +270,13 @@ static void add_policy(struct buf *out, const struct suggesting *s)
 
 /* --- what was not used, and what is new --- */
 
-static void add_unused(void *owner, const struct policy_right *right)
+static void add_unused(void *owner, const struct policy_right *right, size_t n)
 {
         struct suggesting *s = owner;
         struct buf *out = &s->unused;
-        const json_t *used = json_object_getn(s->rules, right->rule.ptr, right->rule.len);
-        size_t n = json_object_size(used);
         char text[80];
 
-        if (right->effect != EFFECT_ALLOW || n >= right->n_operations)
-                return;
-        if (n)
-                snprintf(text, sizeof(text), "%zu of %zu operations were used", n,
-                        right->n_operations);
-        else
-                snprintf(text, sizeof(text), "never used");
+        policy_usage_text(right, n, text, sizeof(text));
         switch (s->format) {
         case REPORT_TEXT:
                 buf_printf(out, "# %.*s, role %.*s: %s (%.*s%s%.*s)\n", STR_FMT(right->rule),
@@ -358,50 +305,40 @@ static void add_unused(void *owner, const struct policy_right *right)
         }
 }
 
-/* What was used since then and never before. */
-static void add_drift(struct buf *out, const struct suggesting *s)
+static void add_drift(void *owner, struct str use, struct str first)
 {
-        const char *use;
-        json_t *time;
+        struct suggesting *s = owner;
+        struct buf *out = &s->drift;
 
-        json_object_foreach(s->drift, use, time)
-        {
-                struct str first = str_of(json_string_value(time));
-                if (json_object_get(s->before, use))
-                        continue;
-                switch (s->format) {
-                case REPORT_TEXT:
-                        buf_printf(
-                                out, "# new since then: %s (first at %.*s)\n", use, STR_FMT(first));
-                        break;
-                case REPORT_MARKDOWN:
-                        if (!out->len)
-                                report_heading(
-                                        out, (const char *const[]){"New since then", "First"}, 2);
-                        report_row(out, (const struct str[]){str_of(use), first}, 2);
-                        break;
-                case REPORT_JSON:
-                        report_object(out);
-                        report_member(out, "use", str_of(use));
-                        report_member(out, "first", first);
-                        buf_char(out, '}');
-                        break;
-                }
+        switch (s->format) {
+        case REPORT_TEXT:
+                buf_printf(out, "# new since then: %.*s (first at %.*s)\n", STR_FMT(use),
+                        STR_FMT(first));
+                break;
+        case REPORT_MARKDOWN:
+                if (!out->len)
+                        report_heading(out, (const char *const[]){"New since then", "First"}, 2);
+                report_row(out, (const struct str[]){use, first}, 2);
+                break;
+        case REPORT_JSON:
+                report_object(out);
+                report_member(out, "use", use);
+                report_member(out, "first", first);
+                buf_char(out, '}');
+                break;
         }
 }
 
 static void print_all(const struct suggesting *s)
 {
-        struct buf policy, drift;
+        struct buf policy;
 
         buf_init(&policy, 1 << 30);
-        buf_init(&drift, 1 << 30);
         if (s->n)
                 add_policy(&policy, s);
         else
                 BUF_LITERAL(&policy, "# no request was allowed in these records\n");
-        add_drift(&drift, s);
-        struct str unused = buf_str(&s->unused), fresh = buf_str(&drift);
+        struct str unused = buf_str(&s->unused), fresh = buf_str(&s->drift);
         switch (s->format) {
         case REPORT_TEXT:
                 printf("%.*s%.*s%.*s", STR_FMT(buf_str(&policy)), STR_FMT(unused), STR_FMT(fresh));
@@ -426,30 +363,26 @@ static void print_all(const struct suggesting *s)
         }
         }
         buf_clear(&policy);
-        buf_clear(&drift);
 }
 
 int policy_print_suggestion(const struct policy *policy, const char *const *logs, size_t n_logs,
         int64_t since_ms, enum report_format format)
 {
         struct suggesting s = {
-                .judge = policy ? past_judge_new(policy) : NULL,
-                .since_ms = since_ms,
+                .usage = policy_usage_new(policy, since_ms, SIZE_MAX),
                 .roles = json_object(),
                 .callers = json_object(),
-                .drift = json_object(),
-                .before = json_object(),
-                .rules = json_object(),
                 .format = format,
         };
         struct past_counts counts;
         int status = EXIT_USAGE;
 
         buf_init(&s.unused, 1 << 30);
+        buf_init(&s.drift, 1 << 30);
         if (past_read(logs, n_logs, seen, &s, &counts)) {
                 status = s.n ? EXIT_YES : EXIT_NO;
-                if (policy)
-                        (void)policy_rights(policy, add_unused, &s);
+                policy_usage_unused(s.usage, add_unused, &s);
+                policy_usage_new_uses(s.usage, add_drift, &s);
                 print_all(&s);
                 if (s.broke_glass && format != REPORT_JSON)
                         fprintf(stderr, "dagward policy: left out: %zu requests that broke glass\n",
@@ -464,11 +397,9 @@ int policy_print_suggestion(const struct policy *policy, const char *const *logs
                                 s.left_out);
         }
         buf_clear(&s.unused);
+        buf_clear(&s.drift);
         json_decref(s.roles);
         json_decref(s.callers);
-        json_decref(s.drift);
-        json_decref(s.before);
-        json_decref(s.rules);
-        past_judge_free(s.judge);
+        policy_usage_free(s.usage);
         return status;
 }

@@ -176,9 +176,12 @@ static void offer_commands(struct tour *t)
                 "  POST /contoso/analytics/_apis/pipelines/99/runs",
                 t->program, config);
         report_paste(t, "one story by its correlation ID, and everything as it happens",
-                "%s audit show %s \\\n  --id %s\n%s audit show %s --follow", t->program,
-                t->audit_file, t->refused_correlation ? t->refused_correlation : "ID", t->program,
+                "%s audit trace \\\n  %s %s\n%s audit show %s --follow", t->program,
+                t->refused_correlation ? t->refused_correlation : "ID", t->audit_file, t->program,
                 t->audit_file);
+        report_paste(t, "who did what, what was refused, how long it took: a page for a browser",
+                "%s audit report %s \\\n  --config %s -o %s/report.html", t->program, t->audit_file,
+                config, t->folder);
         report_paste(t, "which operation a request is",
                 "%s operations match POST \\\n"
                 "  https://dev.azure.com/contoso/analytics/_apis/pipelines/42/runs",

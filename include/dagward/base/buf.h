@@ -54,6 +54,13 @@ static inline void buf_char(struct buf *buf, char c)
 {
         buf_add(buf, &c, 1);
 }
+/* Appends several views; unlike `%.*s` it does not end at a NUL in one of them. */
+#define BUF_ALL(buf, ...)                                                                          \
+        do {                                                                                       \
+                const struct str all_parts[] = {__VA_ARGS__};                                      \
+                for (size_t all_i = 0; all_i < sizeof(all_parts) / sizeof(all_parts[0]); all_i++)  \
+                        buf_str_add((buf), all_parts[all_i]);                                      \
+        } while (0)
 #define BUF_LITERAL(buf, literal) buf_add((buf), "" literal, sizeof(literal) - 1)
 void buf_u64(struct buf *buf, uint64_t value);
 void buf_i64(struct buf *buf, int64_t value);

@@ -208,6 +208,17 @@ static void a_record_that_was_cut_says_so(void **state)
         assert_false(line.cut);
 }
 
+static void the_reason_to_break_glass_is_read(void **state)
+{
+        struct audit_line line;
+
+        (void)state;
+        assert_true(reads("{" TIME ",\"decision\":{\"break_glass\":\"INC-4711\"}}", &line));
+        assert_str(line.fields.decision.break_glass, "INC-4711");
+        assert_true(reads("{" TIME ",\"decision\":{\"effect\":\"allow\"}}", &line));
+        assert_str(line.fields.decision.break_glass, "");
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -217,6 +228,7 @@ int main(void)
                 cmocka_unit_test(what_is_no_record_is_refused),
                 cmocka_unit_test(deep_nesting_is_refused_without_recursion),
                 cmocka_unit_test(a_record_that_was_cut_says_so),
+                cmocka_unit_test(the_reason_to_break_glass_is_read),
         };
 
         return cmocka_run_group_tests(tests, begin, end);

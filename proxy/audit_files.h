@@ -1,0 +1,53 @@
+/*
+ * audit_files: lines of audit logs, from plain files, gzip files (whatever their name) and standard
+ * input.
+ *
+ * Offsets are those of the text: of a gzip file, of what it unfolds to. Nothing is ever written
+ * to a log.
+ */
+#ifndef DAGWARD_PROXY_AUDIT_FILES_H
+#define DAGWARD_PROXY_AUDIT_FILES_H
+
+#include <sys/stat.h>
+
+#include "dagward/base/str.h"
+
+struct gzFile_s;
+
+struct audit_file {
+        const char *name; /* for messages; the caller's */
+        struct gzFile_s *gz;
+        struct stat info; /* when it was opened */
+        bool plain;       /* neither gzip nor a pipe: seeking costs nothing */
+        char *chunk;
+        size_t at, len;    /* what of it was not handed out yet */
+        uint64_t offset;   /* of the byte at `at` */
+        uint64_t line_at;  /* where the last line began */
+        uint64_t number;   /* of the last line, counted from the last seek */
+        uint64_t too_long; /* lines that were passed over: none of ours is so long */
+        bool end, torn;    /* torn: the last line has no newline */
+        char why[120];     /* reading failed; else "" */
+};
+
+/* `-` is standard input. False with errno. Close it in the end. */
+bool audit_file_open(struct audit_file *file, const char *name) __attribute__((warn_unused_result));
+/* The same for a descriptor, which it takes over. */
+bool audit_file_open_fd(struct audit_file *file, const char *name, int fd)
+        __attribute__((warn_unused_result));
+/* The next line without its newline, good until the next call; false at the end, and when reading
+ * failed (`why`). */
+bool audit_file_line(struct audit_file *file, struct str *line) __attribute__((warn_unused_result));
+/* Goes to the first line that begins at `offset` or behind it. */
+bool audit_file_seek(struct audit_file *file, uint64_t offset) __attribute__((warn_unused_result));
+void audit_file_close(struct audit_file *file);
+
+/* Puts files in the order of the seq of their first record; those without one stay in front. */
+void audit_files_sort(const char **names, size_t n);
+
+/* Prints to standard error and is 2, for `return audit_complain("trace", ...)`. */
+int audit_complain(const char *command, const char *format, ...)
+        __attribute__((format(printf, 2, 3)));
+/* Why reading `file` ended early, to standard error. */
+void audit_file_complain(const char *command, const struct audit_file *file);
+
+#endif
