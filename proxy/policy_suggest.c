@@ -20,7 +20,7 @@ struct suggesting {
         struct past_judge *judge; /* of the policy that is given; NULL: none */
         int64_t since_ms;
         json_t *roles;   /* role -> operation -> kind of resource -> value -> how often */
-        json_t *callers; /* role -> issuer -> subject -> credential */
+        json_t *callers; /* role -> issuer -> credential -> subject -> how often */
         json_t *drift;   /* "role operation resources" -> first time, used since but not before */
         json_t *before;  /* the same, used before */
         json_t *rules;   /* rule -> operation -> how often; as the policy decides today */
@@ -111,6 +111,14 @@ static void note_drift(
                 json_object_set_new(s->drift, use, json_stringn(past->time.ptr, past->time.len));
 }
 
+/* As a value of a policy the text is itself: no wildcard, no group, nothing that ends it early.
+ * What somebody asked for with a `*` in its name is no reason to allow whatever it matches. */
+static bool is_literal(struct str text)
+{
+        return str_find(text, '*') < 0 && str_find(text, '\0') < 0 &&
+               !str_starts(text, STR("group:"));
+}
+
 /* A request that the catalogue does not know, or that belongs to no organization, is allowed by
  * method and path alone: "GET /_apis/profile". Other operations have no blank in their names. False
  * when no entry could name it: its path is not whole, or has what is a wildcard there. */
@@ -118,9 +126,16 @@ static bool key_of(const struct past *past, char *out, size_t bytes)
 {
         const struct policy_request *request = &past->request;
 
+        for (size_t i = 0; i < request->resources->n; i++)
+                if (!is_literal(request->resources->items[i].value))
+                        return false;
+        if (!is_literal(past->caller.subject) || !is_literal(past->role) ||
+                !past->caller.subject.len)
+                return false;
+
         if (request->op && resources_first(request->resources, RESOURCE_ORGANIZATION).len)
                 return (size_t)snprintf(out, bytes, "%s", request->op->id) < bytes;
-        return !past->incomplete && str_find(request->path, '*') < 0 &&
+        return !past->incomplete && is_literal(request->path) && is_literal(request->method) &&
                (size_t)snprintf(out, bytes, "%.*s %.*s", STR_FMT(request->method),
                        STR_FMT(request->path)) < bytes;
 }
@@ -146,11 +161,8 @@ static void seen(void *owner, const struct past *past)
         note_resources(operation, past, resources, sizeof(resources));
         note_said(operation, past);
         note_drift(s, past, key, resources);
-        json_t *subjects = at(at(s->callers, past->role), past->caller.issuer);
-        struct str subject = past->caller.subject;
-        if (!json_object_getn(subjects, subject.ptr, subject.len))
-                json_object_setn_new(subjects, subject.ptr, subject.len,
-                        json_stringn(past->credential.ptr, past->credential.len));
+        json_t *credentials = at(at(s->callers, past->role), past->caller.issuer);
+        count(at(credentials, past->credential), past->caller.subject);
 }
 
 /* --- the policy --- */
@@ -224,8 +236,9 @@ static void add_entry(struct buf *out, const char *operations, const char *selec
         const char *kind, *path = strstr(operations, " /");
 
         if (path) {
-                buf_printf(out, "      - method: %.*s\n        path: ", (int)(path - operations),
-                        operations);
+                BUF_LITERAL(out, "      - method: ");
+                report_quoted(out, str_view(operations, (size_t)(path - operations)));
+                BUF_LITERAL(out, "\n        path: ");
                 report_quoted(out, str_of(path + 1));
                 buf_char(out, '\n');
         } else {
@@ -266,34 +279,33 @@ static void add_role(struct buf *out, const char *role, json_t *operations)
         json_decref(entries);
 }
 
-/* The callers of one issuer that had a role. */
-static void add_binding(struct buf *out, const char *role, const char *issuer, json_t *subjects)
+/* The callers of one issuer that had a role with one credential: nobody is lent another's. */
+static void add_binding(
+        struct buf *out, const char *role, const char *issuer, const char *lent, json_t *subjects)
 {
-        const char *subject, *lent = "unknown", *separator = "";
-        json_t *credential;
+        const char *subject, *separator = "";
+        json_t *n;
 
         BUF_LITERAL(out, "  - callers:\n      issuer: ");
         report_quoted(out, str_of(issuer));
         BUF_LITERAL(out, "\n      subject: [");
-        json_object_foreach(subjects, subject, credential)
+        json_object_foreach(subjects, subject, n)
         {
                 buf_str_add(out, str_of(separator));
                 report_quoted(out, str_of(subject));
                 separator = ", ";
-                if (*json_string_value(credential))
-                        lent = json_string_value(credential);
         }
         BUF_LITERAL(out, "]\n    roles: [");
         report_quoted(out, str_of(role));
         BUF_LITERAL(out, "]\n    credential: ");
-        report_quoted(out, str_of(lent));
+        report_quoted(out, str_of(*lent ? lent : "unknown"));
         buf_char(out, '\n');
 }
 
 static void add_policy(struct buf *out, const struct suggesting *s)
 {
-        const char *role, *issuer;
-        json_t *operations, *issuers, *subjects;
+        const char *role, *issuer, *credential;
+        json_t *operations, *issuers, *credentials, *subjects;
 
         buf_printf(out,
                 "# The least that allows the %zu allowed requests of these records.\n"
@@ -306,9 +318,12 @@ static void add_policy(struct buf *out, const struct suggesting *s)
         BUF_LITERAL(out, "bindings:\n");
         json_object_foreach(s->callers, role, issuers)
         {
-                json_object_foreach(issuers, issuer, subjects)
+                json_object_foreach(issuers, issuer, credentials)
                 {
-                        add_binding(out, role, issuer, subjects);
+                        json_object_foreach(credentials, credential, subjects)
+                        {
+                                add_binding(out, role, issuer, credential, subjects);
+                        }
                 }
         }
 }
@@ -321,6 +336,7 @@ static void add_unused(void *owner, const struct policy_right *right)
         struct buf *out = &s->unused;
         const json_t *used = json_object_getn(s->rules, right->rule.ptr, right->rule.len);
         size_t n = json_object_size(used);
+        struct buf line;
         char text[80];
 
         if (right->effect != EFFECT_ALLOW || n >= right->n_operations)
@@ -330,11 +346,15 @@ static void add_unused(void *owner, const struct policy_right *right)
                         right->n_operations);
         else
                 snprintf(text, sizeof(text), "never used");
+        buf_init(&line, 1 << 20);
         switch (s->format) {
         case REPORT_TEXT:
-                buf_printf(out, "# %.*s, role %.*s: %s (%.*s%s%.*s)\n", STR_FMT(right->rule),
+                buf_printf(&line, "%.*s, role %.*s: %s (%.*s%s%.*s)", STR_FMT(right->rule),
                         STR_FMT(right->role), text, STR_FMT(right->what),
                         right->limits.len ? "; " : "", STR_FMT(right->limits));
+                BUF_LITERAL(out, "# ");
+                report_text(out, buf_str(&line));
+                buf_char(out, '\n');
                 break;
         case REPORT_MARKDOWN:
                 if (!out->len)
@@ -356,6 +376,7 @@ static void add_unused(void *owner, const struct policy_right *right)
                 buf_char(out, '}');
                 break;
         }
+        buf_clear(&line);
 }
 
 /* What was used since then and never before. */
@@ -371,8 +392,11 @@ static void add_drift(struct buf *out, const struct suggesting *s)
                         continue;
                 switch (s->format) {
                 case REPORT_TEXT:
-                        buf_printf(
-                                out, "# new since then: %s (first at %.*s)\n", use, STR_FMT(first));
+                        BUF_LITERAL(out, "# new since then: ");
+                        report_text(out, str_of(use));
+                        BUF_LITERAL(out, " (first at ");
+                        report_text(out, first);
+                        BUF_LITERAL(out, ")\n");
                         break;
                 case REPORT_MARKDOWN:
                         if (!out->len)
@@ -460,7 +484,8 @@ int policy_print_suggestion(const struct policy *policy, const char *const *logs
                 if (s.left_out)
                         fprintf(stderr,
                                 "dagward policy: %zu requests cannot be named by an entry: their "
-                                "path is not whole, or has a `*`\n",
+                                "path is not whole, or something that they name, or their "
+                                "caller, has a `*` or is no value of a policy\n",
                                 s.left_out);
         }
         buf_clear(&s.unused);
