@@ -388,7 +388,8 @@ static int explain_request(struct options *o, const struct preflight *p, const j
                 request.now_ms = clock_wall_ms();
                 request.reason_chars = chars;
                 if (o->at && !clock_parse(str_of(o->at), &request.now_ms))
-                        complain("--at: not a time: ", o->at);
+                        complain("--at: not a date (2027-03-31) or time (2027-03-31T18:00:00Z): ",
+                                o->at);
                 else if (!learn(p->policy, &caller, &request, &arena, &err))
                         fprintf(stderr, "dagward policy: %s\n", err.text);
                 else
@@ -426,6 +427,11 @@ static int explain(struct options *o, const struct preflight *p, char **words, i
                 complain("explain needs METHOD and URL", n > 2 ? ", and nothing more" : "");
                 return EXIT_USAGE;
         }
+        for (const char *c = words[0]; *c; c++)
+                if (*c >= 'a' && *c <= 'z') {
+                        complain("a method is written in upper case, unlike ", words[0]);
+                        return EXIT_USAGE;
+                }
         question.method = str_of(words[0]);
         question.url = str_of(words[1]);
         question.claimed = o->claimed;
@@ -444,7 +450,7 @@ static int who_can(const struct options *o, const struct preflight *p, char **wo
         int64_t now_ms = clock_wall_ms();
 
         if (o->at && !clock_parse(str_of(o->at), &now_ms)) {
-                complain("--at: not a time: ", o->at);
+                complain("--at: not a date (2027-03-31) or time (2027-03-31T18:00:00Z): ", o->at);
                 return EXIT_USAGE;
         }
         return policy_print_who_can(p->policy, words, n, now_ms, o->format);
@@ -456,7 +462,7 @@ static int lint(const struct options *o, const struct preflight *p)
 
         if (!o->at || clock_parse(str_of(o->at), &now_ms))
                 return policy_print_lint(p->policy, now_ms, o->format);
-        complain("--at: not a time: ", o->at);
+        complain("--at: not a date (2027-03-31) or time (2027-03-31T18:00:00Z): ", o->at);
         return EXIT_USAGE;
 }
 
@@ -468,7 +474,7 @@ static int can(struct options *o, const struct preflight *p)
         int status = EXIT_USAGE;
 
         if (o->at && !clock_parse(str_of(o->at), &now_ms)) {
-                complain("--at: not a time: ", o->at);
+                complain("--at: not a date (2027-03-31) or time (2027-03-31T18:00:00Z): ", o->at);
                 return EXIT_USAGE;
         }
         if (o->claims && !(claims = read_claims(o->claims)))
@@ -490,7 +496,7 @@ static int suggest(const struct options *o, const struct preflight *p)
 
         if (!o->since || clock_parse(str_of(o->since), &since_ms))
                 return policy_print_suggestion(p->policy, o->logs, o->n_logs, since_ms, o->format);
-        complain("--since: not a time: ", o->since);
+        complain("--since: not a date (2027-03-31) or time (2027-03-31T18:00:00Z): ", o->since);
         return EXIT_USAGE;
 }
 

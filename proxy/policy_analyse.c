@@ -4,6 +4,7 @@
 #include "policy_analyse.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "commands.h"
 #include "dagward/policy/analyse.h"
@@ -143,6 +144,26 @@ static bool take_resource(struct resources *resources, const char *word)
         return false;
 }
 
+/* Aliases and patterns stand for several: each has callers of its own. */
+static void no_operation(const char *word)
+{
+        size_t n;
+        const struct operation *all = catalogue_all(&n);
+        struct str *ids = calloc(n + 1, sizeof(*ids));
+
+        if (!ids)
+                abort();
+        for (size_t i = 0; i < n; i++)
+                ids[i] = str_of(all[i].id);
+        fprintf(stderr,
+                "dagward policy: who-can needs the id of one operation%s%s%s%s; `dagward "
+                "operations "
+                "PATTERN` lists those behind an alias or a pattern\n",
+                word ? ", and `" : "", word ? word : "", word ? "` is none" : "",
+                word ? error_did_you_mean(str_head(str_of(word), 100), ids, n) : "");
+        free(ids);
+}
+
 int policy_print_who_can(
         const struct policy *policy, char **words, int n, int64_t now_ms, enum report_format format)
 {
@@ -153,8 +174,7 @@ int policy_print_who_can(
         char title[200], last[200] = "";
 
         if (n < 1 || !(request.op = catalogue_find(str_of(words[0])))) {
-                fprintf(stderr, "dagward policy: who-can needs the id of an operation; `dagward "
-                                "operations` lists them\n");
+                no_operation(n < 1 ? NULL : words[0]);
                 return EXIT_USAGE;
         }
         for (int i = 1; i < n; i++)

@@ -14,8 +14,8 @@
 
 struct printing {
         enum report_format format;
-        struct buf changes, bindings; /* JSON or Markdown rows, printed at the end */
-        char subject[200];            /* whose changes are being printed */
+        struct buf changes, bindings, unsure; /* JSON or Markdown rows, printed at the end */
+        char subject[200];                    /* whose changes are being printed */
 };
 
 /* A file, or all *.yaml of a directory. */
@@ -209,6 +209,38 @@ static void binding_changed(void *owner, struct str name, struct str old, struct
         }
 }
 
+static void is_unsure(void *owner, const struct policy_unsure *unsure)
+{
+        struct printing *p = owner;
+        struct buf *out = &p->unsure;
+        const char *change = unsure->is_new ? "added" : "removed";
+
+        if (p->format == REPORT_JSON) {
+                report_object(out);
+                report_member(out, "subject", unsure->subject);
+                report_member(out, "change", str_of(change));
+                report_member(out, "rule", unsure->rule);
+                report_member(out, "operation", str_of(unsure->op->id));
+                report_count(out, "operations", unsure->n);
+                buf_char(out, '}');
+        } else if (p->format == REPORT_MARKDOWN) {
+                if (!out->len)
+                        report_heading(out,
+                                (const char *const[]){"Cannot be tried", "Entry", "", "Operations"},
+                                4);
+                char count[80];
+                snprintf(count, sizeof(count), "%s%s", unsure->op->id,
+                        unsure->n > 1 ? " and others" : "");
+                report_row(out,
+                        (const struct str[]){
+                                unsure->subject, unsure->rule, str_of(change), str_of(count)},
+                        4);
+        } else {
+                buf_printf(out, "%.*s\n  ? %s %.*s: %s%s\n", STR_FMT(unsure->subject), change,
+                        STR_FMT(unsure->rule), unsure->op->id, unsure->n > 1 ? " and others" : "");
+        }
+}
+
 static void print_buf(const struct buf *text)
 {
         if (text->len)
@@ -223,6 +255,8 @@ static void print_all(struct printing *p, const struct policy_diff_counts *count
                         counts->allowed, counts->denied, counts->requests, counts->unfinished,
                         counts->untried);
                 print_buf(&p->bindings);
+                printf("],\n\"unsure\":[");
+                print_buf(&p->unsure);
                 printf("],\n\"changes\":[");
                 print_buf(&p->changes);
                 printf("]}\n");
@@ -242,8 +276,17 @@ static void print_all(struct printing *p, const struct policy_diff_counts *count
         if (counts->untried)
                 printf("NOT EXHAUSTIVE: of %zu operations no request could be made\n",
                         counts->untried);
-        print_buf(&p->bindings);
-        print_buf(&p->changes);
+        if (counts->unsure)
+                printf("NOT EXHAUSTIVE: what %zu entries do hinges on what Azure DevOps says of "
+                       "names "
+                       "and ids, so read them yourself\n",
+                        counts->unsure);
+        const struct buf *const parts[] = {&p->bindings, &p->unsure, &p->changes};
+        for (size_t i = 0; i < 3; i++) {
+                if (markdown && parts[i]->len)
+                        printf("\n");
+                print_buf(parts[i]);
+        }
 }
 
 int policy_print_diff(const char *old, const char *new_one, enum report_format format)
@@ -257,16 +300,19 @@ int policy_print_diff(const char *old, const char *new_one, enum report_format f
                         .namer = naming_for_policy,
                         .changed = changed,
                         .binding_changed = binding_changed,
+                        .unsure = is_unsure,
                         .owner = &p,
                 };
                 buf_init(&p.changes, 1 << 30);
                 buf_init(&p.bindings, 1 << 30);
+                buf_init(&p.unsure, 1 << 30);
                 struct policy_diff_counts counts = policy_diff(before, after, &options);
                 print_all(&p, &counts);
                 buf_clear(&p.changes);
                 buf_clear(&p.bindings);
+                buf_clear(&p.unsure);
                 status = counts.allowed || counts.denied || counts.bindings || counts.unfinished ||
-                                         counts.untried
+                                         counts.untried || counts.unsure
                                  ? EXIT_NO
                                  : EXIT_YES;
         }

@@ -18,7 +18,7 @@
 struct suggesting {
         struct policy_usage *usage;
         json_t *roles;   /* role -> operation -> kind of resource -> value -> how often */
-        json_t *callers; /* role -> issuer -> subject -> credential */
+        json_t *callers; /* role -> issuer -> credential -> subject -> how often */
         size_t n, left_out;
         size_t broke_glass; /* allowed, but by what is there for emergencies */
         enum report_format format;
@@ -82,6 +82,26 @@ static void note_said(json_t *operation, const struct past *past)
                 count(at(operation, STR("where")), str_of(kinds[past->said->items[i].kind].name));
 }
 
+/* As a value of a policy the text is itself: no wildcard, no group, nothing that ends it early.
+ * What somebody asked for with a `*` in its name is no reason to allow whatever it matches. */
+static bool is_literal(struct str text)
+{
+        return str_find(text, '*') < 0 && str_find(text, '\0') < 0 &&
+               !str_starts(text, STR("group:"));
+}
+
+/* Whether an entry can be written that means this request and no other. */
+static bool is_writable(const struct past *past)
+{
+        const struct policy_request *request = &past->request;
+
+        for (size_t i = 0; i < request->resources->n; i++)
+                if (!is_literal(request->resources->items[i].value))
+                        return false;
+        return past->caller.subject.len && is_literal(past->caller.subject) &&
+               is_literal(past->role) && is_literal(request->path) && is_literal(request->method);
+}
+
 static void seen(void *owner, const struct past *past)
 {
         struct suggesting *s = owner;
@@ -92,7 +112,7 @@ static void seen(void *owner, const struct past *past)
         bool named = policy_usage_key(past, key, sizeof(key));
         if (named)
                 policy_usage_note(s->usage, past, key);
-        if (past->broke_glass || !named) {
+        if (past->broke_glass || !named || !is_writable(past)) {
                 ++*(past->broke_glass ? &s->broke_glass : &s->left_out);
                 return;
         }
@@ -101,11 +121,8 @@ static void seen(void *owner, const struct past *past)
         count(at(operation, STR("")), STR(""));
         note_resources(operation, past);
         note_said(operation, past);
-        json_t *subjects = at(at(s->callers, past->role), past->caller.issuer);
-        struct str subject = past->caller.subject;
-        if (!json_object_getn(subjects, subject.ptr, subject.len))
-                json_object_setn_new(subjects, subject.ptr, subject.len,
-                        json_stringn(past->credential.ptr, past->credential.len));
+        json_t *credentials = at(at(s->callers, past->role), past->caller.issuer);
+        count(at(credentials, past->credential), past->caller.subject);
 }
 
 /* --- the policy --- */
@@ -179,8 +196,9 @@ static void add_entry(struct buf *out, const char *operations, const char *selec
         const char *kind, *path = strstr(operations, " /");
 
         if (path) {
-                buf_printf(out, "      - method: %.*s\n        path: ", (int)(path - operations),
-                        operations);
+                BUF_LITERAL(out, "      - method: ");
+                report_quoted(out, str_view(operations, (size_t)(path - operations)));
+                BUF_LITERAL(out, "\n        path: ");
                 report_quoted(out, str_of(path + 1));
                 buf_char(out, '\n');
         } else {
@@ -221,34 +239,33 @@ static void add_role(struct buf *out, const char *role, json_t *operations)
         json_decref(entries);
 }
 
-/* The callers of one issuer that had a role. */
-static void add_binding(struct buf *out, const char *role, const char *issuer, json_t *subjects)
+/* The callers of one issuer that had a role with one credential: nobody is lent another's. */
+static void add_binding(
+        struct buf *out, const char *role, const char *issuer, const char *lent, json_t *subjects)
 {
-        const char *subject, *lent = "unknown", *separator = "";
-        json_t *credential;
+        const char *subject, *separator = "";
+        json_t *n;
 
         BUF_LITERAL(out, "  - callers:\n      issuer: ");
         report_quoted(out, str_of(issuer));
         BUF_LITERAL(out, "\n      subject: [");
-        json_object_foreach(subjects, subject, credential)
+        json_object_foreach(subjects, subject, n)
         {
                 buf_str_add(out, str_of(separator));
                 report_quoted(out, str_of(subject));
                 separator = ", ";
-                if (*json_string_value(credential))
-                        lent = json_string_value(credential);
         }
         BUF_LITERAL(out, "]\n    roles: [");
         report_quoted(out, str_of(role));
         BUF_LITERAL(out, "]\n    credential: ");
-        report_quoted(out, str_of(lent));
+        report_quoted(out, str_of(*lent ? lent : "unknown"));
         buf_char(out, '\n');
 }
 
 static void add_policy(struct buf *out, const struct suggesting *s)
 {
-        const char *role, *issuer;
-        json_t *operations, *issuers, *subjects;
+        const char *role, *issuer, *credential;
+        json_t *operations, *issuers, *credentials, *subjects;
 
         buf_printf(out,
                 "# The least that allows the %zu allowed requests of these records.\n"
@@ -261,9 +278,12 @@ static void add_policy(struct buf *out, const struct suggesting *s)
         BUF_LITERAL(out, "bindings:\n");
         json_object_foreach(s->callers, role, issuers)
         {
-                json_object_foreach(issuers, issuer, subjects)
+                json_object_foreach(issuers, issuer, credentials)
                 {
-                        add_binding(out, role, issuer, subjects);
+                        json_object_foreach(credentials, credential, subjects)
+                        {
+                                add_binding(out, role, issuer, credential, subjects);
+                        }
                 }
         }
 }
@@ -274,14 +294,19 @@ static void add_unused(void *owner, const struct policy_right *right, size_t n)
 {
         struct suggesting *s = owner;
         struct buf *out = &s->unused;
+        struct buf line;
         char text[80];
 
         policy_usage_text(right, n, text, sizeof(text));
+        buf_init(&line, 1 << 20);
         switch (s->format) {
         case REPORT_TEXT:
-                buf_printf(out, "# %.*s, role %.*s: %s (%.*s%s%.*s)\n", STR_FMT(right->rule),
+                buf_printf(&line, "%.*s, role %.*s: %s (%.*s%s%.*s)", STR_FMT(right->rule),
                         STR_FMT(right->role), text, STR_FMT(right->what),
                         right->limits.len ? "; " : "", STR_FMT(right->limits));
+                BUF_LITERAL(out, "# ");
+                report_text(out, buf_str(&line));
+                buf_char(out, '\n');
                 break;
         case REPORT_MARKDOWN:
                 if (!out->len)
@@ -303,6 +328,7 @@ static void add_unused(void *owner, const struct policy_right *right, size_t n)
                 buf_char(out, '}');
                 break;
         }
+        buf_clear(&line);
 }
 
 static void add_drift(void *owner, struct str use, struct str first)
@@ -312,8 +338,11 @@ static void add_drift(void *owner, struct str use, struct str first)
 
         switch (s->format) {
         case REPORT_TEXT:
-                buf_printf(out, "# new since then: %.*s (first at %.*s)\n", STR_FMT(use),
-                        STR_FMT(first));
+                BUF_LITERAL(out, "# new since then: ");
+                report_text(out, use);
+                BUF_LITERAL(out, " (first at ");
+                report_text(out, first);
+                BUF_LITERAL(out, ")\n");
                 break;
         case REPORT_MARKDOWN:
                 if (!out->len)
@@ -393,7 +422,8 @@ int policy_print_suggestion(const struct policy *policy, const char *const *logs
                 if (s.left_out)
                         fprintf(stderr,
                                 "dagward policy: %zu requests cannot be named by an entry: their "
-                                "path is not whole, or has a `*`\n",
+                                "path is not whole, or something that they name, or their "
+                                "caller, has a `*` or is no value of a policy\n",
                                 s.left_out);
         }
         buf_clear(&s.unused);

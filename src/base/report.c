@@ -46,29 +46,55 @@ void report_object(struct buf *out)
         BUF_LITERAL(out, "\n{");
 }
 
+/* Controls, and what is not seen or turns the direction of a line around: how many bytes it has; 0:
+ * none of these. The text is valid UTF-8. */
+static size_t unsafe_sequence(struct str text, size_t i)
+{
+        unsigned char c = (unsigned char)text.ptr[i];
+
+        return c < 0x20 || c == 0x7F ? 1 : str_invisible_at(text, i);
+}
+
+/* In a code span a backslash before the `|` that has to be escaped would be one escape with the
+ * next, and a backtick would end it: then as HTML, with nothing in it that could be a link, a
+ * mention or markup. */
+static bool breaks_code(struct str text)
+{
+        for (size_t i = 0; i < text.len; i++)
+                if (text.ptr[i] == '`' ||
+                        (text.ptr[i] == '\\' && i + 1 < text.len && text.ptr[i + 1] == '|'))
+                        return true;
+        return false;
+}
+
+static bool is_plain(char c)
+{
+        return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+               c == ' ' || c == '-' || (unsigned char)c >= 0x80;
+}
+
 void report_cell(struct buf *out, struct str text)
 {
-        bool code = str_find(text, '`') < 0;
+        bool code = !breaks_code(text);
 
         if (!text.len)
                 return;
-        if (code)
-                buf_char(out, '`');
+        buf_str_add(out, code ? STR("`") : STR("<code>"));
         for (size_t i = 0; i < text.len; i++) {
+                size_t n = unsafe_sequence(text, i);
                 char c = text.ptr[i];
-                if (c == '|')
+                if (n) {
+                        buf_char(out, n == 1 ? ' ' : '?');
+                        i += n - 1;
+                } else if (code && c == '|') {
                         BUF_LITERAL(out, "\\|");
-                else if ((unsigned char)c < 0x20 || c == 0x7F)
-                        buf_char(out, ' ');
-                else if (!code && (c == '<' || c == '&'))
-                        buf_str_add(out, c == '<' ? STR("&lt;") : STR("&amp;"));
-                else if (!code && strchr("\\`*_[]!#~", c))
-                        buf_printf(out, "\\%c", c);
-                else
+                } else if (code || is_plain(c)) {
                         buf_char(out, c);
+                } else {
+                        buf_printf(out, "&#%d;", c);
+                }
         }
-        if (code)
-                buf_char(out, '`');
+        buf_str_add(out, code ? STR("`") : STR("</code>"));
 }
 
 void report_row(struct buf *out, const struct str *cells, size_t n)
@@ -93,26 +119,10 @@ void report_heading(struct buf *out, const char *const *headings, size_t n)
         buf_char(out, '\n');
 }
 
-/* U+0080..U+009F, U+061C, U+200E, U+200F, U+2028..U+202E, U+2066..U+2069: controls, and what turns
- * the direction of a line around. The text is valid UTF-8. */
-static size_t unsafe_sequence(const unsigned char *p, size_t left)
-{
-        if (*p < 0x20 || *p == 0x7F)
-                return 1;
-        if (left >= 2 && ((p[0] == 0xC2 && p[1] < 0xA0) || (p[0] == 0xD8 && p[1] == 0x9C)))
-                return 2;
-        if (left >= 3 && p[0] == 0xE2 &&
-                ((p[1] == 0x80 &&
-                         (p[2] == 0x8E || p[2] == 0x8F || (p[2] >= 0xA8 && p[2] <= 0xAE))) ||
-                        (p[1] == 0x81 && p[2] >= 0xA6 && p[2] <= 0xA9)))
-                return 3;
-        return 0;
-}
-
 void report_text(struct buf *out, struct str text)
 {
         for (size_t i = 0; i < text.len;) {
-                size_t n = unsafe_sequence((const unsigned char *)text.ptr + i, text.len - i);
+                size_t n = unsafe_sequence(text, i);
                 if (n == 0) {
                         buf_char(out, text.ptr[i++]);
                         continue;
@@ -127,12 +137,15 @@ void report_quoted(struct buf *out, struct str text)
         buf_char(out, '"');
         for (size_t i = 0; i < text.len;) {
                 const unsigned char *p = (const unsigned char *)text.ptr + i;
-                size_t n = unsafe_sequence(p, text.len - i);
-                unsigned code = n == 3 ? (p[0] & 0xFu) << 12 | (p[1] & 0x3Fu) << 6 | (p[2] & 0x3Fu)
+                size_t n = unsafe_sequence(text, i);
+                unsigned code = n == 4 ? (p[0] & 7u) << 18 | (p[1] & 0x3Fu) << 12 |
+                                                 (p[2] & 0x3Fu) << 6 | (p[3] & 0x3Fu)
+                                : n == 3
+                                        ? (p[0] & 0xFu) << 12 | (p[1] & 0x3Fu) << 6 | (p[2] & 0x3Fu)
                                 : n == 2 ? (p[0] & 0x1Fu) << 6 | (p[1] & 0x3Fu)
                                          : *p;
                 if (n)
-                        buf_printf(out, "\\u%04x", code);
+                        buf_printf(out, n == 4 ? "\\U%08x" : "\\u%04x", code);
                 else if (*p == '"' || *p == '\\')
                         buf_printf(out, "\\%c", *p);
                 else

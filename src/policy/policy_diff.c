@@ -1,4 +1,5 @@
 /* What a change of policy makes possible, and what it stops: by trying it. */
+#include "dagward/azdo/conclude.h"
 #include "dagward/base/clock.h"
 #include "policy_diff_internal.h"
 
@@ -63,8 +64,29 @@ static int by_text(const void *a, const void *b)
         return strcmp(((const struct entry_text *)a)->text, ((const struct entry_text *)b)->text);
 }
 
-static void number_texts(struct side sides[2])
+/* Samples that are named would say nothing of what is not: `ax1` fits both `a*` and `ax1*`. */
+static void choose_samples(struct diffing *d, const struct entry_text *all, size_t n)
 {
+        uint32_t hash = 0;
+        bool taken = true;
+
+        for (size_t i = 0; i < n; i++)
+                hash = hash * 31 + str_hash_fold(str_of(all[i].text));
+        /* After the first they depend on the policies, so that no file can take them all. */
+        for (uint32_t number = 1; taken; number = number == 1 ? hash | 2 : number + 1) {
+                snprintf(d->rest, sizeof(d->rest), "x%u", number);
+                snprintf(d->other, sizeof(d->other), number > 1 ? "elsewhere%u" : "elsewhere",
+                        number);
+                taken = false;
+                for (size_t i = 0; i < n && !taken; i++)
+                        taken = strcasestr(all[i].text, d->rest) ||
+                                strcasestr(all[i].text, d->other);
+        }
+}
+
+static void number_texts(struct diffing *d)
+{
+        struct side *sides = d->sides;
         size_t n = sides[0].policy->n_entries + sides[1].policy->n_entries, k = 0;
         struct entry_text *all = must(calloc(n + 1, sizeof(*all)));
         unsigned number = 0;
@@ -76,6 +98,7 @@ static void number_texts(struct side sides[2])
                         all[k++] = (struct entry_text){
                                 text_of(&policy->entries[i]), &sides[s].texts[i]};
         }
+        choose_samples(d, all, n);
         qsort(all, n, sizeof(*all), by_text);
         for (size_t i = 0; i < n; i++) {
                 if (i && strcmp(all[i - 1].text, all[i].text) != 0)
@@ -109,16 +132,19 @@ static void put_in_play(struct side *side, unsigned slot)
         }
 }
 
+static bool has_text(const struct side *side, unsigned text)
+{
+        for (size_t k = 0; k < side->n; k++)
+                if (side->texts[side->in_play[k] - side->policy->entries] == text)
+                        return true;
+        return false;
+}
+
 static bool all_in(const struct side *part, const struct side *whole)
 {
-        for (size_t i = 0; i < part->n; i++) {
-                unsigned text = part->texts[part->in_play[i] - part->policy->entries];
-                bool there = false;
-                for (size_t k = 0; k < whole->n && !there; k++)
-                        there = whole->texts[whole->in_play[k] - whole->policy->entries] == text;
-                if (!there)
+        for (size_t i = 0; i < part->n; i++)
+                if (!has_text(whole, part->texts[part->in_play[i] - part->policy->entries]))
                         return false;
-        }
         return true;
 }
 
@@ -137,6 +163,35 @@ static struct policy_question keep_question(struct diffing *d, const struct poli
                 from->n_claimed, from->at_ms};
 }
 
+/* Whether anything that the request names tells more of what is in doubt. */
+static bool can_be_asked(const struct policy_request *request, unsigned doubts)
+{
+        const struct resources *resources = request->resources;
+
+        for (size_t i = 0; resources && i < resources->n; i++)
+                if (conclude_helps(request->op, resources, doubts, &resources->items[i]))
+                        return true;
+        return false;
+}
+
+/* Entries that are in one policy only and that this request leaves in doubt. */
+static void note_unsure(struct diffing *d, const struct policy_request *request)
+{
+        for (int s = 0; request->op && s < 2; s++) {
+                struct side *side = &d->sides[s];
+                for (size_t i = 0; i < side->n; i++) {
+                        const struct entry *entry = side->in_play[i];
+                        size_t index = (size_t)(entry - side->policy->entries);
+                        unsigned doubts = entry_doubts(entry, request);
+                        if (doubts && !side->unsure[index].now &&
+                                diff_hinges(request->op, entry, doubts) &&
+                                can_be_asked(request, doubts) &&
+                                !has_text(&d->sides[!s], side->texts[index]))
+                                side->unsure[index].now = true;
+                }
+        }
+}
+
 static void compare(struct diffing *d, const struct policy_question *question,
         const struct policy_request *request)
 {
@@ -151,8 +206,10 @@ static void compare(struct diffing *d, const struct policy_question *question,
                         side->policy, side->grants ? side->grants : &nobody, request, &decision[s]);
         }
         d->counts.requests++;
-        if (decision[0].effect == decision[1].effect)
+        if (decision[0].effect == decision[1].effect) {
+                note_unsure(d, request);
                 return;
+        }
         for (size_t i = 0; i < d->n_found; i++)
                 if (d->found[i].old == by[0] && d->found[i].new_one == by[1]) {
                         d->found[i].n++;
@@ -165,8 +222,44 @@ static void compare(struct diffing *d, const struct policy_question *question,
                 keep_question(d, question), keep_text(&d->kept, str_of(touches)), 1};
 }
 
+/* Of an entry that made a difference, that is enough to say. */
+static void keep_unsure(struct diffing *d, const struct operation *op)
+{
+        for (int s = 0; s < 2; s++) {
+                struct side *side = &d->sides[s];
+                for (size_t i = 0; i < side->n; i++) {
+                        const struct entry *entry = side->in_play[i];
+                        struct unsure *one = &side->unsure[entry - side->policy->entries];
+                        for (size_t k = 0; one->now && k < d->n_found; k++)
+                                one->now = d->found[k].old != entry && d->found[k].new_one != entry;
+                        if (one->now && !one->n++)
+                                one->first = op;
+                        one->now = false;
+                }
+        }
+}
+
+static void report_unsure(struct diffing *d)
+{
+        for (int s = 0; s < 2; s++)
+                for (size_t i = 0; i < d->sides[s].policy->n_entries; i++) {
+                        struct unsure *one = &d->sides[s].unsure[i];
+                        const struct policy_unsure unsure = {.subject = d->subject,
+                                .rule = d->sides[s].policy->entries[i].rule,
+                                .is_new = s == 1,
+                                .op = one->first,
+                                .n = one->n};
+                        if (one->n) {
+                                d->counts.unsure++;
+                                d->options->unsure(d->options->owner, &unsure);
+                        }
+                        *one = (struct unsure){0};
+                }
+}
+
 static void report(struct diffing *d, const struct operation *op)
 {
+        keep_unsure(d, op);
         for (size_t i = 0; i < d->n_found; i++) {
                 const struct alike *one = &d->found[i];
                 const struct policy_change change = {
@@ -290,6 +383,7 @@ static void diff_subject(struct diffing *d, const char *what, struct str name)
         for (size_t i = 0; i < n; i++)
                 diff_operation(d, &all[i]);
         diff_paths(d);
+        report_unsure(d);
 }
 
 static ssize_t role_named(const struct policy *policy, struct str name)
@@ -349,14 +443,49 @@ static void diff_roles(struct diffing *d)
         }
 }
 
-/* What there is to say of a binding beside what its roles allow. */
-static void describe(
-        const struct policy *policy, const struct binding *binding, char *memory, size_t bytes)
+/* Whole, however many subjects there are: who is added at the end is added. */
+static void describe_callers(const struct binding *binding, struct line *line)
 {
+        line_add(line, STR("issuer "));
+        line_add(line, binding->issuer);
+        if (binding->n_subjects) {
+                line_add(line, STR("; subject "));
+                line_add(line, binding->subjects_shown);
+        }
+        if (binding->n_token_roles) {
+                line_add(line, STR("; roles "));
+                line_add(line, binding->token_roles_shown);
+        }
+        for (size_t i = 0; i < binding->n_claims; i++) {
+                line_add(line, STR("; claims."));
+                line_add(line, binding->claims[i].path);
+                line_add(line, STR(" "));
+                line_add(line, binding->claims[i].shown);
+        }
+}
+
+/* Room for all that describe() says. */
+static size_t description_bytes(const struct policy *policy, const struct binding *binding)
+{
+        size_t bytes = 1000 + binding->issuer.len + binding->credential.len +
+                       binding->subjects_shown.len + binding->token_roles_shown.len;
+
+        for (size_t i = 0; i < binding->n_claims; i++)
+                bytes += 20 + binding->claims[i].path.len + binding->claims[i].shown.len;
+        for (size_t i = 0; i < binding->n_roles; i++)
+                bytes += 2 + policy->roles[binding->roles[i]].name.len;
+        return bytes;
+}
+
+/* What there is to say of a binding beside what its roles allow. Free with free(). */
+static char *describe(const struct policy *policy, const struct binding *binding)
+{
+        size_t bytes = description_bytes(policy, binding);
+        char *memory = must(malloc(bytes));
         struct line line = line_over(memory, bytes);
         char time[CLOCK_RFC3339_LEN + 1];
 
-        callers_write(binding, &line);
+        describe_callers(binding, &line);
         line_add(&line, STR("; roles "));
         for (size_t i = 0; i < binding->n_roles; i++) {
                 line_add(&line, i ? STR(", ") : STR(""));
@@ -380,23 +509,36 @@ static void describe(
                 line_add(&line, STR("; break-glass: needs "));
                 glass_want_write(binding->glass_chars, &line);
         }
+        return memory;
+}
+
+static bool same_callers(const struct binding *a, const struct binding *b)
+{
+        bool same = str_eq(a->issuer, b->issuer) && str_eq(a->subjects_shown, b->subjects_shown) &&
+                    str_eq(a->token_roles_shown, b->token_roles_shown) &&
+                    a->n_claims == b->n_claims;
+
+        for (size_t i = 0; same && i < a->n_claims; i++)
+                same = str_eq(a->claims[i].path, b->claims[i].path) &&
+                       str_eq(a->claims[i].shown, b->claims[i].shown);
+        return same;
 }
 
 /* The binding that is the same one in another policy: of the same name, or without one for the same
- * callers. */
-static const struct binding *counterpart(const struct policy *policy, const struct binding *binding)
+ * callers, the first for the first and so on. */
+static const struct binding *counterpart(
+        const struct policy *own, const struct binding *binding, const struct policy *policy)
 {
-        char own[2000], other[2000];
-        struct line line = line_over(own, sizeof(own));
+        size_t before = 0;
 
-        callers_write(binding, &line);
+        for (const struct binding *one = own->bindings; !binding->named && one < binding; one++)
+                before += !one->named && same_callers(binding, one);
         for (size_t i = 0; i < policy->n_bindings; i++) {
                 const struct binding *one = &policy->bindings[i];
                 if (binding->named != one->named)
                         continue;
-                line = line_over(other, sizeof(other));
-                callers_write(one, &line);
-                if (binding->named ? str_eq(binding->name, one->name) : strcmp(own, other) == 0)
+                if (binding->named ? str_eq(binding->name, one->name)
+                                   : same_callers(binding, one) && before-- == 0)
                         return one;
         }
         return NULL;
@@ -418,13 +560,11 @@ static void diff_binding(
 {
         const struct binding *both[] = {old, new_one};
         struct str name = new_one ? new_one->name : old->name;
-        char text[2][4000] = {"", ""};
+        char *text[2] = {NULL, NULL};
         bool several = false;
 
         for (int s = 0; s < 2; s++) {
-                if (!both[s])
-                        continue;
-                describe(d->sides[s].policy, both[s], text[s], sizeof(text[s]));
+                text[s] = both[s] ? describe(d->sides[s].policy, both[s]) : must(calloc(1, 1));
                 several |= gives_several(d->sides[s].policy, both[s]);
         }
         if (strcmp(text[0], text[1]) != 0) {
@@ -432,6 +572,8 @@ static void diff_binding(
                 d->options->binding_changed(
                         d->options->owner, name, str_of(text[0]), str_of(text[1]));
         }
+        free(text[0]);
+        free(text[1]);
         if (!several || !old || !new_one)
                 return; /* one that came or went gives or takes what its roles allow */
         for (int s = 0; s < 2; s++)
@@ -451,15 +593,20 @@ struct policy_diff_counts policy_diff(const struct policy *old, const struct pol
         d->sides[1].policy = new_one;
         arena_init(&d->scratch, ARENA_BLOCK, ARENA_CEILING);
         arena_init(&d->kept, ARENA_BLOCK, SIZE_MAX);
-        number_texts(d->sides);
+        number_texts(d);
+        for (int s = 0; s < 2; s++)
+                d->sides[s].unsure = must(
+                        calloc(d->sides[s].policy->n_entries + 1, sizeof(*d->sides[s].unsure)));
         for (size_t i = 0; i < new_one->n_bindings; i++)
-                diff_binding(d, counterpart(old, &new_one->bindings[i]), &new_one->bindings[i]);
+                diff_binding(
+                        d, counterpart(new_one, &new_one->bindings[i], old), &new_one->bindings[i]);
         for (size_t i = 0; i < old->n_bindings; i++)
-                if (!counterpart(new_one, &old->bindings[i]))
+                if (!counterpart(old, &old->bindings[i], new_one))
                         diff_binding(d, &old->bindings[i], NULL);
         diff_roles(d);
         for (int s = 0; s < 2; s++) {
                 free(d->sides[s].texts);
+                free(d->sides[s].unsure);
                 free(d->sides[s].in_play);
         }
         for (size_t i = 0; i < MOST_DIMENSIONS; i++)

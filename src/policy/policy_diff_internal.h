@@ -22,11 +22,19 @@ struct dimension {
         size_t n, cap, at;
 };
 
+/* What hinges on what upstream says of a name or an id, and so cannot be tried. */
+struct unsure {
+        const struct operation *first; /* NULL: nothing */
+        size_t n;                      /* operations of the subject at hand */
+        bool now;                      /* the operation at hand */
+};
+
 /* One of the two policies, as one subject meets it. */
 struct side {
         const struct policy *policy;
         struct policy_grants *grants; /* NULL: the subject is not in it */
         unsigned *texts;              /* by entry: equal numbers, equal entries in either policy */
+        struct unsure *unsure;        /* by entry */
         const struct entry **in_play; /* for the operation at hand */
         size_t n, cap;
 };
@@ -38,8 +46,9 @@ struct diffing {
         struct policy_diff_counts counts;
         struct side sides[2]; /* old, new */
         struct str subject;
-        struct arena scratch; /* of one request */
-        struct arena kept;    /* of one operation */
+        char rest[12], other[24]; /* "x1", "elsewhere": what no value of either policy has in it */
+        struct arena scratch;     /* of one request */
+        struct arena kept;        /* of one operation */
         struct dimension dims[MOST_DIMENSIONS];
         size_t n_dims;
         struct alike *found;
@@ -75,6 +84,9 @@ void diff_take(struct diffing *d, size_t which);
  * operation's. */
 bool diff_spell(struct diffing *d, const struct operation *op, struct policy_question *question,
         struct policy_request *request);
+/* Whether what keeps the entry from being decided is something that no request of the operation can
+ * name: the pipeline of a build, a folder where pipelines have numbers. `doubts`: a bit a kind. */
+bool diff_hinges(const struct operation *op, const struct entry *entry, unsigned doubts);
 /* A path that the pattern matches; `longer`: by its `**`. */
 struct str diff_path(struct diffing *d, const struct path_pattern *pattern, bool longer);
 

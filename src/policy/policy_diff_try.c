@@ -19,7 +19,7 @@ static struct str sample_of(struct diffing *d, const struct pattern *pattern)
 {
         if (!pattern->prefix)
                 return pattern->text;
-        struct str sample = arena_printf(&d->kept, "%.*sx1", STR_FMT(pattern->text));
+        struct str sample = arena_printf(&d->kept, "%.*s%s", STR_FMT(pattern->text), d->rest);
         (void)must((void *)sample.ptr);
         return sample;
 }
@@ -58,6 +58,23 @@ static enum takes takes(const struct operation *op, enum resource_kind kind)
         return operation_takes(*op->part_of ? catalogue_find(str_of(op->part_of)) : op, kind);
 }
 
+bool diff_hinges(const struct operation *op, const struct entry *entry, unsigned doubts)
+{
+        for (size_t i = 0; i < entry->n_selectors; i++) {
+                const struct selector *selector = &entry->selectors[i];
+                bool numbered = selector->kind == RESOURCE_PIPELINE ||
+                                selector->kind == RESOURCE_ENVIRONMENT;
+                if (!(doubts >> selector->kind & 1))
+                        continue;
+                if (takes(op, selector->kind) == TAKES_NONE)
+                        return true;
+                for (size_t v = 0; numbered && v < selector->n; v++)
+                        if (!selector->values[v].name.id && !pattern_any(&selector->values[v].name))
+                                return true;
+        }
+        return false;
+}
+
 static void add_resource_values(
         struct diffing *d, const struct operation *op, const struct selector *selector)
 {
@@ -90,10 +107,10 @@ static void add_fact_values(
                 struct str key = sample_of(d, &keyed->key);
                 for (size_t v = 0; v < keyed->n; v++)
                         add_spoken(dim, key, sample_of(d, &keyed->values[v]));
-                add_spoken(dim, key, STR("elsewhere"));
+                add_spoken(dim, key, str_of(d->other));
         }
         if (dim) {
-                add_spoken(dim, STR("anything"), STR("elsewhere"));
+                add_spoken(dim, STR("anything"), str_of(d->other));
                 add_spoken(dim, STR("anything"), STR("true"));
                 /* A guarded fact that says no need not be named; a deny may catch it all the same.
                  */
@@ -109,7 +126,7 @@ static void add_claim_values(struct diffing *d, const struct claimed *claimed)
         for (size_t v = 0; dim && v < claimed->n; v++)
                 add_spoken(dim, STR_NONE, sample_of(d, &claimed->values[v]));
         if (dim)
-                add_spoken(dim, STR_NONE, STR("elsewhere"));
+                add_spoken(dim, STR_NONE, str_of(d->other));
 }
 
 static void add_entry_values(
@@ -143,6 +160,14 @@ void diff_moments(struct diffing *d)
         free(all);
 }
 
+static struct str other_ref(struct diffing *d, const char *of)
+{
+        struct str ref = arena_printf(&d->kept, "refs/%s/%s", of, d->other);
+
+        (void)must((void *)ref.ptr);
+        return ref;
+}
+
 /* What nobody names, and nothing at all. */
 static void add_others(struct diffing *d, const struct operation *op)
 {
@@ -150,10 +175,10 @@ static void add_others(struct diffing *d, const struct operation *op)
                 struct dimension *dim = &d->dims[i];
                 if (dim->of == OF_RESOURCE) {
                         if (dim->kind == RESOURCE_REF) {
-                                add_spoken(dim, STR_NONE, STR("refs/heads/elsewhere"));
-                                add_spoken(dim, STR_NONE, STR("refs/tags/elsewhere"));
+                                add_spoken(dim, STR_NONE, other_ref(d, "heads"));
+                                add_spoken(dim, STR_NONE, other_ref(d, "tags"));
                         } else {
-                                add_spoken(dim, STR_NONE, STR("elsewhere"));
+                                add_spoken(dim, STR_NONE, str_of(d->other));
                                 add_spoken(dim, STR_NONE, STR("2147480001"));
                                 add_spoken(
                                         dim, STR_NONE, STR("0e15e8e1-5e4e-4e15-8e1e-e15e8e15e8e1"));
@@ -250,10 +275,10 @@ struct str diff_path(struct diffing *d, const struct path_pattern *pattern, bool
                 buf_char(&out, '/');
                 buf_str_add(&out, pattern->segments[i].text);
                 if (pattern->segments[i].prefix)
-                        BUF_LITERAL(&out, "x1");
+                        buf_str_add(&out, str_of(d->rest));
         }
         if (longer)
-                BUF_LITERAL(&out, "/x1");
+                buf_printf(&out, "/%s", d->rest);
         if (!out.len)
                 buf_char(&out, '/');
         struct str sample = keep_text(&d->kept, buf_str(&out));

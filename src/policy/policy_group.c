@@ -101,10 +101,17 @@ bool groups_expand(struct loader *loader, struct names *names, struct mark **mar
                 return false;
         if (!any)
                 return true;
+        loader->n_grouped += n;
+        struct mark *places = loader->n_grouped > POLICY_MOST_GROUPED
+                                      ? NULL
+                                      : arena_alloc(&loader->doc->arena, (n + 1) * sizeof(*places));
+        if (!places) {
+                error_list_add(loader->errors, (*marks)[0],
+                        "the selectors that name groups have more than %d values in all",
+                        POLICY_MOST_GROUPED);
+                return false;
+        }
         struct str *items = keep(loader, n * sizeof(*items));
-        struct mark *places = arena_alloc(&loader->doc->arena, (n + 1) * sizeof(*places));
-        if (!places)
-                abort();
         for (size_t i = 0; i < names->n; i++) {
                 struct group *group = NULL;
                 if (str_starts(names->items[i], STR(PREFIX)))
@@ -116,7 +123,7 @@ bool groups_expand(struct loader *loader, struct names *names, struct mark **mar
         }
         names->items = items;
         names->n = n;
-        names->shown = keep_joined(loader, items, n);
+        names->shown = keep_shown(loader, items, n);
         *marks = places;
         return true;
 }

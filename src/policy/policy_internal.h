@@ -443,7 +443,8 @@ const struct entry *decide(const struct policy *policy, const struct policy_gran
 /* policy_load.c */
 
 /* Adds `role` and the roles it includes to `list`, each once, in the order in which they are
- * reached; `list` has room for all roles. How many it holds then. */
+ * reached; `list` has room for all roles. How many it holds then: no more than one over
+ * POLICY_MOST_TOGETHER, which no policy that was loaded has. */
 size_t role_with_included(const struct policy *policy, unsigned role, unsigned *list, size_t n);
 
 /* policy_analyse.c */
@@ -468,6 +469,7 @@ struct loader {
         size_t cap_roles, cap_entries, cap_bindings, cap_tests, cap_known;
         struct group *groups;
         size_t n_groups, cap_groups;
+        size_t n_grouped; /* values that came from them */
 };
 /* Room for one more in a growing array. */
 void *grow(void *array, size_t n, size_t *cap, size_t bytes);
@@ -504,7 +506,10 @@ void *keep(struct loader *loader, size_t bytes);
 struct str keep_str(struct loader *loader, struct str text);
 struct str keep_place(struct loader *loader, struct mark at);
 /* "a, b, c" */
+/* With ", " between, as they are. */
 struct str keep_joined(struct loader *loader, const struct str *items, size_t n);
+/* Likewise, values in quotes where the list could be read as another: equal texts, equal lists. */
+struct str keep_shown(struct loader *loader, const struct str *items, size_t n);
 /* A text or a list of texts, not empty, kept; false: errors were added. */
 bool names_read(struct loader *loader, const struct yaml_node *node, const char *what,
         struct names *out, struct mark **marks);

@@ -131,13 +131,15 @@ size_t role_with_included(const struct policy *policy, unsigned role, unsigned *
         for (size_t i = 0; i < n; i++)
                 if (list[i] == role)
                         return n;
+        if (n > POLICY_MOST_TOGETHER)
+                return n;
         size_t next = n;
         list[n++] = role;
         /* The list is also what is still to be gone through: no recursion on what a file says. */
         for (; next < n; next++) {
                 const struct role *one = &policy->roles[list[next]];
                 for (size_t k = 0; k < one->n_includes; k++) {
-                        bool there = false;
+                        bool there = n > POLICY_MOST_TOGETHER;
                         for (size_t i = 0; i < n && !there; i++)
                                 there = list[i] == one->includes[k];
                         if (!there)
@@ -164,6 +166,10 @@ static void report_circles(struct loader *loader)
                         for (size_t k = 0; k < one->n_includes; k++)
                                 circle |= one->includes[k] == r;
                 }
+                if (n > POLICY_MOST_TOGETHER)
+                        error_list_add(loader->errors, policy->roles[r].at,
+                                "role `%s` includes %d roles or more",
+                                yaml_shown(policy->roles[r].name), POLICY_MOST_TOGETHER);
                 if (circle)
                         error_list_add(loader->errors, policy->roles[r].at,
                                 "role `%s` includes itself", yaml_shown(policy->roles[r].name));
@@ -189,6 +195,10 @@ static void resolve_binding(
                 }
                 n = role_with_included(policy, (unsigned)found, list, n);
         }
+        if (n > POLICY_MOST_TOGETHER)
+                error_list_add(loader->errors, binding->at,
+                        "the binding gives more than %d roles, included ones among them",
+                        POLICY_MOST_TOGETHER);
         for (size_t i = 0; i < n; i++) {
                 policy->roles[list[i]].used = true;
                 allows |= role_allows(policy, &policy->roles[list[i]]);

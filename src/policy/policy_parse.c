@@ -32,6 +32,46 @@ struct str keep_place(struct loader *loader, struct mark at)
         return place;
 }
 
+/* Whether a list that is shown would read as another one, or hide where a value ends. */
+static bool needs_quotes(struct str text)
+{
+        if (!text.len || text.ptr[0] == ' ' || text.ptr[text.len - 1] == ' ' || text.ptr[0] == '(')
+                return true;
+        for (size_t i = 0; i < text.len; i++)
+                if (text.ptr[i] == ',' || (i && text.ptr[i] == ' ' && text.ptr[i - 1] == ':') ||
+                        text.ptr[i] == '"' || (unsigned char)text.ptr[i] < 0x20)
+                        return true;
+        return false;
+}
+
+static struct str keep_quoted(struct loader *loader, struct str text)
+{
+        char *out = keep(loader, 2 * text.len + 2);
+        size_t len = 0;
+
+        out[len++] = '"';
+        for (size_t i = 0; i < text.len; i++) {
+                if (text.ptr[i] == '"' || text.ptr[i] == '\\')
+                        out[len++] = '\\';
+                out[len++] = text.ptr[i];
+        }
+        out[len++] = '"';
+        return str_view(out, len);
+}
+
+struct str keep_shown(struct loader *loader, const struct str *items, size_t n)
+{
+        struct str *shown = calloc(n + 1, sizeof(*shown));
+
+        if (!shown)
+                abort();
+        for (size_t i = 0; i < n; i++)
+                shown[i] = needs_quotes(items[i]) ? keep_quoted(loader, items[i]) : items[i];
+        struct str joined = keep_joined(loader, shown, n);
+        free(shown);
+        return joined;
+}
+
 struct str keep_joined(struct loader *loader, const struct str *items, size_t n)
 {
         size_t len = 0;
@@ -74,13 +114,15 @@ bool names_read(struct loader *loader, const struct yaml_node *node, const char 
         }
         *out = (struct names){.items = keep(loader, n * sizeof(*items)), .n = n};
         struct mark *places = arena_alloc(&loader->doc->arena, n * sizeof(**marks));
-        if (!places)
-                abort();
+        if (!places) {
+                error_list_add(loader->errors, node->at, "the file holds too many values");
+                return false;
+        }
         for (size_t i = 0; i < n; i++) {
                 out->items[i] = keep_str(loader, items[i]);
                 places[i] = item_of(node, i)->at;
         }
-        out->shown = keep_joined(loader, out->items, n);
+        out->shown = keep_shown(loader, out->items, n);
         if (marks)
                 *marks = places;
         return true;
@@ -137,6 +179,11 @@ bool name_ok(struct loader *loader, struct str name, struct mark at, const char 
         for (size_t i = 0; i < name.len; i++)
                 if ((unsigned char)name.ptr[i] < 0x20 || name.ptr[i] == 0x7f) {
                         error_list_add(loader->errors, at, "%s holds a control character", what);
+                        return false;
+                }
+        for (size_t i = 0; i < name.len; i++)
+                if (str_invisible_at(name, i)) {
+                        error_list_add(loader->errors, at, "%s holds an invisible character", what);
                         return false;
                 }
         if (!name.len)
@@ -220,6 +267,26 @@ static void patterns_read(struct loader *loader, const struct yaml_node *node, c
                                 yaml_shown(names.items[i]));
 }
 
+/* A text that could stand without quotes as a number or boolean is another condition than those. */
+static struct str claim_shown(
+        struct loader *loader, const struct yaml_node *node, const struct claim_condition *claim)
+{
+        struct str *shown = calloc(claim->n + 1, sizeof(*shown));
+
+        if (!shown)
+                abort();
+        for (size_t i = 0; i < claim->n; i++) {
+                struct yaml_node plain = *item_of(node, i);
+                plain.quoted = false;
+                bool quote = needs_quotes(plain.text) ||
+                             (!claim->bare[i] && yaml_scalar_of(&plain) != YAML_TEXT);
+                shown[i] = quote ? keep_quoted(loader, plain.text) : plain.text;
+        }
+        struct str joined = keep_joined(loader, shown, claim->n);
+        free(shown);
+        return joined;
+}
+
 static void claims_read(
         struct loader *loader, const struct yaml_node *node, struct binding *binding)
 {
@@ -237,6 +304,8 @@ static void claims_read(
                 claim->bare = keep(loader, claim->n * sizeof(*claim->bare));
                 for (size_t k = 0; k < claim->n; k++)
                         claim->bare[k] = yaml_scalar_of(item_of(pair->value, k)) != YAML_TEXT;
+                if (claim->n)
+                        claim->shown = claim_shown(loader, pair->value, claim);
         }
 }
 

@@ -22,9 +22,12 @@ void line_add(struct line *line, struct str text)
 {
         size_t len = whole(text, line->left);
 
-        for (size_t i = 0; i < len; i++) {
+        for (size_t i = 0, hidden = 0; i < len; i++) {
                 unsigned char c = (unsigned char)text.ptr[i];
-                line->at[i] = (char)(c < 0x20 || c == 0x7f ? '?' : c);
+                if (!hidden)
+                        hidden = c < 0x20 || c == 0x7f ? 1 : str_invisible_at(text, i);
+                line->at[i] = (char)(hidden ? '?' : c);
+                hidden -= hidden > 0;
         }
         line->at += len;
         *line->at = '\0';

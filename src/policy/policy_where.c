@@ -85,6 +85,7 @@ static bool map_read(struct loader *loader, const struct yaml_node *node, const 
                 }
                 good &= patterns_read(loader, pair->value, what, &one->values, &one->n, &values) &&
                         (one->n || refuse_empty(loader, effect, pair->value));
+                key = keep_shown(loader, &key, 1);
                 shown[i] = arena_printf(
                         &loader->policy->arena, "%.*s: %.*s", STR_FMT(key), STR_FMT(values));
         }

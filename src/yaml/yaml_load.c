@@ -57,6 +57,37 @@ static size_t first_bad_utf8(struct str text)
         return at;
 }
 
+/* What YAML takes for the end of a line, and with it of a comment, and many editors do not. */
+static bool is_hidden_break(struct str text, size_t i)
+{
+        const unsigned char *p = (const unsigned char *)text.ptr + i;
+        size_t left = text.len - i;
+
+        return (p[0] == '\r' && (left < 2 || p[1] != '\n')) ||
+               (left > 1 && p[0] == 0xC2 && p[1] == 0x85) ||
+               (left > 2 && p[0] == 0xE2 && p[1] == 0x80 && (p[2] == 0xA8 || p[2] == 0xA9));
+}
+
+/* A reviewer has to see what is read: a line that hides in a comment, a name that differs from
+ * another by nothing that is shown, and text that runs backwards are refused, wherever they stand.
+ */
+static bool nothing_hides(struct loader *l, const char *name, struct str text)
+{
+        for (size_t i = 0; i < text.len; i++) {
+                bool hidden = is_hidden_break(text, i);
+                if (!hidden && !str_invisible_at(text, i))
+                        continue;
+                error_list_add(l->errors, place_of_byte(name, text, i),
+                        hidden ? "a line ends here that many editors do not show: end lines with "
+                                 "LF "
+                                 "or CR LF"
+                               : "an invisible character, or one that turns the direction of text "
+                                 "around: leave it out, or write it as an escape in quotes");
+                return false;
+        }
+        return true;
+}
+
 static bool too_much(struct loader *l, struct mark at)
 {
         error_list_add(l->errors, at,
@@ -322,11 +353,13 @@ bool yaml_load_text(
                 return false;
         }
         arena_init(&doc->arena, 64 << 10, YAML_MAX_MEMORY);
+        if (str_starts(text, STR("\xEF\xBB\xBF"))) /* some editors begin files so */
+                text = str_from(text, 3);
         doc->file = arena_copy(&doc->arena, str_of(name)).ptr;
         if (!str_utf8_valid(text))
                 error_list_add(
                         errors, place_of_byte(name, text, first_bad_utf8(text)), "not valid UTF-8");
-        else
+        else if (nothing_hides(&l, name, text))
                 good = load(&l, text);
         if (!good)
                 yaml_clear(doc);

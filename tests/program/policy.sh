@@ -216,6 +216,42 @@ expect 0 "suggest as JSON" suggest --policy "$work/live.yaml" --log "$work/audit
 says out '"used":0'
 expect 0 "suggest as Markdown" suggest --log "$work/audit.jsonl" --format markdown
 says out '```yaml'
+# What somebody asked for with a `*`, and another's credential, are nobody's to have; a line of text
+# stays one.
+{
+        record 2026-01-01T00:00:00Z worker-1 '4*' allow live.yaml:5 ""
+        record 2026-01-01T00:00:00Z 'worker-*' 42 allow live.yaml:5 ""
+        record 2026-01-01T00:00:00Z worker-1 group:etl allow live.yaml:5 ""
+        record 2026-01-01T00:00:00Z worker-1 42 allow live.yaml:5 ""
+        record 2026-01-01T00:00:00Z worker-2 57 allow live.yaml:5 "" | sed 's/"name":"etl"/"name":"admin"/'
+        record 2026-01-01T00:00:00Z worker-1 '42\nroles: {}' allow live.yaml:5 ""
+} >"$work/hostile.jsonl"
+expect 0 "suggest from what somebody wants to be suggested" suggest --log "$work/hostile.jsonl" --since 2025-01-01
+says err "3 requests cannot be named by an entry"
+says out '42\x0aroles: {} refs'
+if grep -q '\*\|group:\|^roles: {}' "$work/out" || ! grep -A2 -F '["worker-1"]' "$work/out" | grep -q '"etl"' ||
+        ! grep -A2 -F '["worker-2"]' "$work/out" | grep -q '"admin"'; then
+        echo "FAILED: $what"
+        cat "$work/out"
+        failed=1
+fi
+expect 2 "who-can by an id that is misspelt" who-can $trigger pipelines.run.run
+says err "did you mean \`pipelines.runs.run\`?"
+expect 2 "explain of a method in lower case" explain $trigger $worker post /contoso/a
+says err "a method is written in upper case, unlike post"
+cat >"$work/builds.yaml" <<'POLICY'
+version: 1
+roles:
+  r: {allow: [{operations: [build.builds.update], projects: [a], pipelines: [42]}]}
+POLICY
+sed 's/42/42, 43/' "$work/builds.yaml" >"$work/more-builds.yaml"
+expect 1 "a difference that upstream would have to tell" diff "$work/builds.yaml" "$work/more-builds.yaml"
+says out "NOT EXHAUSTIVE: what 2 entries do hinges on"
+says out "  ? added more-builds.yaml:3: build.builds.update"
+expect 1 "the same as JSON" diff "$work/builds.yaml" "$work/more-builds.yaml" --json
+says out '"rule":"more-builds.yaml:3","operation":"build.builds.update","operations":1'
+expect 1 "the same as Markdown" diff "$work/builds.yaml" "$work/more-builds.yaml" --format markdown
+says out '| `role r` | `more-builds.yaml:3` | `added` | `build.builds.update` |'
 expect 1 "suggest from nothing" suggest --log /dev/null
 expect 2 "suggest since no time" suggest --log "$work/audit.jsonl" --since yesterday
 

@@ -92,6 +92,10 @@ bool str_to_u64(struct str s, uint64_t *out);
 bool str_is_ascii(struct str s);
 /* Well-formed UTF-8 without surrogates or overlong forms (RFC 3629 4). */
 bool str_utf8_valid(struct str s);
+/* How many bytes the character at `i` has if it is a control beyond ASCII, ends a line, shows
+ * nothing or turns the direction of text around (zero widths, fillers, tags, direction marks); else
+ * 0. The text is valid UTF-8. */
+size_t str_invisible_at(struct str s, size_t i);
 /* `pattern` with `*` standing for any run of bytes (also none), letter case ignored if `fold`. */
 bool str_glob(struct str pattern, struct str s, bool fold);
 /* FNV-1a over the bytes, ASCII letters folded: for tables keyed by names. Not for hostile keys. */

@@ -27,12 +27,22 @@ struct policy_change {
         size_t n;           /* how many were tried that changed so */
 };
 
+/* An entry that is in one policy only, and what it does to some operations hinges on what upstream
+ * says of a name or an id: which pipeline a build ran, in which folder a pipeline is. */
+struct policy_unsure {
+        struct str subject, rule;
+        bool is_new;                /* the entry is in the new policy */
+        const struct operation *op; /* the first of them */
+        size_t n;                   /* how many there are */
+};
+
 struct policy_diff_options {
         policy_namer namer;
         void *context;
         void (*changed)(void *owner, const struct policy_change *change);
         /* `old` or `new_one` empty: the binding is only in the other policy. */
         void (*binding_changed)(void *owner, struct str name, struct str old, struct str new_one);
+        void (*unsure)(void *owner, const struct policy_unsure *unsure);
         void *owner;
 };
 
@@ -41,6 +51,7 @@ struct policy_diff_counts {
         size_t bindings;        /* likewise */
         size_t requests;        /* decided by both */
         size_t unfinished;      /* operations that had more combinations than were tried */
+        size_t unsure;          /* entries told of as such */
         size_t untried;         /* operations of which no request could be made */
 };
 

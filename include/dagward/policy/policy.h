@@ -66,6 +66,8 @@ struct json_t;
 enum {
         POLICY_MOST_ENTRIES = 100000, /* of all files together */
         POLICY_MOST_FILES = 1000,
+        POLICY_MOST_TOGETHER = 256,    /* roles of one binding, included ones among them */
+        POLICY_MOST_GROUPED = 1000000, /* values that selectors have from groups, in all */
         POLICY_REASON_BYTES = 512,
         POLICY_GLASS_CHARS = 10,       /* the least that a break-glass binding may ask for */
         POLICY_GLASS_MOST_BYTES = 500, /* of a caller's reason */

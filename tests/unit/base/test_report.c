@@ -23,7 +23,14 @@ static void a_cell_cannot_end_its_cell_or_be_markup(void **state)
                 {"a|b", "`a\\|b`"},
                 {"two\nlines\r\n", "`two lines  `"},
                 {"esc\033[2J", "`esc [2J`"},
-                {"<b> & `code` *x* [l](u)", "&lt;b> &amp; \\`code\\` \\*x\\* \\[l\\](u)"},
+                {"<b>`@x`", "<code>&#60;b&#62;&#96;&#64;x&#96;</code>"},
+                {"a\\|[l](//u) _x_",
+                        "<code>a&#92;&#124;&#91;l&#93;&#40;&#47;&#47;u&#41; &#95;x&#95;</code>"},
+                {"\\etl\\a|b", "`\\etl\\a\\|b`"},
+                {"a\xE2\x80\xAE"
+                 "b\xE2\x80\x8B"
+                 "c\xF3\xA0\x80\xA0",
+                        "`a?b?c?`"},
         };
         struct buf out;
 
@@ -54,8 +61,9 @@ static void a_terminal_obeys_nothing(void **state)
 
         (void)state;
         buf_init(&out, 4096);
-        report_text(&out, STR("a\033[2J\x7F\xC2\x9B\xE2\x80\xAE\xC3\xA4"));
-        assert_string_equal(text_of(&out), "a\\x1b[2J\\x7f\\xc2\\x9b\\xe2\\x80\\xae\xC3\xA4");
+        report_text(&out, STR("a\033[2J\x7F\xC2\x9B\xE2\x80\xAE\xC3\xA4\xE2\x80\x8B"));
+        assert_string_equal(
+                text_of(&out), "a\\x1b[2J\\x7f\\xc2\\x9b\\xe2\\x80\\xae\xC3\xA4\\xe2\\x80\\x8b");
         buf_clear(&out);
 }
 

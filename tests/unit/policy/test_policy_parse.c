@@ -240,6 +240,8 @@ static void bindings_that_are_not_understood_refuse_the_file(void **state)
                  "  b: {includes: [r], allow: [{areas: [git]}]}}\n" B,
                         "2:9: role `r` includes itself\n2:29: role `a` includes itself\n"
                         "3:3: role `b` includes itself\n"},
+                {"version: 1\nroles: {\"r\\u200b\": {allow: [{access: [read]}]}}\n",
+                        "2:9: the role's name holds an invisible character\n"},
                 {"version: 1\nroles: {r: {includes: []}}\n" B,
                         "2:23: `includes` is empty and would match nothing: leave it out, or name "
                         "something\n"},
@@ -387,6 +389,48 @@ static void the_review_finds_issuers_and_credentials_that_are_not_configured(voi
         policy_unref(policy);
 }
 
+static struct policy *load_made(const struct buf *text, size_t *n_errors)
+{
+        struct error_list errors;
+
+        error_list_init(&errors);
+        struct policy *policy = policy_load_text("p.yaml", buf_str(text), &errors);
+        *n_errors = errors.errors;
+        error_list_clear(&errors);
+        return policy;
+}
+
+/* Small files that stand for much: a long chain of roles, and a group that many entries name. */
+static void what_stands_for_too_much_is_an_error(void **state)
+{
+        struct buf text;
+        size_t n;
+
+        (void)state;
+        for (int most = 0; most < 2; most++) {
+                int roles = most ? 20000 : POLICY_MOST_TOGETHER - 1;
+                buf_init(&text, 4 << 20);
+                BUF_LITERAL(&text, "version: 1\nroles:\n");
+                for (int i = 0; i < roles; i++)
+                        buf_printf(&text, "  r%d: {includes: [r%d]}\n", i, i + 1);
+                buf_printf(&text, "  r%d: {allow: [{access: [read]}]}\n", roles);
+                struct policy *policy = load_made(&text, &n);
+                assert_true(most ? !policy && n : policy && !n);
+                policy_unref(policy);
+                buf_clear(&text);
+        }
+        buf_init(&text, 4 << 20);
+        BUF_LITERAL(&text, "version: 1\ngroups:\n  g: [1");
+        for (int i = 2; i <= 50000; i++)
+                buf_printf(&text, ",%d", i);
+        BUF_LITERAL(&text, "]\nroles:\n  r:\n    allow:\n");
+        for (int i = 0; i < 300; i++)
+                BUF_LITERAL(&text, "    - {access: [read], pipelines: 'group:g'}\n");
+        assert_null(load_made(&text, &n));
+        assert_true(n >= 280);
+        buf_clear(&text);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -395,6 +439,7 @@ int main(void)
                 cmocka_unit_test(tests_that_are_not_understood_refuse_the_file),
                 cmocka_unit_test(several_files_are_one_policy),
                 cmocka_unit_test(the_review_finds_issuers_and_credentials_that_are_not_configured),
+                cmocka_unit_test(what_stands_for_too_much_is_an_error),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -247,6 +247,12 @@ static void binding_changed(void *owner, struct str name, struct str old, struct
         }
 }
 
+static void not_told(void *owner, const struct policy_unsure *unsure)
+{
+        (void)owner;
+        (void)unsure;
+}
+
 static void no_binding_changed(void *owner, struct str name, struct str old, struct str new_one)
 {
         (void)owner;
@@ -402,6 +408,7 @@ static void what_differs_is_told(void **state)
                 const struct policy_diff_options options = {.namer = naming_for_policy,
                         .changed = changed,
                         .binding_changed = binding_changed,
+                        .unsure = not_told,
                         .owner = &told};
                 struct policy_diff_counts counts = policy_diff(old, new_one, &options);
                 assert_int_equal(counts.allowed + counts.denied, told.n);
@@ -450,7 +457,8 @@ static void every_operation_can_be_tried(void **state)
                                       "organizations: [contoso]}]}}\n");
         const struct policy_diff_options options = {.namer = naming_for_policy,
                 .changed = ignore,
-                .binding_changed = no_binding_changed};
+                .binding_changed = no_binding_changed,
+                .unsure = not_told};
         size_t n;
 
         (void)state;
@@ -475,7 +483,8 @@ static void a_denial_of_what_is_guarded_is_missed(void **state)
         struct policy *old = load(with), *new_one = load(without);
         const struct policy_diff_options options = {.namer = naming_for_policy,
                 .changed = ignore,
-                .binding_changed = no_binding_changed};
+                .binding_changed = no_binding_changed,
+                .unsure = not_told};
 
         (void)state;
         struct policy_diff_counts counts = policy_diff(old, new_one, &options);
@@ -485,12 +494,112 @@ static void a_denial_of_what_is_guarded_is_missed(void **state)
         policy_unref(new_one);
 }
 
+#define ROLE(entry) "version: 1\nroles: {r: {allow: [{operations: " entry "}]}}\n"
+#define BIND(binding)                                                                              \
+        "version: 1\nroles: {r: {allow: [{operations: [git.fetch]}]}, no: {deny: [{projects: "     \
+        "[pay]}]}}\nbindings:\n- {callers: {issuer: i, " binding "\n"
+
+static void bound(void *owner, struct str name, struct str old, struct str new_one)
+{
+        (void)owner;
+        (void)name;
+        (void)old;
+        (void)new_one;
+}
+
+/* What a list looks like when it is joined, names that look like the samples, and long lists. */
+static void a_widening_does_not_hide(void **state)
+{
+        static const struct {
+                const char *old, *new_one;
+                size_t allowed, bindings, unsure;
+        } cases[] = {
+                {ROLE("[build.builds.queue], projects: ['a, b']"),
+                        ROLE("[build.builds.queue], projects: [a, b]"), 1, 0, 0},
+                {ROLE("[pipelines.runs.run], where: {stagesToSkip: ['a, b']}"),
+                        ROLE("[pipelines.runs.run], where: {stagesToSkip: [a, b]}"), 1, 0, 0},
+                {ROLE("[pipelines.runs.run], where: {variables: {a: [x], b: [y]}}"),
+                        ROLE("[pipelines.runs.run], where: {variables: {a: [x, 'b: y']}}"), 1, 0,
+                        0},
+                {ROLE("[pipelines.runs.run], claimed: {dag_id: ['a, b']}"),
+                        ROLE("[pipelines.runs.run], claimed: {dag_id: [a, b]}"), 1, 0, 0},
+                {ROLE("[build.builds.queue], projects: ['ax1*']"),
+                        ROLE("[build.builds.queue], projects: ['a*']"), 1, 0, 0},
+                {ROLE("[build.builds.queue], refs: ['refs/heads/elsewhere']"),
+                        ROLE("[build.builds.queue], refs: ['refs/heads/*']"), 1, 0, 0},
+                /* Which pipeline a build ran, or a folder, is upstream's to say. */
+                {ROLE("[build.builds.update], projects: [a], pipelines: [42]"),
+                        ROLE("[build.builds.update], projects: [a], pipelines: [42, 43]"), 0, 0, 2},
+                {ROLE("[pipelines.runs.run], projects: [a], pipelines: ['\\etl\\x']"),
+                        ROLE("[pipelines.runs.run], projects: [a], pipelines: ['\\etl\\*']"), 0, 0,
+                        2},
+                {ROLE("[pipelines.runs.run], projects: [a], pipelines: [42]"),
+                        ROLE("[pipelines.runs.run], projects: [a], pipelines: [42, 43]"), 1, 0, 0},
+                {BIND("claims: {x: '1'}}, roles: [r], credential: c}"),
+                        BIND("claims: {x: 1}}, roles: [r], credential: c}"), 0, 2, 0},
+                {BIND("subject: ['a, b']}, roles: [r], credential: c}"),
+                        BIND("subject: [a, b]}, roles: [r], credential: c}"), 0, 2, 0},
+                {BIND("subject: a}, roles: [r], credential: c}\n"
+                      "- {callers: {issuer: i, subject: a}, roles: ['no']}"),
+                        BIND("subject: a}, roles: [r], credential: c}"), 0, 1, 0},
+        };
+
+        (void)state;
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+                struct policy *old = load(cases[i].old), *new_one = load(cases[i].new_one);
+                const struct policy_diff_options options = {.namer = naming_for_policy,
+                        .changed = ignore,
+                        .binding_changed = bound,
+                        .unsure = not_told};
+                struct policy_diff_counts counts = policy_diff(old, new_one, &options);
+                if (counts.allowed != cases[i].allowed || counts.bindings != cases[i].bindings ||
+                        counts.unsure != cases[i].unsure)
+                        print_message("case %zu\n", i);
+                assert_int_equal(counts.allowed, cases[i].allowed);
+                assert_int_equal(counts.bindings, cases[i].bindings);
+                assert_int_equal(counts.unsure, cases[i].unsure);
+                policy_unref(old);
+                policy_unref(new_one);
+        }
+}
+
+static void who_is_added_at_the_end_of_many_is_told(void **state)
+{
+        struct buf a, b;
+
+        (void)state;
+        buf_init(&a, 1 << 20);
+        BUF_LITERAL(&a, BIND("subject: ["));
+        a.len--; /* the line goes on */
+        for (int i = 0; i < 500; i++)
+                buf_printf(&a, "worker-%d, ", i);
+        buf_init(&b, 1 << 20);
+        buf_str_add(&b, buf_str(&a));
+        BUF_LITERAL(&a, "z]}, roles: [r], credential: c}\n");
+        BUF_LITERAL(&b, "z, '*']}, roles: [r], credential: c}\n");
+        buf_char(&a, '\0');
+        buf_char(&b, '\0');
+        struct policy *old = load(a.data), *new_one = load(b.data);
+        const struct policy_diff_options options = {.namer = naming_for_policy,
+                .changed = ignore,
+                .binding_changed = bound,
+                .unsure = not_told};
+        struct policy_diff_counts counts = policy_diff(old, new_one, &options);
+        assert_int_equal(counts.bindings, 2); /* one for another: they have no name */
+        policy_unref(old);
+        policy_unref(new_one);
+        buf_clear(&a);
+        buf_clear(&b);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(what_differs_is_told),
                 cmocka_unit_test(every_operation_can_be_tried),
                 cmocka_unit_test(a_denial_of_what_is_guarded_is_missed),
+                cmocka_unit_test(a_widening_does_not_hide),
+                cmocka_unit_test(who_is_added_at_the_end_of_many_is_told),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

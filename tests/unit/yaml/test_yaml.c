@@ -124,6 +124,22 @@ static void what_is_refused_is_named_with_its_place(void **state)
                         "1:10: duplicate key `a`, already given in line 1"},
                 {"a: 1\n---\nb: 2\n", false,
                         "2:1: a second document begins here; a file holds one"},
+                {"a: 1 # x\xE2\x80\xA8"
+                 "b: 2\n",
+                        false,
+                        "1:9: a line ends here that many editors do not show: end lines with LF or "
+                        "CR LF"},
+                {"a: 1 # x\xC2\x85"
+                 "b: 2\n",
+                        false,
+                        "1:9: a line ends here that many editors do not show: end lines with LF or "
+                        "CR LF"},
+                {"a: 1 # x\rb: 2\n", false,
+                        "1:9: a line ends here that many editors do not show: end lines with LF or "
+                        "CR LF"},
+                {"a: 1\nb\xE2\x80\x8B: 2 # \xE2\x80\xAE\n", false,
+                        "2:2: an invisible character, or one that turns the direction of text "
+                        "around: leave it out, or write it as an escape in quotes"},
                 {"<<: {a: b}\n", true, "1:1: merge keys (`<<`) are not supported"},
                 {"? [a]\n: b\n", false, "1:3: a key must be text (write it in quotes), not a list"},
                 {"{a: b}: c\n", false,
