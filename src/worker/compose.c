@@ -70,8 +70,9 @@ static void write_correlation(struct exchange *x, struct buf *out)
 bool compose_request(struct exchange *x, struct buf *out)
 {
         const struct h1_request *request = &x->request;
-        bool is_content = x->world->config->upstream.links == LINKS_KEEP ||
-                          (x->named.op && x->named.op->is_content);
+        /* The answer of a trigger is kept as plain text: whoever asks again may not know gzip. */
+        bool is_content = !x->trigger && (x->world->config->upstream.links == LINKS_KEEP ||
+                                                 (x->named.op && x->named.op->is_content));
         bool gzip = false;
 
         buf_str_add(out, request->method);
@@ -83,7 +84,8 @@ bool compose_request(struct exchange *x, struct buf *out)
         for (size_t i = 0; i < request->n_fields; i++) {
                 const struct h1_field *field = &request->fields[i];
                 if (field->id == H1_ACCEPT_ENCODING && !is_content) {
-                        gzip = gzip || str_find_str(field->value, STR("gzip")) >= 0;
+                        gzip = !x->trigger &&
+                               (gzip || str_find_str(field->value, STR("gzip")) >= 0);
                         continue;
                 }
                 if (field->id == H1_X_TFS_FEDAUTHREDIRECT ||
@@ -101,6 +103,8 @@ bool compose_request(struct exchange *x, struct buf *out)
         write_correlation(x, out);
         if (x->holds_body) {
                 bool has_body = x->held.len || request->framing != H1_NO_BODY;
+                if (x->held.len && request->framing == H1_NO_BODY) /* it is the mark */
+                        h1_write_field(out, STR("Content-Type"), STR("application/json"));
                 h1_write_framing(out, has_body ? H1_LENGTH : H1_NO_BODY, x->held.len);
         } else {
                 h1_write_framing(out, request->framing, request->content_length);
@@ -111,11 +115,12 @@ bool compose_request(struct exchange *x, struct buf *out)
 
 /* Location in terms of our own URL. A place that we do not serve is not passed on: the client would
  * go there with its token. Only a redirect is nothing without it. */
-static bool write_location(struct exchange *x, struct str value, struct buf *out, struct error *why)
+bool compose_location(
+        struct exchange *x, int status, struct str value, struct buf *out, struct error *why)
 {
         struct str host, path;
         struct place place = {x->named.service, STR_NONE};
-        bool redirect = x->response.status >= 300 && x->response.status < 400;
+        bool redirect = status >= 300 && status < 400;
         bool relative = !place_split(value, &host, &path);
         struct str storage, content;
 
@@ -159,7 +164,7 @@ bool compose_response(
         for (size_t i = 0; i < response->n_fields; i++) {
                 const struct h1_field *field = &response->fields[i];
                 if (field->id == H1_LOCATION && !x->detour) {
-                        if (!write_location(x, field->value, out, why))
+                        if (!compose_location(x, response->status, field->value, out, why))
                                 return false;
                         continue;
                 }

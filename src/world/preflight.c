@@ -359,10 +359,11 @@ static void check_listener(
         tls_unref(context);
 }
 
-static void check_audit(const struct config *c, struct error_list *errors)
+/* Whether `file`, which is written to, is there and can be, or can be made. */
+static void check_written(const struct config *c, const struct str *file, struct error_list *errors)
 {
-        struct mark at = config_place(c, &c->audit.file);
-        const char *path = c->audit.file.ptr;
+        struct mark at = config_place(c, file);
+        const char *path = file->ptr;
         struct stat status;
 
         if (stat(path, &status) == 0) {
@@ -373,7 +374,7 @@ static void check_audit(const struct config *c, struct error_list *errors)
                                 errors, at, "`%s` cannot be written: %s", path, strerror(errno));
                 return;
         }
-        char *folder = str_dup(c->audit.file);
+        char *folder = str_dup(*file);
         char *slash = strrchr(folder, '/');
         if (slash)
                 slash[slash == folder] = '\0';
@@ -404,6 +405,8 @@ bool preflight_files(const struct config *c, struct error_list *errors)
                 check_secret(named(c, &one->assertion_file), errors);
                 check_authorities(named(c, &one->ca), errors);
         }
-        check_audit(c, errors);
+        check_written(c, &c->audit.file, errors);
+        if (c->idempotency.enabled)
+                check_written(c, &c->idempotency.file, errors);
         return errors->errors == before;
 }
