@@ -237,10 +237,12 @@ struct trigger {
         int64_t look_ms;               /* monotonic: not looked for again before; 0: at once */
         char first_id[TRIGGER_ID + 1]; /* of the first request with that key */
         char first_correlation_id[TRIGGER_ID + 1];
-        int64_t begun_ms, lost_ms;     /* wall clock, of the first one */
-        struct trigger_answer *answer; /* the first one, to be given again; malloc'd */
-        const char *state;             /* for the record; NULL: none */
-        struct buf body;               /* of upstream's answer, as it came */
+        int64_t begun_ms, lost_ms;         /* wall clock, of the first one */
+        struct trigger_answer *answer;     /* the first one, to be given again; malloc'd */
+        const char *state;                 /* for the record; NULL: none */
+        struct buf body;                   /* of upstream's answer, as it came */
+        struct str content_type, location; /* of that answer; copies */
+        bool encoded;                      /* it has a Content-Encoding after all */
         struct str run_id, run_url;
 };
 
@@ -462,6 +464,8 @@ enum next trigger_ask_ledger(struct exchange *x, bool renew);
 enum next trigger_answer_again(struct exchange *x, const char *state);
 /* `upstream` is given back or dropped: notes whether it can have seen anything of the request. */
 void trigger_note_sent(const struct upstream *upstream);
+/* The head of the answer is there, for as long as upstream's buffer holds it. */
+void trigger_answered(struct exchange *x);
 /* What is known to have been turned away has started nothing. */
 void trigger_turned_away(struct exchange *x);
 /* Whether it goes on without its client, so that its answer is known when it is asked for again. */

@@ -281,6 +281,8 @@ static void begin_response(struct exchange *x)
                 fail(x, 502, REFUSED_UPSTREAM, why.text);
                 return;
         }
+        if (x->trigger)
+                trigger_answered(x);
         stream_consume(from, response->head_bytes);
         x->response_begun = true;
         x->status = response->status;

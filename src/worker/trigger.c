@@ -336,6 +336,16 @@ void trigger_note_sent(const struct upstream *upstream)
                 t->sent = true;
 }
 
+void trigger_answered(struct exchange *x)
+{
+        struct trigger *t = x->trigger;
+        struct str encoding = h1_response_value(&x->response, H1_CONTENT_ENCODING);
+
+        t->encoded = encoding.len && !str_eq_fold(encoding, STR("identity"));
+        t->content_type = arena_copy(&x->arena, h1_response_value(&x->response, H1_CONTENT_TYPE));
+        t->location = arena_copy(&x->arena, h1_response_value(&x->response, H1_LOCATION));
+}
+
 void trigger_turned_away(struct exchange *x)
 {
         if (x->trigger)
@@ -390,19 +400,16 @@ static void tell_ledger(struct exchange *x, enum trigger_end end)
                 t->state = "lost";
                 x->worker->metrics.triggers_lost++;
         }
-        if (end == TRIGGER_ENDED) {
-                struct str encoding = h1_response_value(&x->response, H1_CONTENT_ENCODING);
+        if (end == TRIGGER_ENDED)
                 answer = (struct trigger_answer){.status = x->response.status,
                         .whole = t->body.len <= TRIGGER_BODY_MOST && !t->body.overflow &&
-                                 (!encoding.len || str_eq_fold(encoding, STR("identity"))),
+                                 !t->encoded,
                         .run_id = t->run_id,
                         .run_url = t->run_url,
-                        .content_type = arena_copy(
-                                &x->arena, h1_response_value(&x->response, H1_CONTENT_TYPE)),
-                        .location = h1_response_value(&x->response, H1_LOCATION),
+                        .content_type = t->content_type,
+                        .location = t->location,
                         .activity_id = x->activity_id,
                         .body = buf_str(&t->body)};
-        }
         if (x->worker->ledger)
                 ledger_tell(x->worker->ledger, &t->key, x->request_id, end,
                         end == TRIGGER_ENDED ? &answer : NULL);

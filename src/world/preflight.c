@@ -405,8 +405,10 @@ bool preflight_files(const struct config *c, struct error_list *errors)
                 check_secret(named(c, &one->assertion_file), errors);
                 check_authorities(named(c, &one->ca), errors);
         }
+        size_t before_files = errors->errors;
         check_written(c, &c->audit.file, errors);
-        if (c->idempotency.enabled)
+        /* By default it stands beside the audit log, and what is wrong there has been said. */
+        if (c->idempotency.enabled && errors->errors == before_files)
                 check_written(c, &c->idempotency.file, errors);
         return errors->errors == before;
 }
