@@ -79,7 +79,7 @@ static json_t *release_json(const struct emu_release *release)
         char created[CLOCK_RFC3339_LEN + 1];
 
         clock_rfc3339(release->created_ms, created);
-        return json_pack("{sI ss ss ss sO* so so s{s{ss} s{ss}} ss so}", "id",
+        return json_pack("{sI ss ss sO* ss ss so so s{s{ss} s{ss}} ss so}", "id",
                 (json_int_t)release->id, "createdOn", created, "reason", "manual", "variables",
                 release->variables, "name", name, "status", "active", "environments", list,
                 "releaseDefinition", definition_json(release->definition), "_links", "self", "href",

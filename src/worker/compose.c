@@ -42,6 +42,42 @@ static void write_given(struct exchange *x, enum h1_name name, struct buf *out)
                 h1_write_field(out, h1_name_text(name), value);
 }
 
+static bool is_hex(struct str s)
+{
+        bool zero = true;
+
+        for (size_t i = 0; i < s.len; i++) {
+                char c = s.ptr[i];
+                if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f')))
+                        return false;
+                zero = zero && c == '0';
+        }
+        return !zero;
+}
+
+/* W3C Trace Context 3.2: a trace that is malformed is not continued. Versions to come may say more
+ * behind what is known. */
+static bool trace_is_good(const struct exchange *x)
+{
+        struct str given = h1_field_value(&x->request, H1_TRACEPARENT), part;
+        bool known = str_starts(given, STR("00-"));
+        const size_t lengths[] = {32, 16};
+
+        if (h1_field_values(&x->request, H1_TRACEPARENT, NULL, 0) != 1 || given.len < 55 ||
+                (known && given.len != 55) || (!known && !is_hex(str_head(given, 2))) ||
+                str_starts(given, STR("ff")) || given.ptr[2] != '-' ||
+                (given.len > 55 && given.ptr[55] != '-'))
+                return false;
+        given = str_from(given, 3);
+        for (size_t i = 0; i < 2; i++) {
+                given = str_cut(given, '-', &part);
+                if (part.len != lengths[i] || !is_hex(part))
+                        return false;
+        }
+        part = str_head(given, 2);
+        return str_eq(part, STR("00")) || is_hex(part);
+}
+
 static void write_correlation(struct exchange *x, struct buf *out)
 {
         struct str id = str_view(x->correlation_id, ID_UUID_LEN);
@@ -50,11 +86,12 @@ static void write_correlation(struct exchange *x, struct buf *out)
         h1_write_field(out, STR("X-VSS-E2EID"), id);
         if (x->request.first[H1_X_TFS_SESSION] < 0)
                 h1_write_field(out, STR("X-TFS-Session"), id);
-        if (x->request.first[H1_TRACEPARENT] < 0)
+        if (x->request.first[H1_TRACEPARENT] < 0 || !trace_is_good(x)) {
                 write_traceparent(x, out);
-        else
+        } else {
                 write_given(x, H1_TRACEPARENT, out);
-        write_given(x, H1_TRACESTATE, out);
+                write_given(x, H1_TRACESTATE, out);
+        }
         write_given(x, H1_BAGGAGE, out);
         struct str agent = h1_field_value(&x->request, H1_USER_AGENT);
         BUF_LITERAL(out, "User-Agent: ");
