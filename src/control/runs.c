@@ -142,6 +142,13 @@ static void read_page(struct look *look, const struct fetch_result *answer)
                 end(look, false, answer->error.text);
                 return;
         }
+        /* It is not shown to us, and will not be: people have to look. */
+        if (answer->status >= 400 && answer->status < 500 && answer->status != 401 &&
+                answer->status != 408 && answer->status != 429) {
+                run->found = RUN_UNSURE;
+                end(look, true, "");
+                return;
+        }
         if (answer->status != 200 ||
                 !started_list_read(&run->wanted, answer->body, &look->seen, &why)) {
                 end(look, false, why);

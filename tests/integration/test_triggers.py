@@ -21,6 +21,7 @@ BUILDS = "/contoso/analytics/_apis/build/builds?api-version=7.1"
 RELEASES = "/~vsrm/contoso/analytics/_apis/release/releases?api-version=7.1"
 MARK = "DAGWARD_CORRELATION"
 BUSY = "http://127.0.0.1:9"  # nobody listens there
+MANY = int(os.environ.get("DAGWARD_TRIGGERS", "300"))  # 10000 take some ten minutes
 
 
 def policy():
@@ -491,10 +492,11 @@ def test_a_traceparent_that_is_none_is_not_passed_on(place):
 # --- all of it at once ---
 
 
+@pytest.mark.timeout(300 + MANY / 4)
 def test_many_triggers_in_bad_weather(place):
     """N tasks, each of which tries until it has its answer, while answers are lost, connections
     closed and requests delayed beyond deadlines on both sides: N runs, each joined to its task."""
-    n = int(os.environ.get("DAGWARD_TRIGGERS", "300"))
+    n = MANY
     it = place(workers=2, idempotency={"wait": "6s", "settle": "2500ms"}, upstream={"timeouts": {"first_byte": "1s"}})
     it.emulator.behave(mix=True, delay_ms=1600, percent=12, method="POST", times=-1)
     told, lock = {}, threading.Lock()
