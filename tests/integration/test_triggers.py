@@ -492,7 +492,6 @@ def test_a_traceparent_that_is_none_is_not_passed_on(place):
 # --- all of it at once ---
 
 
-@pytest.mark.timeout(300 + MANY / 4)
 def test_many_triggers_in_bad_weather(place):
     """N tasks, each of which tries until it has its answer, while answers are lost, connections
     closed and requests delayed beyond deadlines on both sides: N runs, each joined to its task."""
