@@ -109,10 +109,10 @@ static void seen(void *owner, const struct past *past)
 
         if (past->effect != EFFECT_ALLOW || !past->role.len)
                 return;
-        bool named = policy_usage_key(past, key, sizeof(key));
+        bool named = is_writable(past) && policy_usage_key(past, key, sizeof(key));
         if (named)
                 policy_usage_note(s->usage, past, key);
-        if (past->broke_glass || !named || !is_writable(past)) {
+        if (past->broke_glass || !named) {
                 ++*(past->broke_glass ? &s->broke_glass : &s->left_out);
                 return;
         }

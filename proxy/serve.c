@@ -15,6 +15,7 @@
 #include "commands.h"
 #include "dagward/base/log.h"
 #include "dagward/control/control.h"
+#include "dagward/trigger/ledger.h"
 #include "dagward/worker/worker.h"
 
 enum { WORKERS_MOST = 256 };
@@ -23,6 +24,7 @@ enum { WORKERS_MOST = 256 };
 struct serving {
         struct control *control;
         struct scribe *scribe;
+        struct ledger *ledger; /* NULL: triggers are not told apart */
         struct worker *workers[WORKERS_MOST];
         unsigned n_workers, n_started;
 };
@@ -91,6 +93,14 @@ static bool open_scribe(struct serving *it, const struct config *config, struct 
         return it->scribe != NULL;
 }
 
+static bool open_ledger(struct serving *it, const struct config *config, struct error *err)
+{
+        if (!config->idempotency.enabled)
+                return true;
+        it->ledger = ledger_open(config->idempotency.file.ptr, err);
+        return it->ledger != NULL;
+}
+
 static bool make_workers(struct serving *it, const struct config *config, struct error *err)
 {
         struct world *world = control_world(it->control);
@@ -103,8 +113,8 @@ static bool make_workers(struct serving *it, const struct config *config, struct
                 wanted = WORKERS_MOST;
         while (ok && it->n_workers < wanted) {
                 unsigned n = it->n_workers;
-                it->workers[n] = worker_new(
-                        n, (unsigned)wanted, world, control_port(it->control), it->scribe, err);
+                it->workers[n] = worker_new(n, (unsigned)wanted, world, control_port(it->control),
+                        it->scribe, it->ledger, err);
                 ok = it->workers[n] != NULL;
                 if (ok)
                         ports[it->n_workers++] = worker_port(it->workers[n]);
@@ -130,8 +140,9 @@ static bool start(struct serving *it, struct error *err)
         const struct config *config = control_config(it->control);
 
         log_set_level(config->log_level);
-        return open_scribe(it, config, err) && make_workers(it, config, err) &&
-               control_boot(it->control, 0, err) && start_workers(it, err);
+        return open_scribe(it, config, err) && open_ledger(it, config, err) &&
+               make_workers(it, config, err) && control_boot(it->control, 0, err) &&
+               start_workers(it, err);
 }
 
 static void stop(struct serving *it)
@@ -139,6 +150,7 @@ static void stop(struct serving *it)
         for (unsigned i = 0; i < it->n_started; i++)
                 worker_join(it->workers[i]);
         /* What is still on its way between the threads finds its receiver until the last line. */
+        ledger_close(it->ledger);
         scribe_close(it->scribe);
         control_free(it->control);
         for (unsigned i = 0; i < it->n_workers; i++)

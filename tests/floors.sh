@@ -13,12 +13,13 @@ declare -A allowed=(
     [policy]="base yaml azdo"
     [credential]="base"
     [audit]="base"
+    [trigger]="base"
     [config]="base yaml"
     [net]="base"
     [world]="base yaml http token azdo policy credential audit config net"
     [control]="base http token azdo policy credential audit config net world"
     [doctor]="base token azdo policy audit config net world control"
-    [worker]="base http token azdo policy credential audit config net world"
+    [worker]="base http token azdo policy credential audit trigger config net world"
 )
 bad=0
 complain() { echo "floors: $*"; bad=1; }
@@ -45,7 +46,7 @@ only '#include <yaml\.h>' src/yaml/yaml_load.c
 for file in $(grep -lE '#include <openssl/' -r src include); do
     case $file in
     src/token/* | include/dagward/token/* | src/audit/chain.c | src/audit/signing.c | \
-        src/net/tls.c | src/net/stream.c | src/net/certificate.c | \
+        src/trigger/key.c | src/net/tls.c | src/net/stream.c | src/net/certificate.c | \
         include/dagward/net/tls.h | include/dagward/net/stream.h) ;;
     *) complain "$file includes OpenSSL" ;;
     esac

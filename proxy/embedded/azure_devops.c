@@ -393,6 +393,8 @@ static void handle(struct emu_request *request, void *arg)
                 emu_drop(request);
                 return;
         }
+        if (fault.lose)
+                emu_lose(request);
         correlate(request);
         limits(request, &fault);
         if (str_eq(call.method, STR("POST")) && !str_empty(override))
@@ -497,6 +499,7 @@ void azure_devops_stop(struct azure_devops *azure)
         emu_stop(azure->tls);
         emu_stop(azure->storage);
         emu_runs_free(azure);
+        emu_releases_free(azure);
         emu_pages_free(azure);
         for (size_t i = 0; i < EMU_RECORDS; i++)
                 json_decref(azure->records[i]);

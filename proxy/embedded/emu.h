@@ -10,7 +10,7 @@
 #include "embedded/azure_devops.h"
 #include "embedded/server.h"
 
-enum { EMU_RECORDS = 2000, EMU_RUNS = 4096, EMU_TAGS = 32, EMU_FIRST_RUN = 1001 };
+enum { EMU_RECORDS = 2000, EMU_RUNS = 16384, EMU_TAGS = 32, EMU_FIRST_RUN = 1001 };
 enum { EMU_RELEASES = 1000, EMU_STAGES = 2, EMU_PAGES = 64 };
 
 #define EMU_ORGANIZATION "contoso"
@@ -48,6 +48,8 @@ struct emu_run {
         unsigned polls;     /* how often its state was asked for */
         const char *result; /* NULL while it is in progress */
         char *branch;
+        char e2eid[40];         /* the request's X-VSS-E2EID */
+        char *build_parameters; /* JSON text, as asked for, or NULL */
         char *tags[EMU_TAGS];
         size_t n_tags;
         json_t *parameters, *variables; /* as asked for, or NULL */
@@ -59,6 +61,9 @@ struct emu_release {
         unsigned definition, polls;
         const char *status[EMU_STAGES];
         bool approved; /* the second stage */
+        int64_t created_ms;
+        json_t *variables; /* as asked for, or NULL */
+        char e2eid[40];
 };
 
 /* A page of the wiki; strings are malloc'd. */
@@ -74,6 +79,10 @@ struct emu_fault {
         long retry_after; /* seconds, -1: none */
         long delay_ms;
         bool close;
+        bool lose;    /* does what was asked for, and closes the connection instead of answering */
+        bool mix;     /* close, lose or delay_ms, one of them at random */
+        long percent; /* of the requests that match; 0: all */
+        char method[8];  /* only of this one, or "" */
         long times;      /* requests that are still met by it; -1: all */
         char match[128]; /* part of the target of those, or "" */
 };
@@ -167,6 +176,8 @@ void emu_build_logs(struct emu_call *call);
 void emu_build_artifacts(struct emu_call *call);
 void emu_run_artifact(struct emu_call *call);
 void emu_runs_free(struct azure_devops *azure);
+/* All runs, oldest first, each with what a test wants to join it by; the caller holds the lock. */
+json_t *emu_runs_json(struct azure_devops *azure);
 /* The run of the call's project that argument `i` names, or NULL; the caller holds the lock. */
 struct emu_run *emu_run_named(struct emu_call *call, size_t i);
 void emu_no_build(struct emu_call *call);
@@ -186,6 +197,10 @@ void emu_release_get(struct emu_call *call);
 void emu_release_deploy(struct emu_call *call);
 void emu_release_approvals(struct emu_call *call);
 void emu_release_approve(struct emu_call *call);
+void emu_releases_free(struct azure_devops *azure);
+json_t *emu_releases_json(struct azure_devops *azure);
+/* Whether `ms` is within the query's limits of those names (RFC 3339; missing: none). */
+bool emu_in_time(const struct emu_call *call, const char *least, const char *most, int64_t ms);
 void emu_feed_list(struct emu_call *call);
 void emu_feed_get(struct emu_call *call);
 /* Everything below `_packaging`; `at` is the segment behind it. */

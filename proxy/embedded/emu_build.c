@@ -81,6 +81,7 @@ void emu_pipeline_get(struct emu_call *call)
 static void run_clear(struct emu_run *run)
 {
         free(run->branch);
+        free(run->build_parameters);
         for (size_t i = 0; i < run->n_tags; i++)
                 free(run->tags[i]);
         json_decref(run->parameters);
@@ -94,8 +95,10 @@ void emu_runs_free(struct azure_devops *azure)
                 run_clear(&azure->runs[i]);
 }
 
-static struct emu_run *run_new(struct azure_devops *azure, const struct emu_pipeline *p)
+static struct emu_run *run_new(struct emu_call *call, const struct emu_pipeline *p)
 {
+        struct azure_devops *azure = call->azure;
+        struct str e2eid = h1_field_value(&call->request->head, H1_X_VSS_E2EID);
         long long id = azure->next_run++;
         struct emu_run *run = &azure->runs[(id - EMU_FIRST_RUN) % EMU_RUNS];
 
@@ -103,6 +106,7 @@ static struct emu_run *run_new(struct azure_devops *azure, const struct emu_pipe
         run->id = id;
         run->pipeline = (unsigned)(p - emu_pipelines);
         run->created_ms = clock_wall_ms();
+        snprintf(run->e2eid, sizeof(run->e2eid), "%.*s", STR_FMT(e2eid));
         return run;
 }
 
@@ -205,6 +209,21 @@ static json_t *object_at(const json_t *body, const char *name)
         return json_is_object(value) ? value : NULL;
 }
 
+/* The variables of a run as its build shows them: an object in a string. */
+static char *variables_text(const json_t *variables)
+{
+        json_t *flat = variables ? json_object() : NULL, *one;
+        const char *name;
+        char *text = NULL;
+
+        json_object_foreach((json_t *)variables, name, one)
+                json_object_set(flat, name, json_object_get(one, "value"));
+        if (flat)
+                text = json_dumps(flat, JSON_COMPACT);
+        json_decref(flat);
+        return text;
+}
+
 void emu_run_start(struct emu_call *call)
 {
         const struct emu_pipeline *p = named_pipeline(call);
@@ -225,10 +244,11 @@ void emu_run_start(struct emu_call *call)
                 const char *branch = json_string_value(json_object_get(self, "refName"));
 
                 pthread_mutex_lock(&call->azure->lock);
-                struct emu_run *run = run_new(call->azure, p);
+                struct emu_run *run = run_new(call, p);
                 run->branch = branch_copy(branch);
                 run->parameters = json_deep_copy(object_at(body, "templateParameters"));
                 run->variables = json_deep_copy(object_at(body, "variables"));
+                run->build_parameters = variables_text(run->variables);
                 json_t *answer = run_json(run);
                 pthread_mutex_unlock(&call->azure->lock);
                 emu_json(call, 200, answer);
@@ -330,6 +350,10 @@ static json_t *build_json(const struct emu_run *run)
         json_object_set_new(
                 body, "logs", json_pack("{si ss ss}", "id", 0, "type", "Container", "url", logs));
         json_object_set_new(body, "reason", json_string("manual"));
+        if (run->build_parameters)
+                json_object_set_new(body, "parameters", json_string(run->build_parameters));
+        if (run->parameters)
+                json_object_set(body, "templateParameters", run->parameters);
         if (run->result) {
                 json_object_set_new(body, "result", json_string(run->result));
                 json_object_set_new(body, "startTime", time_json(run->created_ms));
@@ -403,13 +427,14 @@ void emu_build_queue(struct emu_call *call)
                 const char *branch = json_string_value(json_object_get(body, "sourceBranch"));
 
                 pthread_mutex_lock(&call->azure->lock);
-                struct emu_run *run = run_new(call->azure, p);
+                struct emu_run *run = run_new(call, p);
+                json_t *parameters = json_object_get(body, "parameters");
                 run->branch = branch_copy(branch);
+                if (json_is_string(parameters))
+                        run->build_parameters = str_dup(str_of(json_string_value(parameters)));
+                run->parameters = json_deep_copy(object_at(body, "templateParameters"));
                 json_t *answer = build_json(run);
                 pthread_mutex_unlock(&call->azure->lock);
-                json_t *parameters = json_object_get(body, "parameters");
-                if (json_is_string(parameters))
-                        json_object_set(answer, "parameters", parameters);
                 emu_json(call, 200, answer);
         }
         json_decref(body);
@@ -424,7 +449,8 @@ static bool build_wanted(const struct emu_call *call, const struct emu_run *run)
         uint64_t id;
         bool found = str_empty(definitions);
 
-        if (project_of(&emu_pipelines[run->pipeline]) != call->project)
+        if (project_of(&emu_pipelines[run->pipeline]) != call->project ||
+                !emu_in_time(call, "minTime", "maxTime", run->created_ms))
                 return false;
         while (definitions.len > 0) {
                 definitions = str_cut(definitions, ',', &part);
@@ -439,9 +465,31 @@ static bool build_wanted(const struct emu_call *call, const struct emu_run *run)
         return found;
 }
 
+bool emu_in_time(const struct emu_call *call, const char *least, const char *most, int64_t ms)
+{
+        int64_t limit;
+
+        return (!clock_parse(emu_query(call, least), &limit) || ms >= limit) &&
+               (!clock_parse(emu_query(call, most), &limit) || ms <= limit);
+}
+
+/* The oldest first; without a token: who asks so goes on by time. */
+static void list_ascending(struct emu_call *call, uint64_t top, json_t *list)
+{
+        long long first = call->azure->next_run - EMU_RUNS;
+
+        for (long long id = first > EMU_FIRST_RUN ? first : EMU_FIRST_RUN;
+                id < call->azure->next_run && json_array_size(list) < top; id++) {
+                struct emu_run *run = run_find(call->azure, id);
+                if (run && build_wanted(call, run))
+                        json_array_append_new(list, build_json(run));
+        }
+}
+
 /* Newest first; the continuation token is the number of the next build. */
 void emu_build_list(struct emu_call *call)
 {
+        bool ascending = str_eq_fold(emu_query(call, "queryOrder"), STR("queueTimeAscending"));
         json_t *list = json_array();
         uint64_t top = 1000, from;
         char token[24] = "";
@@ -451,7 +499,9 @@ void emu_build_list(struct emu_call *call)
         if (!str_to_u64(emu_query(call, "continuationToken"), &from) || from > INT32_MAX)
                 from = INT32_MAX;
         pthread_mutex_lock(&call->azure->lock);
-        for (long long id = call->azure->next_run - 1; id >= EMU_FIRST_RUN; id--) {
+        if (ascending)
+                list_ascending(call, top, list);
+        for (long long id = call->azure->next_run - 1; !ascending && id >= EMU_FIRST_RUN; id--) {
                 struct emu_run *run = run_find(call->azure, id);
 
                 if (!run)
@@ -585,4 +635,23 @@ void emu_build_tags(struct emu_call *call)
                                 "{si so}", "count", (int)json_array_size(answer), "value", answer));
         else
                 emu_no_build(call);
+}
+
+json_t *emu_runs_json(struct azure_devops *azure)
+{
+        json_t *list = json_array();
+        long long first = azure->next_run - EMU_RUNS;
+
+        for (long long id = first > EMU_FIRST_RUN ? first : EMU_FIRST_RUN; id < azure->next_run;
+                id++) {
+                const struct emu_run *run = run_find(azure, id);
+                if (run)
+                        json_array_append_new(list,
+                                json_pack("{sI sI ss so ss* sO*}", "id", (json_int_t)run->id,
+                                        "pipeline", (json_int_t)emu_pipelines[run->pipeline].id,
+                                        "e2eid", run->e2eid, "tags", tags_json(run), "parameters",
+                                        run->build_parameters, "templateParameters",
+                                        run->parameters));
+        }
+        return list;
 }

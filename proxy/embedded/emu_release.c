@@ -76,10 +76,14 @@ static json_t *release_json(const struct emu_release *release)
         snprintf(name, sizeof(name), "Release-%lld", release->id);
         for (unsigned i = 0; i < EMU_STAGES; i++)
                 json_array_append_new(list, stage_json(release, i));
-        return json_pack("{sI ss ss so so s{s{ss} s{ss}} ss so}", "id", (json_int_t)release->id,
-                "name", name, "status", "active", "environments", list, "releaseDefinition",
-                definition_json(release->definition), "_links", "self", "href", url, "web", "href",
-                web, "url", url, "projectReference", emu_project_json(project));
+        char created[CLOCK_RFC3339_LEN + 1];
+
+        clock_rfc3339(release->created_ms, created);
+        return json_pack("{sI ss ss sO* ss ss so so s{s{ss} s{ss}} ss so}", "id",
+                (json_int_t)release->id, "createdOn", created, "reason", "manual", "variables",
+                release->variables, "name", name, "status", "active", "environments", list,
+                "releaseDefinition", definition_json(release->definition), "_links", "self", "href",
+                url, "web", "href", web, "url", url, "projectReference", emu_project_json(project));
 }
 
 /* What was found under the lock; NULL: there is no such release, or no such stage of it. */
@@ -103,16 +107,22 @@ void emu_release_create(struct emu_call *call)
         for (unsigned i = 0; i < DEFINITIONS; i++)
                 if (definitions[i].id == wanted && in_project(call, i))
                         found = i;
+        json_t *variables = json_deep_copy(json_object_get(body, "variables"));
         json_decref(body);
         pthread_mutex_lock(&call->azure->lock);
         if (found < DEFINITIONS && call->azure->n_releases < EMU_RELEASES) {
                 struct emu_release *release = &call->azure->releases[call->azure->n_releases++];
                 *release = (struct emu_release){.id = (long long)call->azure->n_releases,
                         .definition = found,
+                        .created_ms = clock_wall_ms(),
+                        .variables = json_incref(variables),
                         .status = {"inProgress", "notStarted"}};
+                snprintf(release->e2eid, sizeof(release->e2eid), "%.*s",
+                        STR_FMT(h1_field_value(&call->request->head, H1_X_VSS_E2EID)));
                 answer = release_json(release);
         }
         pthread_mutex_unlock(&call->azure->lock);
+        json_decref(variables);
         if (answer)
                 emu_json(call, 200, answer);
         else
@@ -120,14 +130,26 @@ void emu_release_create(struct emu_call *call)
                         "VS402947: There is no release definition %lld.", (long long)wanted);
 }
 
+/* The newest first, unless it is asked for otherwise. */
 void emu_release_list(struct emu_call *call)
 {
+        bool ascending = str_eq_fold(emu_query(call, "queryOrder"), STR("ascending"));
+        struct str definition = emu_query(call, "definitionId");
         json_t *list = json_array();
+        uint64_t top = EMU_RELEASES, id = 0;
+        size_t n = call->azure->n_releases;
 
+        if (!str_to_u64(emu_query(call, "$top"), &top))
+                top = EMU_RELEASES;
         pthread_mutex_lock(&call->azure->lock);
-        for (size_t i = call->azure->n_releases; i-- > 0;)
-                if (in_project(call, call->azure->releases[i].definition))
-                        json_array_append_new(list, release_json(&call->azure->releases[i]));
+        for (size_t i = 0; i < n && json_array_size(list) < top; i++) {
+                const struct emu_release *one = &call->azure->releases[ascending ? i : n - 1 - i];
+                if (in_project(call, one->definition) &&
+                        (!str_to_u64(definition, &id) ||
+                                (uint64_t)definitions[one->definition].id == id) &&
+                        emu_in_time(call, "minCreatedTime", "maxCreatedTime", one->created_ms))
+                        json_array_append_new(list, release_json(one));
+        }
         pthread_mutex_unlock(&call->azure->lock);
         emu_list(call, list);
 }
@@ -224,4 +246,24 @@ void emu_release_approve(struct emu_call *call)
         pthread_mutex_unlock(&call->azure->lock);
         json_decref(body);
         reply(call, answer);
+}
+
+void emu_releases_free(struct azure_devops *azure)
+{
+        for (size_t i = 0; i < azure->n_releases; i++)
+                json_decref(azure->releases[i].variables);
+}
+
+json_t *emu_releases_json(struct azure_devops *azure)
+{
+        json_t *list = json_array();
+
+        for (size_t i = 0; i < azure->n_releases; i++) {
+                const struct emu_release *one = &azure->releases[i];
+                json_array_append_new(
+                        list, json_pack("{sI sI ss sO*}", "id", (json_int_t)one->id, "definition",
+                                      (json_int_t)definitions[one->definition].id, "e2eid",
+                                      one->e2eid, "variables", one->variables));
+        }
+        return list;
 }

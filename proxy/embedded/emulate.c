@@ -46,7 +46,8 @@ static void usage(FILE *out)
               "                       the same by TLS; its URL is behind the first one in READY,\n"
               "                       and behind that `storage=URL`, for *.blob.core.windows.net\n"
               "  POST /~emulator      JSON: how to misbehave (signin, next_status, retry_after,\n"
-              "                       delay_ms, close, times)\n"
+              "                       delay_ms, close, lose, times, ...)\n"
+              "  GET  /~emulator/runs all runs that were ever started\n"
               "  GET, DELETE /~emulator/requests   heads of what came; forget them\n\n"
               "Exit status: 0 after SIGTERM or SIGINT, 2 wrong usage or no such port.\n",
                 out);

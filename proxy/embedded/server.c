@@ -36,6 +36,7 @@ struct emu_connection {
         struct buf fields; /* of the answer */
         enum phase phase;
         bool body_broken, continue_owed, mute /* no body goes out */, close;
+        bool lost; /* what is answered goes nowhere */
         struct arena arena;
         struct emu_request request;
 };
@@ -73,6 +74,7 @@ static ssize_t wire_read(struct emu_connection *c, char *out, size_t most)
 
 static bool wire_write(struct emu_connection *c, const char *data, size_t len)
 {
+        c->close |= c->lost;
         while (len > 0 && !c->close) {
                 ssize_t n = c->ssl ? SSL_write(c->ssl, data, len < 16384 ? (int)len : 16384)
                                    : send(c->fd, data, len, MSG_NOSIGNAL);
@@ -259,6 +261,11 @@ void emu_reply_end(struct emu_request *request)
         if (c->phase == PHASE_CHUNKED && !c->mute)
                 wire_write(c, H1_CHUNK_LAST, sizeof(H1_CHUNK_LAST) - 1);
         c->phase = PHASE_ANSWERED;
+}
+
+void emu_lose(struct emu_request *request)
+{
+        request->connection->lost = true;
 }
 
 void emu_drop(struct emu_request *request)

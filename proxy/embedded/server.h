@@ -70,6 +70,8 @@ bool emu_reply_begin_length(
 bool emu_write(struct emu_request *request, struct str part);
 /* Ends an answer that was begun. */
 void emu_reply_end(struct emu_request *request);
+/* Whatever is answered is not sent, and the connection is closed instead. */
+void emu_lose(struct emu_request *request);
 /* Closes the connection as it is: no answer, or half of one. */
 void emu_drop(struct emu_request *request);
 

@@ -23,7 +23,7 @@ enum {
         MARKER = 32,          /* [+18446744073709551615 bytes] */
 };
 
-enum { WORDS = 7, IDS = 18, SUBJECTS = 4, LISTS = 4, PLACES = 3, TEXTS = 3 };
+enum { WORDS = 9, IDS = 20, SUBJECTS = 4, LISTS = 4, PLACES = 3, TEXTS = 3 };
 _Static_assert(WORDS *(MOST_WORD + MARKER) + IDS * (MOST_ID + MARKER) +
                                SUBJECTS * (MOST_SUBJECT + MARKER) + LISTS * (MOST_LIST + MARKER) +
                                PLACES * (MOST_PLACE + MARKER) + TEXTS * (MOST_TEXT + MARKER) +
@@ -437,6 +437,7 @@ static void write_answer(struct buf *out, const struct audit_fields *f)
         struct object upstream = {.out = out, .name = "upstream"};
         struct object response = {.out = out, .name = "response"};
         struct object run = {.out = out, .name = "run"};
+        struct object trigger = {.out = out, .name = "trigger"};
 
         CLAIM(&upstream, "host", f->upstream.host, MOST_ID);
         if (f->upstream.status) {
@@ -465,6 +466,11 @@ static void write_answer(struct buf *out, const struct audit_fields *f)
         CLAIM(&run, "id", f->run.id, MOST_ID);
         CLAIM(&run, "url", f->run.url, MOST_TEXT);
         object_end(&run);
+        CLAIM(&trigger, "key", f->trigger.key, MOST_ID);
+        TEXT(&trigger, "by", f->trigger.by, MOST_WORD);
+        TEXT(&trigger, "state", f->trigger.state, MOST_WORD);
+        CLAIM(&trigger, "first", f->trigger.first, MOST_ID);
+        object_end(&trigger);
 }
 
 static void write_event(struct buf *out, const struct audit_fields *f)

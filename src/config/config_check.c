@@ -192,6 +192,42 @@ static void check_limits(struct reader *r)
                         "a Basic password, which is a third longer");
 }
 
+static void check_tag(struct reader *r, const struct str *tag)
+{
+        static const char *const known[] = {"{correlation_id}", "{request_id}", "{dag_id}",
+                "{run_id}", "{task_id}", "{map_index}", "{try_number}", "{subject}"};
+        struct mark at = config_place(r->config, tag);
+        struct str rest = *tag;
+        ssize_t open;
+
+        if (!tag->len || tag->len > 200)
+                error_list_add(r->errors, at, "a tag has 1 to 200 characters");
+        while ((open = str_find(rest, '{')) >= 0) {
+                bool found = false;
+                rest = str_from(rest, (size_t)open);
+                for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+                        found |= str_starts(rest, str_of(known[i]));
+                if (!found)
+                        error_list_add(
+                                r->errors, at, "`%s`: no such placeholder", yaml_shown(*tag));
+                rest = str_from(rest, 1);
+        }
+}
+
+static void check_triggers(struct reader *r)
+{
+        struct config *c = r->config;
+        struct config_idempotency *i = &c->idempotency;
+
+        for (size_t t = 0; t < c->correlation.n_tags; t++)
+                check_tag(r, &c->correlation.tags[t]);
+        if (!i->file.ptr && c->audit.file.ptr)
+                i->file = arena_printf(&r->doc->arena, "%.*s.triggers", STR_FMT(c->audit.file));
+        if (i->file.ptr && str_eq(i->file, c->audit.file))
+                error_list_add(r->errors, config_place(c, &i->file),
+                        "`file` is the audit log: the journal of triggers is a file of its own");
+}
+
 void config_check(struct reader *r)
 {
         if (r->doc->root->kind != YAML_MAPPING)
@@ -201,4 +237,5 @@ void config_check(struct reader *r)
         check_upstream(r);
         config_check_credentials(r);
         check_limits(r);
+        check_triggers(r);
 }

@@ -499,6 +499,87 @@ static const struct setting audit_rows[] = {
 };
 static const struct settings audit = TABLE(struct config_audit, audit_rows);
 
+static const struct setting idempotency_rows[] = {
+        {.key = "enabled",
+                .type = SETTING_BOOL,
+                .restart = true,
+                AT(config_idempotency, enabled),
+                .fallback = "true",
+                .help = "Whether a trigger that comes again is answered with the first answer. "
+                        "`false`: it is sent again, whatever it says."},
+        {.key = "window",
+                .type = SETTING_DURATION,
+                AT(config_idempotency, window_ms),
+                .fallback = "24h",
+                .least = 1 * SECOND,
+                .most = 30 * DAY,
+                .help = "How long after the first request the same one is answered again. Longer "
+                        "than all retries of a task take."},
+        {.key = "entries",
+                .type = SETTING_COUNT,
+                AT(config_idempotency, entries),
+                .fallback = "100000",
+                .least = 1,
+                .most = 10000000,
+                .help = "The most triggers that are kept within the window; more are refused with "
+                        "503. About 350 bytes of memory each, and their answers (5 KB or so) on "
+                        "disk."},
+        {.key = "wait",
+                .type = SETTING_DURATION,
+                AT(config_idempotency, wait_ms),
+                .fallback = "30s",
+                .least = 100,
+                .most = 10 * MINUTE,
+                .help = "How long a request waits for the answer of the same one that came before, "
+                        "or for it to be found out what became of it; then it is answered with "
+                        "409. Shorter than the callers' own time limit."},
+        {.key = "settle",
+                .type = SETTING_DURATION,
+                AT(config_idempotency, settle_ms),
+                .fallback = "2m",
+                .least = 1 * SECOND,
+                .most = 1 * HOUR,
+                .help = "When an answer was lost and Azure DevOps shows no run: how long after the "
+                        "loss that counts as proof that none was started. Azure DevOps holds "
+                        "requests back for up to 30 s."},
+        {.key = "file",
+                .type = SETTING_PATH,
+                .restart = true,
+                AT(config_idempotency, file),
+                .without = "`audit.file` with `.triggers` behind it",
+                .help = "The journal of triggers; made when it is not there. It holds first "
+                        "answers, so it is nobody else's to read. One process has it."},
+};
+static const struct settings idempotency = TABLE(struct config_idempotency, idempotency_rows);
+
+static const struct setting correlation_rows[] = {
+        {.key = "tags",
+                .type = SETTING_TEXTS,
+                LIST(config_correlation, tags),
+                .fallback = "correlation:{correlation_id}, airflow:{dag_id}",
+                .most = 16,
+                .help = "Tags put on runs of pipelines and builds after their answer; `[]` for "
+                        "none. `{correlation_id}`, `{request_id}`, `{dag_id}`, `{run_id}`, "
+                        "`{task_id}`, `{map_index}`, `{try_number}` and `{subject}` stand for "
+                        "what the request said; a tag whose placeholder has no value is left "
+                        "out."},
+        {.key = "variable",
+                .type = SETTING_NAME,
+                AT(config_correlation, variable),
+                .without = "no variable is set",
+                .help = "Name of a variable that each run, build and release is started with: "
+                        "`<correlation id>/<id of the first request>`. The body changes; the "
+                        "pipeline must let it be set at queue time. With it a run whose answer was "
+                        "lost can be found again without doubt."},
+        {.key = "parameter",
+                .type = SETTING_NAME,
+                AT(config_correlation, parameter),
+                .without = "no parameter is set",
+                .help = "The same as a template parameter, which the pipeline must declare. "
+                        "Releases have none."},
+};
+static const struct settings correlation = TABLE(struct config_correlation, correlation_rows);
+
 static const struct setting limit_rows[] = {
         {.key = "connections",
                 .type = SETTING_COUNT,
@@ -662,6 +743,19 @@ static const struct setting root_rows[] = {
                 .section = &logging,
                 .without = "the defaults below",
                 .help = "The log on stderr."},
-        {.key = "idempotency", .type = SETTING_LATER, .help = "Exactly-once triggers."},
+        {.key = "idempotency",
+                .type = SETTING_SECTION,
+                AT(config, idempotency),
+                .section = &idempotency,
+                .without = "the defaults below",
+                .help = "Triggers that are sent once, however often they are asked for "
+                        "([triggers.md](triggers.md))."},
+        {.key = "correlation",
+                .type = SETTING_SECTION,
+                AT(config, correlation),
+                .section = &correlation,
+                .without = "the defaults below",
+                .help = "What runs that are started through the proxy carry "
+                        "([triggers.md](triggers.md#correlation))."},
 };
 const struct settings settings_root = TABLE(struct config, root_rows);

@@ -8,7 +8,7 @@
 #include "dagward/base/clock.h"
 #include "inside.h"
 
-static void answer(struct control *control, struct ask *ask, bool ok, const char *why)
+void control_reply(struct control *control, struct ask *ask, bool ok, const char *why)
 {
         if (!ok)
                 control->n_asks_refused++;
@@ -61,7 +61,7 @@ static void answer_those(struct control *control,
                         continue;
                 }
                 *link = waiter->next;
-                answer(control, waiter->ask, ok, why);
+                control_reply(control, waiter->ask, ok, why);
                 free(waiter);
         }
         control->last_waiter = link;
@@ -83,7 +83,9 @@ static bool is_about(const struct waiter *waiter, const void *arg)
         case ASK_CREDENTIAL_REPLACE: return !subject->keys && waiter->ask->index == subject->index;
         case ASK_ADDRESS:
         case ASK_NAME:
-        case ASK_FORGET: return false;
+        case ASK_FORGET:
+        case ASK_RUN:
+        case ASK_TAG: return false;
         }
         return false;
 }
@@ -166,6 +168,22 @@ static enum source_answer ask_name(struct control *control, struct ask *ask, str
                 &control->names->endpoints[ask->name.service], config->upstream.ca.ptr, why);
 }
 
+bool control_token(struct control *control, unsigned index, struct secret *token)
+{
+        static const char before[] = "Authorization: Bearer ";
+
+        if (index >= control->parts->config->n_credentials)
+                return false;
+        const struct credential *credential = control->sources[index]->credential;
+        if (!credential || clock_mono_ms() >= credential->until_mono_ms)
+                return false;
+        struct str line = str_trim(secret_reveal(&credential->line));
+        if (!str_starts(line, str_view(before, sizeof(before) - 1)))
+                return false;
+        secret_set(token, str_from(line, sizeof(before) - 1));
+        return true;
+}
+
 static bool asks_name(const struct waiter *waiter, const void *arg)
 {
         (void)arg;
@@ -206,13 +224,13 @@ void control_asked(struct mail *mail, void *receiver)
 
         control->n_asks++;
         if (control->stopped) {
-                answer(control, ask, false, "the proxy is stopping");
+                control_reply(control, ask, false, "the proxy is stopping");
                 return;
         }
         if (ask->world_reload != control->reload && ask->kind != ASK_ADDRESS &&
                 ask->kind != ASK_FORGET) {
                 /* Another configuration is on its way to the asker: it has to look again. */
-                answer(control, ask, true, "");
+                control_reply(control, ask, true, "");
                 return;
         }
         switch (ask->kind) {
@@ -236,10 +254,15 @@ void control_asked(struct mail *mail, void *receiver)
                 forget_names(control);
                 found = SOURCE_NEWER;
                 break;
+        case ASK_RUN: runs_ask(control->runs, ask); return;
+        case ASK_TAG:
+                tags_add(control->tags, ask);
+                found = SOURCE_NEWER;
+                break;
         }
         switch (found) {
-        case SOURCE_NEWER: answer(control, ask, true, ""); break;
+        case SOURCE_NEWER: control_reply(control, ask, true, ""); break;
         case SOURCE_WAIT: wait_for(control, ask); break;
-        case SOURCE_NO: answer(control, ask, false, why.text); break;
+        case SOURCE_NO: control_reply(control, ask, false, why.text); break;
         }
 }

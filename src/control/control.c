@@ -27,6 +27,8 @@ static void stop_now(struct control *control)
                 return;
         control->stopped = true;
         control_answer_all(control, false, STOPPING);
+        runs_cancel(control->runs, STOPPING);
+        tags_give_up(control->tags);
         control_event(control, "process.stopped", NULL, 0);
         log_info("stopped drained=%zu of=%zu", control->n_drained, control->n_ports);
         event_base_loopbreak(control->base);
@@ -161,6 +163,8 @@ struct control *control_new(const char *config_path, struct error_list *errors)
                 abort();
         control->fetcher = fetcher_new(control->base);
         control->lookups = lookups_new(control->fetcher, control, control_named);
+        control->runs = runs_new(control);
+        control->tags = tags_new(control);
         control->box = mailbox_new(control);
         event_assign(&control->box_event, control->base, mailbox_fd(control->box),
                 EV_READ | EV_PERSIST, on_box, control);
@@ -188,6 +192,8 @@ void control_free(struct control *control)
                 control->parts->config->n_credentials, control->supply, control->names);
         admin_free(control->admin);
         lookups_free(control->lookups);
+        runs_free(control->runs);
+        tags_free(control->tags);
         fetcher_free(control->fetcher);
         mailbox_free(control->box);
         struct event *events[] = {&control->box_event, &control->terminate, &control->interrupt,

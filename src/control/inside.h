@@ -9,6 +9,8 @@
 #include "dagward/net/fetch.h"
 #include "discovery.h"
 #include "lookup.h"
+#include "runs.h"
+#include "tags.h"
 #include "names.h"
 #include "token_source.h"
 #include "watch.h"
@@ -57,6 +59,8 @@ struct control {
         struct names *names;
         names_lookup *lookup; /* tests have their own */
         struct lookups *lookups;
+        struct runs *runs;
+        struct tags *tags;
         uint64_t names_changed; /* how often names have changed upstream */
         uint64_t credential_generations;
 
@@ -97,6 +101,10 @@ void control_sources_free(struct issuer **issuers, size_t n_issuers, struct toke
 
 /* A worker's ask, on the control thread. */
 void control_asked(struct mail *mail, void *receiver);
+/* Answers one. */
+void control_reply(struct control *control, struct ask *ask, bool ok, const char *why);
+/* The token of the credential without the words around it; false: there is none that is usable. */
+bool control_token(struct control *control, unsigned index, struct secret *token);
 /* Answers those that wait for a key set (ASK_KEYS) or a credential. */
 void control_answer(struct control *control, bool keys, unsigned index, bool ok, const char *why);
 /* Answers those that wait for the addresses of `host`; `endpoint` NULL: there are none. */

@@ -210,6 +210,20 @@ static void write_traffic(const struct metrics *m, struct buf *out)
                 (double)m->break_glass);
 }
 
+static void write_triggers(const struct metrics *m, struct buf *out)
+{
+        const struct {
+                const char *outcome;
+                uint64_t n;
+        } all[] = {{"sent", m->triggers_first}, {"replayed", m->triggers_replayed},
+                {"lost", m->triggers_lost}, {"found", m->triggers_found},
+                {"sent-again", m->triggers_renewed}};
+
+        head(out, "triggers_total", "counter", "Triggers that are told apart, by what came of it.");
+        for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+                named(out, "triggers_total", "outcome", str_of(all[i].outcome), (double)all[i].n);
+}
+
 static void write_issuers(struct control *control, struct buf *out)
 {
         const struct config *config = control->parts->config;
@@ -379,6 +393,7 @@ void control_metrics_write(
         write_requests(&counts->workers, out);
         write_shadow(&counts->workers, out);
         write_traffic(&counts->workers, out);
+        write_triggers(&counts->workers, out);
         write_issuers(control, out);
         write_credentials(control, out);
         write_audit(counts, out);

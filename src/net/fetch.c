@@ -413,6 +413,8 @@ static void fetch_options(struct fetch *fetch, const struct fetch_request *reque
         SET(CURLOPT_HEADERDATA, fetch);
         if (fetch->is_post) {
                 SET(CURLOPT_POST, 1L);
+                if (request->method)
+                        SET(CURLOPT_CUSTOMREQUEST, request->method);
                 SET(CURLOPT_POSTFIELDS, fetch->body.bytes ? fetch->body.bytes : "");
                 SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)fetch->body.len);
         }

@@ -43,6 +43,8 @@ static void write_answer(
         h1_write_field(&head, STR("X-Request-Id"), str_view(x->request_id, ID_UUID_LEN));
         if (x->refusal.challenge)
                 write_challenges(x, &head);
+        if (x->trigger && x->trigger->answer && !x->refused)
+                trigger_write_fields(x, &head);
         if (x->refusal.retry_after_s)
                 h1_write_field_u64(&head, STR("Retry-After"), (uint64_t)x->refusal.retry_after_s);
         h1_write_field_u64(&head, STR("Content-Length"), body.len);
@@ -129,6 +131,14 @@ static void write_place(void *owner, enum service service, struct buf *out)
 static enum next answer_large(struct exchange *x, const struct buf *body)
 {
         write_answer(x, 200, STR("application/json; charset=utf-8"), buf_str(body), true);
+        return ANSWER;
+}
+
+enum next answer_kept(struct exchange *x, int status, struct str content_type, struct str body)
+{
+        buf_init(&x->own, 4 * body.len + 64 * 1024);
+        place_tell_client(x, content_type, body, &x->own);
+        write_answer(x, status, content_type, buf_str(&x->own), true);
         return ANSWER;
 }
 

@@ -42,6 +42,16 @@ static void tell_directory(struct worker *worker, struct ask *ask)
         free(name->path);
 }
 
+static void run_free(struct run_ask *run)
+{
+        if (!run)
+                return;
+        free(run->body);
+        free(run->path);
+        free(run->tags);
+        free(run);
+}
+
 static void on_answer(struct mail *mail, void *receiver)
 {
         struct pending_ask *pending = (struct pending_ask *)mail;
@@ -51,6 +61,9 @@ static void on_answer(struct mail *mail, void *receiver)
                 tell_directory(receiver, &pending->ask);
         if (x && pending->ask.kind == ASK_NAME) {
                 x->ask = NULL;
+        } else if (x && pending->ask.kind == ASK_RUN) {
+                x->ask = NULL;
+                trigger_seen(x, pending->ask.run, pending->ask.ok, pending->ask.why);
         } else if (x) {
                 x->ask = NULL;
                 x->ask_why[0] = '\0';
@@ -62,6 +75,7 @@ static void on_answer(struct mail *mail, void *receiver)
                         snprintf(x->ask_why, sizeof(x->ask_why), "%s",
                                 pending->ask.why[0] ? pending->ask.why : "no answer");
         }
+        run_free(pending->ask.run);
         free(pending);
         if (x)
                 client_go_on(x->client);
@@ -132,6 +146,19 @@ enum next ask_name(struct exchange *x, const struct name_question *question)
                 .path = str_dup(question->path),
                 .service = question->service};
         return post(x, pending);
+}
+
+enum next ask_run(struct exchange *x, enum ask_kind kind, unsigned index, struct run_ask *run)
+{
+        struct pending_ask *pending = prepare(x, kind, x->worker->lease->world->reload);
+
+        pending->ask.index = index;
+        pending->ask.run = run;
+        if (kind == ASK_RUN)
+                return post(x, pending);
+        pending->x = NULL;
+        mailbox_post(x->worker->control.box, &pending->ask.mail);
+        return NEXT;
 }
 
 void ask_forget_names(struct worker *worker)

@@ -42,6 +42,42 @@ static void write_given(struct exchange *x, enum h1_name name, struct buf *out)
                 h1_write_field(out, h1_name_text(name), value);
 }
 
+static bool is_hex(struct str s)
+{
+        bool zero = true;
+
+        for (size_t i = 0; i < s.len; i++) {
+                char c = s.ptr[i];
+                if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f')))
+                        return false;
+                zero = zero && c == '0';
+        }
+        return !zero;
+}
+
+/* W3C Trace Context 3.2: a trace that is malformed is not continued. Versions to come may say more
+ * behind what is known. */
+static bool trace_is_good(const struct exchange *x)
+{
+        struct str given = h1_field_value(&x->request, H1_TRACEPARENT), part;
+        bool known = str_starts(given, STR("00-"));
+        const size_t lengths[] = {32, 16};
+
+        if (h1_field_values(&x->request, H1_TRACEPARENT, NULL, 0) != 1 || given.len < 55 ||
+                (known && given.len != 55) || (!known && !is_hex(str_head(given, 2))) ||
+                str_starts(given, STR("ff")) || given.ptr[2] != '-' ||
+                (given.len > 55 && given.ptr[55] != '-'))
+                return false;
+        given = str_from(given, 3);
+        for (size_t i = 0; i < 2; i++) {
+                given = str_cut(given, '-', &part);
+                if (part.len != lengths[i] || !is_hex(part))
+                        return false;
+        }
+        part = str_head(given, 2);
+        return str_eq(part, STR("00")) || is_hex(part);
+}
+
 static void write_correlation(struct exchange *x, struct buf *out)
 {
         struct str id = str_view(x->correlation_id, ID_UUID_LEN);
@@ -50,11 +86,12 @@ static void write_correlation(struct exchange *x, struct buf *out)
         h1_write_field(out, STR("X-VSS-E2EID"), id);
         if (x->request.first[H1_X_TFS_SESSION] < 0)
                 h1_write_field(out, STR("X-TFS-Session"), id);
-        if (x->request.first[H1_TRACEPARENT] < 0)
+        if (x->request.first[H1_TRACEPARENT] < 0 || !trace_is_good(x)) {
                 write_traceparent(x, out);
-        else
+        } else {
                 write_given(x, H1_TRACEPARENT, out);
-        write_given(x, H1_TRACESTATE, out);
+                write_given(x, H1_TRACESTATE, out);
+        }
         write_given(x, H1_BAGGAGE, out);
         struct str agent = h1_field_value(&x->request, H1_USER_AGENT);
         BUF_LITERAL(out, "User-Agent: ");
@@ -70,8 +107,9 @@ static void write_correlation(struct exchange *x, struct buf *out)
 bool compose_request(struct exchange *x, struct buf *out)
 {
         const struct h1_request *request = &x->request;
-        bool is_content = x->world->config->upstream.links == LINKS_KEEP ||
-                          (x->named.op && x->named.op->is_content);
+        /* The answer of a trigger is kept as plain text: whoever asks again may not know gzip. */
+        bool is_content = !x->trigger && (x->world->config->upstream.links == LINKS_KEEP ||
+                                                 (x->named.op && x->named.op->is_content));
         bool gzip = false;
 
         buf_str_add(out, request->method);
@@ -83,7 +121,8 @@ bool compose_request(struct exchange *x, struct buf *out)
         for (size_t i = 0; i < request->n_fields; i++) {
                 const struct h1_field *field = &request->fields[i];
                 if (field->id == H1_ACCEPT_ENCODING && !is_content) {
-                        gzip = gzip || str_find_str(field->value, STR("gzip")) >= 0;
+                        gzip = !x->trigger &&
+                               (gzip || str_find_str(field->value, STR("gzip")) >= 0);
                         continue;
                 }
                 if (field->id == H1_X_TFS_FEDAUTHREDIRECT ||
@@ -101,6 +140,8 @@ bool compose_request(struct exchange *x, struct buf *out)
         write_correlation(x, out);
         if (x->holds_body) {
                 bool has_body = x->held.len || request->framing != H1_NO_BODY;
+                if (x->held.len && request->framing == H1_NO_BODY) /* it is the mark */
+                        h1_write_field(out, STR("Content-Type"), STR("application/json"));
                 h1_write_framing(out, has_body ? H1_LENGTH : H1_NO_BODY, x->held.len);
         } else {
                 h1_write_framing(out, request->framing, request->content_length);
@@ -111,11 +152,12 @@ bool compose_request(struct exchange *x, struct buf *out)
 
 /* Location in terms of our own URL. A place that we do not serve is not passed on: the client would
  * go there with its token. Only a redirect is nothing without it. */
-static bool write_location(struct exchange *x, struct str value, struct buf *out, struct error *why)
+bool compose_location(
+        struct exchange *x, int status, struct str value, struct buf *out, struct error *why)
 {
         struct str host, path;
         struct place place = {x->named.service, STR_NONE};
-        bool redirect = x->response.status >= 300 && x->response.status < 400;
+        bool redirect = status >= 300 && status < 400;
         bool relative = !place_split(value, &host, &path);
         struct str storage, content;
 
@@ -159,7 +201,7 @@ bool compose_response(
         for (size_t i = 0; i < response->n_fields; i++) {
                 const struct h1_field *field = &response->fields[i];
                 if (field->id == H1_LOCATION && !x->detour) {
-                        if (!write_location(x, field->value, out, why))
+                        if (!compose_location(x, response->status, field->value, out, why))
                                 return false;
                         continue;
                 }

@@ -366,6 +366,27 @@ static void fill_upstream(struct exchange *x, struct audit_fields *fields)
                 (x->first_byte_us ? x->first_byte_us : clock_mono_us()) - x->upstream_begun_us;
 }
 
+static void fill_trigger(struct exchange *x, struct audit_fields *fields)
+{
+        const struct trigger *t = x->trigger;
+
+        if (!t)
+                return;
+        fields->run.id = t->run_id;
+        fields->run.url = t->run_url;
+        if (t->keyed == TRIGGER_UNKEYED)
+                return;
+        struct buf hex;
+        char memory[2 * 8];
+        buf_init_fixed(&hex, memory, sizeof(memory));
+        buf_hex(&hex, t->key.key, 8);
+        fields->trigger.key = arena_copy(&x->arena, buf_str(&hex));
+        fields->trigger.by = t->keyed == TRIGGER_BY_CHOICE ? STR("key") : STR("task");
+        fields->trigger.state = str_of(t->state);
+        if (t->first_id[0] && strcmp(t->first_id, x->request_id) != 0)
+                fields->trigger.first = str_of(t->first_id);
+}
+
 static void fill(struct exchange *x, enum audit_kind kind, struct audit_fields *fields)
 {
         fields->time_ms = x->worker->wall_ms;
@@ -377,6 +398,7 @@ static void fill(struct exchange *x, enum audit_kind kind, struct audit_fields *
         fill_name(x, fields);
         fill_decision(x, fields);
         fill_upstream(x, fields);
+        fill_trigger(x, fields);
 }
 
 /* The event that glass is broken; an intent of the same request fits into the same batch, so that

@@ -35,13 +35,14 @@ static enum next (*const steps[])(struct exchange *) = {
         step_name,
         step_decide,
         hold_small,
+        trigger_step,
         place_tell_upstream,
         step_record_intent,
         step_lend,
         step_forward,
 };
 
-enum { STEP_LEND = 7 };
+enum { STEP_LEND = 8 };
 
 /* --- parse: bytes to a request --- */
 
@@ -443,7 +444,7 @@ void exchange_go_on(struct exchange *x)
 {
         switch (x->phase) {
         case PHASE_STEPS:
-                if (x->ask || !link_empty(&x->audit_link))
+                if (x->ask || !link_empty(&x->audit_link) || trigger_waits(x))
                         watch_while_pending(x);
                 else
                         steps_go_on(x);
@@ -458,6 +459,10 @@ void exchange_late(struct exchange *x)
 {
         struct client *client = x->client;
 
+        if (x->waits == WAIT_TRIGGER && trigger_look_again(x)) {
+                client_go_on(client);
+                return;
+        }
         x->keep_alive = false;
         switch (x->waits) {
         case WAIT_HEAD:
@@ -495,6 +500,7 @@ void exchange_late(struct exchange *x)
                         (void)refuse(x, 503, REFUSED_NO_CREDENTIAL,
                                 "keys or a credential could not be had in time; try again");
                 break;
+        case WAIT_TRIGGER: (void)trigger_late(x); break;
         case WAIT_AUDIT:
                 link_remove(&x->audit_link);
                 evidence_overdue(x->worker);
@@ -569,6 +575,7 @@ static void release(struct exchange *x)
         client->exchange = NULL;
         client->requests++;
         ask_forget(x);
+        trigger_clear(x);
         link_remove(&x->audit_link);
         caller_unref(x->caller);
         credential_unref(x->credential);
@@ -590,6 +597,7 @@ void exchange_end(struct exchange *x)
 {
         struct client *client = x->client;
 
+        trigger_settle(x);
         if (x->upstream)
                 upstream_drop(x->upstream);
         evidence_outcome(x);
@@ -604,6 +612,7 @@ void exchange_abandon(struct exchange *x)
         struct client *client = x->client;
         bool cut = x->response_begun && x->phase == PHASE_RELAY;
 
+        trigger_settle(x);
         if (x->upstream)
                 upstream_drop(x->upstream);
         if (cut)

@@ -133,24 +133,29 @@ static enum next decode(struct exchange *x)
         return NEXT;
 }
 
+enum next hold_whole(struct exchange *x)
+{
+        bool long_known = x->request.framing == H1_LENGTH &&
+                          x->request.content_length > x->world->config->limits.inspect_bytes;
+
+        if (long_known)
+                return too_large(x);
+        enum next next = x->holds_body ? NEXT : hold_small(x);
+        if (next == NEXT && !x->holds_body)
+                next = collect(x);
+        return next == NEXT ? decode(x) : next;
+}
+
 enum next hold_to_decide(struct exchange *x)
 {
         bool empty = x->request.framing == H1_NO_BODY ||
                      (x->request.framing == H1_LENGTH && x->request.content_length == 0);
-        bool long_known = x->request.framing == H1_LENGTH &&
-                          x->request.content_length > x->world->config->limits.inspect_bytes;
-        enum next next;
 
-        if (long_known)
-                return too_large(x);
         if (!empty && !type_is_readable(x))
                 return refuse(x, 400, REFUSED_MALFORMED,
                         "what this request does depends on its body, whose Content-Type is not "
                         "JSON in UTF-8");
-        next = x->holds_body ? NEXT : hold_small(x);
-        if (next == NEXT && !x->holds_body)
-                next = collect(x);
-        return next == NEXT ? decode(x) : next;
+        return hold_whole(x);
 }
 
 enum next hold_small(struct exchange *x)

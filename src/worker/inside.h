@@ -23,6 +23,7 @@
 #include "dagward/net/stream.h"
 #include "dagward/token/carrier.h"
 #include "dagward/token/verdicts.h"
+#include "dagward/trigger/ledger.h"
 #include "dagward/worker/worker.h"
 #include "dagward/world/naming.h"
 #include "dagward/world/ports.h"
@@ -94,6 +95,7 @@ struct worker {
         struct event box_event, tick_event, audit_event;
         struct control_port control;
         struct scribe *scribe;
+        struct ledger *ledger; /* NULL: every trigger is sent */
         struct worker_listener *listeners;
         size_t n_listeners;
         uint64_t most_clients;    /* this worker's share of the limit */
@@ -190,6 +192,7 @@ enum waits_for {
         WAIT_BODY, /* the client's */
         WAIT_CONTROL,
         WAIT_AUDIT,
+        WAIT_TRIGGER, /* for what became of the same trigger before */
         WAIT_CONNECT,
         WAIT_FIRST_BYTE,
         WAIT_UPSTREAM, /* the rest of its answer */
@@ -213,10 +216,41 @@ struct shadow_says {
         struct str rule, role, credential; /* of the deciding entry; views into the policy */
 };
 
+/* A request that starts something; see trigger.c. In the arena. */
+struct trigger {
+        bool starts; /* a run, which has a number, tags and a mark */
+        enum trigger_keyed keyed;
+        struct trigger_key key;
+        struct str definition;       /* what is started; empty: not known */
+        struct pending_trigger *ask; /* not NULL while the ledger is asked */
+        bool asked, answered;        /* the ledger; `verdict` is there */
+        enum trigger_verdict verdict;
+        bool in_hand;   /* the ledger has to be told what comes of it */
+        bool sent;      /* upstream may have seen it */
+        bool looked_up; /* control has said what became of it: */
+        bool look_ok;
+        enum run_found found;
+        char maybe[160], look_why[120];
+        int64_t look_wall_ms; /* when it was asked */
+        bool renewed;         /* it was not there, and is sent after all */
+        bool settled;
+        int64_t until_ms;              /* monotonic: others are waited for so long */
+        int64_t look_ms;               /* monotonic: not looked for again before; 0: at once */
+        char first_id[TRIGGER_ID + 1]; /* of the first request with that key */
+        char first_correlation_id[TRIGGER_ID + 1];
+        int64_t begun_ms, lost_ms;         /* wall clock, of the first one */
+        struct trigger_answer *answer;     /* the first one, to be given again; malloc'd */
+        const char *state;                 /* for the record; NULL: none */
+        struct buf body;                   /* of upstream's answer, as it came */
+        struct str content_type, location; /* of that answer; copies */
+        bool encoded;                      /* it has a Content-Encoding after all */
+        struct str run_id, run_url;
+};
+
 struct refusal_answer {
         int status;
         enum refusal kind;
-        char message[POLICY_REASON_BYTES];
+        char message[POLICY_REASON_BYTES + 256]; /* with what to do about it */
         char rule[160];
         bool challenge;    /* WWW-Authenticate */
         int retry_after_s; /* 0: none */
@@ -282,6 +316,9 @@ struct exchange {
         unsigned names_asked;         /* by this exchange */
         struct name_used *names_used; /* what it was decided with; in the arena */
         char ask_why[200];            /* why the last one was answered with no; "": it was not */
+
+        struct trigger *trigger; /* in the arena; NULL: it starts nothing */
+        bool orphan;             /* its client is gone, and it goes on all the same */
 
         /* lend */
         struct credential *credential; /* one reference */
@@ -398,6 +435,8 @@ enum next hold_wait(struct exchange *x);
 /* Reads the whole body into x->held, decoded, because what is asked depends on it; AGAIN as long as
  * it has not come. */
 enum next hold_to_decide(struct exchange *x);
+/* Reads the whole body into x->held, decoded, whatever it is. */
+enum next hold_whole(struct exchange *x);
 /* Reads a body of known and small length; any other is left where it is. */
 enum next hold_small(struct exchange *x);
 
@@ -409,7 +448,48 @@ enum next refuse_fault(struct exchange *x, const struct h1_fault *fault);
 /* Composes the refusal in the shape that this route's clients show to people. */
 void refusal_write(struct exchange *x);
 
+/* --- trigger.c --- */
+/* A step: a request that starts something is sent only if the ledger knows of no other like it. */
+enum next trigger_step(struct exchange *x);
+/* Whether it waits for somebody's answer, or for time to pass. */
+bool trigger_waits(const struct exchange *x);
+/* Its deadline has passed. True: it was a pause, and the step is to be run again. */
+bool trigger_look_again(struct exchange *x);
+/* It has waited long enough: always REFUSE. */
+enum next trigger_late(struct exchange *x);
+/* Refuses because of an earlier request with the same key: `status`, and what to do about it. */
+enum next trigger_refuse(struct exchange *x, int status, const char *what, int retry_after_s);
+/* Asks the ledger; `renew`: to send what was looked for and is not there. */
+enum next trigger_ask_ledger(struct exchange *x, bool renew);
+/* Answers with t->answer. */
+enum next trigger_answer_again(struct exchange *x, const char *state);
+/* `upstream` is given back or dropped: notes whether it can have seen anything of the request. */
+void trigger_note_sent(const struct upstream *upstream);
+/* The head of the answer is there, for as long as upstream's buffer holds it. */
+void trigger_answered(struct exchange *x);
+/* What is known to have been turned away has started nothing. */
+void trigger_turned_away(struct exchange *x);
+/* Whether it goes on without its client, so that its answer is known when it is asked for again. */
+bool trigger_outlives_client(struct exchange *x);
+/* The exchange ends: tells the ledger what came of it, and has the run tagged. */
+void trigger_settle(struct exchange *x);
+void trigger_clear(struct exchange *x);
+/* The fields that an answer given again has beside its own. */
+void trigger_write_fields(struct exchange *x, struct buf *out);
+
+/* --- trigger_look.c --- */
+/* What became of one that was sent and not answered: PENDING as long as control looks. */
+enum next trigger_look(struct exchange *x);
+/* Control has answered. */
+void trigger_seen(struct exchange *x, struct run_ask *run, bool ok, const char *why);
+/* Puts the mark into the body: NEXT or REFUSE. */
+enum next trigger_mark(struct exchange *x);
+/* Has the run tagged. */
+void trigger_tag(struct exchange *x);
+
 /* --- answer.c --- */
+/* An answer of upstream's that was kept: told anew for this client. `large` as it is. */
+enum next answer_kept(struct exchange *x, int status, struct str content_type, struct str body);
 /* Composes a whole answer of our own and puts it into the client's output. The body has to be
  * small. */
 void answer_write(struct exchange *x, int status, struct str content_type, struct str body);
@@ -429,6 +509,8 @@ void ask_forget(struct exchange *x);
 /* What upstream knows the resource of `question` as; the answer goes into the directory. */
 struct name_question;
 enum next ask_name(struct exchange *x, const struct name_question *question);
+/* Looks for the run that `run` wants, or has it tagged (then nobody waits); takes `run`. */
+enum next ask_run(struct exchange *x, enum ask_kind kind, unsigned index, struct run_ask *run);
 /* Tells everybody that names have changed upstream. */
 void ask_forget_names(struct worker *worker);
 
@@ -538,6 +620,10 @@ bool compose_request(struct exchange *x, struct buf *out);
 /* Writes the head that goes to the client; false when upstream's cannot be passed on. */
 bool compose_response(
         struct exchange *x, enum h1_framing leaves, struct buf *out, struct error *why);
+/* Writes the Location of an answer in terms of our own URL; false with a reason: it leads nowhere
+ * and has to. */
+bool compose_location(
+        struct exchange *x, int status, struct str value, struct buf *out, struct error *why);
 /* Whether upstream turned our credential away instead of answering (203 page, sign-in, 401). */
 bool response_is_sign_in(const struct h1_response *response);
 
@@ -557,6 +643,9 @@ void place_write(struct exchange *x, const struct place *place, struct str user,
         struct buf *out);
 /* Whether the answer may hold links that clients follow; then x->rewrite has been set up. */
 bool place_answer_has_links(struct exchange *x);
+/* Writes `body`, an answer of upstream's, with its links under the URL that the client used. */
+void place_tell_client(
+        struct exchange *x, struct str content_type, struct str body, struct buf *out);
 /* A Link field with its targets under the URL that the client used. */
 void place_write_links_field(struct exchange *x, struct str value, struct buf *out);
 /* What a held JSON body says about the proxy's own addresses becomes what upstream knows them by. A

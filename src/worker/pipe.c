@@ -17,6 +17,8 @@ void pipe_init(struct pipe *pipe, struct stream *from, struct stream *to, enum h
 /* Payload that has gone: forgets it and the framing behind it. */
 static void passed(struct pipe *pipe, size_t len)
 {
+        if (pipe->copy)
+                buf_str_add(pipe->copy, str_head(stream_in(pipe->from), len));
         pipe->payload_left -= len;
         pipe->moved += len;
         if (pipe->payload_left == 0) {

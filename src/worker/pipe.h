@@ -34,6 +34,7 @@ struct pipe {
         size_t tail;              /* framing bytes behind that payload, already understood */
         bool ended;               /* the end has been queued */
         uint64_t moved;           /* payload bytes passed on, as they came */
+        struct buf *copy; /* gets what is passed on, too, as far as there is room; or NULL */
         struct h1_fault fault;
 };
 

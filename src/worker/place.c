@@ -180,6 +180,24 @@ void place_write_links_field(struct exchange *x, struct str value, struct buf *o
         h1_write_field(out, STR("Link"), buf_str(&written));
 }
 
+void place_tell_client(
+        struct exchange *x, struct str content_type, struct str body, struct buf *out)
+{
+        enum links_form form = links_form_of(x->named.op, content_type);
+        struct links links;
+        size_t taken = 0;
+
+        if (form == LINKS_NONE || x->world->config->upstream.links == LINKS_KEEP) {
+                buf_str_add(out, body);
+                return;
+        }
+        links_init(&links, form, write_ours, x);
+        while (taken < body.len && buf_reserve(out, 2 * LINKS_ROOM))
+                taken += links_feed(&links, str_from(body, taken), out);
+        if (buf_reserve(out, LINKS_ROOM))
+                links_end(&links, out);
+}
+
 /* --- links of a request --- */
 
 static bool write_theirs(void *owner, const struct link_start *start, struct buf *out)

@@ -187,6 +187,7 @@ static void credential_rejected(struct exchange *x)
         log_info("correlation=%s credential=%.*s upstream turned it away with %d",
                 x->correlation_id, STR_FMT(x->decision.credential), x->response.status);
         upstream_drop(x->upstream);
+        trigger_turned_away(x);
         if (!x->replaced_credential && x->holds_body) {
                 x->replaced_credential = true;
                 exchange_lend_again(x);
@@ -268,7 +269,9 @@ static void begin_response(struct exchange *x)
                 return;
         }
         enum h1_framing leaves = response->framing;
-        x->rewrites = !x->detour && place_answer_has_links(x);
+        if (x->orphan)
+                to = NULL;
+        x->rewrites = to && !x->detour && place_answer_has_links(x);
         if (leaves == H1_UNTIL_CLOSE || leaves == H1_CHUNKED || x->rewrites)
                 leaves = x->request.minor ? H1_CHUNKED : H1_UNTIL_CLOSE;
         if (leaves == H1_UNTIL_CLOSE)
@@ -278,15 +281,19 @@ static void begin_response(struct exchange *x)
                 fail(x, 502, REFUSED_UPSTREAM, why.text);
                 return;
         }
+        if (x->trigger)
+                trigger_answered(x);
         stream_consume(from, response->head_bytes);
         x->response_begun = true;
         x->status = response->status;
         /* 100 Continue may still be on its way out: there is room for that and one head. */
-        if (!stream_queue(to, buf_str(&head))) {
+        if (to && !stream_queue(to, buf_str(&head))) {
                 exchange_abandon(x);
                 return;
         }
         pipe_init(&x->out, from, to, response->framing, response->content_length, leaves);
+        if (x->trigger)
+                x->out.copy = &x->trigger->body;
         if (x->rewrites)
                 x->out.rewrite = x->rewrite;
 }
@@ -441,6 +448,11 @@ void relay_go_on(struct exchange *x)
                 return;
         if (x->response_begun) {
                 out = pipe_pump(&x->out);
+                if (out == PIPE_TO_BROKEN && trigger_outlives_client(x)) {
+                        x->out.to = NULL;
+                        x->out.rewrite = NULL;
+                        out = pipe_pump(&x->out);
+                }
                 switch (out) {
                 case PIPE_DONE: finish(x); return;
                 case PIPE_MORE: stream_wake(&x->upstream->stream); break;
@@ -453,7 +465,7 @@ void relay_go_on(struct exchange *x)
                         return;
                 case PIPE_TO_BROKEN: exchange_abandon(x); return;
                 }
-        } else if (!client_is_there(x)) {
+        } else if (!client_is_there(x) && !trigger_outlives_client(x)) {
                 exchange_abandon(x);
                 return;
         }

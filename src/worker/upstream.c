@@ -169,6 +169,8 @@ void upstream_return(struct exchange *x, bool reusable)
 
         if (!upstream)
                 return;
+        if (x->trigger)
+                trigger_note_sent(upstream);
         x->upstream = NULL;
         upstream->exchange = NULL;
         upstream->served++;
@@ -198,8 +200,10 @@ void upstream_drop(struct upstream *upstream)
                 link_remove(&upstream->idle_link);
                 worker->metrics.upstream_idle--;
         }
-        if (upstream->exchange)
+        if (upstream->exchange) {
+                trigger_note_sent(upstream);
                 upstream->exchange->upstream = NULL;
+        }
         upstream->exchange = NULL;
         stream_close(&upstream->stream);
         worker->metrics.upstream_now--;

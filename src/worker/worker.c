@@ -326,7 +326,8 @@ static bool bind_listeners(
 }
 
 struct worker *worker_new(unsigned number, unsigned n_workers, struct world *world,
-        struct control_port control, struct scribe *scribe, struct error *err)
+        struct control_port control, struct scribe *scribe, struct ledger *ledger,
+        struct error *err)
 {
         struct worker *worker = calloc(1, sizeof(*worker));
         struct event_config *settings = event_config_new();
@@ -342,6 +343,7 @@ struct worker *worker_new(unsigned number, unsigned n_workers, struct world *wor
         worker->box = mailbox_new(worker);
         worker->control = control;
         worker->scribe = scribe;
+        worker->ledger = ledger;
         worker->verdicts = verdicts_new(VERDICTS_MOST);
         worker->grants = grants_new();
         worker->directory = directory_new();
@@ -401,6 +403,7 @@ void worker_join(struct worker *worker)
         mailbox_post(worker->box, mail);
         pthread_join(worker->thread, NULL);
         mailbox_drain(worker->box);
+        worker->ledger = NULL; /* it ends before what it still posts is looked at */
 }
 
 void worker_free(struct worker *worker)

@@ -17,6 +17,7 @@ const char *const metrics_refusal_names[REFUSAL_COUNT] = {
         [REFUSED_DRAINING] = "draining",
         [REFUSED_UPSTREAM_CREDENTIAL] = "upstream-credential",
         [REFUSED_UPSTREAM] = "upstream",
+        [REFUSED_DUPLICATE] = "duplicate",
 };
 
 void metrics_add(struct metrics *sum, const struct metrics *more)

@@ -373,14 +373,14 @@ static void check_signing_key(struct named_file file, struct error_list *errors)
         signing_key_free(key);
 }
 
-/* The folder matters when the file is there as well: it is closed and begun anew in it. */
-static void check_audit(const struct config *c, struct error_list *errors)
+/* Whether `file`, which is written to, is there and can be, or can be made. The folder matters when
+ * the file is there as well: it is closed, and begun anew in it. */
+static void check_written(const struct config *c, const struct str *file, struct error_list *errors)
 {
-        struct mark at = config_place(c, &c->audit.file);
-        const char *path = c->audit.file.ptr;
+        struct mark at = config_place(c, file);
+        const char *path = file->ptr;
         struct stat status;
 
-        check_signing_key(named(c, &c->audit.signing_key), errors);
         if (stat(path, &status) == 0) {
                 if (!S_ISREG(status.st_mode))
                         error_list_add(errors, at, "`%s` is not a regular file", path);
@@ -388,7 +388,7 @@ static void check_audit(const struct config *c, struct error_list *errors)
                         error_list_add(
                                 errors, at, "`%s` cannot be written: %s", path, strerror(errno));
         }
-        char *folder = str_dup(c->audit.file);
+        char *folder = str_dup(*file);
         char *slash = strrchr(folder, '/');
         if (slash)
                 slash[slash == folder] = '\0';
@@ -449,6 +449,11 @@ bool preflight_files(const struct config *c, struct error_list *errors)
                 const struct config_credential *one = &c->credentials[i];
                 check_credential(c, one, errors);
         }
-        check_audit(c, errors);
+        check_signing_key(named(c, &c->audit.signing_key), errors);
+        size_t before_files = errors->errors;
+        check_written(c, &c->audit.file, errors);
+        /* By default it stands beside the audit log, and what is wrong there has been said. */
+        if (c->idempotency.enabled && errors->errors == before_files)
+                check_written(c, &c->idempotency.file, errors);
         return errors->errors == before;
 }

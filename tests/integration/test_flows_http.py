@@ -1,6 +1,7 @@
 """Airflow's flows over plain HTTP: what HttpHook, HttpSensor and deferrable tasks do, with nothing
 changed but URL and credential. The caller's tokens come from a certified provider."""
 import asyncio
+import itertools
 import json
 
 import aiohttp
@@ -12,6 +13,13 @@ from kit.waiting import seconds
 
 RUNS = "/contoso/analytics/_apis/pipelines/42/runs?api-version=7.1"
 AIRFLOW = {"X-Airflow-Dag-Id": "nightly%20load", "X-Airflow-Run-Id": "scheduled__2026-11-24T00%3A00%3A00", "X-Airflow-Task-Id": "start", "X-Airflow-Try-Number": "1"}
+TASKS = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def a_task_of_its_own():
+    """Each test is another mapped task: the same one would be given the first one's answer."""
+    AIRFLOW["X-Airflow-Map-Index"] = str(next(TASKS))
 
 
 def http_hook(world, method, endpoint, login=None, password=None, extra=None, data=None, headers=None):

@@ -80,6 +80,12 @@ struct audit_fields {
                 struct str id, url;
         } run;
         struct {
+                struct str key;   /* what tells the same triggers: the digest's beginning, hex */
+                struct str by;    /* key, or task */
+                struct str state; /* first, replayed, found, ... (docs/audit.md) */
+                struct str first; /* request_id of the first one, when this is another */
+        } trigger;
+        struct {
                 struct str name;           /* token.refresh_failed */
                 const struct pair *detail; /* names: literals of ours, each once */
                 size_t n_detail;

@@ -263,6 +263,24 @@ struct config_audit {
         struct config_rotate rotate;
 };
 
+/* Triggers that are sent once; see docs/triggers.md. */
+struct config_idempotency {
+        bool enabled;
+        int64_t window_ms; /* how long a first answer is kept */
+        uint64_t entries;  /* how many */
+        int64_t wait_ms;   /* a duplicate waits so long for the first one's answer */
+        int64_t settle_ms; /* after this, what is not there upstream was not started */
+        struct str file;   /* the journal; default: audit.file with ".triggers" behind it */
+};
+
+/* What started runs carry. */
+struct config_correlation {
+        struct str *tags; /* with placeholders; may be none */
+        size_t n_tags;
+        struct str variable;  /* set in each run; ptr NULL: none */
+        struct str parameter; /* of its template, likewise */
+};
+
 struct config_limits {
         uint64_t connections;   /* client connections, all workers together */
         uint64_t headers_bytes; /* a request's head */
@@ -295,6 +313,8 @@ struct config {
         size_t n_credentials;
         struct config_policy policy;
         struct config_audit audit;
+        struct config_idempotency idempotency;
+        struct config_correlation correlation;
         struct config_limits limits;
         struct config_timeouts timeouts;
         enum log_level log_level;

@@ -25,6 +25,7 @@ struct fetch;   /* one request under way */
 struct fetch_request {
         const char *url;
         struct str body;             /* ptr not NULL: a POST. Copied */
+        const char *method;          /* instead of POST, for a request with a body; NULL: POST */
         const char *content_type;    /* of the body */
         const struct secret *bearer; /* NULL or empty: no Authorization field. Copied */
         const struct secret

@@ -9,15 +9,18 @@
 #define DAGWARD_WORKER_WORKER_H
 
 #include "dagward/audit/scribe.h"
+#include "dagward/trigger/ledger.h"
 #include "dagward/world/ports.h"
 #include "dagward/world/world.h"
 
 struct worker;
 
 /* Binds the listeners of `world`'s configuration (takes a reference of its own) but starts nothing.
- * `number` counts from 0. NULL with a reason when an address cannot be had. */
+ * `number` counts from 0, `ledger` is NULL when triggers are not told apart. NULL with a reason
+ * when an address cannot be had. */
 struct worker *worker_new(unsigned number, unsigned n_workers, struct world *world,
-        struct control_port control, struct scribe *scribe, struct error *err);
+        struct control_port control, struct scribe *scribe, struct ledger *ledger,
+        struct error *err);
 struct worker_port worker_port(struct worker *worker);
 /* Starts the thread; false with a reason. */
 bool worker_start(struct worker *worker, struct error *err);

@@ -29,6 +29,7 @@ enum refusal {
         REFUSED_DRAINING,
         REFUSED_UPSTREAM_CREDENTIAL, /* upstream turned our credential away */
         REFUSED_UPSTREAM,            /* unreachable, nonsense, silent */
+        REFUSED_DUPLICATE,           /* a trigger that was sent before, and cannot be answered */
         REFUSAL_COUNT,
 };
 
@@ -51,8 +52,11 @@ struct metrics {
         uint64_t retries;
         uint64_t credential_rejected; /* by upstream */
         uint64_t bytes_from_clients, bytes_to_clients;
-        uint64_t audit_waits; /* exchanges that waited for a durable record */
-        uint64_t break_glass; /* requests allowed by a break-glass binding */
+        uint64_t audit_waits;                       /* exchanges that waited for a durable record */
+        uint64_t break_glass;                       /* requests allowed by a break-glass binding */
+        uint64_t triggers_first, triggers_replayed; /* sent; answered with a first answer */
+        uint64_t triggers_found, triggers_renewed;  /* looked for: were there, were not */
+        uint64_t triggers_lost;                     /* sent, and the answer did not come */
 };
 
 /* Adds every field of `more` to `sum`. */

@@ -9,6 +9,7 @@
 #define DAGWARD_WORLD_PORTS_H
 
 #include "dagward/azdo/identity.h"
+#include "dagward/azdo/started.h"
 #include "dagward/base/mailbox.h"
 #include "dagward/base/str.h"
 #include "dagward/world/metrics.h"
@@ -21,6 +22,29 @@ enum ask_kind {
         ASK_ADDRESS,            /* where storage `host` is; ok: `endpoint` has addresses */
         ASK_NAME,               /* what upstream knows a resource as; ok: `name` has the answer */
         ASK_FORGET,             /* names have changed upstream: all workers should ask anew */
+        ASK_RUN,                /* whether a run that was asked for is there; ok: `run` says */
+        ASK_TAG,                /* put tags on a run; answered at once, done when it can be */
+};
+
+enum run_found {
+        RUN_ABSENT, /* none that could be it */
+        RUN_FOUND,
+        RUN_UNSURE, /* there are some that could be it, or not all could be seen */
+};
+
+/* A run that is looked for with credential `index`, or that is to be tagged with it. */
+struct run_ask {
+        struct started_wanted wanted;
+        /* the answer */
+        enum run_found found;
+        char id[24];
+        char *body; /* RUN_FOUND: what upstream says of it; malloc'd, the asker's */
+        size_t body_bytes;
+        char maybe[160]; /* RUN_UNSURE: numbers, for people */
+        /* ASK_TAG only: a run `id`, its tags, and whose request it was; malloc'd, go to control */
+        char *path, *tags; /* of the PATCH, and its JSON */
+        enum service service;
+        char request_id[40], correlation_id[40];
 };
 
 /* A question that identity_question wrote, and its answer. */
@@ -51,6 +75,8 @@ struct ask {
         struct endpoint endpoint;
         /* ASK_NAME only; `index` is the credential to ask with */
         struct name_ask name;
+        /* ASK_RUN and ASK_TAG only; malloc'd, the asker's */
+        struct run_ask *run;
 };
 
 /* Asks a worker for its counters; comes back with them added to `sum`. */

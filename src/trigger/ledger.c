@@ -1,0 +1,427 @@
+#include "dagward/trigger/ledger.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "dagward/base/clock.h"
+#include "dagward/base/log.h"
+#include "dagward/trigger/table.h"
+#include "store.h"
+
+struct ledger {
+        struct store store;
+        struct trigger_table *table;
+        struct mailbox *box;
+        pthread_t thread;
+        bool stop;
+        struct mail *begun, **last_begun; /* asks that are FIRST once the journal is on disk */
+};
+
+struct tell_mail {
+        struct mail mail;
+        struct trigger_key key;
+        char request_id[TRIGGER_ID + 1];
+        enum trigger_end end;
+        struct trigger_answer *answer; /* owned */
+};
+
+/* --- answers --- */
+
+static void answer_ask(struct trigger_ask *ask, enum trigger_verdict verdict)
+{
+        ask->verdict = verdict;
+        ask->mail.deliver = ask->answered;
+        mailbox_post(ask->reply_to, &ask->mail);
+}
+
+static void tell_first(struct trigger_ask *ask, const struct trigger_entry *entry)
+{
+        memcpy(ask->first_id, entry->id, sizeof(ask->first_id));
+        memcpy(ask->first_correlation_id, entry->correlation_id, sizeof(entry->correlation_id));
+        ask->begun_ms = entry->begun_ms;
+        ask->lost_ms = entry->lost_ms;
+}
+
+static void wait_in_line(struct trigger_entry *entry, struct trigger_ask *ask)
+{
+        struct mail **link = (struct mail **)&entry->waiters;
+
+        while (*link)
+                link = &(*link)->next;
+        ask->mail.next = NULL;
+        *link = &ask->mail;
+}
+
+static struct trigger_ask *next_in_line(struct trigger_entry *entry)
+{
+        struct mail *mail = entry->waiters;
+
+        if (mail)
+                entry->waiters = mail->next;
+        return (struct trigger_ask *)mail;
+}
+
+/* --- the journal --- */
+
+static bool record(struct ledger *ledger, const struct trigger_record *what, struct store_place *at)
+{
+        struct error err = {{0}};
+
+        if (store_append(&ledger->store, what, at, &err))
+                return true;
+        log_error("triggers: %s: %s", ledger->store.path, err.text);
+        return false;
+}
+
+static bool record_begun(struct ledger *ledger, const struct trigger_entry *entry)
+{
+        struct trigger_record begun = {.kind = TRIGGER_RECORD_BEGUN,
+                .key = entry->key,
+                .time_ms = entry->begun_ms,
+                .id = str_of(entry->id),
+                .correlation_id = str_of(entry->correlation_id)};
+
+        return record(ledger, &begun, NULL);
+}
+
+/* A key that is said twice to be lost is lost; that this could not be written changes nothing. */
+static void record_lost(struct ledger *ledger, const struct trigger_entry *entry)
+{
+        struct trigger_record lost = {
+                .kind = TRIGGER_RECORD_LOST, .key = entry->key, .time_ms = entry->lost_ms};
+
+        (void)record(ledger, &lost, NULL);
+}
+
+static void record_released(struct ledger *ledger, const struct trigger_entry *entry)
+{
+        struct trigger_record released = {
+                .kind = TRIGGER_RECORD_RELEASED, .key = entry->key, .time_ms = clock_wall_ms()};
+
+        (void)record(ledger, &released, NULL);
+}
+
+/* --- a question --- */
+
+/* The asker has the key in hand as soon as that is on disk. */
+static void take_in_hand(
+        struct ledger *ledger, struct trigger_entry *entry, struct trigger_ask *ask)
+{
+        entry->state = TRIGGER_RUNNING;
+        memcpy(entry->owner, ask->request_id, sizeof(entry->owner));
+        tell_first(ask, entry);
+        /* A record that could not be written is noticed when the file is made durable. */
+        if (!record_begun(ledger, entry))
+                ledger->store.failed = true;
+        ask->mail.next = NULL;
+        *ledger->last_begun = &ask->mail;
+        ledger->last_begun = &ask->mail.next;
+}
+
+static void begin(struct ledger *ledger, struct trigger_ask *ask)
+{
+        struct trigger_entry *entry = trigger_table_add(ledger->table, &ask->key, clock_wall_ms());
+
+        memcpy(entry->id, ask->request_id, sizeof(entry->id));
+        memcpy(entry->correlation_id, ask->correlation_id, sizeof(entry->correlation_id));
+        take_in_hand(ledger, entry, ask);
+}
+
+static void replay(struct ledger *ledger, struct trigger_entry *entry, struct trigger_ask *ask)
+{
+        struct store_place at = {entry->answer_at, entry->answer_bytes};
+        struct error err = {{0}};
+
+        tell_first(ask, entry);
+        ask->answer = store_answer(&ledger->store, &at, &err);
+        if (!ask->answer)
+                log_error("triggers: %s: %s", ledger->store.path, err.text);
+        answer_ask(ask, ask->answer ? TRIGGER_REPLAY : TRIGGER_BROKEN);
+}
+
+static void look(struct trigger_entry *entry, struct trigger_ask *ask)
+{
+        entry->state = TRIGGER_LOOKING;
+        memcpy(entry->owner, ask->request_id, sizeof(entry->owner));
+        tell_first(ask, entry);
+        answer_ask(ask, TRIGGER_LOOK);
+}
+
+static void claim(struct ledger *ledger, struct trigger_ask *ask)
+{
+        trigger_table_expire(ledger->table, clock_wall_ms() - ask->window_ms);
+        struct trigger_entry *entry = trigger_table_find(ledger->table, ask->key.key);
+
+        if (!entry) {
+                if (trigger_table_count(ledger->table) >= ask->most)
+                        answer_ask(ask, TRIGGER_FULL);
+                else
+                        begin(ledger, ask);
+                return;
+        }
+        if (memcmp(entry->key.request, ask->key.request, TRIGGER_DIGEST) != 0) {
+                tell_first(ask, entry);
+                answer_ask(ask, TRIGGER_OTHER);
+                return;
+        }
+        switch (entry->state) {
+        case TRIGGER_RUNNING:
+        case TRIGGER_LOOKING: wait_in_line(entry, ask); return;
+        case TRIGGER_ANSWERED: replay(ledger, entry, ask); return;
+        case TRIGGER_LOST: look(entry, ask); return;
+        }
+}
+
+static bool in_hand(const struct trigger_entry *entry, const char *request_id)
+{
+        return entry && (entry->state == TRIGGER_RUNNING || entry->state == TRIGGER_LOOKING) &&
+               strcmp(entry->owner, request_id) == 0;
+}
+
+static void on_ask(struct mail *mail, void *receiver)
+{
+        struct ledger *ledger = receiver;
+        struct trigger_ask *ask = (struct trigger_ask *)mail;
+
+        if (!ask->renew) {
+                claim(ledger, ask);
+                return;
+        }
+        struct trigger_entry *entry = trigger_table_find(ledger->table, ask->key.key);
+        if (in_hand(entry, ask->request_id))
+                take_in_hand(ledger, entry, ask);
+        else
+                answer_ask(ask, TRIGGER_BROKEN);
+}
+
+/* --- what came of it --- */
+
+static void tell_waiters(struct ledger *ledger, struct trigger_entry *entry)
+{
+        struct trigger_ask *ask;
+
+        while (entry->state == TRIGGER_ANSWERED && (ask = next_in_line(entry)))
+                replay(ledger, entry, ask);
+        if (entry->state == TRIGGER_LOST && (ask = next_in_line(entry)))
+                look(entry, ask);
+}
+
+static void keep_answer(
+        struct ledger *ledger, struct trigger_entry *entry, const struct trigger_answer *answer)
+{
+        struct trigger_record answered = {.kind = TRIGGER_RECORD_ANSWERED,
+                .key = entry->key,
+                .time_ms = clock_wall_ms(),
+                .answer = *answer};
+        struct store_place at;
+
+        if (!record(ledger, &answered, &at)) {
+                entry->state = TRIGGER_LOST; /* it can be looked up */
+                entry->lost_ms = answered.time_ms;
+                return;
+        }
+        entry->state = TRIGGER_ANSWERED;
+        entry->answer_at = at.offset;
+        entry->answer_bytes = at.bytes;
+}
+
+/* Nothing was started: whoever waits next is the first now. */
+static void release(struct ledger *ledger, struct trigger_entry *entry)
+{
+        struct trigger_ask *first = next_in_line(entry);
+        void *others = entry->waiters;
+
+        record_released(ledger, entry);
+        trigger_table_remove(ledger->table, entry);
+        if (!first)
+                return;
+        begin(ledger, first);
+        entry = trigger_table_find(ledger->table, first->key.key);
+        entry->waiters = others;
+}
+
+static void on_tell(struct mail *mail, void *receiver)
+{
+        struct ledger *ledger = receiver;
+        struct tell_mail *tell = (struct tell_mail *)mail;
+        struct trigger_entry *entry = trigger_table_find(ledger->table, tell->key.key);
+
+        if (in_hand(entry, tell->request_id)) {
+                switch (tell->end) {
+                case TRIGGER_ENDED:
+                        keep_answer(ledger, entry, tell->answer);
+                        tell_waiters(ledger, entry);
+                        break;
+                case TRIGGER_ENDED_LOST:
+                        /* Who only looked has sent nothing: it is lost since it was. */
+                        if (entry->state == TRIGGER_RUNNING)
+                                entry->lost_ms = clock_wall_ms();
+                        entry->state = TRIGGER_LOST;
+                        record_lost(ledger, entry);
+                        tell_waiters(ledger, entry);
+                        break;
+                case TRIGGER_NOT_STARTED: release(ledger, entry); break;
+                }
+        }
+        free(tell->answer);
+        free(tell);
+}
+
+/* --- the thread --- */
+
+/* What was to begin does not: nobody may send what is not on disk. */
+static void take_back(struct ledger *ledger, struct trigger_ask *ask)
+{
+        struct trigger_entry *entry = trigger_table_find(ledger->table, ask->key.key);
+        struct trigger_ask *waiter;
+
+        answer_ask(ask, TRIGGER_BROKEN);
+        if (!entry)
+                return;
+        while ((waiter = next_in_line(entry)))
+                answer_ask(waiter, TRIGGER_BROKEN);
+        if (entry->lost_ms) /* it was sent before, and is still to be found out about */
+                entry->state = TRIGGER_LOST;
+        else
+                trigger_table_remove(ledger->table, entry);
+}
+
+static void commit(struct ledger *ledger)
+{
+        struct mail *mail = ledger->begun;
+        struct error err = {{0}};
+
+        if (!mail)
+                return;
+        ledger->begun = NULL;
+        ledger->last_begun = &ledger->begun;
+        bool ok = store_sync(&ledger->store, &err);
+        if (!ok)
+                log_error("triggers: %s: %s", ledger->store.path, err.text);
+        while (mail) {
+                struct trigger_ask *ask = (struct trigger_ask *)mail;
+                mail = mail->next;
+                if (ok)
+                        answer_ask(ask, TRIGGER_FIRST);
+                else
+                        take_back(ledger, ask);
+        }
+}
+
+static void tidy(struct ledger *ledger)
+{
+        struct error err = {{0}};
+
+        if (!store_wants_tidying(&ledger->store, ledger->table))
+                return;
+        if (!store_tidy(&ledger->store, ledger->table, &err))
+                log_error("triggers: %s cannot be written anew: %s", ledger->store.path, err.text);
+}
+
+static void *run(void *argument)
+{
+        struct ledger *ledger = argument;
+        struct pollfd fd = {.fd = mailbox_fd(ledger->box), .events = POLLIN};
+
+        while (!ledger->stop) {
+                poll(&fd, 1, -1);
+                mailbox_drain(ledger->box);
+                commit(ledger);
+                tidy(ledger);
+        }
+        return NULL;
+}
+
+static void on_stop(struct mail *mail, void *receiver)
+{
+        struct ledger *ledger = receiver;
+
+        ledger->stop = true;
+        free(mail);
+}
+
+/* --- from outside --- */
+
+void ledger_ask(struct ledger *ledger, struct trigger_ask *ask)
+{
+        ask->mail.deliver = on_ask;
+        mailbox_post(ledger->box, &ask->mail);
+}
+
+void ledger_tell(struct ledger *ledger, const struct trigger_key *key, const char *request_id,
+        enum trigger_end end, const struct trigger_answer *answer)
+{
+        struct tell_mail *tell = calloc(1, sizeof(*tell));
+
+        if (!tell)
+                abort();
+        *tell = (struct tell_mail){.mail.deliver = on_tell, .key = *key, .end = end};
+        snprintf(tell->request_id, sizeof(tell->request_id), "%s", request_id);
+        if (answer)
+                tell->answer = trigger_answer_keep(answer);
+        mailbox_post(ledger->box, &tell->mail);
+}
+
+struct ledger *ledger_open(const char *path, struct error *err)
+{
+        struct ledger *ledger = calloc(1, sizeof(*ledger));
+        sigset_t all, before;
+
+        if (!ledger)
+                abort();
+        ledger->table = trigger_table_new();
+        ledger->last_begun = &ledger->begun;
+        if (!store_open(&ledger->store, path, ledger->table, err)) {
+                trigger_table_free(ledger->table);
+                free(ledger);
+                return NULL;
+        }
+        ledger->box = mailbox_new(ledger);
+        /* Signals are the main thread's. */
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &before);
+        bool ok = pthread_create(&ledger->thread, NULL, run, ledger) == 0;
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
+        if (ok)
+                return ledger;
+        error_set(err, "the thread of the triggers cannot be started");
+        mailbox_free(ledger->box);
+        store_close(&ledger->store);
+        trigger_table_free(ledger->table);
+        free(ledger);
+        return NULL;
+}
+
+void ledger_close(struct ledger *ledger)
+{
+        struct mail *mail;
+        struct trigger_ask *waiter;
+
+        if (!ledger)
+                return;
+        mail = calloc(1, sizeof(*mail));
+        if (!mail)
+                abort();
+        mail->deliver = on_stop;
+        mailbox_post(ledger->box, mail);
+        pthread_join(ledger->thread, NULL);
+        mailbox_drain(ledger->box); /* what came in the very last turn */
+        for (mail = ledger->begun; mail;) {
+                waiter = (struct trigger_ask *)mail;
+                mail = mail->next;
+                answer_ask(waiter, TRIGGER_BROKEN);
+        }
+        for (struct trigger_entry *entry = trigger_table_oldest(ledger->table); entry;
+                entry = entry->newer)
+                while ((waiter = next_in_line(entry)))
+                        answer_ask(waiter, TRIGGER_BROKEN);
+        mailbox_free(ledger->box);
+        store_close(&ledger->store);
+        trigger_table_free(ledger->table);
+        free(ledger);
+}
