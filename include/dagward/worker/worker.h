@@ -17,7 +17,9 @@ struct worker;
 /* Binds the listeners of `world`'s configuration (takes a reference of its own) but starts nothing.
  * `number` counts from 0. NULL with a reason when an address cannot be had. */
 struct worker *worker_new(unsigned number, unsigned n_workers, struct world *world,
-        struct control_port control, struct scribe *scribe, struct error *err);
+        struct control_port control, struct error *err);
+/* Names who writes its records; before worker_start. */
+void worker_attach(struct worker *worker, struct scribe *scribe);
 struct worker_port worker_port(struct worker *worker);
 /* Starts the thread; false with a reason. */
 bool worker_start(struct worker *worker, struct error *err);
