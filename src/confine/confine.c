@@ -26,6 +26,23 @@ void confine_no_dumps(void)
         prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 }
 
+static void note_missing(struct confine_state *state, const char *what, const char *why)
+{
+        size_t at = strlen(state->missing);
+
+        snprintf(state->missing + at, sizeof(state->missing) - at, "%s%s: %s", at ? "; " : "", what,
+                why);
+}
+
+#ifdef UNCONFINED
+static bool apply(const struct confine_plan *plan, struct confine_state *state, struct error *err)
+{
+        (void)plan;
+        (void)err;
+        note_missing(state, "all", UNCONFINED);
+        return true;
+}
+#else
 /* Who runs as root (in a container, say) may need to read files of others; nobody needs the rest.
  * Sockets are bound by now. */
 static bool drop_capabilities(void)
@@ -43,26 +60,10 @@ static bool drop_capabilities(void)
         return syscall(SYS_capset, &header, data) == 0;
 }
 
-static void note_missing(struct confine_state *state, const char *what, const char *why)
-{
-        size_t at = strlen(state->missing);
-
-        snprintf(state->missing + at, sizeof(state->missing) - at, "%s%s: %s", at ? "; " : "", what,
-                why);
-}
-
-bool confine_apply(const struct confine_plan *plan, enum confine_mode mode,
-        struct confine_state *state, struct error *err)
+static bool apply(const struct confine_plan *plan, struct confine_state *state, struct error *err)
 {
         struct error why = {{0}};
 
-        *state = (struct confine_state){0};
-        if (mode == CONFINE_OFF)
-                return true;
-#ifdef UNCONFINED
-        (void)plan;
-        note_missing(state, "all", UNCONFINED);
-#else
         state->capabilities = drop_capabilities();
         if (!state->capabilities)
                 note_missing(state, "capabilities", strerror(errno));
@@ -71,17 +72,28 @@ bool confine_apply(const struct confine_plan *plan, enum confine_mode mode,
         state->no_new_privileges = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
         if (!state->no_new_privileges) {
                 note_missing(state, "no_new_privs", strerror(errno));
-        } else {
-                state->landlock = confine_restrict_files(plan, &state->reachable, &why);
-                if (state->landlock < 0)
-                        return error_set(err, "confine: landlock: %s", why.text);
-                if (state->landlock == 0)
-                        note_missing(state, "landlock", "not in this kernel, or switched off");
-                state->seccomp = confine_filter_calls(&why);
-                if (!state->seccomp)
-                        note_missing(state, "seccomp", why.text);
+                return true;
         }
+        state->landlock = confine_restrict_files(plan, &state->reachable, &why);
+        if (state->landlock < 0)
+                return error_set(err, "confine: landlock: %s", why.text);
+        if (state->landlock == 0)
+                note_missing(state, "landlock", "not in this kernel, or switched off");
+        state->seccomp = confine_filter_calls(&why);
+        if (!state->seccomp)
+                note_missing(state, "seccomp", why.text);
+        return true;
+}
 #endif
+
+bool confine_apply(const struct confine_plan *plan, enum confine_mode mode,
+        struct confine_state *state, struct error *err)
+{
+        *state = (struct confine_state){0};
+        if (mode == CONFINE_OFF)
+                return true;
+        if (!apply(plan, state, err))
+                return false;
         if (mode == CONFINE_REQUIRE && state->missing[0])
                 return error_set(
                         err, "`confine: require`, but not all can be had: %s", state->missing);

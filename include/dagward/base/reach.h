@@ -5,9 +5,7 @@
 #include <stdbool.h>
 
 /* What to say then. */
-#define FILE_OUT_OF_REACH                                                                          \
-        "is outside of the folders that were named at the start, to which this process has "       \
-        "confined itself: only a restart lets it be read"
+#define FILE_OUT_OF_REACH "is outside of what was kept at the start: it takes a restart to read it"
 
 /* Whether the file (or folder) is there and its permissions would allow it to be read, but opening
  * it is forbidden all the same. */
