@@ -50,7 +50,8 @@ static void usage(FILE *out)
               "  ca: /etc/dagward/ca.pem        # who may vouch for it; default: the system's\n"
               "  token_file: /var/run/secrets/dagward/token\n"
               "  askpass: true                  # GET /askpass gives the token away (git-sync)\n"
-              "  user: airflow                  # the user name it says with it\n\n"
+              "  user: airflow                  # the user name it says with it\n"
+              "  confine: auto                  # or off, require: what it takes from itself\n\n"
               "Exit status: 0 after SIGTERM or SIGINT, 2 when something is invalid or cannot be\n"
               "had.\n",
                 out);
