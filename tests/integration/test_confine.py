@@ -1,10 +1,12 @@
 """What a running proxy can no longer do: seen from outside, in /proc, and by what it refuses."""
+import ctypes
 import json
 import os
+import platform
 import shutil
 import signal
+import struct
 import subprocess
-import time
 
 import pytest
 
@@ -34,8 +36,14 @@ def confined(proxy):
     return dict(part.split("=", 1) for part in line.split(" info confined ")[1].split(" missing=")[0].split())
 
 
-def has_landlock(proxy):
-    return confined(proxy)["landlock"] != "no"
+def kernel_has_landlock():
+    return ctypes.CDLL(None).syscall(444, None, 0, 1) > 0
+
+
+def needs_landlock(proxy):
+    if not kernel_has_landlock():
+        pytest.skip("this kernel has no Landlock")
+    assert confined(proxy)["landlock"].startswith("v")
 
 
 def test_every_thread_is_confined(proxy, operator):
@@ -77,11 +85,43 @@ def test_require_is_kept_or_refused(tmp_path, issuer):
         proxy.start(ready=False, expect_failure=True)
         until(lambda: proxy.process.poll() is not None or " confined mode=require" in proxy.log(), "one of both")
         if proxy.process.poll() is None:
-            assert has_landlock(proxy) and confined(proxy)["seccomp"] == "yes"
+            assert kernel_has_landlock() and confined(proxy)["seccomp"] == "yes"
             until(proxy.is_alive, "it runs")
             proxy.stop()
         else:
-            assert proxy.process.returncode == 2 and "`confine: require`" in proxy.log()
+            assert not kernel_has_landlock() and proxy.process.returncode == 2 and "`confine: require`" in proxy.log()
+    finally:
+        proxy.kill()
+
+
+def without_landlock_and_seccomp():
+    """In a child: a filter around it refuses both, as that of a container may."""
+    code = b"".join(struct.pack("=HBBI", *one) for one in (
+        (0x20, 0, 0, 0),  # the number of the call
+        (0x15, 2, 0, 317), (0x35, 0, 2, 444), (0x25, 1, 0, 446),  # seccomp; landlock's three
+        (0x06, 0, 0, 0x00050001), (0x06, 0, 0, 0x7FFF0000)))  # EPERM; allow
+    buffer = ctypes.create_string_buffer(code)
+    program = struct.pack("HP", len(code) // 8, ctypes.addressof(buffer))
+    libc = ctypes.CDLL(None)
+    if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, ctypes.create_string_buffer(program)):
+        os._exit(99)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="numbers of system calls")
+@pytest.mark.parametrize("mode", ["auto", "require"])
+def test_where_the_kernel_has_neither(tmp_path, issuer, mode):
+    proxy = Proxy(tmp_path / "proxy", [issuer.config()], POLICY, confine=mode)
+    proxy.write_files()
+    proxy.process = subprocess.Popen([BINARY, "serve", "--config", proxy.config_file], stderr=open(proxy.stderr_file, "wb"), preexec_fn=without_landlock_and_seccomp)
+    try:
+        if mode == "require":
+            assert proxy.process.wait(timeout=seconds(10)) == 2
+            assert "`confine: require`, but not all can be had: landlock: not in this kernel, or switched off; seccomp: Operation not permitted" in proxy.log()
+            return
+        until(proxy.is_alive, "it serves all the same")
+        assert confined(proxy)["landlock"] == confined(proxy)["seccomp"] == "no" and confined(proxy)["no_new_privs"] == "yes"
+        assert 'missing="landlock: not in this kernel' in proxy.log()
+        proxy.stop()
     finally:
         proxy.kill()
 
@@ -94,8 +134,7 @@ def moved(proxy, change):
 
 
 def test_a_file_outside_cannot_be_reached_and_the_reload_says_so(proxy, operator, tmp_path):
-    if not has_landlock(proxy):
-        pytest.skip("this kernel has no Landlock")
+    needs_landlock(proxy)
     good = json.loads(json.dumps(proxy.config))
     outside = tmp_path / "elsewhere" / "token"
     outside.parent.mkdir()
