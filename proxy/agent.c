@@ -11,7 +11,6 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -19,6 +18,7 @@
 #include <unistd.h>
 
 #include "commands.h"
+#include "confine.h"
 #include "dagward/base/log.h"
 #include "dagward/net/listener.h"
 
@@ -50,7 +50,8 @@ static void usage(FILE *out)
               "  ca: /etc/dagward/ca.pem        # who may vouch for it; default: the system's\n"
               "  token_file: /var/run/secrets/dagward/token\n"
               "  askpass: true                  # GET /askpass gives the token away (git-sync)\n"
-              "  user: airflow                  # the user name it says with it\n\n"
+              "  user: airflow                  # the user name it says with it\n"
+              "  confine: auto                  # or off, require: what it takes from itself\n\n"
               "Exit status: 0 after SIGTERM or SIGINT, 2 when something is invalid or cannot be\n"
               "had.\n",
                 out);
@@ -170,7 +171,6 @@ static int signals_open(void)
 static int run(const char *path)
 {
         static struct serving it;
-        struct rlimit none = {0, 0};
         struct error_list errors;
         struct error err = {{0}};
         struct secret token = {0};
@@ -182,9 +182,13 @@ static int run(const char *path)
                 return EXIT_USAGE;
         }
         error_list_clear(&errors);
-        setrlimit(RLIMIT_CORE, &none);
+        confine_begin();
         int signals = signals_open();
         if (!open_all(&it, &err)) {
+                fprintf(stderr, "dagward agent: %s\n", err.text);
+                return EXIT_USAGE;
+        }
+        if (!confine_agent(&it.settings, path, &err)) {
                 fprintf(stderr, "dagward agent: %s\n", err.text);
                 return EXIT_USAGE;
         }

@@ -20,8 +20,9 @@ struct agent_settings {
         struct config_url proxy; /* an origin */
         struct str ca;           /* PEM bundle for it; ptr NULL: the system's */
         struct str token_file;
-        struct str user; /* what /askpass says beside the token */
-        bool askpass;    /* /askpass is served */
+        struct str user;  /* what /askpass says beside the token */
+        bool askpass;     /* /askpass is served */
+        unsigned confine; /* enum confine_mode */
 };
 
 /* Reads the configuration of an agent; false with all findings. Free with arena_clear(&out->arena).

@@ -2,10 +2,11 @@
 #include <stdlib.h>
 
 #include "agent.h"
+#include "dagward/confine/confine.h"
 #include "dagward/yaml/yaml.h"
 
 static const struct str keys[] = {{"listen", 6}, {"socket", 6}, {"proxy", 5}, {"ca", 2},
-        {"token_file", 10}, {"user", 4}, {"askpass", 7}};
+        {"token_file", 10}, {"user", 4}, {"askpass", 7}, {"confine", 7}};
 enum { KEYS = sizeof(keys) / sizeof(keys[0]) };
 
 /* A text that lives as long as the settings; paths are joined to the folder of the file. */
@@ -82,6 +83,25 @@ static void read_listen(
                 out->listen = kept(out, text, NULL);
 }
 
+static void read_confine(
+        const struct yaml_node *root, struct agent_settings *out, struct error_list *errors)
+{
+        static const char *const modes[] = {
+                [CONFINE_AUTO] = "auto", [CONFINE_OFF] = "off", [CONFINE_REQUIRE] = "require"};
+        const struct yaml_node *node = yaml_get(root, "confine");
+        struct str text;
+
+        if (!node || !yaml_str(node, "`confine`", &text, errors))
+                return;
+        for (unsigned i = 0; i < sizeof(modes) / sizeof(*modes); i++) {
+                if (str_eq(text, str_of(modes[i]))) {
+                        out->confine = i;
+                        return;
+                }
+        }
+        error_list_add(errors, node->at, "`confine` is one of auto, off, require");
+}
+
 bool agent_settings_load(const char *path, struct agent_settings *out, struct error_list *errors)
 {
         size_t before = errors->errors;
@@ -107,6 +127,7 @@ bool agent_settings_load(const char *path, struct agent_settings *out, struct er
                         read_text(root, "ca", folder, out, &out->ca, errors);
                         read_text(root, "token_file", folder, out, &out->token_file, errors);
                         read_text(root, "user", NULL, out, &out->user, errors);
+                        read_confine(root, out, errors);
                         if (askpass)
                                 (void)yaml_bool(askpass, "`askpass`", &out->askpass, errors);
                         if (!out->token_file.ptr)

@@ -1,7 +1,8 @@
 /*
  * serve: the proxy itself. Boots in an order that matters and then lets the control thread run:
- * everything is checked before a socket is opened, the audit file is open before a request can
- * come.
+ * everything is checked before a socket is opened, and what is not needed any more is given up
+ * before there is a second thread; the audit file is opened as it will be opened again, and before
+ * a request can come.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -9,10 +10,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "commands.h"
+#include "confine.h"
 #include "dagward/base/log.h"
 #include "dagward/control/control.h"
 #include "dagward/trigger/ledger.h"
@@ -26,6 +27,7 @@ struct serving {
         struct scribe *scribe;
         struct ledger *ledger; /* NULL: triggers are not told apart */
         struct worker *workers[WORKERS_MOST];
+        struct worker_port ports[WORKERS_MOST];
         unsigned n_workers, n_started;
 };
 
@@ -36,21 +38,10 @@ static void usage(FILE *out)
                 "Runs the proxy in the foreground; logs go to standard error.\n"
                 "SIGHUP reloads configuration, policy, keys and certificates; a bad file changes\n"
                 "nothing. SIGTERM finishes what runs and ends. SIGUSR1 closes the audit file and\n"
-                "begins another.\n\n"
+                "begins another. The process confines itself to what the configuration names\n"
+                "(`confine`, `user`).\n\n"
                 "Exit status: 0 after a drain, 2 when the configuration is invalid or an address\n"
                 "cannot be had.\n");
-}
-
-/* Connections are descriptors; secrets are no business of a core file. */
-static void set_limits(void)
-{
-        struct rlimit files, none = {0, 0};
-
-        if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
-                files.rlim_cur = files.rlim_max;
-                setrlimit(RLIMIT_NOFILE, &files);
-        }
-        setrlimit(RLIMIT_CORE, &none);
 }
 
 /* Only the control thread takes signals. */
@@ -104,7 +95,6 @@ static bool open_ledger(struct serving *it, const struct config *config, struct 
 static bool make_workers(struct serving *it, const struct config *config, struct error *err)
 {
         struct world *world = control_world(it->control);
-        struct worker_port ports[WORKERS_MOST];
         long cpus = sysconf(_SC_NPROCESSORS_ONLN);
         uint64_t wanted = config->workers ? config->workers : cpus > 0 ? (uint64_t)cpus : 1;
         bool ok = true;
@@ -113,16 +103,21 @@ static bool make_workers(struct serving *it, const struct config *config, struct
                 wanted = WORKERS_MOST;
         while (ok && it->n_workers < wanted) {
                 unsigned n = it->n_workers;
-                it->workers[n] = worker_new(n, (unsigned)wanted, world, control_port(it->control),
-                        it->scribe, it->ledger, err);
+                it->workers[n] =
+                        worker_new(n, (unsigned)wanted, world, control_port(it->control), err);
                 ok = it->workers[n] != NULL;
                 if (ok)
-                        ports[it->n_workers++] = worker_port(it->workers[n]);
+                        it->ports[it->n_workers++] = worker_port(it->workers[n]);
         }
         world_unref(world);
-        if (ok)
-                control_attach(it->control, ports, it->n_workers, it->scribe);
         return ok;
+}
+
+static void attach(struct serving *it)
+{
+        for (unsigned i = 0; i < it->n_workers; i++)
+                worker_attach(it->workers[i], it->scribe, it->ledger);
+        control_attach(it->control, it->ports, it->n_workers, it->scribe);
 }
 
 static bool start_workers(struct serving *it, struct error *err)
@@ -135,14 +130,16 @@ static bool start_workers(struct serving *it, struct error *err)
         return true;
 }
 
-static bool start(struct serving *it, struct error *err)
+static bool start(struct serving *it, struct error_list *errors, struct error *err)
 {
         const struct config *config = control_config(it->control);
 
         log_set_level(config->log_level);
-        return open_scribe(it, config, err) && open_ledger(it, config, err) &&
-               make_workers(it, config, err) && control_boot(it->control, 0, err) &&
-               start_workers(it, err);
+        if (!make_workers(it, config, err) || !confine_serve(config, errors, err) ||
+                !open_scribe(it, config, err) || !open_ledger(it, config, err))
+                return false;
+        attach(it);
+        return control_boot(it->control, 0, err) && start_workers(it, err);
 }
 
 static void stop(struct serving *it)
@@ -171,7 +168,7 @@ int command_serve(int argc, char **argv)
                 usage(stderr);
                 return EXIT_USAGE;
         }
-        set_limits();
+        confine_begin();
         block_signals(true);
         error_list_init(&errors);
         it.control = control_new(argv[2], &errors);
@@ -180,7 +177,7 @@ int command_serve(int argc, char **argv)
         if (!it.control)
                 return EXIT_USAGE;
         int status = EXIT_USAGE;
-        if (start(&it, &err)) {
+        if (start(&it, &errors, &err)) {
                 const struct config *config = control_config(it.control);
                 for (size_t i = 0; i < config->n_listeners; i++)
                         log_info("listening address=%s tls=%s workers=%u",
@@ -189,8 +186,10 @@ int command_serve(int argc, char **argv)
                 block_signals(false);
                 status = control_run(it.control);
         } else {
+                error_list_print(&errors, stderr);
                 log_error("%s", err.text);
         }
+        error_list_clear(&errors);
         stop(&it);
         return status;
 }

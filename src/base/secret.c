@@ -3,7 +3,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
+
+#include "dagward/base/reach.h"
 
 void secret_wipe(void *memory, size_t len)
 {
@@ -11,9 +15,64 @@ void secret_wipe(void *memory, size_t len)
                 explicit_bzero(memory, len);
 }
 
+/* AddressSanitizer sees an overrun only in memory of malloc. */
+#ifdef __SANITIZE_ADDRESS__
+static char *pages_new(size_t bytes)
+{
+        char *pages = malloc(bytes);
+
+        if (!pages)
+                abort();
+        return pages;
+}
+
+static void pages_free(char *pages, size_t bytes)
+{
+        (void)bytes;
+        free(pages);
+}
+#else
+static char *pages_new(size_t bytes)
+{
+        char *pages = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+        if (pages == MAP_FAILED)
+                abort();
+        /* Each as far as it is allowed: a secret that might be swapped out is still needed. */
+        (void)!madvise(pages, bytes, MADV_DONTDUMP);
+        (void)!madvise(pages, bytes, MADV_WIPEONFORK);
+        (void)!mlock(pages, bytes);
+        return pages;
+}
+
+static void pages_free(char *pages, size_t bytes)
+{
+        munmap(pages, bytes);
+}
+#endif
+
+size_t secret_lockable(void)
+{
+        struct rlimit limit;
+        long page = sysconf(_SC_PAGESIZE);
+        void *probe = mmap(
+                NULL, (size_t)page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+        if (probe == MAP_FAILED)
+                return 0;
+        bool allowed = mlock(probe, (size_t)page) == 0;
+        munmap(probe, (size_t)page);
+        if (!allowed || getrlimit(RLIMIT_MEMLOCK, &limit) != 0)
+                return 0;
+        return limit.rlim_cur == RLIM_INFINITY ? SIZE_MAX : limit.rlim_cur;
+}
+
 void secret_set(struct secret *secret, struct str s)
 {
-        secret->bytes = str_dup(s);
+        secret->bytes = pages_new(s.len + 1);
+        if (s.len)
+                memcpy(secret->bytes, s.ptr, s.len);
+        secret->bytes[s.len] = '\0';
         secret->len = s.len;
 }
 
@@ -21,6 +80,8 @@ bool secret_read(struct secret *secret, const char *path, size_t most, struct er
 {
         int fd = open(path, O_RDONLY | O_CLOEXEC);
 
+        if (fd < 0 && file_out_of_reach(path))
+                return error_set(err, "%s: %s", path, FILE_OUT_OF_REACH);
         if (fd < 0)
                 return error_set(err, "%s: %s", path, strerror(errno));
         char *bytes = malloc(most + 1);
@@ -53,7 +114,7 @@ void secret_drop(struct secret *secret)
 {
         if (secret->bytes) {
                 secret_wipe(secret->bytes, secret->len);
-                free(secret->bytes);
+                pages_free(secret->bytes, secret->len + 1);
         }
         *secret = (struct secret){0};
 }

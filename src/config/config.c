@@ -142,6 +142,34 @@ void config_restart_needed(
         out[names.len] = '\0';
 }
 
+static void tell_paths(
+        const struct settings *table, const char *base, config_tell_path *tell, void *owner)
+{
+        for (size_t i = 0; i < table->n; i++) {
+                const struct setting *s = &table->rows[i];
+                const void *field = base + s->offset, *count = base + s->count_offset;
+                if (s->type == SETTING_PATH && ((const struct str *)field)->ptr)
+                        tell(owner, field, false);
+                if (s->type == SETTING_SECTION)
+                        tell_paths(s->section, field, tell, owner);
+                if (s->type != SETTING_PATHS && s->type != SETTING_SECTIONS)
+                        continue;
+                const char *items = *(const char *const *)field;
+                for (size_t item = 0; item < *(const size_t *)count; item++) {
+                        if (s->type == SETTING_PATHS)
+                                tell(owner, (const struct str *)(const void *)items + item, true);
+                        else
+                                tell_paths(
+                                        s->section, items + item * s->section->bytes, tell, owner);
+                }
+        }
+}
+
+void config_paths(const struct config *config, config_tell_path *tell, void *owner)
+{
+        tell_paths(&settings_root, (const char *)config, tell, owner);
+}
+
 const struct config_url *config_host_override(
         const struct config_upstream *upstream, const char *host)
 {

@@ -667,6 +667,16 @@ static const struct setting log_rows[] = {
 };
 static const struct settings logging = TABLE(struct config, log_rows);
 
+static const struct choice confine_choices[] = {
+        {.name = "auto",
+                .value = CONFIG_CONFINE_AUTO,
+                .help = "what the kernel has; the log says what that is"},
+        {.name = "off", .value = CONFIG_CONFINE_OFF, .help = "nothing is taken away"},
+        {.name = "require",
+                .value = CONFIG_CONFINE_REQUIRE,
+                .help = "all of it, or the start is refused"},
+        {0}};
+
 static const struct setting root_rows[] = {
         {.key = "listen",
                 .type = SETTING_SECTIONS,
@@ -743,6 +753,22 @@ static const struct setting root_rows[] = {
                 .section = &logging,
                 .without = "the defaults below",
                 .help = "The log on stderr."},
+        {.key = "confine",
+                .type = SETTING_CHOICE,
+                .restart = true,
+                AT(config, confine),
+                .fallback = "auto",
+                .choices = confine_choices,
+                .help = "What the process takes from itself once it has started: files that are "
+                        "not named here, other programs, system calls that it has no use for."},
+        {.key = "user",
+                .type = SETTING_TEXT,
+                .restart = true,
+                AT(config, user),
+                .without = "the user that started it",
+                .help = "Who the process becomes when it is started as root, once its sockets are "
+                        "bound: `name`, `name:group` or `uid:gid`. All files must be readable for "
+                        "that user, because a reload reads them again."},
         {.key = "idempotency",
                 .type = SETTING_SECTION,
                 AT(config, idempotency),

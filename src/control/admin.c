@@ -322,6 +322,20 @@ static void on_client_deadline(evutil_socket_t fd, short what, void *arg)
         client_drop(arg);
 }
 
+/* Of those that have not asked yet, so that who connects and says nothing does not keep the probes
+ * away; false when there is none. */
+static bool drop_oldest(struct admin *admin)
+{
+        struct admin_client *oldest = NULL;
+
+        for (struct admin_client *one = admin->first; one; one = one->next)
+                if (one->page == PAGE_NONE && !one->waiting && one->answer.len == 0)
+                        oldest = one;
+        if (oldest)
+                client_drop(oldest);
+        return oldest != NULL;
+}
+
 static void on_acceptable(evutil_socket_t fd, short what, void *arg)
 {
         struct admin *admin = arg;
@@ -330,7 +344,7 @@ static void on_acceptable(evutil_socket_t fd, short what, void *arg)
         (void)what;
         if (peer < 0)
                 return;
-        if (admin->n_clients == CLIENTS_MOST) {
+        if (admin->n_clients == CLIENTS_MOST && !drop_oldest(admin)) {
                 close(peer);
                 return;
         }

@@ -6,6 +6,7 @@
 
 #include "dagward/base/clock.h"
 #include "dagward/base/log.h"
+#include "dagward/base/reach.h"
 #include "dagward/world/preflight.h"
 #include "inside.h"
 
@@ -65,6 +66,9 @@ static bool load_rest(struct parts *parts, struct watch *watch, struct error_lis
         struct preflight checked;
 
         watch_config(watch, parts->config);
+        /* Otherwise each of the errors below would be a riddle. */
+        if (!preflight_reach(parts->config, errors))
+                return false;
         bool ok = preflight_complete(config_ref(parts->config), clock_wall_ms(), &checked, errors);
         parts->policy = checked.policy ? policy_ref(checked.policy) : NULL;
         parts->shadow = checked.shadow ? policy_ref(checked.shadow) : NULL;
@@ -83,7 +87,10 @@ struct parts *parts_load(const char *config_path, struct watch *watch, struct er
                 abort();
         watch_clear(watch);
         watch_add(watch, config_path);
-        parts->config = config_load(config_path, errors);
+        if (file_out_of_reach(config_path))
+                error_list_add(errors, (struct mark){config_path, 0, 0}, "%s", FILE_OUT_OF_REACH);
+        else
+                parts->config = config_load(config_path, errors);
         bool ok = parts->config && load_rest(parts, watch, errors);
         const char *moved = watch_moved(watch);
         if (ok && moved) {

@@ -235,6 +235,10 @@ static const struct pattern {
         {STR("x-amzn-"), AT_START, FIELD_IMPERSONATION},
         {STR("x-envoy-"), AT_START, FIELD_IMPERSONATION},
         {STR("x-azure-"), AT_START, FIELD_IMPERSONATION},
+        /* Azure DevOps' own: who speaks for whom between its services is said with such names, and
+         * not all of them are public. Those that clients need are in the table. */
+        {STR("x-tfs-"), AT_START, FIELD_IMPERSONATION},
+        {STR("x-vss-"), AT_START, FIELD_IMPERSONATION},
         {STR("x-fd-"), AT_START, FIELD_IMPERSONATION},
         {STR("cf-"), AT_START, FIELD_IMPERSONATION},
         {STR("userinfo"), ANYWHERE, FIELD_IMPERSONATION},

@@ -20,7 +20,7 @@ struct entry {
         uint64_t tag;
         uint64_t used; /* the clock below at its last use; 0: empty */
         uint64_t config_generation, keys_generation;
-        struct secret token;
+        struct str token; /* owned; thousands of them, so not a page for each as in a secret */
         struct caller *caller;
 };
 
@@ -53,7 +53,8 @@ static void entry_drop(struct verdicts *v, struct entry *entry)
 {
         if (!entry->used)
                 return;
-        secret_drop(&entry->token);
+        secret_wipe((char *)entry->token.ptr, entry->token.len);
+        free((char *)entry->token.ptr);
         caller_unref(entry->caller);
         *entry = (struct entry){0};
         v->counts.held--;
@@ -114,7 +115,7 @@ static struct entry *find_entry(struct verdicts *v, struct str token, uint64_t t
 
         for (size_t i = 0; i < WAYS; i++)
                 if (set[i].used && set[i].tag == tag && set[i].token.len == token.len &&
-                        same_bytes(secret_reveal(&set[i].token).ptr, token.ptr, token.len))
+                        same_bytes(set[i].token.ptr, token.ptr, token.len))
                         return &set[i];
         return NULL;
 }
@@ -174,7 +175,7 @@ void verdicts_put(struct verdicts *v, struct str token, struct caller *caller,
         place->used = ++v->clock;
         place->config_generation = config_generation;
         place->keys_generation = issuers[index].keys->generation;
-        secret_set(&place->token, token);
+        place->token = str_view(str_dup(token), token.len);
         place->caller = caller_ref(caller);
         v->counts.held++;
 }

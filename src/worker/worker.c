@@ -326,8 +326,7 @@ static bool bind_listeners(
 }
 
 struct worker *worker_new(unsigned number, unsigned n_workers, struct world *world,
-        struct control_port control, struct scribe *scribe, struct ledger *ledger,
-        struct error *err)
+        struct control_port control, struct error *err)
 {
         struct worker *worker = calloc(1, sizeof(*worker));
         struct event_config *settings = event_config_new();
@@ -342,8 +341,6 @@ struct worker *worker_new(unsigned number, unsigned n_workers, struct world *wor
         event_config_free(settings);
         worker->box = mailbox_new(worker);
         worker->control = control;
-        worker->scribe = scribe;
-        worker->ledger = ledger;
         worker->verdicts = verdicts_new(VERDICTS_MOST);
         worker->grants = grants_new();
         worker->directory = directory_new();
@@ -368,6 +365,12 @@ struct worker *worker_new(unsigned number, unsigned n_workers, struct world *wor
         }
         worker_free(worker);
         return NULL;
+}
+
+void worker_attach(struct worker *worker, struct scribe *scribe, struct ledger *ledger)
+{
+        worker->scribe = scribe;
+        worker->ledger = ledger;
 }
 
 struct worker_port worker_port(struct worker *worker)

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <glob.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -9,7 +10,9 @@
 #include "dagward/audit/chain.h"
 #include "dagward/audit/signing.h"
 #include "dagward/azdo/catalogue.h"
+#include "dagward/base/reach.h"
 #include "dagward/base/secret.h"
+#include "dagward/confine/confine.h"
 #include "dagward/net/tls.h"
 #include "dagward/token/x5t.h"
 #include "dagward/token/keyset.h"
@@ -399,6 +402,15 @@ static void check_written(const struct config *c, const struct str *file, struct
         free(folder);
 }
 
+static void check_user(const struct config *c, struct error_list *errors)
+{
+        struct confine_user user;
+        struct error err;
+
+        if (c->user.ptr && !confine_user_find(c->user.ptr, &user, &err))
+                error_list_add(errors, config_place(c, &c->user), "`user`: %s", err.text);
+}
+
 static void check_certificate(struct named_file file, struct error_list *errors)
 {
         struct x5t certificate;
@@ -455,5 +467,48 @@ bool preflight_files(const struct config *c, struct error_list *errors)
         /* By default it stands beside the audit log, and what is wrong there has been said. */
         if (c->idempotency.enabled && errors->errors == before_files)
                 check_written(c, &c->idempotency.file, errors);
+        check_user(c, errors);
+        return errors->errors == before;
+}
+
+struct reaching {
+        const struct config *config;
+        struct error_list *errors;
+};
+
+/* Of a pattern, the folder that it begins with. */
+static void check_reach(void *owner, const struct str *path, bool pattern)
+{
+        struct reaching *it = owner;
+        char folder[PATH_MAX];
+        size_t wild = pattern ? strcspn(path->ptr, "*?[\\") : path->len;
+
+        snprintf(folder, sizeof(folder), "%.*s", (int)wild, path->ptr);
+        if (wild < path->len) {
+                char *slash = strrchr(folder, '/');
+                if (slash)
+                        slash[slash == folder] = '\0';
+                else
+                        strcpy(folder, ".");
+        }
+        if (file_out_of_reach(folder))
+                error_list_add(it->errors, config_place(it->config, path), "%s %s", folder,
+                        FILE_OUT_OF_REACH);
+}
+
+bool preflight_reach(const struct config *c, struct error_list *errors)
+{
+        struct reaching reaching = {c, errors};
+        size_t before = errors->errors;
+        struct file_list policies;
+
+        config_paths(c, check_reach, &reaching);
+        /* A link in an open folder may lead out of it. */
+        preflight_policy_files(c, &policies);
+        for (size_t i = 0; i < policies.n; i++)
+                if (errors->errors == before && file_out_of_reach(policies.names[i]))
+                        error_list_add(errors, (struct mark){policies.names[i], 0, 0}, "%s",
+                                FILE_OUT_OF_REACH);
+        file_list_clear(&policies);
         return errors->errors == before;
 }

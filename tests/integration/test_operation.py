@@ -2,6 +2,7 @@
 import copy
 import resource
 import signal
+import socket
 import ssl
 import subprocess
 import threading
@@ -298,6 +299,19 @@ def test_the_admin_listener(proxy, upstream, operator, issuer):
         assert secret not in text
     assert proxy.admin_get("/nothing").status_code == 404
     assert requests.post(proxy.admin + "/readyz", timeout=5).status_code == 405
+
+
+def test_who_holds_the_admin_listener_keeps_no_probe_away(proxy):
+    held = []
+    try:
+        for _ in range(100):
+            held.append(socket.create_connection(("127.0.0.1", proxy.admin_port), timeout=seconds(5)))
+            held[-1].sendall(b"GET /heal")
+        for _ in range(5):
+            assert proxy.admin_get("/healthz").status_code == 200
+    finally:
+        for one in held:
+            one.close()
 
 
 def test_many_connections_at_once(proxy, upstream, operator):

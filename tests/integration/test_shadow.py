@@ -265,10 +265,11 @@ def test_a_bad_shadow_policy_refuses_check_start_and_reload(start_proxy, issuer,
     told = check(refused)
     assert told.returncode == 2 and error in told.stderr
     proxy = start_proxy([issuer.config()], rules(RUN_42))
-    told = proxy.reload(config={**proxy.config, "policy": {"files": ["policy.yaml"], **settings["policies"]}}, good=False)
+    write(proxy.folder / "candidate.yaml", shadow)
+    told = proxy.reload(config={**proxy.config, "policy": {"files": ["policy.yaml"], "shadow": "candidate.yaml"}}, good=False)
     assert error in told["first"] and "candidate.yaml:" in told["first"]
     # When it is mended, the reload that was refused is made up for.
-    write(tmp_path / "candidate.yaml", rules(RUN_ANY))
+    write(proxy.folder / "candidate.yaml", rules(RUN_ANY))
     until(lambda: proxy.events("reload.done"), "the mended file is noticed", within=20)
     assert proxy.events("reload.done")[-1]["event"]["detail"]["shadow"]
 

@@ -222,3 +222,31 @@ def test_absolute_links_come_back_in_terms_of_the_proxy(proxy, upstream, operato
     upstream.tell(message(201, "{}", [("Location", "https://vsrm.dev.azure.com/contoso/analytics/_apis/release/releases/3")]))
     answer = proxy.ask("POST", RUNS, operator, body=b"{}")
     assert answer["Location"] == "http://dagward.test/~vsrm/contoso/analytics/_apis/release/releases/3"
+
+
+STOLEN = message(200, b'{"stolen": true}')
+
+
+def late(sock, _):
+    sock.sendall(message(200, "{}"))
+    time.sleep(0.05)
+    sock.sendall(STOLEN)
+
+
+@pytest.mark.parametrize("method, told", [
+    ("GET", message(200, "{}") + STOLEN),
+    ("GET", late),
+    ("GET", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n" + STOLEN),
+    ("HEAD", message(200, STOLEN)),
+    ("GET", b"HTTP/1.1 204 None\r\n\r\n" + STOLEN),
+    ("GET", b"HTTP/1.1 204 None\r\nContent-Length: %d\r\n\r\n" % len(STOLEN) + STOLEN),
+    ("GET", b"HTTP/1.1 304 Same\r\nContent-Length: %d\r\n\r\n" % len(STOLEN) + STOLEN),
+], ids=["at once", "late", "chunked", "HEAD", "204", "204 with a length", "304"])
+def test_bytes_behind_an_answer_reach_nobody_else(start_proxy, issuer, upstream, method, told):
+    proxy = start_proxy([issuer.config()], POLICY, upstream.url, workers=1)
+    alice, bob = issuer.mint("alice", roles=["operator"]), issuer.mint("bob", roles=["operator"])
+    upstream.tell(told)
+    proxy.ask(method, RUNS, alice)
+    time.sleep(seconds(0.15))  # what comes late is there
+    answer = proxy.ask("GET", RUNS, bob)
+    assert answer.status == 200 and "stolen" not in answer.text

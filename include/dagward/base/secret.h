@@ -2,8 +2,8 @@
  * secret: bytes that must not be seen.
  *
  * The one type that may hold a token, key or password beyond the call that read it. It has no
- * formatting function on purpose; it is wiped when dropped. Its pages are left out of core dumps
- * as far as the kernel allows it.
+ * formatting function on purpose; it is wiped when dropped. It has pages of its own, which are left
+ * out of core dumps, wiped in a forked child, and kept out of swap as far as RLIMIT_MEMLOCK allows.
  */
 #ifndef DAGWARD_BASE_SECRET_H
 #define DAGWARD_BASE_SECRET_H
@@ -12,7 +12,7 @@
 #include "dagward/base/str.h"
 
 struct secret {
-        char *bytes; /* owned, NUL behind it (not counted) */
+        char *bytes; /* owned, NUL behind it (not counted); of secret_set, not of malloc */
         size_t len;
 };
 
@@ -30,5 +30,7 @@ static inline struct str secret_reveal(const struct secret *secret)
 }
 /* Overwrites memory in a way the compiler keeps. */
 void secret_wipe(void *memory, size_t len);
+/* How many bytes of secrets may be kept out of swap: 0 where that is not allowed, SIZE_MAX: all. */
+size_t secret_lockable(void);
 
 #endif

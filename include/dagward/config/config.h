@@ -229,6 +229,12 @@ struct config_policy {
         size_t n_shadow;
 };
 
+enum config_confine {
+        CONFIG_CONFINE_AUTO,    /* what the kernel has */
+        CONFIG_CONFINE_OFF,     /* nothing */
+        CONFIG_CONFINE_REQUIRE, /* all of it, or no start */
+};
+
 enum config_durability {
         DURABILITY_WRITES, /* requests that may change something wait for their record on disk */
         DURABILITY_ALL,    /* every request does */
@@ -318,7 +324,9 @@ struct config {
         struct config_limits limits;
         struct config_timeouts timeouts;
         enum log_level log_level;
-        struct str boot;             /* settings that a reload cannot change, one line each */
+        enum config_confine confine;
+        struct str user; /* as confine_user_find reads it; ptr NULL: whoever started it */
+        struct str boot; /* settings that a reload cannot change, one line each */
         struct config_place *places; /* for config_place; grows only while loading */
         size_t n_places;
 };
@@ -360,6 +368,11 @@ void config_restart_needed(
  * that of "*"; NULL: to the host itself. */
 const struct config_url *config_host_override(
         const struct config_upstream *upstream, const char *host);
+
+/* Tells each path that is set, in the order of the settings: one for all settings of a path, so
+ * that a new one is not forgotten. `pattern`: it may be a glob(7) pattern. */
+typedef void config_tell_path(void *owner, const struct str *path, bool pattern);
+void config_paths(const struct config *config, config_tell_path *tell, void *owner);
 
 /* The JSON Schema (draft 2020-12) of the configuration file. */
 void config_schema_write(struct buf *out);

@@ -6,8 +6,9 @@
  * as `struct world`, by mail, to every worker; workers ask it for a newer key set or credential.
  * It never touches a client's bytes.
  *
- * The order of a process: control_new; open the audit file; make workers with control_world and
- * control_port; control_attach; control_boot; start the workers; control_run until it returns; join
+ * The order of a process: control_new; make workers with control_world and control_port, which
+ * binds their sockets; give up what is not needed any more; open the audit file; worker_attach and
+ * control_attach; control_boot; start the workers; control_run until it returns; join
  * the workers; close the audit file; control_free.
  *
  * Signals: SIGTERM and SIGINT drain and then stop (a second one stops at once), SIGHUP reloads,

@@ -19,8 +19,9 @@ struct worker;
  * `number` counts from 0, `ledger` is NULL when triggers are not told apart. NULL with a reason
  * when an address cannot be had. */
 struct worker *worker_new(unsigned number, unsigned n_workers, struct world *world,
-        struct control_port control, struct scribe *scribe, struct ledger *ledger,
-        struct error *err);
+        struct control_port control, struct error *err);
+/* Names who writes its records, and who knows of triggers (NULL: nobody); before worker_start. */
+void worker_attach(struct worker *worker, struct scribe *scribe, struct ledger *ledger);
 struct worker_port worker_port(struct worker *worker);
 /* Starts the thread; false with a reason. */
 bool worker_start(struct worker *worker, struct error *err);

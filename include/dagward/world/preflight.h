@@ -51,6 +51,11 @@ void preflight_policy_files(const struct config *config, struct file_list *out);
 bool preflight_files(const struct config *config, struct error_list *errors)
         __attribute__((warn_unused_result));
 
+/* Whether this process can still open what the configuration names: it may have confined itself.
+ * Adds an error with the place of each setting that it cannot; true when there was none. */
+bool preflight_reach(const struct config *config, struct error_list *errors)
+        __attribute__((warn_unused_result));
+
 /* The digest that audit records name a policy by: SHA-256 of the file, as `sha256sum` prints it;
  * of several files, SHA-256 of their digests in order, each in hex and with a newline. Writes 64
  * hex digits and a NUL. False with a reason when a file cannot be read. */

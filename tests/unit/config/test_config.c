@@ -915,6 +915,54 @@ static void urls_are_taken_apart(void **state)
         }
 }
 
+struct told {
+        struct buf text;
+        const struct config *config;
+};
+
+static void tell(void *owner, const struct str *path, bool pattern)
+{
+        struct told *told = owner;
+
+        buf_printf(&told->text, "%s%.*s\n", pattern ? "~" : "", STR_FMT(*path));
+        assert_true(path != &told->config->audit.file || str_ends(*path, STR("audit.jsonl")));
+}
+
+static void every_path_is_told(void **state)
+{
+        static const char text[] =
+                "listen: [{address: 127.0.0.1:1, tls: {certificate: c.crt, key: c.key}}]\n"
+                "issuers: [{name: i, issuer: x, audiences: a, keys: {file: keys.json}},\n"
+                "          {name: j, issuer: https://y, audiences: a, keys: {url: https://y/k, ca: "
+                "y.pem, bearer_file: bearer}}]\n"
+                "upstream: {organizations: contoso, ca: up.pem}\n"
+                "credentials: [{name: etl, type: static_file, file: /t/token}]\n"
+                "policy: {files: [a.yaml, 'p/*.yaml'], shadow: s.yaml}\n"
+                "audit: {file: audit.jsonl}\n"
+                "user: nobody\nconfine: require\n";
+        struct config_source source = {"t.yaml", str_of(text), "/etc/d", NULL};
+        struct error_list errors;
+        struct told told;
+
+        (void)state;
+        error_list_init(&errors);
+        struct config *config = config_load_text(&source, &errors);
+        assert_non_null(config);
+        assert_int_equal(config->confine, CONFIG_CONFINE_REQUIRE);
+        assert_string_equal(config->user.ptr, "nobody");
+        told.config = config;
+        buf_init(&told.text, 4096);
+        config_paths(config, tell, &told);
+        buf_char(&told.text, '\0');
+        assert_string_equal(told.text.data,
+                "/etc/d/c.crt\n/etc/d/c.key\n/etc/d/keys.json\n/etc/d/y.pem\n/etc/d/bearer\n"
+                "/etc/d/up.pem\n/t/token\n~/etc/d/a.yaml\n~/etc/d/p/*.yaml\n~/etc/d/s.yaml\n"
+                "/etc/d/audit.jsonl\n");
+        buf_clear(&told.text);
+        config_unref(config);
+        error_list_clear(&errors);
+}
+
 static void settings_know_where_they_stand(void **state)
 {
         struct config *c = load_good("workers: 3\n" MINIMAL, environment);
@@ -1050,6 +1098,7 @@ int main(void)
                 cmocka_unit_test(yaml_and_meaning_are_reported_together),
                 cmocka_unit_test(addresses_are_ip_and_port),
                 cmocka_unit_test(urls_are_taken_apart),
+                cmocka_unit_test(every_path_is_told),
                 cmocka_unit_test(settings_know_where_they_stand),
                 cmocka_unit_test(what_a_reload_cannot_change_is_named),
                 cmocka_unit_test(a_file_is_found_and_its_folder_is_where_paths_begin),

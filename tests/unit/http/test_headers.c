@@ -105,6 +105,8 @@ static void a_clients_field_is_classed_by_name(void **state)
                 {"X-VSS-Impersonation", FIELD_IMPERSONATION},
                 {"Impersonate-User", FIELD_IMPERSONATION},
                 {"X-VSS-UserData", FIELD_IMPERSONATION},
+                {"X-TFS-ServiceIdentity", FIELD_IMPERSONATION},
+                {"x-vss-anything-not-known", FIELD_IMPERSONATION},
                 {"x_vss_userdata", FIELD_IMPERSONATION},
                 {"X-VSS-ForwardedIdentity", FIELD_IMPERSONATION},
                 {"X-Forwarded-For", FIELD_IMPERSONATION},
