@@ -161,6 +161,9 @@ struct control *control_new(const char *config_path, struct error_list *errors)
                 abort();
         control->fetcher = fetcher_new(control->base);
         control->lookups = lookups_new(control->fetcher, control, control_named);
+        const struct assertions_hooks hooks = control_assertions_hooks(control);
+        control->assertions = assertions_new(
+                parts->config, control->fetcher, &control->credential_generations, &hooks);
         control->box = mailbox_new(control);
         event_assign(&control->box_event, control->base, mailbox_fd(control->box),
                 EV_READ | EV_PERSIST, on_box, control);
@@ -188,6 +191,7 @@ void control_free(struct control *control)
                 control->parts->config->n_credentials, control->supply, control->names);
         admin_free(control->admin);
         lookups_free(control->lookups);
+        assertions_free(control->assertions);
         fetcher_free(control->fetcher);
         mailbox_free(control->box);
         struct event *events[] = {&control->box_event, &control->terminate, &control->interrupt,
