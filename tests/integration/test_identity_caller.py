@@ -62,6 +62,10 @@ def who(tenant, issuer, received):
     return how.rsplit(" ", 1)[1]
 
 
+def hang_up(handler):
+    handler.close_connection = True
+
+
 def target_of(name):
     return RUNS + "?who=" + name
 
@@ -182,14 +186,14 @@ def test_Entra_is_away(serve, tenant, issuer, upstream, caller):
     one, two = caller("etl-1"), caller("etl-2")
     proxy = serve()
     assert proxy.ask("GET", target_of("etl-1"), one).status == 200
-    tenant.entra.down()
+    tenant.entra.always = hang_up
     began = time.monotonic()
     answer = proxy.ask("GET", target_of("etl-2"), two)
     assert answer.status == 503 and time.monotonic() - began < seconds(10) and int(answer["Retry-After"]) >= 1
     assert proxy.ask("GET", target_of("etl-1"), one).status == 200, "others have theirs"
     assert proxy.is_ready(), "nobody has to wait for that"
     until(lambda: len(proxy.events("credential.refresh_failed")) == 1, "it is in the chain")
-    tenant.entra.up()
+    tenant.entra.always = None
     until(lambda: proxy.ask("GET", target_of("etl-2"), two).status == 200, "it recovers", within=40, every=0.2)
     until(lambda: len(proxy.events("credential.refresh_recovered")) == 1, "that is, too")
 

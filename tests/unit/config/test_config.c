@@ -645,7 +645,13 @@ static void credentials_are_checked(void **state)
                         "1:98: `authority` must be a URL that begins with https:// (or http://)"},
                 {WITH("type: federated, assertion: caller, tenant: t, client_id: i, "
                       "assertion_file: f"),
-                        "1:53: `assertion`: `caller` is not available yet"},
+                        "1:102: `assertion_file` and `assertion` are two ways: one of them"},
+                {WITH("type: client_secret, assertion: caller, tenant: t, client_id: i, "
+                      "secret_file: f"),
+                        "1:57: `assertion` has no meaning for a credential of type "
+                        "client_secret"},
+                {WITH("type: federated, assertion: callers, tenant: t, client_id: i"),
+                        "1:53: `assertion` must be a mapping"},
                 {WITH("type: federated, tenant: t, client_id: i, assertion_file: f, assertion: "
                       "{token_endpoint: 'http://h/t', client_id: x, secret_file: s, scope: y}"),
                         "1:83: `assertion_file` and `assertion` are two ways: one of them\n"
