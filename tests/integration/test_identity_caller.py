@@ -360,6 +360,6 @@ def test_it_opens_no_vault_and_has_no_file(start_proxy, issuer, upstream, creden
 def test_doctor_says_what_Entra_needs(serve, tenant):
     proxy = serve()
     told = subprocess.run([BINARY, "doctor", "--config", proxy.config_file, "--only", "credential", "--json"], capture_output=True, text=True)
-    (found,) = [d for d in json.loads(told.stdout)["diagnoses"] if d["name"] == "credential-for-each-caller"]
+    (found,) = [d for d in json.loads(told.stdout)["findings"] if d["name"] == "credential-for-each-caller"]
     assert found["level"] == "skipped" and all(word in found["found"] for word in ("issuer", "subject", "audience", "RS256", APP))
     assert tenant.entra.asked == []
