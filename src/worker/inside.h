@@ -543,6 +543,8 @@ void evidence_watch(struct worker *worker);
 void evidence_overdue(struct worker *worker);
 
 /* --- lend.c --- */
+/* For a caller whose own credential upstream rejects, whatever is done about it. */
+extern const char lend_rejected_text[];
 /* Whether the credential is one of each caller's own. */
 bool lend_is_callers(const struct world *world, unsigned index);
 /* Lends credential `index` of the newest world to x->caller: NEXT, PENDING, or REFUSE. */

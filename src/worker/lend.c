@@ -13,6 +13,10 @@ enum {
         ASKS_MOST = 4,    /* of one request: a reload and a rejection may each cost one */
 };
 
+const char lend_rejected_text[] =
+        "Azure DevOps does not accept the identity that Entra ID has for you; is its service "
+        "principal a member of the organization?";
+
 bool lend_is_callers(const struct world *world, unsigned index)
 {
         return index < world->config->n_credentials &&
@@ -64,9 +68,7 @@ static enum next refuse_lending(struct exchange *x)
                         "DevOps without it: %.*s",
                         STR_FMT(x->lend_why));
         case ASSERTION_REJECTED:
-                return refuse(x, 502, REFUSED_UPSTREAM_CREDENTIAL,
-                        "Azure DevOps does not accept the identity that Entra ID has for you; is "
-                        "its service principal a member of the organization?");
+                return refuse(x, 502, REFUSED_UPSTREAM_CREDENTIAL, "%s", lend_rejected_text);
         case ASSERTION_MISCONFIGURED:
                 x->refusal.retry_after_s = after_s;
                 return refuse(x, 502, REFUSED_NO_CREDENTIAL,
