@@ -249,7 +249,8 @@ def test_an_application_that_is_not_there_is_the_operators_trouble(serve, tenant
     proxy = serve()
     answer = proxy.ask("GET", target_of("etl-1"), token)
     assert answer.status == 502 and "operators" in answer.text
-    assert "AADSTS700016" in proxy.log() and proxy.events("credential.refresh_failed")
+    assert "AADSTS700016" in proxy.log()
+    until(lambda: proxy.events("credential.refresh_failed"), "it is in the chain")
 
 
 def test_an_algorithm_that_Entra_does_not_take(serve, tenant, own_issuer, caller, start_proxy, upstream, credential):
