@@ -457,6 +457,7 @@ static const struct row decision_rows[] = {
 static const struct row credential_rows[] = {
         ROW("name", TEXT, FIELD(credential.name)),
         ROW("type", TEXT, FIELD(credential.type)),
+        ROW("assertion", TEXT, FIELD(credential.assertion)),
 };
 static const struct row upstream_rows[] = {
         ROW("host", TEXT, FIELD(upstream.host)),

@@ -429,6 +429,7 @@ static void write_decision(struct buf *out, const struct audit_fields *f)
 
         TEXT(&credential, "name", f->credential.name, MOST_ID);
         TEXT(&credential, "type", f->credential.type, MOST_WORD);
+        TEXT(&credential, "assertion", f->credential.assertion, MOST_WORD);
         object_end(&credential);
 }
 

@@ -67,13 +67,20 @@ size_t secret_lockable(void)
         return limit.rlim_cur == RLIM_INFINITY ? SIZE_MAX : limit.rlim_cur;
 }
 
+char *secret_room(struct secret *secret, size_t len)
+{
+        secret->bytes = pages_new(len + 1);
+        secret->bytes[len] = '\0';
+        secret->len = len;
+        return secret->bytes;
+}
+
 void secret_set(struct secret *secret, struct str s)
 {
-        secret->bytes = pages_new(s.len + 1);
+        char *bytes = secret_room(secret, s.len);
+
         if (s.len)
-                memcpy(secret->bytes, s.ptr, s.len);
-        secret->bytes[s.len] = '\0';
-        secret->len = s.len;
+                memcpy(bytes, s.ptr, s.len);
 }
 
 bool secret_read(struct secret *secret, const char *path, size_t most, struct error *err)

@@ -89,6 +89,7 @@ static bool same_settings(const struct config_credential *a, const struct config
                         return false;
         }
         return a->type == b->type && a->source == b->source && a->holds == b->holds &&
+               a->assertion_is_callers == b->assertion_is_callers &&
                same_url(&a->authority, &b->authority) && same_url(&a->endpoint, &b->endpoint) &&
                same_url(&a->key_vault_key, &b->key_vault_key) &&
                same_url(&a->key_vault_secret, &b->key_vault_secret) &&
@@ -174,7 +175,7 @@ static bool needs(const struct reader *r, const struct config_credential *c, con
         if (!(t->needed & BIT(c->type)))
                 return false;
         if (field == &c->assertion_file)
-                return !c->has_assertion;
+                return !c->has_assertion && !c->assertion_is_callers;
         if (field == &c->certificate_file)
                 return !config_given(r, &c->key_vault_key);
         if (field == &c->tenant || field == &c->client_id)
@@ -264,14 +265,16 @@ static void check_scope(struct reader *r, const struct config_credential *c)
                         "`scope` must be one resource and end in `/.default`");
 }
 
-static void check_assertion(struct reader *r, const struct config_credential *c)
+static void check_assertion(struct reader *r, struct config_credential *c)
 {
+        if (c->assertion_is_callers)
+                c->on_demand = true;
+        if ((c->has_assertion || c->assertion_is_callers) && config_given(r, &c->assertion_file))
+                error_list_add(r->errors, config_place(r->config, &c->assertion_file),
+                        "`assertion_file` and `assertion` are two ways: one of them");
         if (!c->has_assertion)
                 return;
         config_check_confidential(r, "token_endpoint", &c->assertion.token_endpoint);
-        if (config_given(r, &c->assertion_file))
-                error_list_add(r->errors, config_place(r->config, &c->assertion_file),
-                        "`assertion_file` and `assertion` are two ways: one of them");
         if (!c->assertion.scope.ptr && !c->assertion.audience.ptr && !c->assertion.resource.ptr)
                 error_list_warn(r->errors, config_at(r, &c->assertion, c),
                         "`assertion` has no `scope`, `audience` or `resource`: the issuer decides "
@@ -385,6 +388,11 @@ static void link_vault(struct reader *r, struct config_credential *c)
                         error_list_add(r->errors, at, "`%s` is a %s, which opens no vault",
                                 yaml_shown(other->name),
                                 config_credential_type_name(other->type).ptr);
+                else if (other->assertion_is_callers)
+                        error_list_add(r->errors, at,
+                                "`%s` is each caller's own (`assertion: caller`), which opens no "
+                                "vault",
+                                yaml_shown(other->name));
                 return;
         }
         error_list_add(r->errors, at, "there is no credential named `%s`%s",

@@ -464,10 +464,11 @@ static void read_setting(struct reader *r, const struct setting *s, const struct
         if (s->type == SETTING_SECTION) {
                 char below[160];
                 snprintf(below, sizeof(below), "%s.", path);
-                if (node && s->later && node->kind == YAML_SCALAR &&
-                        str_eq(node->text, str_of(s->later))) {
-                        error_list_add(r->errors, node->at, "%s: `%s` is not available yet",
-                                quoted_key(s), s->later);
+                if (node && s->word && node->kind == YAML_SCALAR &&
+                        str_eq(node->text, str_of(s->word))) {
+                        *(bool *)(base + s->word_offset) = true;
+                        config_place_add(r, base + s->offset, node->at);
+                        read_section(r, s->section, NULL, base + s->offset, below);
                         return;
                 }
                 if (node && !yaml_is_mapping(node, quoted_key(s), r->errors))

@@ -144,7 +144,11 @@ static void property(struct buf *out, const struct setting *s, unsigned depth)
                 object(out, s->section, depth + 1);
                 buf_char(out, '}');
         } else if (s->type == SETTING_SECTION) {
+                if (s->word)
+                        buf_printf(out, "\"anyOf\": [{\"const\": \"%s\"}, {", s->word);
                 object(out, s->section, depth + 1);
+                if (s->word)
+                        BUF_LITERAL(out, "}]");
                 description(out, s);
         } else {
                 leaf_type(out, s);
@@ -255,6 +259,8 @@ static void type_cell(struct buf *out, const struct setting *s)
         if (s->type == SETTING_COUNT || s->type == SETTING_AUTO)
                 buf_printf(out, ", %llu to %llu", (unsigned long long)s->least,
                         (unsigned long long)s->most);
+        if (s->word)
+                buf_printf(out, " or `%s`", s->word);
         for (const struct choice *c = s->choices; c && c->name; c++) {
                 if (c->later)
                         continue;

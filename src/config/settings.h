@@ -57,7 +57,8 @@ struct setting {
         const struct choice *choices;
         const struct settings *section;
         const char *without; /* what holds when there is no default, for the reference */
-        const char *later; /* sections: a word in its place that is known, but not available yet */
+        const char *word;    /* sections: a word that may stand in its place, */
+        size_t word_offset;  /* and the bool that it sets */
         const char *help;
 };
 

@@ -131,10 +131,12 @@ static const struct setting credential_rows[] = {
                 AT(config_credential, assertion),
                 .count_offset = offsetof(struct config_credential, has_assertion),
                 .section = &assertion,
-                .later = "caller",
+                .word = "caller",
+                .word_offset = offsetof(struct config_credential, assertion_is_callers),
                 .without = "`assertion_file`",
                 .help = "Where the assertion is asked for: client credentials at an issuer such as "
-                        "Okta or Keycloak. For `federated`."},
+                        "Okta or Keycloak. `caller`: each caller's own token is the assertion, and "
+                        "what Entra gives for it is lent to that caller alone. For `federated`."},
         {.key = "certificate_file",
                 .type = SETTING_PATH,
                 AT(config_credential, certificate_file),

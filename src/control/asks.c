@@ -83,6 +83,7 @@ static bool is_about(const struct waiter *waiter, const void *arg)
         case ASK_CREDENTIAL_REPLACE: return !subject->keys && waiter->ask->index == subject->index;
         case ASK_ADDRESS:
         case ASK_NAME:
+        case ASK_ASSERTION:
         case ASK_FORGET:
         case ASK_RUN:
         case ASK_TAG: return false;
@@ -122,6 +123,18 @@ static bool wants_name(const struct waiter *waiter, const void *arg)
         return true;
 }
 
+static bool wants_exchange(const struct waiter *waiter, const void *arg)
+{
+        const struct assertion_result *result = arg;
+        struct ask *ask = waiter->ask;
+
+        if (ask->kind != ASK_ASSERTION || ask->index != result->index ||
+                memcmp(ask->assertion.digest, result->digest, TOKEN_DIGEST_BYTES) != 0)
+                return false;
+        assertion_answer(ask, result);
+        return true;
+}
+
 static bool is_late(const struct waiter *waiter, const void *arg)
 {
         return waiter->deadline_mono_ms <= *(const int64_t *)arg;
@@ -151,6 +164,11 @@ void control_found(void *owner, const char *host, const struct endpoint *endpoin
 void control_named(void *owner, const struct lookup_result *result)
 {
         answer_those(owner, wants_name, result, result->ok, result->why);
+}
+
+void control_exchanged(void *owner, const struct assertion_result *result)
+{
+        answer_those(owner, wants_exchange, result, result->credential != NULL, result->why);
 }
 
 /* Asks upstream, with what the rule that needs to know would lend. */
@@ -214,6 +232,12 @@ void on_ask_timer(evutil_socket_t fd, short what, void *arg)
         answer_those(arg, is_late, &now, false, "no answer within 10 s");
 }
 
+/* Whether there is such a credential, and one for all callers. */
+static bool is_shared(const struct config *config, unsigned index)
+{
+        return index < config->n_credentials && !config->credentials[index].assertion_is_callers;
+}
+
 void control_asked(struct mail *mail, void *receiver)
 {
         struct control *control = receiver;
@@ -239,17 +263,22 @@ void control_asked(struct mail *mail, void *receiver)
                         found = issuer_ask(control->issuers[ask->index], ask->seen, &why);
                 break;
         case ASK_CREDENTIAL:
-                if (ask->index < config->n_credentials)
+                if (is_shared(config, ask->index))
                         found = token_source_ask(control->sources[ask->index], ask->seen, &why);
                 break;
         case ASK_CREDENTIAL_REPLACE:
-                if (ask->index < config->n_credentials)
+                if (is_shared(config, ask->index))
                         found = token_source_replace(control->sources[ask->index], ask->seen, &why);
                 break;
         case ASK_ADDRESS:
                 found = names_place(control->names, ask->host, &ask->endpoint, &why);
                 break;
         case ASK_NAME: found = ask_name(control, ask, &why); break;
+        case ASK_ASSERTION:
+                if (ask->index < config->n_credentials &&
+                        config->credentials[ask->index].assertion_is_callers)
+                        found = assertions_ask(control->assertions, ask);
+                break;
         case ASK_FORGET:
                 forget_names(control);
                 found = SOURCE_NEWER;

@@ -38,6 +38,7 @@ void attempt_start(struct attempt *a, int64_t budget_ms)
         a->deadline_mono_ms = a->asked_mono_ms + budget_ms;
         a->sent[0] = a->version[0] = a->vault[0] = '\0';
         a->step = NULL;
+        a->aadsts = 0;
         if (a->config->type == CREDENTIAL_DEFAULT)
                 a->config = &a->config->candidates[a->memory->candidate];
         way_of(a->config->type)(a);
@@ -210,6 +211,18 @@ void form_write(struct buf *buf, struct str value)
         }
 }
 
+static json_t *decoded(struct str part)
+{
+        char *json = malloc(BASE64_DECODED(part.len) + 1);
+
+        if (!json)
+                abort();
+        ssize_t len = base64url_decode(part, json);
+        json_t *tree = len > 0 ? json_loadb(json, (size_t)len, 0, NULL) : NULL;
+        free(json);
+        return tree;
+}
+
 /* The claims of a token that is a JWT, unverified: for a message, and for its end. NULL: it is not.
  */
 static json_t *jwt_claims(struct str token)
@@ -218,15 +231,19 @@ static json_t *jwt_claims(struct str token)
         struct str rest = str_cut(token, '.', &head);
 
         rest = str_cut(rest, '.', &payload);
-        if (!rest.ptr || payload.len == 0)
-                return NULL;
-        char *json = malloc(BASE64_DECODED(payload.len) + 1);
-        if (!json)
-                abort();
-        ssize_t len = base64url_decode(payload, json);
-        json_t *claims = len > 0 ? json_loadb(json, (size_t)len, 0, NULL) : NULL;
-        free(json);
-        return claims;
+        return rest.ptr && payload.len ? decoded(payload) : NULL;
+}
+
+void attempt_jwt_alg(struct str token, char out[16])
+{
+        char word[ANSWER_WORD];
+        struct str head;
+        struct str rest = str_cut(token, '.', &head);
+        json_t *tree = rest.ptr && head.len ? decoded(head) : NULL;
+
+        answer_word(json_object_get(tree, "alg"), word);
+        snprintf(out, 16, "%.15s", word[0] ? word : "nothing");
+        json_decref(tree);
 }
 
 int64_t attempt_jwt_expires_s(struct str token)

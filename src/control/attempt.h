@@ -73,7 +73,8 @@ struct attempt {
         attempt_step *on_need;
         attempt_refused *on_refused;
         const char *step;   /* the words in front of what goes wrong; NULL: none */
-        struct secret kept; /* for a later step: what is to be signed */
+        struct secret kept; /* for a later step: what is to be signed; or a caller's own token */
+        int64_t aadsts;     /* of the authority's last refusal; 0: none */
         char sent[400];     /* what was shown to the authority, for its refusal; no secret */
         char version[VAULT_VERSION]; /* of the vault's secret or key in use */
         char vault[160];             /* its host */
@@ -107,6 +108,8 @@ void attempt_fail_answer(struct attempt *attempt, enum outcome_kind kind,
 
 /* `exp` of a token that is a JWT (unverified), Unix seconds; INT64_MAX: it says none. */
 int64_t attempt_jwt_expires_s(struct str token);
+/* `alg` of its header: letters, digits and dashes; "nothing" when there is none. */
+void attempt_jwt_alg(struct str token, char out[16]);
 /* Writes iss, sub and aud of an assertion for a message, or that it is no JWT. */
 void attempt_describe(struct str token, char *out, size_t size);
 /* application/x-www-form-urlencoded, which is also right in a path segment or a query. */

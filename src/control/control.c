@@ -165,6 +165,9 @@ struct control *control_new(const char *config_path, struct error_list *errors)
         control->lookups = lookups_new(control->fetcher, control, control_named);
         control->runs = runs_new(control);
         control->tags = tags_new(control);
+        const struct assertions_hooks hooks = control_assertions_hooks(control);
+        control->assertions = assertions_new(
+                parts->config, control->fetcher, &control->credential_generations, &hooks);
         control->box = mailbox_new(control);
         event_assign(&control->box_event, control->base, mailbox_fd(control->box),
                 EV_READ | EV_PERSIST, on_box, control);
@@ -194,6 +197,7 @@ void control_free(struct control *control)
         lookups_free(control->lookups);
         runs_free(control->runs);
         tags_free(control->tags);
+        assertions_free(control->assertions);
         fetcher_free(control->fetcher);
         mailbox_free(control->box);
         struct event *events[] = {&control->box_event, &control->terminate, &control->interrupt,

@@ -110,6 +110,17 @@ const char *entra_remedy(int64_t aadsts)
         return remedy ? remedy->text : NULL;
 }
 
+bool entra_refuses_assertion(int64_t aadsts)
+{
+        static const int64_t codes[] = {70021, 700211, 700212, 700213, 700223, 700238, 700024,
+                50012, 50013, 500131, 500133, 900384};
+
+        for (size_t i = 0; i < sizeof(codes) / sizeof(*codes); i++)
+                if (codes[i] == aadsts)
+                        return true;
+        return false;
+}
+
 int64_t answer_seconds(const json_t *value)
 {
         uint64_t digits;

@@ -38,6 +38,8 @@ enum { ANSWER_WORD = 64 };
 void answer_word(const json_t *value, char out[ANSWER_WORD]);
 /* `access_token` of a bearer answer into `token`, wiped in the tree; false with a reason. */
 bool answer_token(json_t *root, const char *who, struct secret *token, struct error *why);
+/* Whether the code is about the assertion that was sent, and not about who is asked or for what. */
+bool entra_refuses_assertion(int64_t aadsts);
 /* What to do about an AADSTS code; NULL for one without an entry. */
 const char *entra_remedy(int64_t aadsts);
 

@@ -4,6 +4,7 @@
 
 #include <event2/event_struct.h>
 
+#include "assertions.h"
 #include "supply.h"
 #include "dagward/control/control.h"
 #include "dagward/net/fetch.h"
@@ -61,6 +62,7 @@ struct control {
         struct lookups *lookups;
         struct runs *runs;
         struct tags *tags;
+        struct assertions *assertions;
         uint64_t names_changed; /* how often names have changed upstream */
         uint64_t credential_generations;
 
@@ -91,6 +93,7 @@ struct control {
 void control_publish(struct control *control);
 void control_event(struct control *control, const char *name, const struct pair *detail, size_t n);
 struct source_hooks control_hooks(struct control *control);
+struct assertions_hooks control_assertions_hooks(struct control *control);
 /* Makes the sources of `parts`, taking over what those of before know. */
 void control_sources_make(struct control *control);
 void control_sources_start(struct control *control);
@@ -109,6 +112,8 @@ bool control_token(struct control *control, unsigned index, struct secret *token
 void control_answer(struct control *control, bool keys, unsigned index, bool ok, const char *why);
 /* Answers those that wait for the addresses of `host`; `endpoint` NULL: there are none. */
 void control_found(void *owner, const char *host, const struct endpoint *endpoint, const char *why);
+/* Answers those that wait for what a caller's token is exchanged for. */
+void control_exchanged(void *owner, const struct assertion_result *result);
 /* Answers those that asked what a name is. */
 void control_named(void *owner, const struct lookup_result *result);
 /* Answers all of them. */

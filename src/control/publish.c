@@ -101,6 +101,12 @@ struct source_hooks control_hooks(struct control *control)
         return (struct source_hooks){.changed = on_changed, .event = on_event, .owner = control};
 }
 
+struct assertions_hooks control_assertions_hooks(struct control *control)
+{
+        return (struct assertions_hooks){
+                .settled = control_exchanged, .event = on_event, .owner = control};
+}
+
 void control_sources_make(struct control *control)
 {
         const struct config *config = control->parts->config;

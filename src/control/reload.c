@@ -181,6 +181,7 @@ static void swap(struct control *control, struct parts *fresh)
         control->policy_generation++;
         lookups_cancel(control->lookups); /* credentials have other numbers now */
         runs_cancel(control->runs, "the configuration was reloaded meanwhile");
+        assertions_reconfigure(control->assertions, fresh->config);
         control_sources_make(control);
         adopt(control, issuers, old->config->n_issuers, sources, old->config->n_credentials, names);
         control_sources_free(issuers, old->config->n_issuers, sources, old->config->n_credentials,

@@ -27,7 +27,9 @@ static bool check_credential(const struct token_source *source, struct buf *out)
         snprintf(name, sizeof(name), "%s%s%s%s%s", config->name.ptr,
                 used != config->type ? " uses " : "",
                 used != config->type ? config_credential_type_name(used).ptr : "",
-                source->on_demand ? " on demand" : "",
+                config->assertion_is_callers ? " for each caller"
+                : source->on_demand          ? " on demand"
+                                             : "",
                 config_credential_is_emergency(config) ? " EMERGENCY" : "");
         return check(out, source->on_demand || token_source_usable(source), "credential",
                 str_of(name), source->failures ? source->last_error.text : "not obtained yet");
@@ -315,6 +317,31 @@ static void write_credentials(struct control *control, struct buf *out)
                         (double)control->sources[i]->n_replaced);
 }
 
+/* Of `assertion: caller`, all such credentials together. */
+static void write_assertions(struct control *control, const struct metrics *m, struct buf *out)
+{
+        struct assertions_counts counts;
+
+        assertions_count(control->assertions, &counts);
+        one(out, "caller_exchanges_total", "counter",
+                "Callers' own tokens that Entra gave a token for.", (double)counts.obtained);
+        one(out, "caller_exchange_failures_total", "counter", "And those that it did not.",
+                (double)counts.failed);
+        one(out, "caller_exchanges_busy_total", "counter",
+                "Requests refused because too many exchanges were under way.", (double)counts.busy);
+        one(out, "caller_credentials_replaced_total", "counter",
+                "Callers' tokens given up because of a rejection.", (double)counts.replaced);
+        one(out, "caller_exchanges", "gauge", "Exchanges under way now.", (double)counts.running);
+        one(out, "caller_credentials", "gauge", "Callers whose token is kept for all workers.",
+                (double)counts.kept);
+        one(out, "caller_credentials_cached", "gauge", "The same in the workers' own caches.",
+                (double)m->lent_held);
+        one(out, "caller_credential_hits_total", "counter",
+                "Requests whose caller's token the worker had.", (double)m->lent_hits);
+        one(out, "caller_credential_misses_total", "counter", "Times a worker had to ask for it.",
+                (double)m->lent_misses);
+}
+
 static void write_audit(const struct control_counts *counts, struct buf *out)
 {
         const struct scribe_stats *s = &counts->scribe;
@@ -396,5 +423,6 @@ void control_metrics_write(
         write_triggers(&counts->workers, out);
         write_issuers(control, out);
         write_credentials(control, out);
+        write_assertions(control, &counts->workers, out);
         write_audit(counts, out);
 }

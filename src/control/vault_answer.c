@@ -64,12 +64,12 @@ static bool read_certificate(json_t *root, struct vault_answer *out)
         version_of(json_object_get(root, "kid"), out->version);
         if (!text.len || !out->version[0])
                 return error_set(&out->why, "the answer has no certificate with a key");
-        out->value.bytes = malloc(BASE64_DECODED(text.len) + 1);
-        if (!out->value.bytes)
+        char *der = malloc(BASE64_DECODED(text.len) + 1);
+        if (!der)
                 abort();
-        ssize_t len = base64_decode(text, out->value.bytes);
-        out->value.len = len > 0 ? (size_t)len : 0;
-        out->value.bytes[out->value.len] = '\0';
+        ssize_t len = base64_decode(text, der);
+        secret_set(&out->value, str_view(der, len > 0 ? (size_t)len : 0));
+        free(der);
         return len > 0 || error_set(&out->why, "the certificate is not base64");
 }
 

@@ -45,6 +45,7 @@ static bool answer_taken(
         }
         entra_answer_read(result->status, result->content_type, result->body, answer);
         if (answer->verdict != ENTRA_TOKEN) {
+                a->aadsts = answer->aadsts;
                 if (answer->aadsts)
                         say_sent(a, &answer->why);
                 return false;
@@ -196,6 +197,13 @@ void way_federated(struct attempt *a)
 {
         struct secret assertion = {0};
 
+        if (a->config->assertion_is_callers) {
+                assertion = a->kept;
+                a->kept = (struct secret){0};
+                send_assertion(a, secret_reveal(&assertion), "the request");
+                secret_drop(&assertion);
+                return;
+        }
         if (a->config->has_assertion) {
                 attempt_need(a, "assertion", on_assertion);
                 return;

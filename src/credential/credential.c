@@ -40,14 +40,13 @@ static struct credential *credential_make(
         if (!token_ok(value))
                 return NULL;
         struct credential *credential = calloc(1, sizeof(*credential));
-        char *line = malloc(len + 1);
-        if (!credential || !line)
+        if (!credential)
                 abort();
+        char *line = secret_room(&credential->line, len);
         memcpy(line, head.ptr, head.len);
         memcpy(line + head.len, value.ptr, value.len);
-        memcpy(line + len - 2, "\r\n", 3);
+        memcpy(line + len - 2, "\r\n", 2);
         snapshot_init(&credential->snap, credential_drop);
-        credential->line = (struct secret){line, len};
         credential->generation = generation;
         credential->until_mono_ms = until_mono_ms;
         return credential;

@@ -245,6 +245,15 @@ void credential_check_judge(struct credential_check *check)
         check->seen.why = check->why;
         if (check->file_good)
                 judge_proof(doctor->out, &about, &check->seen, doctor->now_s);
+        if (c->assertion_is_callers) {
+                diagnose(doctor->out, &about, DOCTOR_SKIPPED, "for-each-caller",
+                        "a token is asked for with each caller's own, so none was tried: "
+                        "application %s needs a federated credential for each caller, with issuer, "
+                        "subject and audience of its token to the byte; the issuer's keys have to "
+                        "be public, and the tokens signed with RS256",
+                        c->client_id.ptr);
+                return;
+        }
         if (c->on_demand) {
                 diagnose(doctor->out, &about, DOCTOR_SKIPPED, "on-demand",
                         "it opens a vault for others, and is tried with them");

@@ -59,7 +59,9 @@ static void on_answer(struct mail *mail, void *receiver)
 
         if (pending->ask.kind == ASK_NAME)
                 tell_directory(receiver, &pending->ask);
-        if (x && pending->ask.kind == ASK_NAME) {
+        if (pending->ask.kind == ASK_ASSERTION)
+                lend_answered(receiver, x, &pending->ask);
+        if (x && (pending->ask.kind == ASK_NAME || pending->ask.kind == ASK_ASSERTION)) {
                 x->ask = NULL;
         } else if (x && pending->ask.kind == ASK_RUN) {
                 x->ask = NULL;
@@ -133,6 +135,18 @@ enum next ask_address(struct exchange *x)
         struct pending_ask *pending = prepare(x, ASK_ADDRESS, x->world->reload);
 
         snprintf(pending->ask.host, sizeof(pending->ask.host), "%s", x->detour->host);
+        return post(x, pending);
+}
+
+enum next ask_assertion(struct exchange *x, unsigned index, uint64_t rejected)
+{
+        struct pending_ask *pending = prepare(x, ASK_ASSERTION, x->worker->lease->world->reload);
+
+        pending->ask.index = index;
+        pending->ask.seen = rejected;
+        pending->ask.assertion.expires_s = x->caller->expires_s;
+        memcpy(pending->ask.assertion.digest, x->token_digest, sizeof(x->token_digest));
+        secret_set(&pending->ask.assertion.token, x->token);
         return post(x, pending);
 }
 

@@ -353,6 +353,7 @@ static void fill_upstream(struct exchange *x, struct audit_fields *fields)
         if (x->credential) {
                 fields->credential.name = x->decision.credential;
                 fields->credential.type = x->credential_type;
+                fields->credential.assertion = x->credential_is_callers ? STR("caller") : STR_NONE;
         }
         if (x->attempts == 0)
                 return;

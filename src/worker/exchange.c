@@ -262,6 +262,8 @@ static enum next step_lend(struct exchange *x)
         if (!credential_find(store, x->decision.credential, &index))
                 return refuse(x, 503, REFUSED_NO_CREDENTIAL,
                         "the credential of your binding is no longer configured");
+        if (lend_is_callers(x->worker->lease->world, index))
+                return lend_to_caller(x, index);
         if (x->replaced_credential && x->credential) {
                 uint64_t seen = x->credential->generation;
                 credential_unref(x->credential);

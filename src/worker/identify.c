@@ -108,6 +108,7 @@ enum next identify(struct exchange *x)
         enum next next = find_token(x, &token);
         if (next == NEXT)
                 next = verify(x, token);
+        x->token = token;
         if (next == NEXT)
                 x->ask_why[0] = '\0'; /* of the keys; it says nothing about a credential */
         return next;

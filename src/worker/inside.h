@@ -123,6 +123,7 @@ struct worker {
         struct directory *directory;           /* names and ids learnt from upstream */
         struct buf locations[SERVICE_COUNT];   /* all of a service, for clients that discover */
         struct forgers forgers;
+        struct lent *lent; /* callers' own credentials; NULL: none was needed yet */
         struct metrics metrics;
         struct drain_mail *drain;
 };
@@ -289,7 +290,8 @@ struct exchange {
         /* identify */
         enum token_via via;
         struct str claimed_user;
-        struct caller *caller;              /* one reference */
+        struct caller *caller; /* one reference */
+        struct str token;      /* of the caller, verified: a secret, in the head or the arena */
         const struct policy_grants *grants; /* the table's, good for this turn of steps */
         bool asked_keys;
 
@@ -324,6 +326,12 @@ struct exchange {
         struct credential *credential; /* one reference */
         struct str credential_type;    /* in the arena */
         bool asked_credential, replaced_credential;
+        bool credential_is_callers;                     /* its own, and nobody else's; see lend.c */
+        unsigned lend_asks;                             /* for such a one */
+        unsigned char token_digest[TOKEN_DIGEST_BYTES]; /* once lend_asks > 0 */
+        bool lend_refused;                              /* by the last of them, */
+        enum assertion_refusal lend_refusal;            /* for this reason, */
+        struct str lend_why;                            /* in words; in the arena */
 
         /* forward */
         struct upstream *upstream;
@@ -504,6 +512,8 @@ enum next ask_keys(struct exchange *x, unsigned issuer);
 enum next ask_credential(struct exchange *x, unsigned index, uint64_t seen, enum ask_kind kind);
 /* Where x->detour leads. */
 enum next ask_address(struct exchange *x);
+/* Credential `index` for x->token; not the generation `rejected` (0: any). */
+enum next ask_assertion(struct exchange *x, unsigned index, uint64_t rejected);
 void ask_forget(struct exchange *x);
 
 /* What upstream knows the resource of `question` as; the answer goes into the directory. */
@@ -613,6 +623,16 @@ void evidence_watch(struct worker *worker);
 /* A record was not acknowledged in time: until one is, the log counts as one that cannot be
  * written. */
 void evidence_overdue(struct worker *worker);
+
+/* --- lend.c --- */
+/* For a caller whose own credential upstream rejects, whatever is done about it. */
+extern const char lend_rejected_text[];
+/* Whether the credential is one of each caller's own. */
+bool lend_is_callers(const struct world *world, unsigned index);
+/* Lends credential `index` of the newest world to x->caller: NEXT, PENDING, or REFUSE. */
+enum next lend_to_caller(struct exchange *x, unsigned index);
+/* Control has answered an ask_assertion; `x` NULL: who asked is gone. */
+void lend_answered(struct worker *worker, struct exchange *x, struct ask *ask);
 
 /* --- compose.c --- */
 /* Writes the head that goes upstream; false when it does not fit. */

@@ -194,8 +194,10 @@ static void credential_rejected(struct exchange *x)
                 return;
         }
         fail(x, 502, REFUSED_UPSTREAM_CREDENTIAL,
-                "Azure DevOps did not accept the proxy's credential; the proxy's operators have to "
-                "look at it, nothing is wrong with your token");
+                x->credential_is_callers ? lend_rejected_text
+                                         : "Azure DevOps did not accept the proxy's credential; "
+                                           "the proxy's operators "
+                                           "have to look at it, nothing is wrong with your token");
 }
 
 /* Goes where the content is, as soon as it is known where that is. */

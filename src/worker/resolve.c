@@ -4,7 +4,8 @@
  * The policy says which kinds of resource it is in doubt about. What the request names of those, or
  * of others that they follow from (its pipeline from its build), is looked up: in the directory, or
  * upstream with the credential of the binding whose rule is in doubt. A request that is allowed as
- * it stands, or denied whatever its names mean, asks nobody.
+ * it stands, or denied whatever its names mean, asks nobody. Nor does one whose binding lends each
+ * caller's own credential: what one caller may see there says nothing about another.
  */
 #include "dagward/azdo/conclude.h"
 #include "inside.h"
@@ -121,7 +122,8 @@ enum next resolve(struct exchange *x, struct named *named, struct str method, bo
                 request.reason_chars = 0;
         doubts = policy_doubts(x->world->policy, x->grants, &request, &credential);
         /* The newest world's, as control understands it. */
-        if (!doubts || !credential_find(x->worker->lease->world->credentials, credential, &index))
+        if (!doubts || !credential_find(x->worker->lease->world->credentials, credential, &index) ||
+                lend_is_callers(x->worker->lease->world, index))
                 return NEXT;
         for (size_t i = 0; i < resources->n; i++) {
                 struct resource *item = &resources->items[i];
@@ -146,7 +148,8 @@ bool resolve_is_open(
         unsigned index;
 
         if (x->world->config->upstream.names == NAMES_LITERAL || !organization_is_served(x) ||
-                !credential_find(x->worker->lease->world->credentials, credential, &index))
+                !credential_find(x->worker->lease->world->credentials, credential, &index) ||
+                lend_is_callers(x->worker->lease->world, index))
                 return false;
         for (size_t i = 0; i < named->resources.n; i++) {
                 const struct resource *item = &named->resources.items[i];

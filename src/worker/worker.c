@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "dagward/net/listener.h"
+#include "lent.h"
 
 enum { TICK_MS = 250 };        /* how exactly deadlines are kept */
 enum { VERDICTS_MOST = 4096 }; /* tokens a worker remembers */
@@ -99,6 +100,8 @@ static void on_world(struct mail *mail, void *receiver)
         if (worker->lease->world->reload != letter->world->reload ||
                 worker->lease->world->names != letter->world->names)
                 directory_clear(worker->directory);
+        if (worker->lease->world->reload != letter->world->reload)
+                lent_clear(worker->lent);
         lease_renew(worker, letter->world);
         free(letter);
         drop_stale_idle(worker);
@@ -227,6 +230,8 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
         evidence_tick(worker);
         resume_listeners(worker);
         verdicts_expire(worker->verdicts, worker->wall_ms / 1000);
+        lent_expire(worker->lent, worker->now_ms);
+        worker->metrics.lent_held = lent_held(worker->lent);
 }
 
 static void on_audit_due(evutil_socket_t fd, short what, void *arg)
@@ -424,6 +429,7 @@ void worker_free(struct worker *worker)
         verdicts_free(worker->verdicts);
         grants_free(worker->grants);
         directory_free(worker->directory);
+        lent_free(worker->lent);
         for (size_t i = 0; i < SERVICE_COUNT; i++)
                 buf_clear(&worker->locations[i]);
         stream_pool_clear(&worker->pool);

@@ -63,6 +63,7 @@ struct audit_fields {
         } decision;
         struct {
                 struct str name, type;
+                struct str assertion; /* "caller": obtained with the caller's own token */
         } credential;
         struct {
                 struct str host;

@@ -12,10 +12,12 @@
 #include "dagward/base/str.h"
 
 struct secret {
-        char *bytes; /* owned, NUL behind it (not counted); of secret_set, not of malloc */
+        char *bytes; /* owned, NUL behind it (not counted); of secret_room, not of malloc */
         size_t len;
 };
 
+/* Room for `len` bytes with a NUL behind them, to be filled at once by whoever puts it together. */
+char *secret_room(struct secret *secret, size_t len);
 /* Copies `s`. */
 void secret_set(struct secret *secret, struct str s);
 /* Reads a file of at most `most` bytes, blanks at both ends left off; false with a reason when it

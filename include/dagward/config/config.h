@@ -187,6 +187,7 @@ struct config_credential {
         bool secret_from_environment; /* client_secret: AZURE_CLIENT_SECRET, as there is no file */
         struct str assertion_file;    /* federated; or AZURE_FEDERATED_TOKEN_FILE */
         bool has_assertion;           /* federated: `assertion` in place of `assertion_file` */
+        bool assertion_is_callers;    /* federated: `assertion: caller`, each caller's own token */
         struct config_assertion assertion;
         struct str certificate_file; /* certificate; or AZURE_CLIENT_CERTIFICATE_PATH */
         struct str key_file;         /* certificate: the key, when it is not in certificate_file */
@@ -205,8 +206,10 @@ struct config_credential {
         struct str file;                    /* static_file: an access token; pat_file: a PAT */
         struct config_url authority;        /* or AZURE_AUTHORITY_HOST; no slash at the end */
         struct str scope;
-        struct str ca;  /* PEM bundle for the authority; default: the system's */
-        bool on_demand; /* opens a vault for others: a token is obtained when somebody needs one */
+        struct str ca; /* PEM bundle for the authority; default: the system's */
+        /* A token is obtained when somebody needs one: it opens a vault for others, or
+         * `assertion_is_callers`. */
+        bool on_demand;
         struct config_credential *candidates; /* default: what is tried, in this order */
         size_t n_candidates;
 };

@@ -25,6 +25,7 @@ enum {
         TOKEN_MOST_DEPTH = 24,  /* of nested JSON */
         TOKEN_MOST_VALUES = 2048, /* members and elements in one part */
         TOKEN_SUBJECT_MOST_BYTES = 1024,
+        TOKEN_DIGEST_BYTES = 32,
 };
 
 /* What one issuer's tokens must satisfy. Views; the owner (a configuration) outlives the rules. */
@@ -103,6 +104,8 @@ const char *token_verdict_name(enum token_verdict verdict);
 const char *token_verdict_text(enum token_verdict verdict);
 /* Not three dot-separated parts, or the 52 or 84 characters of an Azure DevOps PAT. */
 bool token_looks_like_pat(struct str secret);
+/* SHA-256 of all of a token: what to find things by that belong to it. */
+void token_digest(struct str compact, unsigned char out[TOKEN_DIGEST_BYTES]);
 /* Three non-empty parts of base64url characters with dots between: shape only. */
 bool token_looks_like_jwt(struct str secret);
 

@@ -50,7 +50,8 @@ struct metrics {
         uint64_t exchanges_now;
         uint64_t upstream_opened, upstream_reused, upstream_failed, upstream_now, upstream_idle;
         uint64_t retries;
-        uint64_t credential_rejected; /* by upstream */
+        uint64_t credential_rejected;               /* by upstream */
+        uint64_t lent_hits, lent_misses, lent_held; /* callers' own credentials */
         uint64_t bytes_from_clients, bytes_to_clients;
         uint64_t audit_waits;                       /* exchanges that waited for a durable record */
         uint64_t break_glass;                       /* requests allowed by a break-glass binding */

@@ -11,7 +11,9 @@
 #include "dagward/azdo/identity.h"
 #include "dagward/azdo/started.h"
 #include "dagward/base/mailbox.h"
+#include "dagward/base/secret.h"
 #include "dagward/base/str.h"
+#include "dagward/token/token.h"
 #include "dagward/world/metrics.h"
 #include "dagward/world/world.h"
 
@@ -22,8 +24,9 @@ enum ask_kind {
         ASK_ADDRESS,            /* where storage `host` is; ok: `endpoint` has addresses */
         ASK_NAME,               /* what upstream knows a resource as; ok: `name` has the answer */
         ASK_FORGET,             /* names have changed upstream: all workers should ask anew */
-        ASK_RUN,                /* whether a run that was asked for is there; ok: `run` says */
-        ASK_TAG,                /* put tags on a run; answered at once, done when it can be */
+        ASK_ASSERTION, /* credential `index` for one caller; not the rejected generation `seen` */
+        ASK_RUN,       /* whether a run that was asked for is there; ok: `run` says */
+        ASK_TAG,       /* put tags on a run; answered at once, done when it can be */
 };
 
 enum run_found {
@@ -45,6 +48,26 @@ struct run_ask {
         char *path, *tags; /* of the PATCH, and its JSON */
         enum service service;
         char request_id[40], correlation_id[40];
+};
+
+/* Why a caller's own token got no credential. */
+enum assertion_refusal {
+        ASSERTION_LATER,         /* passes by itself */
+        ASSERTION_REFUSED,       /* Entra does not take this caller's token */
+        ASSERTION_MISCONFIGURED, /* nor anybody's, before somebody changes something */
+        ASSERTION_EXPIRED,       /* the caller's token has ended */
+        ASSERTION_REJECTED,      /* upstream rejects what is obtained */
+};
+
+/* A caller's own token to be exchanged, and what came of it. */
+struct assertion_ask {
+        struct secret token;                      /* taken out and wiped by who is asked */
+        unsigned char digest[TOKEN_DIGEST_BYTES]; /* of the token */
+        int64_t expires_s;                        /* its `exp` */
+        struct credential *credential;  /* a reference, the asker's; NULL though ok: ask again */
+        enum assertion_refusal refusal; /* when not ok */
+        int retry_after_s;              /* likewise; 0: not known */
+        char why[512]; /* likewise: for people; quotes the caller's issuer, subject, audience */
 };
 
 /* A question that identity_question wrote, and its answer. */
@@ -77,6 +100,8 @@ struct ask {
         struct name_ask name;
         /* ASK_RUN and ASK_TAG only; malloc'd, the asker's */
         struct run_ask *run;
+        /* ASK_ASSERTION only */
+        struct assertion_ask assertion;
 };
 
 /* Asks a worker for its counters; comes back with them added to `sum`. */

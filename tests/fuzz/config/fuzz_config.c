@@ -47,7 +47,10 @@ static void look(const struct config *c)
                         assert(one->tenant.len && one->client_id.len);
                         break;
                 case CREDENTIAL_FEDERATED:
-                        assert(one->assertion_file.len || one->assertion.token_endpoint.text.len);
+                        assert((one->assertion_file.len > 0) +
+                                        (one->assertion.token_endpoint.text.len > 0) +
+                                        one->assertion_is_callers ==
+                                1);
                         assert(one->tenant.len && one->client_id.len);
                         break;
                 case CREDENTIAL_CERTIFICATE:

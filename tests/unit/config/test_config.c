@@ -301,6 +301,14 @@ static void the_environment_fills_references_and_credentials(void **state)
         assert_str(c->credentials[2].authority.text, "https://other.example");
         assert_null(c->credentials[3].tenant.ptr);
         config_unref(c);
+        c = load_good(LISTEN ISSUERS UPSTREAM
+                "credentials: [{name: f, type: federated, assertion: caller}]\n" REST,
+                azure);
+        assert_true(c->credentials[0].assertion_is_callers && c->credentials[0].on_demand);
+        assert_false(c->credentials[0].has_assertion);
+        assert_null(c->credentials[0].assertion_file.ptr);
+        assert_str(c->credentials[0].tenant, "contoso.onmicrosoft.com");
+        config_unref(c);
 }
 
 static const char *app_service(const char *name)
@@ -645,7 +653,15 @@ static void credentials_are_checked(void **state)
                         "1:98: `authority` must be a URL that begins with https:// (or http://)"},
                 {WITH("type: federated, assertion: caller, tenant: t, client_id: i, "
                       "assertion_file: f"),
-                        "1:53: `assertion`: `caller` is not available yet"},
+                        "1:102: `assertion_file` and `assertion` are two ways: one of them"},
+                {WITH("type: client_secret, assertion: caller, tenant: t, client_id: i, "
+                      "secret_file: f"),
+                        "1:57: `assertion` has no meaning for a credential of type "
+                        "client_secret"},
+                {WITH("type: federated, assertion: callers, tenant: t, client_id: i"),
+                        "1:22: `assertion_file` is missing for type federated (and "
+                        "`AZURE_FEDERATED_TOKEN_FILE` is not set)\n"
+                        "1:53: `assertion` must be a mapping, not `callers`"},
                 {WITH("type: federated, tenant: t, client_id: i, assertion_file: f, assertion: "
                       "{token_endpoint: 'http://h/t', client_id: x, secret_file: s, scope: y}"),
                         "1:83: `assertion_file` and `assertion` are two ways: one of them\n"
@@ -957,7 +973,7 @@ static void every_path_is_told(void **state)
         assert_string_equal(told.text.data,
                 "/etc/d/c.crt\n/etc/d/c.key\n/etc/d/keys.json\n/etc/d/y.pem\n/etc/d/bearer\n"
                 "/etc/d/up.pem\n/t/token\n~/etc/d/a.yaml\n~/etc/d/p/*.yaml\n~/etc/d/s.yaml\n"
-                "/etc/d/audit.jsonl\n");
+                "/etc/d/audit.jsonl\n/etc/d/audit.jsonl.triggers\n");
         buf_clear(&told.text);
         config_unref(config);
         error_list_clear(&errors);
