@@ -141,7 +141,7 @@ def test_a_file_outside_cannot_be_reached_and_the_reload_says_so(proxy, operator
     outside.write_text(secrets.upstream("upstream-canary-elsewhere") + "\n")
     told = proxy.reload(moved(proxy, lambda c: c.update(file=str(outside))), good=False)
     assert told["first"].startswith(str(proxy.config_file) + ":") and str(outside) in told["first"]
-    assert "it takes a restart to read it" in told["first"] and told["errors"] == "1"
+    assert "it takes a restart" in told["first"] and told["errors"] == "1"
     assert proxy.ask("GET", RUNS, operator).status == 200
     # A link inside leads out: the same.
     inside = proxy.folder / "link"
