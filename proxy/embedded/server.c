@@ -384,6 +384,9 @@ static void connection_close(struct emu_connection *c)
         SSL_free(c->ssl);
         arena_clear(&c->arena);
         buf_clear(&c->fields);
+        /* What OpenSSL keeps for a thread goes now: the program may end before a thread that nobody
+         * joins is quite gone. */
+        OPENSSL_thread_stop();
         pthread_mutex_lock(&server->lock);
         close(c->fd);
         *c->link = c->next;
