@@ -365,7 +365,7 @@ struct worker *worker_new(unsigned number, unsigned n_workers, struct world *wor
                         EV_READ | EV_PERSIST, on_box, worker);
                 event_assign(&worker->tick_event, worker->base, -1, EV_PERSIST, on_tick, worker);
                 event_assign(&worker->audit_event, worker->base, -1, 0, on_audit_due, worker);
-                        return worker;
+                return worker;
         }
         worker_free(worker);
         return NULL;
