@@ -226,7 +226,9 @@ def test_nonsense_is_refused(world, agent, raw):
         s.sendall(raw)
         s.shutdown(socket.SHUT_WR)
         got = s.recv(4096)
-    except ConnectionError:
+    except TimeoutError:
+        raise
+    except OSError:  # reset, before all of it was sent or at the end
         got = b""
     assert not got or got.startswith((b"HTTP/1.1 400", b"HTTP/1.1 403", b"HTTP/1.1 431", b"HTTP/1.1 505")), got
     assert len(world.records()) == before and agent.answers()
