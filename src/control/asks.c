@@ -186,20 +186,34 @@ static enum source_answer ask_name(struct control *control, struct ask *ask, str
                 &control->names->endpoints[ask->name.service], config->upstream.ca.ptr, why);
 }
 
-bool control_token(struct control *control, unsigned index, struct secret *token)
+struct fetch *control_fetch(struct control *control, unsigned index, enum service service,
+        const char *path, struct fetch_request request, fetch_done *done, void *arg)
 {
-        static const char before[] = "Authorization: Bearer ";
+        static const char *const fields[] = {
+                "Accept: application/json", "X-TFS-FedAuthRedirect: Suppress"};
+        const struct endpoint *endpoint = &control->names->endpoints[service];
+        const struct credential *credential = index < control->parts->config->n_credentials
+                                                      ? control->sources[index]->credential
+                                                      : NULL;
+        struct secret field = {0};
+        struct buf url;
 
-        if (index >= control->parts->config->n_credentials)
-                return false;
-        const struct credential *credential = control->sources[index]->credential;
         if (!credential || clock_mono_ms() >= credential->until_mono_ms)
-                return false;
-        struct str line = str_trim(secret_reveal(&credential->line));
-        if (!str_starts(line, str_view(before, sizeof(before) - 1)))
-                return false;
-        secret_set(token, str_from(line, sizeof(before) - 1));
-        return true;
+                return NULL;
+        buf_init(&url, 8192);
+        buf_printf(&url, "http%s://%s%s", endpoint->tls ? "s" : "", endpoint->authority, path);
+        buf_char(&url, '\0');
+        secret_set(&field, credential_field(credential));
+        request.url = url.overflow ? "" : url.data;
+        request.secret_field = &field;
+        request.fields = fields;
+        request.n_fields = sizeof(fields) / sizeof(fields[0]);
+        request.ca = control->parts->config->upstream.ca.ptr;
+        request.allow_plain_loopback = !endpoint->tls;
+        struct fetch *fetch = fetch_start(control->fetcher, &request, done, arg);
+        secret_drop(&field);
+        buf_clear(&url);
+        return fetch;
 }
 
 static bool asks_name(const struct waiter *waiter, const void *arg)

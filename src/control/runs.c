@@ -52,30 +52,11 @@ static void end(struct look *look, bool ok, const char *why)
 static bool ask_upstream(
         struct look *look, const char *path, enum service service, size_t most, fetch_done *done)
 {
-        static const char *const fields[] = {
-                "Accept: application/json", "X-TFS-FedAuthRedirect: Suppress"};
-        struct control *control = look->runs->control;
-        const struct endpoint *endpoint = &control->names->endpoints[service];
-        struct secret token = {0};
-        struct buf url;
+        const struct fetch_request request = {.timeout_ms = RUNS_TIMEOUT_MS, .most_bytes = most};
 
-        if (!control_token(control, look->ask->index, &token))
-                return false;
-        buf_init(&url, 8192);
-        buf_printf(&url, "http%s://%s%s", endpoint->tls ? "s" : "", endpoint->authority, path);
-        buf_char(&url, '\0');
-        struct fetch_request request = {.url = url.overflow ? "" : url.data,
-                .bearer = &token,
-                .fields = fields,
-                .n_fields = sizeof(fields) / sizeof(fields[0]),
-                .ca = control->parts->config->upstream.ca.ptr,
-                .timeout_ms = RUNS_TIMEOUT_MS,
-                .most_bytes = most,
-                .allow_plain_loopback = !endpoint->tls};
-        look->fetch = fetch_start(control->fetcher, &request, done, look);
-        secret_drop(&token);
-        buf_clear(&url);
-        return true;
+        look->fetch = control_fetch(
+                look->runs->control, look->ask->index, service, path, request, done, look);
+        return look->fetch != NULL;
 }
 
 /* --- the run itself --- */

@@ -135,36 +135,20 @@ static unsigned credential_of(const struct tags *tags, const char *name)
 
 static void begin(struct job *job)
 {
-        static const char *const fields[] = {
-                "Accept: application/json", "X-TFS-FedAuthRedirect: Suppress"};
-        struct control *control = job->tags->control;
-        const struct endpoint *endpoint = &control->names->endpoints[job->service];
-        struct secret token = {0};
-        struct buf url;
-
-        job->attempts++;
-        if (!control_token(control, credential_of(job->tags, job->credential), &token)) {
-                again(job, "there is no usable credential", 0, -1);
-                return;
-        }
-        buf_init(&url, 8192);
-        buf_printf(&url, "http%s://%s%s", endpoint->tls ? "s" : "", endpoint->authority, job->path);
-        buf_char(&url, '\0');
-        struct fetch_request request = {.url = url.overflow ? "" : url.data,
-                .body = str_of(job->json),
+        struct tags *tags = job->tags;
+        const struct fetch_request request = {.body = str_of(job->json),
                 .method = "PATCH",
                 .content_type = "application/json",
-                .bearer = &token,
-                .fields = fields,
-                .n_fields = sizeof(fields) / sizeof(fields[0]),
-                .ca = control->parts->config->upstream.ca.ptr,
                 .timeout_ms = TAGS_TIMEOUT_MS,
-                .most_bytes = 256 * 1024,
-                .allow_plain_loopback = !endpoint->tls};
-        job->tags->n_active++;
-        job->fetch = fetch_start(control->fetcher, &request, on_answer, job);
-        secret_drop(&token);
-        buf_clear(&url);
+                .most_bytes = 256 * 1024};
+
+        job->attempts++;
+        job->fetch = control_fetch(tags->control, credential_of(tags, job->credential),
+                job->service, job->path, request, on_answer, job);
+        if (job->fetch)
+                tags->n_active++;
+        else
+                again(job, "there is no usable credential", 0, -1);
 }
 
 /* Begins what is due, and sees when to look again. */

@@ -433,6 +433,18 @@ def test_tags_arrive_and_are_recorded(place):
     assert it.runs()[0]["e2eid"] == correlation
 
 
+def test_tags_and_look_ups_use_whatever_credential_was_lent(place):
+    it = place()
+    it.proxy.config["credentials"][0]["type"] = "pat_file"  # Basic, not Bearer
+    it.restart()
+    it.post()
+    until(lambda: it.proxy.events("run.tagged"), lambda: "the event: %s" % it.proxy.events("run."), within=20)
+    it.emulator.behave(lose=True, method="POST")
+    assert it.post(run="r2").status_code == 502
+    found = it.post(run="r2")
+    assert found.status_code == 200 and replayed(found) and len(it.runs()) == 2
+
+
 def test_the_answer_does_not_wait_for_tags(place):
     it = place()
     it.emulator.behave(delay_ms=3000, method="PATCH")
