@@ -266,46 +266,61 @@ static bool take_item(struct reader *r, const struct row *row, struct str *out)
         return true;
 }
 
-/* ["a","b"], as texts or as kind:value. */
-static bool take_list(struct reader *r, const struct row *row, struct audit_line *out)
+/* A copy of a list that was gathered on the stack; false: the arena is full. */
+static bool keep_list(struct reader *r, const struct row *row, struct audit_line *out,
+        const void *items, size_t n, size_t bytes)
 {
-        bool pairs = row->type == PAIRS;
-        const char *begin = r->p;
-        size_t n = 0, most = 1;
-        struct str text;
+        void *kept = arena_alloc(r->arena, n * bytes + 1);
 
-        /* Items hold no fewer commas than there are items but one. */
-        for (const char *p = begin; p < r->end && *p != ']'; p++)
-                most += *p == ',';
-        if (most > MOST_ITEMS)
-                most = MOST_ITEMS;
-        struct pair *made = arena_alloc(r->arena, most * sizeof(*made));
-        struct str *texts = (struct str *)made;
-        if (!made || !take(r, '['))
+        if (!kept)
                 return false;
-        if (!take(r, ']')) {
-                do {
-                        if (!take_item(r, row, &text))
-                                return false;
-                        if (n == most) {
-                                r->cut = true;
-                                continue;
-                        }
-                        if (pairs)
-                                made[n].value = str_cut(text, ':', &made[n].name);
-                        else
-                                texts[n] = text;
-                        n++;
-                } while (take(r, ','));
-                if (!take(r, ']'))
-                        return false;
-        }
-        if (pairs)
-                *(const struct pair **)((char *)out + row->at) = made;
-        else
-                *(const struct str **)((char *)out + row->at) = texts;
+        memcpy(kept, items, n * bytes);
+        *(const void **)((char *)out + row->at) = kept;
         *(size_t *)((char *)out + row->n_at) = n;
         return true;
+}
+
+/* ["a","b"] */
+static bool take_items(struct reader *r, const struct row *row, struct str *items, size_t *n)
+{
+        struct str text;
+
+        *n = 0;
+        if (!take(r, '['))
+                return false;
+        if (take(r, ']'))
+                return true;
+        do {
+                if (!take_item(r, row, &text))
+                        return false;
+                if (*n < MOST_ITEMS)
+                        items[(*n)++] = text;
+                else
+                        r->cut = true;
+        } while (take(r, ','));
+        return take(r, ']');
+}
+
+static bool take_texts(struct reader *r, const struct row *row, struct audit_line *out)
+{
+        struct str items[MOST_ITEMS];
+        size_t n;
+
+        return take_items(r, row, items, &n) && keep_list(r, row, out, items, n, sizeof(items[0]));
+}
+
+/* The same as kind:value. */
+static bool take_pairs(struct reader *r, const struct row *row, struct audit_line *out)
+{
+        struct str items[MOST_ITEMS];
+        struct pair pairs[MOST_ITEMS];
+        size_t n;
+
+        if (!take_items(r, row, items, &n))
+                return false;
+        for (size_t i = 0; i < n; i++)
+                pairs[i].value = str_cut(items[i], ':', &pairs[i].name);
+        return keep_list(r, row, out, pairs, n, sizeof(pairs[0]));
 }
 
 /* {"cause":"..."} of an event. */
@@ -396,8 +411,8 @@ static bool take_value(struct reader *r, const struct row *row, struct audit_lin
                 *(unsigned *)to = (unsigned)number;
                 return true;
         case DURATION: return take_duration(r, to);
-        case ITEMS:
-        case PAIRS: return take_list(r, row, out);
+        case ITEMS: return take_texts(r, row, out);
+        case PAIRS: return take_pairs(r, row, out);
         case DETAIL: return take_detail(r, row, out);
         case OBJECT: break;
         }

@@ -194,6 +194,38 @@ static void deep_nesting_is_refused_without_recursion(void **state)
         buf_clear(&text);
 }
 
+static void a_bracket_inside_an_item_ends_no_list(void **state)
+{
+        struct audit_line line;
+
+        (void)state;
+        assert_true(reads("{" TIME ",\"request\":{\"resources\":[\"feed:a]b\",\"pipeline:42\"],"
+                          "\"says\":[\"variables.a]b\",\"variables.c\"]}}",
+                &line));
+        assert_int_equal(line.fields.request.n_resources, 2);
+        assert_str(line.fields.request.resources[1].value, "42");
+        assert_int_equal(line.fields.request.n_says, 2);
+        assert_false(line.cut);
+}
+
+static void more_than_may_be_in_a_list_is_cut(void **state)
+{
+        struct audit_line line;
+        struct buf text;
+
+        (void)state;
+        buf_init(&text, 1 << 20);
+        BUF_LITERAL(&text, "{" TIME ",\"request\":{\"says\":[\"a\"");
+        for (int i = 0; i < 600; i++)
+                BUF_LITERAL(&text, ",\"a\"");
+        BUF_LITERAL(&text, "]}}");
+        arena_reset(&arena);
+        assert_true(audit_line_read(buf_str(&text), &arena, &line));
+        assert_int_equal(line.fields.request.n_says, 512);
+        assert_true(line.cut);
+        buf_clear(&text);
+}
+
 static void a_record_that_was_cut_says_so(void **state)
 {
         struct audit_line line;
@@ -227,6 +259,8 @@ int main(void)
                 cmocka_unit_test(escapes_become_what_they_stand_for),
                 cmocka_unit_test(what_is_no_record_is_refused),
                 cmocka_unit_test(deep_nesting_is_refused_without_recursion),
+                cmocka_unit_test(a_bracket_inside_an_item_ends_no_list),
+                cmocka_unit_test(more_than_may_be_in_a_list_is_cut),
                 cmocka_unit_test(a_record_that_was_cut_says_so),
                 cmocka_unit_test(the_reason_to_break_glass_is_read),
         };
