@@ -111,7 +111,7 @@ static void read_resources(struct past_reader *r)
                         whole = false;
                 else if (str_eq(value, STR("?")))
                         out->unresolved[kind] = true;
-                else if (str_eq(value, STR("~")))
+                else if (kind == RESOURCE_REF && str_eq(value, STR("~")))
                         out->deferred |= 1U << kind;
                 else if (part.ptr)
                         add_known(r, kind, part, value);

@@ -84,8 +84,8 @@ struct options {
         size_t n_policies;
         const char *logs[MOST_FILES];
         size_t n_logs;
-        const char *since;
-        const char *claims, *issuer, *subject, *body, *at, *reason;
+        int64_t at_ms, since_ms; /* since_ms: INT64_MIN: there is only one period */
+        const char *claims, *issuer, *subject, *body, *reason;
         struct pair claimed[MOST_CLAIMED];
         size_t n_claimed;
         struct str roles[MOST_ROLES];
@@ -119,6 +119,17 @@ static bool take_format(struct options *o, const char *name)
                complain("--format is text, markdown or json, not ", name);
 }
 
+static bool take_time(const char *option, int64_t *wall_ms)
+{
+        char text[100];
+
+        if (clock_parse(str_of(optarg), wall_ms))
+                return true;
+        snprintf(text, sizeof(text),
+                "%s: not a date (2027-03-31) or time (2027-03-31T18:00:00Z): ", option);
+        return complain(text, optarg);
+}
+
 static bool take_option(struct options *o, int option)
 {
         switch (option) {
@@ -133,7 +144,7 @@ static bool take_option(struct options *o, int option)
                         return complain("too many logs", "");
                 o->logs[o->n_logs++] = optarg;
                 return true;
-        case 'S': o->since = optarg; return true;
+        case 'S': return take_time("--since", &o->since_ms);
         case 'C': o->claims = optarg; return true;
         case 'i': o->issuer = optarg; return true;
         case 's': o->subject = optarg; return true;
@@ -144,7 +155,7 @@ static bool take_option(struct options *o, int option)
                 return true;
         case 'm': return take_claim(o, str_of(optarg));
         case 'b': o->body = optarg; return true;
-        case 'a': o->at = optarg; return true;
+        case 'a': return take_time("--at", &o->at_ms);
         case 'R': o->reason = optarg; return true;
         case 'f': return take_format(o, optarg);
         case 'j': o->format = REPORT_JSON; return true;
@@ -385,12 +396,9 @@ static int explain_request(struct options *o, const struct preflight *p, const j
         if (!naming_for_policy(NULL, question, &arena, &request, &err)) {
                 fprintf(stderr, "dagward policy: %s\n", err.text);
         } else {
-                request.now_ms = clock_wall_ms();
+                request.now_ms = o->at_ms;
                 request.reason_chars = chars;
-                if (o->at && !clock_parse(str_of(o->at), &request.now_ms))
-                        complain("--at: not a date (2027-03-31) or time (2027-03-31T18:00:00Z): ",
-                                o->at);
-                else if (!learn(p->policy, &caller, &request, &arena, &err))
+                if (!learn(p->policy, &caller, &request, &arena, &err))
                         fprintf(stderr, "dagward policy: %s\n", err.text);
                 else
                         status = print_explanation(o, p->policy, &caller, &request, &arena);
@@ -447,40 +455,19 @@ static int explain(struct options *o, const struct preflight *p, char **words, i
 
 static int who_can(const struct options *o, const struct preflight *p, char **words, int n)
 {
-        int64_t now_ms = clock_wall_ms();
-
-        if (o->at && !clock_parse(str_of(o->at), &now_ms)) {
-                complain("--at: not a date (2027-03-31) or time (2027-03-31T18:00:00Z): ", o->at);
-                return EXIT_USAGE;
-        }
-        return policy_print_who_can(p->policy, words, n, now_ms, o->format);
-}
-
-static int lint(const struct options *o, const struct preflight *p)
-{
-        int64_t now_ms = clock_wall_ms();
-
-        if (!o->at || clock_parse(str_of(o->at), &now_ms))
-                return policy_print_lint(p->policy, now_ms, o->format);
-        complain("--at: not a date (2027-03-31) or time (2027-03-31T18:00:00Z): ", o->at);
-        return EXIT_USAGE;
+        return policy_print_who_can(p->policy, words, n, o->at_ms, o->format);
 }
 
 static int can(struct options *o, const struct preflight *p)
 {
         struct policy_caller caller;
-        int64_t now_ms = clock_wall_ms();
         json_t *claims = NULL;
         int status = EXIT_USAGE;
 
-        if (o->at && !clock_parse(str_of(o->at), &now_ms)) {
-                complain("--at: not a date (2027-03-31) or time (2027-03-31T18:00:00Z): ", o->at);
-                return EXIT_USAGE;
-        }
         if (o->claims && !(claims = read_claims(o->claims)))
                 return EXIT_USAGE;
         if (build_caller(o, p->config, claims, &caller))
-                status = policy_print_can(p->policy, &caller, now_ms, o->format);
+                status = policy_print_can(p->policy, &caller, o->at_ms, o->format);
         json_decref(claims);
         return status;
 }
@@ -489,16 +476,6 @@ static const struct str subcommands[] = {{"test", 4}, {"explain", 7}, {"who-can"
         {"lint", 4}, {"diff", 4}, {"replay", 6}, {"suggest", 7}};
 enum subcommand { TEST, EXPLAIN, WHO_CAN, CAN, LINT, DIFF, REPLAY, SUGGEST };
 enum { SUBCOMMANDS = SUGGEST + 1 };
-
-static int suggest(const struct options *o, const struct preflight *p)
-{
-        int64_t since_ms = INT64_MIN;
-
-        if (!o->since || clock_parse(str_of(o->since), &since_ms))
-                return policy_print_suggestion(p->policy, o->logs, o->n_logs, since_ms, o->format);
-        complain("--since: not a date (2027-03-31) or time (2027-03-31T18:00:00Z): ", o->since);
-        return EXIT_USAGE;
-}
 
 /* What each subcommand asks for beside its options. */
 static enum needs needs_of(enum subcommand what)
@@ -525,24 +502,31 @@ static int run(struct options *o, enum subcommand what, char **words, int n)
                 return status;
         }
         /* The shell makes several words of --log audit*.jsonl. */
-        for (int i = 0; reads_logs && i < n && o->n_logs && o->n_logs < MOST_FILES; i++)
+        for (int i = 0; reads_logs && i < n && o->n_logs; i++) {
+                if (o->n_logs == MOST_FILES) {
+                        complain("too many logs: give them in parts", "");
+                        return status;
+                }
                 o->logs[o->n_logs++] = words[i];
+        }
         if (reads_logs && !o->n_logs) {
                 complain("--log FILE is missing", "");
                 return status;
         }
-        bool loaded = !o->config && !o->n_policies ? true : load(o, &p);
-        if (loaded) {
+        if ((!o->config && !o->n_policies) || load(o, &p)) {
                 switch (what) {
                 case TEST: status = run_tests(o, &p); break;
                 case EXPLAIN: status = explain(o, &p, words, n); break;
                 case WHO_CAN: status = who_can(o, &p, words, n); break;
                 case CAN: status = can(o, &p); break;
-                case LINT: status = lint(o, &p); break;
+                case LINT: status = policy_print_lint(p.policy, o->at_ms, o->format); break;
                 case REPLAY:
                         status = policy_print_replay(p.policy, o->logs, o->n_logs, o->format);
                         break;
-                case SUGGEST: status = suggest(o, &p); break;
+                case SUGGEST:
+                        status = policy_print_suggestion(
+                                p.policy, o->logs, o->n_logs, o->since_ms, o->format);
+                        break;
                 case DIFF: break; /* has policies of its own */
                 }
         }
@@ -552,7 +536,7 @@ static int run(struct options *o, enum subcommand what, char **words, int n)
 
 int command_policy(int argc, char **argv)
 {
-        struct options o = {0};
+        struct options o = {.at_ms = clock_wall_ms(), .since_ms = INT64_MIN};
         const char *what = argc > 1 ? argv[1] : "";
 
         if (strcmp(what, "--help") == 0 || strcmp(what, "-h") == 0) {

@@ -202,6 +202,10 @@ says out "depends on what the record does not tell"
 expect 1 "replay of a torn log" replay --policy "$work/live.yaml" --log "$work/torn.jsonl"
 says out "1 lines are no audit records"
 expect 0 "replay of standard input" replay --policy "$work/live.yaml" --log -
+set -- --log
+for i in $(seq 201); do set -- "$@" /dev/null; done
+expect 2 "replay of more logs than it takes" replay --policy "$work/live.yaml" "$@"
+says err "too many logs"
 expect 2 "replay without a log" replay --policy "$work/live.yaml"
 says err "--log FILE is missing"
 expect 2 "replay of a log that is not there" replay --policy "$work/live.yaml" --log "$work/none.jsonl"
