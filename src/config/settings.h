@@ -71,6 +71,8 @@ struct settings {
 
 extern const struct settings settings_root;
 extern const struct settings settings_credentials; /* settings_credential.c */
+/* settings_evidence.c */
+extern const struct settings settings_audit, settings_idempotency, settings_correlation;
 
 /* For tables. */
 #define SECOND 1000ull
