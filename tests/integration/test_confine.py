@@ -164,6 +164,22 @@ def test_a_file_outside_cannot_be_reached_and_the_reload_says_so(proxy, operator
     assert proxy.ask("GET", RUNS, operator).status == 200
 
 
+def test_what_is_written_elsewhere_can_be_written(start_proxy, issuer, upstream, operator, tmp_path):
+    """The journal of triggers and the anchor of the log, each in a folder of its own; the first is made anew as it grows."""
+    for name in ("triggers", "anchor"):
+        (tmp_path / name).mkdir()
+    anchor, journal = tmp_path / "anchor" / "log", tmp_path / "triggers" / "journal"
+    proxy = start_proxy([issuer.config()], POLICY, upstream.url, confine="auto",
+                        audit={"anchor": str(anchor), "checkpoints": {"records": 10}}, idempotency={"file": str(journal)})
+    needs_landlock(proxy)
+    before = journal.stat().st_size
+    for key in range(12):
+        assert proxy.ask("POST", RUNS, operator, [("Idempotency-Key", "k%d" % key)], b"{}").status == 200
+    assert journal.stat().st_size > before
+    until(lambda: anchor.exists() and anchor.stat().st_size, "a checkpoint is anchored")
+    assert not proxy.events("log.anchor_failed")
+
+
 def test_files_that_are_replaced_stay_reachable(start_proxy, issuer, upstream, operator, tmp_path):
     """By a rename, by a folder that is swapped behind a link, and for a credential without a reload."""
     mount = tmp_path / "mount"
