@@ -351,6 +351,7 @@ def test_a_config_map_is_swapped_under_load(start_proxy, issuer, upstream, opera
             live.swap(policy_yaml=now)
             shadow.swap(candidate_yaml=candidate)
             until(taken, lambda: "the swap is not taken: " + proxy.log()[-800:], within=20, every=0.1)
+            proxy.in_force()
             answer = run(proxy, operator, OTHER)
             assert answer.status == (200 if now is wide else 403)
             said = says(proxy, answer)
@@ -379,6 +380,7 @@ def test_a_swap_to_a_bad_file_changes_nothing_and_the_next_good_one_is_taken(sta
     assert proxy.metric('reloads_total.*"refused"') == 1
     mount.swap(policy_yaml=rules(RUN_ANY))
     until(lambda: proxy.events("reload.done"), "the good file is taken", within=20)
+    proxy.in_force()
     answer = run(proxy, operator, OTHER)
     if which == "files":
         assert answer.status != 403

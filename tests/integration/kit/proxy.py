@@ -104,8 +104,13 @@ class Proxy:
         self.write_files()
         self.signal(signal.SIGHUP)
         until(lambda: len(self.events(kind)) > before, lambda: "no %s event: %s" % (kind, self.log()[-1500:]))
-        time.sleep(seconds(0.05))  # the event is written first, then the workers are told
+        self.in_force()
         return self.events(kind)[-1]["event"]["detail"]
+
+    def in_force(self):
+        """Returns when every worker has what was last loaded. The event of a reload is written first, then the
+        workers are told; their numbers are asked for in the same queue, behind that."""
+        self.admin_get("/metrics")
 
     def stop(self, status=0):
         if self.process is None:
