@@ -173,7 +173,7 @@ class Tenant:
         return [i["token"] for i in self.issued if i["resource"] == resource]
 
     def known(self, token):
-        return next((i for i in self.issued if i["token"] == token), None)
+        return next((i for i in reversed(self.issued) if i["token"] == token), None)
 
     def secret(self, app=APP, **more):
         """A new client secret of an application."""

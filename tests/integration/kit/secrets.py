@@ -30,8 +30,11 @@ def basic(user, password):
 
 
 def leaks(text, kinds):
+    """A night's log is long and its tokens are many, but they begin alike: what no beginning is in, no secret is in."""
     raw = _bytes(text)
-    return [s[:12] + b"..." for kind in kinds for s in kind if len(s) > 8 and s in raw]
+    known = [s for kind in kinds for s in kind if len(s) > 8]
+    begun = {start for start in {s[:4] for s in known} if start in raw}
+    return [s[:12] + b"..." for s in known if s[:4] in begun and s in raw]
 
 
 def assert_no_leak(text, where, *kinds):
