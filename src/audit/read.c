@@ -1,12 +1,12 @@
 #include "dagward/audit/read.h"
 
 #include "dagward/base/clock.h"
+#include "dagward/base/pull.h"
 
-enum { MOST_ITEMS = 512, MOST_NESTED = 32 };
+enum { MOST_ITEMS = 512, MOST_DETAILS = 32 };
 
 struct reader {
-        const char *p, *end;
-        struct arena *arena;
+        struct pull json;
         bool cut;
 };
 
@@ -36,217 +36,6 @@ struct row {
         unsigned n_rows;
 };
 
-/* --- JSON --- */
-
-static void skip_blanks(struct reader *r)
-{
-        while (r->p < r->end && (*r->p == ' ' || *r->p == '\t' || *r->p == '\r' || *r->p == '\n'))
-                r->p++;
-}
-
-static bool take(struct reader *r, char c)
-{
-        skip_blanks(r);
-        if (r->p == r->end || *r->p != c)
-                return false;
-        r->p++;
-        return true;
-}
-
-/* Four hexadecimal digits. */
-static bool take_hex(struct reader *r, unsigned *out)
-{
-        unsigned value = 0;
-
-        if (r->end - r->p < 4)
-                return false;
-        for (int i = 0; i < 4; i++) {
-                char c = char_lower(*r->p++);
-                if (c >= '0' && c <= '9')
-                        value = value * 16 + (unsigned)(c - '0');
-                else if (c >= 'a' && c <= 'f')
-                        value = value * 16 + (unsigned)(c - 'a' + 10);
-                else
-                        return false;
-        }
-        *out = value;
-        return true;
-}
-
-static char *put_utf8(char *to, unsigned code)
-{
-        if (code < 0x80) {
-                *to++ = (char)code;
-        } else if (code < 0x800) {
-                *to++ = (char)(0xC0 | code >> 6);
-                *to++ = (char)(0x80 | (code & 0x3F));
-        } else if (code < 0x10000) {
-                *to++ = (char)(0xE0 | code >> 12);
-                *to++ = (char)(0x80 | (code >> 6 & 0x3F));
-                *to++ = (char)(0x80 | (code & 0x3F));
-        } else {
-                *to++ = (char)(0xF0 | code >> 18);
-                *to++ = (char)(0x80 | (code >> 12 & 0x3F));
-                *to++ = (char)(0x80 | (code >> 6 & 0x3F));
-                *to++ = (char)(0x80 | (code & 0x3F));
-        }
-        return to;
-}
-
-/* Behind the backslash; what comes out is never longer than what stands there. */
-static char *unescape(struct reader *r, char *to)
-{
-        static const char names[] = "\"\\/bfnrt", values[] = "\"\\/\b\f\n\r\t";
-        unsigned code, low;
-
-        if (r->p == r->end)
-                return NULL;
-        char c = *r->p++;
-        const char *found = c ? strchr(names, c) : NULL;
-        if (found) {
-                *to++ = values[found - names];
-                return to;
-        }
-        if (c != 'u' || !take_hex(r, &code) || (code >= 0xDC00 && code < 0xE000))
-                return NULL;
-        if (code >= 0xD800 && code < 0xDC00) {
-                if (r->end - r->p < 2 || r->p[0] != '\\' || r->p[1] != 'u')
-                        return NULL;
-                r->p += 2;
-                if (!take_hex(r, &low) || low < 0xDC00 || low >= 0xE000)
-                        return NULL;
-                code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);
-        }
-        return put_utf8(to, code);
-}
-
-/* From the first backslash on; `begin` is behind the opening quote, r->p at the backslash. */
-static bool take_escaped(struct reader *r, const char *begin, struct str *out)
-{
-        const char *close = r->p;
-
-        while (close < r->end && *close != '"')
-                close += *close == '\\' && r->end - close > 1 ? 2 : 1;
-        if (close == r->end)
-                return false;
-        char *copy = arena_alloc(r->arena, (size_t)(close - begin) + 1), *to = copy;
-        if (!copy)
-                return false;
-        memcpy(copy, begin, (size_t)(r->p - begin));
-        to += r->p - begin;
-        while (r->p < close) {
-                if ((unsigned char)*r->p < 0x20)
-                        return false;
-                if (*r->p != '\\') {
-                        *to++ = *r->p++;
-                        continue;
-                }
-                r->p++;
-                if (!(to = unescape(r, to)))
-                        return false;
-        }
-        r->p = close + 1;
-        *out = str_view(copy, (size_t)(to - copy));
-        return true;
-}
-
-/* Whether one of eight bytes is a quote, a backslash, a control or beyond ASCII. */
-static bool has_special(const char *p)
-{
-        const uint64_t ones = 0x0101010101010101, highs = 0x8080808080808080;
-        uint64_t w;
-
-        memcpy(&w, p, sizeof(w));
-        uint64_t quote = w ^ ones * '"', backslash = w ^ ones * '\\';
-        return (((quote - ones) & ~quote) | ((backslash - ones) & ~backslash) | (w - ones * 0x20) |
-                       w) &
-               highs;
-}
-
-static bool take_text(struct reader *r, struct str *out)
-{
-        unsigned char seen = 0;
-
-        if (!take(r, '"'))
-                return false;
-        const char *begin = r->p;
-        while (r->end - r->p >= 8 && !has_special(r->p))
-                r->p += 8;
-        for (; r->p < r->end; r->p++) {
-                unsigned char c = (unsigned char)*r->p;
-                if (c == '"' || c == '\\')
-                        break;
-                if (c < 0x20)
-                        return false;
-                seen |= c;
-        }
-        if (r->p == r->end)
-                return false;
-        if (*r->p == '\\')
-                return take_escaped(r, begin, out) && str_utf8_valid(*out);
-        *out = str_view(begin, (size_t)(r->p++ - begin));
-        return seen < 0x80 || str_utf8_valid(*out);
-}
-
-/* A number of any form, as text. */
-static bool take_number(struct reader *r, struct str *out)
-{
-        skip_blanks(r);
-        const char *begin = r->p;
-        while (r->p < r->end && *r->p && strchr("+-.0123456789Ee", *r->p))
-                r->p++;
-        *out = str_view(begin, (size_t)(r->p - begin));
-        return out->len > 0;
-}
-
-static bool take_literal(struct reader *r)
-{
-        static const struct str literals[] = {{"true", 4}, {"false", 5}, {"null", 4}};
-
-        for (size_t i = 0; i < 3; i++)
-                if (str_starts(str_view(r->p, (size_t)(r->end - r->p)), literals[i])) {
-                        r->p += literals[i].len;
-                        return true;
-                }
-        return false;
-}
-
-/* A value that nobody knows: a later version's. */
-static bool skip_value(struct reader *r)
-{
-        char closing[MOST_NESTED];
-        unsigned depth = 0;
-        struct str ignored;
-
-        for (;;) {
-                skip_blanks(r);
-                char c = r->p < r->end ? *r->p : '\0';
-                if (c == '{' || c == '[') {
-                        if (depth == MOST_NESTED)
-                                return false;
-                        closing[depth++] = c == '{' ? '}' : ']';
-                        r->p++;
-                        if (take(r, closing[depth - 1]))
-                                depth--;
-                        else if (c == '[' || (take_text(r, &ignored) && take(r, ':')))
-                                continue; /* its first value */
-                        else
-                                return false;
-                } else if (c == '"' ? !take_text(r, &ignored)
-                                    : !take_literal(r) && !take_number(r, &ignored)) {
-                        return false;
-                }
-                /* A value is over: so may be what it stands in. */
-                while (depth && take(r, closing[depth - 1]))
-                        depth--;
-                if (!depth)
-                        return true;
-                if (!take(r, ',') ||
-                        (closing[depth - 1] == '}' && !(take_text(r, &ignored) && take(r, ':'))))
-                        return false;
-        }
-}
-
 /* --- values --- */
 
 /* Ends in `[+12 bytes]`, or is `[+3 more]`: record.h writes so what does not fit. */
@@ -259,7 +48,7 @@ static bool is_cut(struct str text)
 
 static bool take_item(struct reader *r, const struct row *row, struct str *out)
 {
-        if (!take_text(r, out))
+        if (!pull_text(&r->json, out))
                 return false;
         if (row->tells_cut && is_cut(*out))
                 r->cut = true;
@@ -270,7 +59,7 @@ static bool take_item(struct reader *r, const struct row *row, struct str *out)
 static bool keep_list(struct reader *r, const struct row *row, struct audit_line *out,
         const void *items, size_t n, size_t bytes)
 {
-        void *kept = arena_alloc(r->arena, n * bytes + 1);
+        void *kept = arena_alloc(r->json.arena, n * bytes + 1);
 
         if (!kept)
                 return false;
@@ -286,9 +75,9 @@ static bool take_items(struct reader *r, const struct row *row, struct str *item
         struct str text;
 
         *n = 0;
-        if (!take(r, '['))
+        if (!pull_char(&r->json, '['))
                 return false;
-        if (take(r, ']'))
+        if (pull_char(&r->json, ']'))
                 return true;
         do {
                 if (!take_item(r, row, &text))
@@ -297,8 +86,8 @@ static bool take_items(struct reader *r, const struct row *row, struct str *item
                         items[(*n)++] = text;
                 else
                         r->cut = true;
-        } while (take(r, ','));
-        return take(r, ']');
+        } while (pull_char(&r->json, ','));
+        return pull_char(&r->json, ']');
 }
 
 static bool take_texts(struct reader *r, const struct row *row, struct audit_line *out)
@@ -326,20 +115,21 @@ static bool take_pairs(struct reader *r, const struct row *row, struct audit_lin
 /* {"cause":"..."} of an event. */
 static bool take_detail(struct reader *r, const struct row *row, struct audit_line *out)
 {
-        struct pair *made = arena_alloc(r->arena, MOST_NESTED * sizeof(*made));
+        struct pair *made = arena_alloc(r->json.arena, MOST_DETAILS * sizeof(*made));
         size_t n = 0;
 
-        if (!made || !take(r, '{'))
+        if (!made || !pull_char(&r->json, '{'))
                 return false;
-        if (!take(r, '}')) {
+        if (!pull_char(&r->json, '}')) {
                 do {
                         struct pair one;
-                        if (!take_text(r, &one.name) || !take(r, ':') || !take_text(r, &one.value))
+                        if (!pull_text(&r->json, &one.name) || !pull_char(&r->json, ':') ||
+                                !pull_text(&r->json, &one.value))
                                 return false;
-                        if (n < MOST_NESTED)
+                        if (n < MOST_DETAILS)
                                 made[n++] = one;
-                } while (take(r, ','));
-                if (!take(r, '}'))
+                } while (pull_char(&r->json, ','));
+                if (!pull_char(&r->json, '}'))
                         return false;
         }
         *(const struct pair **)((char *)out + row->at) = made;
@@ -351,7 +141,7 @@ static bool take_u64(struct reader *r, uint64_t *out)
 {
         struct str text;
 
-        return take_number(r, &text) && str_to_u64(text, out);
+        return pull_number(&r->json, &text) && str_to_u64(text, out);
 }
 
 /* Milliseconds with three places, to microseconds. */
@@ -360,7 +150,7 @@ static bool take_duration(struct reader *r, int64_t *out)
         struct str text, whole, places;
         uint64_t ms, rest = 0;
 
-        if (!take_number(r, &text))
+        if (!pull_number(&r->json, &text))
                 return false;
         places = str_cut(text, '.', &whole);
         if (!str_to_u64(whole, &ms) || ms > INT64_MAX / 1000 - 1 ||
@@ -374,7 +164,7 @@ static bool take_choice(struct reader *r, const struct str *names, unsigned n, u
 {
         struct str text;
 
-        if (!take_text(r, &text))
+        if (!pull_text(&r->json, &text))
                 return false;
         for (*out = 0; *out < n; (*out)++)
                 if (str_eq(text, names[*out]))
@@ -392,7 +182,9 @@ static bool take_value(struct reader *r, const struct row *row, struct audit_lin
 
         switch (row->type) {
         case TEXT: return take_item(r, row, to);
-        case TIME: return take_text(r, &out->time) && clock_parse(out->time, &out->fields.time_ms);
+        case TIME:
+                return pull_text(&r->json, &out->time) &&
+                       clock_parse(out->time, &out->fields.time_ms);
         case KIND:
                 if (!take_choice(r, kinds, 3, &choice))
                         return false;
@@ -534,16 +326,16 @@ static bool take_members(struct reader *r, const struct row *object, struct audi
         unsigned seen = 0, likely = 0;
         struct str name;
 
-        if (!take(r, '{'))
+        if (!pull_char(&r->json, '{'))
                 return false;
-        if (take(r, '}'))
+        if (pull_char(&r->json, '}'))
                 return true;
         do {
-                if (!take_text(r, &name) || !take(r, ':'))
+                if (!pull_text(&r->json, &name) || !pull_char(&r->json, ':'))
                         return false;
                 const struct row *row = row_named(object->rows, object->n_rows, likely, name);
                 if (!row) {
-                        if (!skip_value(r))
+                        if (!pull_skip(&r->json))
                                 return false;
                         continue;
                 }
@@ -554,8 +346,8 @@ static bool take_members(struct reader *r, const struct row *object, struct audi
                 if (row->type == OBJECT ? !nested || !nested(r, row, out)
                                         : !take_value(r, row, out))
                         return false;
-        } while (take(r, ','));
-        return take(r, '}');
+        } while (pull_char(&r->json, ','));
+        return pull_char(&r->json, '}');
 }
 
 static bool take_flat(struct reader *r, const struct row *object, struct audit_line *out)
@@ -565,12 +357,12 @@ static bool take_flat(struct reader *r, const struct row *object, struct audit_l
 
 bool audit_line_read(struct str line, struct arena *arena, struct audit_line *out)
 {
-        struct reader r = {line.ptr, line.ptr + line.len, arena, false};
+        struct reader r = {{line.ptr, line.ptr + line.len, arena}, false};
 
         *out = (struct audit_line){0};
         if (!take_members(&r, &line_row, out, take_flat))
                 return false;
-        skip_blanks(&r);
+        pull_blanks(&r.json);
         out->cut = r.cut;
-        return r.p == r.end && out->time.len;
+        return r.json.p == r.json.end && out->time.len;
 }

@@ -4,6 +4,7 @@
 
 #include "body.h"
 #include "dagward/base/clock.h"
+#include "dagward/base/pull.h"
 
 enum starts { STARTS_NOTHING, STARTS_RUN, STARTS_BUILD, STARTS_RELEASE };
 
@@ -53,19 +54,82 @@ static struct str number_of(const json_t *value, struct arena *arena)
         return STR_NONE;
 }
 
+/* A member that is looked for in an answer, and by which name in that member in turn. */
+struct looked_for {
+        const char *name;
+        const struct looked_for *inner; /* NULL: the value itself, as text or number */
+        size_t n_inner;
+        unsigned slot;
+};
+enum { LOOKED_FOR_MOST = 3, SLOTS = 3 };
+enum slot { SLOT_ID, SLOT_URL, SLOT_WEB };
+
+static bool pull_scalar(struct pull *r, struct str *out)
+{
+        pull_blanks(r);
+        if (r->p < r->end && *r->p == '"')
+                return pull_text(r, out);
+        if (r->p < r->end && (*r->p == '-' || (*r->p >= '0' && *r->p <= '9')))
+                return pull_number(r, out);
+        return pull_skip(r);
+}
+
+/* The members that are looked for of the object at `r`; false: no object, or it names one twice. */
+static bool pull_members(
+        struct pull *r, const struct looked_for *wanted, size_t n, struct str slots[SLOTS])
+{
+        bool seen[LOOKED_FOR_MOST] = {false};
+        struct str key;
+
+        if (!pull_char(r, '{'))
+                return false;
+        if (pull_char(r, '}'))
+                return true;
+        do {
+                size_t i = 0;
+                if (!pull_text(r, &key) || !pull_char(r, ':'))
+                        return false;
+                while (i < n && !str_eq_fold(key, str_of(wanted[i].name)))
+                        i++;
+                if (i == n) {
+                        if (!pull_skip(r))
+                                return false;
+                        continue;
+                }
+                if (seen[i])
+                        return false;
+                seen[i] = true;
+                pull_blanks(r);
+                bool deeper = wanted[i].inner && r->p < r->end && *r->p == '{';
+                if (deeper ? !pull_members(r, wanted[i].inner, wanted[i].n_inner, slots)
+                           : !pull_scalar(r, &slots[wanted[i].slot]))
+                        return false;
+                if (wanted[i].inner && !deeper)
+                        slots[wanted[i].slot] = STR_NONE;
+        } while (pull_char(r, ','));
+        return pull_char(r, '}');
+}
+
+/* Answers are read on the way of every trigger: no tree is made of them. */
 bool started_read(const struct operation *op, struct str body, struct arena *arena, struct str *id,
         struct str *url)
 {
-        const char *why = NULL;
-        json_t *answer = operation_starts(op) ? body_parse(body, &why) : NULL;
+        static const struct looked_for href[] = {{"href", NULL, 0, SLOT_WEB}};
+        static const struct looked_for web[] = {{"web", href, 1, SLOT_WEB}};
+        static const struct looked_for run[] = {
+                {"id", NULL, 0, SLOT_ID}, {"url", NULL, 0, SLOT_URL}, {"_links", web, 1, SLOT_WEB}};
+        struct str slots[SLOTS] = {{NULL, 0}};
+        struct pull r = {body.ptr, body.ptr + body.len, arena};
+        uint64_t number;
 
         *id = *url = STR_NONE;
-        if (json_is_object(answer)) {
-                struct str web = text_of(member(member(member(answer, "_links"), "web"), "href"));
-                *id = number_of(member(answer, "id"), arena);
-                *url = arena_copy(arena, web.len ? web : text_of(member(answer, "url")));
-        }
-        json_decref(answer);
+        if (!operation_starts(op) || !body.len || !pull_members(&r, run, 3, slots))
+                return false;
+        pull_blanks(&r);
+        if (r.p != r.end || !str_to_u64(slots[SLOT_ID], &number) || !number)
+                return false;
+        *id = arena_copy(arena, slots[SLOT_ID]);
+        *url = arena_copy(arena, slots[slots[SLOT_WEB].len ? SLOT_WEB : SLOT_URL]);
         return id->len > 0;
 }
 

@@ -71,6 +71,47 @@ static void an_answer_names_its_run(void **state)
         arena_clear(&arena);
 }
 
+/* `id` of an answer to a run; NULL: none is read. */
+static void expect_run(const char *body, const char *wanted, const char *wanted_url)
+{
+        struct arena arena;
+        struct str id, url;
+
+        arena_init(&arena, 4096, 1 << 20);
+        bool ok = started_read(op("pipelines.runs.run"), str_of(body), &arena, &id, &url);
+        if (ok != (wanted != NULL) || (ok && !str_eq(id, str_of(wanted))) ||
+                (ok && !str_eq(url, str_of(wanted_url))))
+                fail_msg("%s: %.*s, %.*s", body, STR_FMT(id), STR_FMT(url));
+        arena_clear(&arena);
+}
+
+static void only_a_whole_and_unambiguous_answer_names_a_run(void **state)
+{
+        (void)state;
+        expect_run(" { \"a\" : [1, {\"id\": 9}] , \"id\" : 7 } \r\n", "7", "");
+        expect_run("{\"ID\":\"7\",\"url\":\"a\\/\\u0062\"}", "7", "a/b");
+        expect_run("{\"id\":7,\"_links\":null,\"url\":5}", "7", "5");
+        expect_run("{\"id\":7,\"_links\":{\"web\":[],\"self\":{\"href\":\"s\"}},\"url\":\"u\"}",
+                "7", "u");
+        expect_run("{\"id\":7,\"_links\":{\"web\":{\"href\":{}}},\"url\":\"u\"}", "7", "u");
+        expect_run("{\"id\":7,\"x\":[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]}",
+                "7", "");
+        static const char *const not_read[] = {"", "{}", "[]", "7", "{\"id\":7", "{\"id\":7}}",
+                "{\"id\":7} x", "{\"id\":7,\"id\":7}", "{\"id\":7,\"Id\":8}", "{\"id\":0}",
+                "{\"id\":-7}", "{\"id\":7.5}", "{\"id\":\"7 \"}", "{\"id\":null}", "{\"id\":[7]}",
+                "{\"id\":{\"id\":7}}", "{\"id\":99999999999999999999}", "{\"id\":7,}", "{\"id\" 7}",
+                "{id:7}", "{\"id\":7,\"a\":\"\xff\"}", "{\"id\":7,\"a\":tru}",
+                "{\"id\":7,\"a\":\"\n\"}", "{\"id\":7,\"url\":\"\\ud800\"}",
+                "{\"id\":7,\"_links\":{\"web\":{\"href\":\"a\",\"href\":\"b\"}}}"};
+        for (size_t i = 0; i < sizeof(not_read) / sizeof(*not_read); i++)
+                expect_run(not_read[i], NULL, NULL);
+        char deep[256];
+        memset(deep, '[', sizeof(deep));
+        memcpy(deep, "{\"id\":7,\"x\":", 12);
+        deep[sizeof(deep) - 1] = 0;
+        expect_run(deep, NULL, NULL);
+}
+
 static void expect_mark(const char *id, const char *variable, const char *parameter,
         const char *body, const char *marked)
 {
@@ -250,6 +291,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(three_operations_start_runs),
+                cmocka_unit_test(only_a_whole_and_unambiguous_answer_names_a_run),
                 cmocka_unit_test(an_answer_names_its_run),
                 cmocka_unit_test(a_mark_is_put_where_each_kind_of_run_shows_it),
                 cmocka_unit_test(what_the_caller_set_is_not_set_again),

@@ -1,0 +1,34 @@
+/*
+ * pull: JSON (RFC 8259) read from front to back, piece by piece, where a tree would cost more than
+ * what is looked for in it.
+ *
+ * Who pulls says what must come next; each function moves behind what it took. After a false the
+ * place is undefined and the text is not what was expected, or no JSON; pull_char alone leaves the
+ * place where it is. Duplicate members are up to who pulls.
+ */
+#ifndef DAGWARD_BASE_PULL_H
+#define DAGWARD_BASE_PULL_H
+
+#include "dagward/base/arena.h"
+#include "dagward/base/str.h"
+
+enum { PULL_MOST_DEPTH = 32 }; /* arrays and objects in each other that pull_skip follows */
+
+struct pull {
+        const char *p, *end;
+        struct arena *arena; /* for strings that hold escapes; others are views of the text */
+};
+
+void pull_blanks(struct pull *r);
+/* That punctuation mark, blanks before it skipped. */
+bool pull_char(struct pull *r, char c);
+/* A string without its quotes, unescaped; valid UTF-8. False also when the arena is full. */
+bool pull_text(struct pull *r, struct str *out);
+/* The characters of a number, whose form is not checked. */
+bool pull_number(struct pull *r, struct str *out);
+/* true, false or null. */
+bool pull_literal(struct pull *r);
+/* Any value. */
+bool pull_skip(struct pull *r);
+
+#endif
