@@ -33,22 +33,28 @@ _Static_assert(WORDS *(MOST_WORD + MARKER) + IDS * (MOST_ID + MARKER) +
 
 /* --- strings --- */
 
-/* No byte that needs an escape or is not ASCII; eight at a time. */
-static bool plain(struct str s)
+static bool plain_word(const char *p)
 {
         const uint64_t ones = 0x0101010101010101u, high = ones * 0x80;
-        size_t i = 0;
+        uint64_t w;
 
-        for (; i + 8 <= s.len; i += 8) {
-                uint64_t w;
-                memcpy(&w, s.ptr + i, 8);
-                uint64_t quote = w ^ (ones * '"'), slash = w ^ (ones * '\\');
-                uint64_t delete = w ^ (ones * 0x7F);
-                if (((w - ones * 0x20) | (quote - ones) | (slash - ones) | (delete - ones) | w) &
-                        high)
-                        return false;
+        memcpy(&w, p, sizeof(w));
+        uint64_t quote = w ^ (ones * '"'), slash = w ^ (ones * '\\');
+        uint64_t delete = w ^ (ones * 0x7F);
+        return !(((w - ones * 0x20) | (quote - ones) | (slash - ones) | (delete - ones) | w) &
+                 high);
+}
+
+/* No byte that needs an escape or is not ASCII; eight at a time, the last eight overlapping. */
+static bool plain(struct str s)
+{
+        if (s.len >= 8) {
+                for (size_t i = 0; i + 8 < s.len; i += 8)
+                        if (!plain_word(s.ptr + i))
+                                return false;
+                return plain_word(s.ptr + s.len - 8);
         }
-        for (; i < s.len; i++) {
+        for (size_t i = 0; i < s.len; i++) {
                 unsigned char c = (unsigned char)s.ptr[i];
                 if (c < 0x20 || c > 0x7E || c == '"' || c == '\\')
                         return false;
