@@ -130,7 +130,6 @@ def check(proxy, emulator, load):
 def test_a_killed_proxy_has_written_what_it_forwarded(emulated, operator):
     proxy, emulator = emulated
     rng = random.Random(7)
-    answered = set()
     for _ in range(ROUNDS):
         proxy.start()
         status, told = verify(proxy.audit_file)
@@ -139,12 +138,11 @@ def test_a_killed_proxy_has_written_what_it_forwarded(emulated, operator):
             until(lambda: len(load.answered("POST", 200)) > 5, "some requests are served")
             time.sleep(rng.random() * 0.2)
             proxy.kill()
-        answered |= load.answered("POST", 200)
         proxy.start()  # mends what there is to mend
         status, told = verify(proxy.audit_file)
         assert status == 0, told
-        load.answers = [("POST", 200, c) for c in answered]
-        assert check(proxy, emulator, load) >= len(answered)
+        assert check(proxy, emulator, load) >= len(load.answered("POST", 200))
+        emulator.forget()  # it remembers only so many
         proxy.kill()
     # Intents of requests that were under way have no outcome, and the last 20 ms of outcomes are gone.
     proxy.whole_audit = False
