@@ -21,6 +21,7 @@
 enum {
         OWN_DESCRIPTORS = 128, /* files, the control thread's sockets, the admin listener */
         OWN_DESCRIPTORS_OF_WORKER = 16, /* loop, mailbox, listeners */
+        BYTES_LEAST = 2 * 1024 * 1024,  /* a worker's share of memory, however many there are */
         SOON_S = 1,                     /* when to try again what is over in a moment */
         EVICTIONS_AT_ONCE = 64,
         TOLD_MS = 10000, /* an event of what was turned away is written no more often */
@@ -171,7 +172,9 @@ static uint64_t bytes_in_use(const struct worker *worker)
 
 static uint64_t bytes_most(const struct worker *worker)
 {
-        return worker->lease->world->config->limits.memory_bytes / worker->n_workers;
+        uint64_t share = worker->lease->world->config->limits.memory_bytes / worker->n_workers;
+
+        return share > BYTES_LEAST ? share : BYTES_LEAST;
 }
 
 /* Whether `bytes` more can be had, once those that are slow with their heads have made room. */

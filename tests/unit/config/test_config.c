@@ -515,7 +515,7 @@ static void all_errors_of_a_file_come_in_one_run(void **state)
                         "`sttic_file`; did you mean `static_file`?\n"
                         "14:30: `durability` must be one of writes, all, none, not `maybe`\n"
                         "15:19: `headers` must be a size such as 512B, 64KiB or 1MiB, not `1MB`\n"
-                        "15:47: `requests` must be a whole number from 1 to 10000000, not `0`"},
+                        "15:41: `requests` must be a whole number from 1 to 10000000, not `0`"},
         };
 
         (void)state;
