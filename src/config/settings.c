@@ -315,7 +315,8 @@ static const struct setting upstream_rows[] = {
                 .fallback = "1024",
                 .least = 1,
                 .most = 100000,
-                .help = "The most connections of one worker to all hosts together."},
+                .help = "The most connections of one worker to all hosts together, and so the "
+                        "requests that it serves at once; more are answered with 503."},
         {.key = "redirects",
                 .type = SETTING_CHOICE,
                 AT(config_upstream, redirects),

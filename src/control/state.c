@@ -187,6 +187,9 @@ static void write_overload(const struct metrics *m, struct buf *out)
                 (double)m->clients_evicted_strangers);
         named(out, "client_connections_evicted_total", "which", STR("idle"),
                 (double)m->clients_evicted_idle);
+        one(out, "identities_crowded_total", "counter",
+                "Requests counted in the account that identities share when there are too many.",
+                (double)m->identities_crowded);
         one(out, "memory_bytes", "gauge", "Bytes of requests and answers that are held now.",
                 (double)m->memory_bytes);
 }

@@ -361,6 +361,8 @@ void admit_tick(struct worker *worker)
         size_t n = 0;
 
         worker->metrics.memory_bytes = bytes_in_use(worker);
+        if (worker->number == 0) /* one for all: what workers tell is added up */
+                worker->metrics.identities_crowded = budget_crowded(worker->budget);
         if (worker->now_ms - worker->turned_away_told_ms < TOLD_MS)
                 return;
         read_counters(&worker->metrics, now);

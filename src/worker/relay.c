@@ -64,6 +64,7 @@ static void start(struct exchange *x, bool fresh)
         if (!upstream_lend(x, fresh, &why)) {
                 bool full = x->worker->metrics.upstream_now >= admit_upstreams(x->worker, config);
                 log_info("correlation=%s %s", x->correlation_id, why.text);
+                x->refusal.retry_after_s = full;
                 fail(x, full ? 503 : 502, REFUSED_UPSTREAM, why.text);
                 return;
         }
