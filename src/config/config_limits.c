@@ -86,7 +86,7 @@ static void fill_in(struct config *c)
                 l->connections_per_address = at_least(l->connections / 4, ADDRESS_AUTO_LEAST);
         if (!l->requests_per_identity)
                 l->requests_per_identity =
-                        at_least(c->upstream.connections / 2, IDENTITY_AUTO_LEAST);
+                        at_least(c->upstream.connections / 4, IDENTITY_AUTO_LEAST);
         if (!l->rate.reads.burst)
                 l->rate.reads.burst = l->rate.reads.requests;
         if (!l->rate.writes.burst)

@@ -106,8 +106,9 @@ static const struct setting limit_rows[] = {
                 .least = 1,
                 .most = 1000000,
                 .help = "Requests of one issuer and subject that are being served, all workers "
-                        "together; git transfers may be three quarters of them. `auto` is half of "
-                        "`upstream.connections`, but not less than 16."},
+                        "together; git transfers may be three quarters of them. `auto` is a "
+                        "quarter "
+                        "of `upstream.connections`, but not less than 16."},
         {.key = "rate",
                 .type = SETTING_SECTION,
                 AT(config_limits, rate),

@@ -149,7 +149,7 @@ static void what_is_left_out_has_its_default(void **state)
         assert_int_equal(c->audit.on_failure, ON_FAILURE_REFUSE);
         assert_int_equal(c->limits.connections, 20000);
         assert_int_equal(c->limits.connections_per_address, 5000);
-        assert_int_equal(c->limits.requests_per_identity, 512);
+        assert_int_equal(c->limits.requests_per_identity, 256);
         assert_int_equal(c->limits.memory_bytes, 512 << 20);
         assert_false(c->limits.has_rate);
         assert_int_equal(c->limits.headers_bytes, 64 << 10);
