@@ -18,6 +18,7 @@
 #include "dagward/control/control.h"
 #include "dagward/trigger/ledger.h"
 #include "dagward/worker/worker.h"
+#include "dagward/world/budget.h"
 
 enum { WORKERS_MOST = 256 };
 
@@ -26,6 +27,7 @@ struct serving {
         struct control *control;
         struct scribe *scribe;
         struct ledger *ledger; /* NULL: triggers are not told apart */
+        struct budget *budget; /* what the workers count together */
         struct worker *workers[WORKERS_MOST];
         struct worker_port ports[WORKERS_MOST];
         unsigned n_workers, n_started;
@@ -115,8 +117,9 @@ static bool make_workers(struct serving *it, const struct config *config, struct
 
 static void attach(struct serving *it)
 {
+        it->budget = budget_new(control_config(it->control)->limits.connections);
         for (unsigned i = 0; i < it->n_workers; i++)
-                worker_attach(it->workers[i], it->scribe, it->ledger);
+                worker_attach(it->workers[i], it->scribe, it->ledger, it->budget);
         control_attach(it->control, it->ports, it->n_workers, it->scribe);
 }
 
@@ -152,6 +155,7 @@ static void stop(struct serving *it)
         control_free(it->control);
         for (unsigned i = 0; i < it->n_workers; i++)
                 worker_free(it->workers[i]);
+        budget_free(it->budget);
 }
 
 int command_serve(int argc, char **argv)

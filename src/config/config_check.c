@@ -172,26 +172,6 @@ static void check_upstream(struct reader *r)
         }
 }
 
-static void check_limits(struct reader *r)
-{
-        const struct config_limits *l = &r->config->limits;
-
-        /* 0: was not readable, and has been reported */
-        if (!l->headers_bytes || !l->header_bytes || !l->token_bytes)
-                return;
-        if (l->header_bytes > l->headers_bytes)
-                error_list_add(r->errors, config_at(r, &l->header_bytes, &l->headers_bytes),
-                        "`header` is more than `headers`: one field larger than all together");
-        /* in Basic the token is base64 once more, behind a user name */
-        if (l->token_bytes > l->header_bytes)
-                error_list_add(r->errors, config_at(r, &l->token_bytes, &l->header_bytes),
-                        "`token` is more than `header`: a token comes in one header field");
-        else if (l->token_bytes / 3 * 4 + 64 > l->header_bytes)
-                error_list_warn(r->errors, config_at(r, &l->token_bytes, &l->header_bytes),
-                        "a token of the allowed size does not fit into `header` when it comes as "
-                        "a Basic password, which is a third longer");
-}
-
 static void check_tag(struct reader *r, const struct str *tag)
 {
         static const char *const known[] = {"{correlation_id}", "{request_id}", "{dag_id}",
@@ -236,6 +216,6 @@ void config_check(struct reader *r)
         check_issuers(r);
         check_upstream(r);
         config_check_credentials(r);
-        check_limits(r);
+        config_check_limits(r);
         check_triggers(r);
 }

@@ -338,9 +338,6 @@ static void read_leaf(
         case SETTING_URL:
         case SETTING_BASE_URL:
         case SETTING_ORIGIN: read_url(r, s, node, field); break;
-        case SETTING_LATER:
-                error_list_add(r->errors, node->at, "%s is not available yet", quoted_key(s));
-                break;
         case SETTING_SECTION:
         case SETTING_SECTIONS: break;
         }

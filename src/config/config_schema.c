@@ -124,8 +124,7 @@ static void leaf_type(struct buf *out, const struct setting *s)
         case SETTING_SIZE: BUF_LITERAL(out, "\"$ref\": \"#/$defs/size\""); break;
         case SETTING_CHOICE: choices(out, s); break;
         case SETTING_SECTION:
-        case SETTING_SECTIONS:
-        case SETTING_LATER: break;
+        case SETTING_SECTIONS: break;
         }
 }
 
@@ -175,8 +174,6 @@ static void object(struct buf *out, const struct settings *table, unsigned depth
         BUF_LITERAL(out, ", \"properties\": {");
         first = true;
         for (size_t i = 0; i < table->n; i++) {
-                if (table->rows[i].type == SETTING_LATER)
-                        continue;
                 if (!first)
                         buf_char(out, ',');
                 property(out, &table->rows[i], depth + 1);
@@ -235,7 +232,6 @@ static const char *type_text(const struct setting *s)
         case SETTING_ORIGIN: return "URL without path";
         case SETTING_SECTION: return "mapping";
         case SETTING_SECTIONS: return "list of mappings";
-        case SETTING_LATER: return "";
         }
         return "";
 }
@@ -294,8 +290,6 @@ static void reference(struct buf *out, const struct settings *table, const char 
                          "|---|---|---|---|---|\n");
         for (size_t i = 0; i < table->n; i++) {
                 const struct setting *s = &table->rows[i];
-                if (s->type == SETTING_LATER)
-                        continue;
                 buf_printf(out, "| `%s` | ", s->key);
                 type_cell(out, s);
                 BUF_LITERAL(out, " | ");

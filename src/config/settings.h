@@ -32,7 +32,6 @@ enum setting_type {
         SETTING_ORIGIN,   /* struct config_url without path */
         SETTING_SECTION,  /* a struct embedded in this one */
         SETTING_SECTIONS, /* pointer to structs and a count */
-        SETTING_LATER,    /* known, refused with a message that says so */
 };
 
 struct choice {
@@ -71,6 +70,7 @@ struct settings {
 
 extern const struct settings settings_root;
 extern const struct settings settings_credentials; /* settings_credential.c */
+extern const struct settings settings_limits;      /* settings_limits.c */
 /* settings_evidence.c */
 extern const struct settings settings_audit, settings_idempotency, settings_correlation;
 
@@ -122,6 +122,8 @@ struct mark config_at(const struct reader *r, const void *field, const void *sec
 void config_check_confidential(struct reader *r, const char *key, const struct config_url *url);
 /* config_credential.c */
 void config_check_credentials(struct reader *r);
+/* config_limits.c */
+void config_check_limits(struct reader *r);
 
 /* "90s", "24h"; "1MiB": in the largest unit that divides it. */
 void config_duration_text(uint64_t ms, char out[32]);

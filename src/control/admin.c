@@ -23,6 +23,7 @@ enum {
         ANSWER_MOST_BYTES = 1024 * 1024,
         DEADLINE_MS = 5 * 1000,
         GATHER_MS = 1000,
+        PAUSE_MS = 250,
 };
 
 #define AUDIT_KEY_PATH "/.well-known/dagward/audit-key"
@@ -56,7 +57,7 @@ struct admin {
         struct control *control;
         int fd;
         uint16_t port;
-        struct event acceptable;
+        struct event acceptable, paused;
         struct admin_client *first;
         size_t n_clients;
         struct told *workers; /* control->n_ports of them */
@@ -336,14 +337,33 @@ static bool drop_oldest(struct admin *admin)
         return oldest != NULL;
 }
 
+static void on_pause_over(evutil_socket_t fd, short what, void *arg)
+{
+        struct admin *admin = arg;
+
+        (void)fd;
+        (void)what;
+        event_add(&admin->acceptable, NULL);
+}
+
+/* Without descriptors who waits goes on waiting, and would wake us all the time. */
+static void pause_accepting(struct admin *admin)
+{
+        event_del(&admin->acceptable);
+        arm(&admin->paused, PAUSE_MS);
+}
+
 static void on_acceptable(evutil_socket_t fd, short what, void *arg)
 {
         struct admin *admin = arg;
         int peer = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
         (void)what;
-        if (peer < 0)
+        if (peer < 0) {
+                if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
+                        pause_accepting(admin);
                 return;
+        }
         if (admin->n_clients == CLIENTS_MOST && !drop_oldest(admin)) {
                 close(peer);
                 return;
@@ -409,6 +429,7 @@ struct admin *admin_new(struct control *control, struct error *err)
                                             : ((struct sockaddr_in *)&bound)->sin_port);
         event_assign(
                 &admin->acceptable, control->base, fd, EV_READ | EV_PERSIST, on_acceptable, admin);
+        evtimer_assign(&admin->paused, control->base, on_pause_over, admin);
         event_add(&admin->acceptable, NULL);
         log_info("admin address=%s port=%u", address->text.ptr, admin->port);
         return admin;
@@ -421,6 +442,7 @@ void admin_free(struct admin *admin)
         while (admin->first)
                 client_drop(admin->first);
         event_del(&admin->acceptable);
+        event_del(&admin->paused);
         close(admin->fd);
         free(admin->workers);
         free(admin);

@@ -171,6 +171,29 @@ static void write_histogram(struct buf *out, const char *name, const char *help,
                 (double)sum_ms / 1000.0, name, (unsigned long long)so_far);
 }
 
+static void write_overload(const struct metrics *m, struct buf *out)
+{
+        head(out, "client_connections_refused_total", "counter",
+                "Client connections closed when they came: no room at all, or none for their "
+                "address.");
+        named(out, "client_connections_refused_total", "reason", STR("full"),
+                (double)m->clients_refused_full);
+        named(out, "client_connections_refused_total", "reason", STR("address"),
+                (double)m->clients_refused_address);
+        head(out, "client_connections_evicted_total", "counter",
+                "Client connections closed to make room: of who never showed a valid token, or "
+                "idle ones.");
+        named(out, "client_connections_evicted_total", "which", STR("stranger"),
+                (double)m->clients_evicted_strangers);
+        named(out, "client_connections_evicted_total", "which", STR("idle"),
+                (double)m->clients_evicted_idle);
+        one(out, "identities_crowded_total", "counter",
+                "Requests counted in the account that identities share when there are too many.",
+                (double)m->identities_crowded);
+        one(out, "memory_bytes", "gauge", "Bytes of requests and answers that are held now.",
+                (double)m->memory_bytes);
+}
+
 static void write_traffic(const struct metrics *m, struct buf *out)
 {
         write_histogram(out, "request_duration_seconds", "Whole exchanges with clients.",
@@ -188,6 +211,7 @@ static void write_traffic(const struct metrics *m, struct buf *out)
         one(out, "client_connections", "gauge", "Client connections open now.",
                 (double)m->clients_now);
         one(out, "exchanges", "gauge", "Requests being served now.", (double)m->exchanges_now);
+        write_overload(m, out);
         one(out, "upstream_connections_opened_total", "counter", "Connections to upstream made.",
                 (double)m->upstream_opened);
         one(out, "upstream_connections_reused_total", "counter",

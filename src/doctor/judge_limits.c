@@ -19,8 +19,8 @@ static void judge_descriptors(
                 "upstream connections may need %llu",
                 (unsigned long long)seen->descriptors, (unsigned long long)seen->connections,
                 (unsigned long long)needed);
-        diagnosis_cause(d, "each connection is a descriptor; when they run out, clients wait "
-                           "unanswered");
+        diagnosis_cause(d, "each connection is a descriptor; so that they do not run out, fewer "
+                           "connections than configured are taken");
         diagnosis_remedy(d,
                 "set LimitNOFILE=%llu in the unit (or ulimit -Hn), or lower `limits.connections`",
                 (unsigned long long)needed);

@@ -130,6 +130,7 @@ static void write_place(void *owner, enum service service, struct buf *out)
 
 static enum next answer_large(struct exchange *x, const struct buf *body)
 {
+        admit_count_bytes(x, x->own.len);
         write_answer(x, 200, STR("application/json; charset=utf-8"), buf_str(body), true);
         return ANSWER;
 }
@@ -138,6 +139,7 @@ enum next answer_kept(struct exchange *x, int status, struct str content_type, s
 {
         buf_init(&x->own, 4 * body.len + 64 * 1024);
         place_tell_client(x, content_type, body, &x->own);
+        admit_count_bytes(x, x->own.len);
         write_answer(x, status, content_type, buf_str(&x->own), true);
         return ANSWER;
 }

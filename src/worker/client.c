@@ -27,15 +27,13 @@ static void wait_for_request(struct client *client)
                                                               : config->timeouts.keep_alive_ms);
 }
 
-/* With too many clients a new one is closed at once: an answer would cost more than it helps. */
-static bool has_room(struct worker *worker, int fd)
+/* Closed at once: an answer would cost more than it helps. */
+static void turn_away(int fd)
 {
-        if (worker->metrics.clients_now < worker->most_clients)
-                return true;
         struct linger now = {.l_onoff = 1};
+
         setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
         close(fd);
-        return false;
 }
 
 void client_accept(struct worker *worker, struct worker_listener *listener)
@@ -44,6 +42,7 @@ void client_accept(struct worker *worker, struct worker_listener *listener)
         int fd = listener_accept(listener->fd, peer);
         struct world *world = worker->lease->world;
         SSL *ssl = NULL;
+        budget_place place;
 
         if (fd < 0) {
                 if (errno == ECONNABORTED || errno == EINTR)
@@ -52,13 +51,17 @@ void client_accept(struct worker *worker, struct worker_listener *listener)
                         listener_pause(listener);
                 return;
         }
-        errno = 0;
-        if (!has_room(worker, fd))
+        if (!admit_connection(worker, peer, &place)) {
+                turn_away(fd);
+                errno = 0;
                 return;
+        }
         if (listener->index < world->config->n_listeners && world->listener_tls[listener->index]) {
                 ssl = tls_accept(world->listener_tls[listener->index], fd);
                 if (!ssl) {
+                        budget_disconnect(worker->budget, place);
                         close(fd);
+                        errno = 0;
                         return;
                 }
         }
@@ -68,7 +71,9 @@ void client_accept(struct worker *worker, struct worker_listener *listener)
         client->worker = worker;
         client->tls = ssl != NULL;
         memcpy(client->peer, peer, sizeof(peer));
+        client->address_place = place;
         link_add(&worker->clients, &client->link);
+        admit_meet(client);
         worker->metrics.clients_accepted++;
         worker->metrics.clients_now++;
         wait_for_request(client);
@@ -83,6 +88,7 @@ void client_drop(struct client *client)
         if (client->stream.fd < 0)
                 return;
         stream_close(&client->stream);
+        admit_gone(client);
         client->worker->metrics.clients_now--;
         worker_defer_client(client);
 }
@@ -92,6 +98,7 @@ void client_cut(struct client *client)
         if (client->stream.fd < 0)
                 return;
         stream_abort(&client->stream);
+        admit_gone(client);
         client->worker->metrics.clients_now--;
         worker_defer_client(client);
 }

@@ -126,6 +126,11 @@ static void post(struct worker *worker)
         scribe_post(worker->scribe, &batch->batch);
 }
 
+bool evidence_is_behind(const struct worker *worker)
+{
+        return worker->batches_out > BATCHES_MOST;
+}
+
 bool evidence_is_full(const struct worker *worker)
 {
         return worker->batches_out > 2 * BATCHES_MOST;
@@ -436,7 +441,7 @@ enum next evidence_intent(struct exchange *x)
                 glass_count(x);
                 return NEXT;
         }
-        bool stuck = worker->audit_failing || worker->batches_out > BATCHES_MOST;
+        bool stuck = worker->audit_failing || evidence_is_behind(worker);
         if (x->audit_answered || stuck) {
                 if (read && !glass && settings->on_failure == ON_FAILURE_ALLOW_READS)
                         return NEXT;

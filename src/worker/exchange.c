@@ -132,6 +132,7 @@ static enum next step_parse(struct exchange *x)
                         return refuse_fault(x, &fault);
                 if (n > 0) {
                         x->parsed = true;
+                        link_remove(&x->client->reading);
                         stream_fix(stream, (size_t)n); /* the views of the head stay */
                         pipe_init(&x->in, stream, NULL, x->request.framing,
                                 x->request.content_length, H1_LENGTH);
@@ -140,8 +141,10 @@ static enum next step_parse(struct exchange *x)
                 switch (stream_fill(stream)) {
                 case STREAM_OK: continue;
                 case STREAM_AGAIN:
-                        if (x->waits != WAIT_HEAD)
+                        if (x->waits != WAIT_HEAD) {
                                 exchange_wait(x, WAIT_HEAD, config->timeouts.headers_ms);
+                                admit_head_begun(x);
+                        }
                         return AGAIN;
                 case STREAM_FULL:
                         fault = (struct h1_fault){431, "RFC 6585 5", "the head is too large", 0};
@@ -213,16 +216,24 @@ static enum next step_name(struct exchange *x)
         struct str body = STR_NONE;
 
         x->grants = grants_find(x->worker->grants, x->caller, x->world, &x->shadow_grants);
-        if (is_test_connection(x))
-                return answer_whoami(x);
+        enum next next = x->admitted ? NEXT : admit_request(x);
+        if (next == NEXT && is_test_connection(x)) {
+                next = admit_rate(x, NULL);
+                return next == NEXT ? answer_whoami(x) : next;
+        }
+        if (next != NEXT)
+                return next;
         for (;;) {
                 enum naming_result result = exchange_name(x, body, &x->arena, &x->named, &why);
                 bool found = result == NAMING_FOUND;
                 bool needs = result == NAMING_NEEDS_BODY ||
                              (found && (kinds_of_body(x) || operation_is_batch(x->named.op)));
                 x->has_name = found || result == NAMING_UNKNOWN;
+                next = admit_rate(x, found || needs ? x->named.op : NULL);
+                if (next != NEXT)
+                        return next;
                 if (needs && !body.ptr) {
-                        enum next next = hold_to_decide(x);
+                        next = hold_to_decide(x);
                         if (next != NEXT)
                                 return next;
                         body = body_that_matters(x);
@@ -244,7 +255,9 @@ static enum next step_name(struct exchange *x)
 
 static enum next step_decide(struct exchange *x)
 {
-        return decide_step(x);
+        enum next next = decide_step(x);
+
+        return next == NEXT ? admit_rate_of_role(x) : next;
 }
 
 static enum next step_record_intent(struct exchange *x)
@@ -576,6 +589,8 @@ static void release(struct exchange *x)
 
         client->exchange = NULL;
         client->requests++;
+        admit_leave(x);
+        admit_rest(client);
         ask_forget(x);
         trigger_clear(x);
         link_remove(&x->audit_link);

@@ -9,6 +9,7 @@
 enum { SLOTS = 1024 };
 
 struct grants_slot {
+        uint64_t number;       /* of `caller`, in budgets; see admit.c */
         struct caller *caller; /* a reference, so that its address means only this caller */
         struct policy *policy; /* likewise */
         struct policy_grants *grants;
@@ -53,11 +54,22 @@ void grants_free(struct grants_table *table)
         free(table);
 }
 
+static struct grants_slot *slot_of(struct grants_table *table, const struct caller *caller)
+{
+        uintptr_t address = (uintptr_t)caller;
+
+        return &table->slots[(address >> 5 ^ address >> 15) % SLOTS];
+}
+
+uint64_t *grants_number(struct grants_table *table, const struct caller *caller)
+{
+        return &slot_of(table, caller)->number;
+}
+
 const struct policy_grants *grants_find(struct grants_table *table, struct caller *caller,
         const struct world *world, const struct policy_grants **shadow)
 {
-        uintptr_t address = (uintptr_t)caller;
-        struct grants_slot *slot = &table->slots[(address >> 5 ^ address >> 15) % SLOTS];
+        struct grants_slot *slot = slot_of(table, caller);
 
         if (slot->caller == caller && slot->policy == world->policy &&
                 slot->shadow == world->shadow) {

@@ -81,13 +81,26 @@ static bool type_is_readable(struct exchange *x)
         return true;
 }
 
+/* What it may take to read the body, and to take its Content-Encoding off. */
+static uint64_t bytes_of_body(const struct exchange *x, uint64_t most)
+{
+        bool known = x->request.framing == H1_LENGTH;
+
+        return (known ? x->request.content_length : most) +
+               (h1_field_value(&x->request, H1_CONTENT_ENCODING).len ? most : 0);
+}
+
 /* Reads the body's payload into x->inspected as it comes. */
 static enum next collect(struct exchange *x)
 {
         uint64_t most = x->world->config->limits.inspect_bytes;
 
-        if (x->inspected.ceiling == 0)
+        if (x->inspected.ceiling == 0) {
+                if (!admit_bytes(x, bytes_of_body(x, most)))
+                        return admit_turn_away(x, 503, REFUSED_OVERLOAD, 1,
+                                "the proxy has no memory for the body at the moment; try again");
                 buf_init(&x->inspected, most);
+        }
         while (!x->in.body.done) {
                 struct str in = stream_in(&x->client->stream), payload;
                 struct h1_fault fault = {0};

@@ -25,6 +25,7 @@
 #include "dagward/token/verdicts.h"
 #include "dagward/trigger/ledger.h"
 #include "dagward/worker/worker.h"
+#include "dagward/world/budget.h"
 #include "dagward/world/naming.h"
 #include "dagward/world/ports.h"
 #include "dagward/world/world.h"
@@ -98,7 +99,17 @@ struct worker {
         struct ledger *ledger; /* NULL: every trigger is sent */
         struct worker_listener *listeners;
         size_t n_listeners;
-        uint64_t most_clients;    /* this worker's share of the limit */
+        /* budgets; see admit.c */
+        struct budget *budget;                 /* what all workers count together */
+        unsigned n_workers;                    /* that share the limits */
+        uint64_t most_clients, most_upstreams; /* this worker's share */
+        struct link strangers; /* clients that never showed a valid token: the newest first */
+        struct link resting;   /* those that did, and are not being served */
+        struct link reading;   /* either, in the middle of a head */
+        uint64_t admitted;     /* requests under way */
+        uint64_t held_bytes;   /* by exchanges, beside stream blocks */
+        uint64_t turned_away_told[7];
+        int64_t turned_away_told_ms;
         int64_t accept_failed_ms; /* when a lack of descriptors was last logged */
         struct lease *lease;      /* the newest */
         struct stream_pool pool;
@@ -130,6 +141,10 @@ struct worker {
 
 struct client {
         struct link link;
+        struct link standing;       /* among strangers or resting ones; alone: being served */
+        struct link reading;        /* its head has begun and not ended */
+        budget_place address_place; /* where it was counted */
+        bool known;                 /* it has shown a valid token */
         struct worker *worker;
         struct stream stream;
         struct exchange *exchange; /* NULL: idle */
@@ -295,6 +310,12 @@ struct exchange {
         const struct policy_grants *grants; /* the table's, good for this turn of steps */
         bool asked_keys;
 
+        /* admit */
+        uint64_t identity; /* its caller's number, once admitted */
+        budget_place identity_place;
+        bool admitted, rated;
+        uint64_t held_bytes;
+
         /* name */
         bool has_target, has_name;
         bool is_git, is_lfs;
@@ -377,6 +398,36 @@ struct lease *lease_take(struct worker *worker);
 void lease_return(struct lease *lease);
 /* Accepts nothing until the next tick: what accept lacks is not there before somebody hangs up. */
 void listener_pause(struct worker_listener *listener);
+
+/* --- admit.c --- */
+/* What this worker may have of what is configured, and of the descriptors there are. */
+void admit_share_out(struct worker *worker, const struct config *config, unsigned n_workers);
+/* Upstream connections, and requests under way, of this worker at most. */
+uint64_t admit_upstreams(const struct worker *worker, const struct config *config);
+/* Whether a connection from `peer` may stay; others may have had to go for it. */
+bool admit_connection(struct worker *worker, const char *peer, budget_place *place);
+/* A new client; one that is not being served any more; one whose connection is closed. */
+void admit_meet(struct client *client);
+void admit_rest(struct client *client);
+void admit_gone(struct client *client);
+/* The head is not all there, and holds a block while the rest comes. */
+void admit_head_begun(struct exchange *x);
+/* Its caller is known and nothing of its body has been read: NEXT, or REFUSE. */
+enum next admit_request(struct exchange *x);
+/* Counts it as a request of operation `op` (NULL: not known), once: NEXT, or REFUSE. */
+enum next admit_rate(struct exchange *x, const struct operation *op);
+/* The same once it has been allowed, if rates are by role. */
+enum next admit_rate_of_role(struct exchange *x);
+/* Sets bytes aside until the exchange ends; false: there are not enough. */
+bool admit_bytes(struct exchange *x, uint64_t bytes);
+/* They are in use already. */
+void admit_count_bytes(struct exchange *x, uint64_t bytes);
+/* Refuses, to be tried again in `after_s`, without waiting for a body. Always REFUSE. */
+enum next admit_turn_away(struct exchange *x, int status, enum refusal kind, int after_s,
+        const char *format, ...) __attribute__((format(printf, 5, 6)));
+/* The exchange ends. */
+void admit_leave(struct exchange *x);
+void admit_tick(struct worker *worker);
 
 /* --- client.c --- */
 void client_accept(struct worker *worker, struct worker_listener *listener);
@@ -576,6 +627,8 @@ void grants_free(struct grants_table *table);
  * policy (NULL: it has none); the table's, until it is asked again. */
 const struct policy_grants *grants_find(struct grants_table *table, struct caller *caller,
         const struct world *world, const struct policy_grants **shadow);
+/* Room for the number of the caller that was found last: 0 at first. */
+uint64_t *grants_number(struct grants_table *table, const struct caller *caller);
 
 /* --- batch.c --- */
 /* Decides each request that the body of an allowed batch carries; NEXT: all are allowed, and
@@ -615,6 +668,8 @@ void evidence_flush(struct worker *worker, bool all);
 void evidence_due(struct worker *worker);
 /* So much waits to be written that no more requests may be read. */
 bool evidence_is_full(const struct worker *worker);
+/* So much does that requests that need a record would be refused. */
+bool evidence_is_behind(const struct worker *worker);
 /* Now and then: tries again what could not be written. */
 void evidence_tick(struct worker *worker);
 void evidence_clear(struct worker *worker);

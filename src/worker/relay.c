@@ -62,8 +62,9 @@ static void start(struct exchange *x, bool fresh)
         x->response_scanned = 0;
         x->interims = 0;
         if (!upstream_lend(x, fresh, &why)) {
-                bool full = x->worker->metrics.upstream_now >= config->upstream.connections;
+                bool full = x->worker->metrics.upstream_now >= admit_upstreams(x->worker, config);
                 log_info("correlation=%s %s", x->correlation_id, why.text);
+                x->refusal.retry_after_s = full;
                 fail(x, full ? 503 : 502, REFUSED_UPSTREAM, why.text);
                 return;
         }

@@ -123,7 +123,7 @@ static bool has_room(struct exchange *x)
 {
         struct worker *worker = x->worker;
 
-        if (worker->metrics.upstream_now < x->world->config->upstream.connections)
+        if (worker->metrics.upstream_now < admit_upstreams(worker, x->world->config))
                 return true;
         for (size_t i = 0; i < SERVICE_COUNT; i++) {
                 if (!link_empty(&worker->idle[i])) {

@@ -228,6 +228,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
         }
         upstream_tick(worker);
         evidence_tick(worker);
+        admit_tick(worker);
         resume_listeners(worker);
         verdicts_expire(worker->verdicts, worker->wall_ms / 1000);
         lent_expire(worker->lent, worker->now_ms);
@@ -349,10 +350,13 @@ struct worker *worker_new(unsigned number, unsigned n_workers, struct world *wor
         worker->verdicts = verdicts_new(VERDICTS_MOST);
         worker->grants = grants_new();
         worker->directory = directory_new();
-        worker->most_clients = (world->config->limits.connections + n_workers - 1) / n_workers;
+        admit_share_out(worker, world->config, n_workers);
         worker->accept_failed_ms = INT64_MIN / 2;
         link_init(&worker->clients);
         link_init(&worker->dropped_clients);
+        link_init(&worker->strangers);
+        link_init(&worker->resting);
+        link_init(&worker->reading);
         link_init(&worker->upstreams);
         link_init(&worker->dropped_upstreams);
         for (size_t i = 0; i < SERVICE_COUNT; i++)
@@ -371,8 +375,10 @@ struct worker *worker_new(unsigned number, unsigned n_workers, struct world *wor
         return NULL;
 }
 
-void worker_attach(struct worker *worker, struct scribe *scribe, struct ledger *ledger)
+void worker_attach(
+        struct worker *worker, struct scribe *scribe, struct ledger *ledger, struct budget *budget)
 {
+        worker->budget = budget;
         worker->scribe = scribe;
         worker->ledger = ledger;
         evidence_watch(worker);

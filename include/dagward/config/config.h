@@ -290,8 +290,41 @@ struct config_correlation {
         struct str parameter; /* of its template, likewise */
 };
 
+/* A token bucket: `requests` come back in `per_ms`, `burst` of them can be saved up. */
+struct config_bucket {
+        uint64_t requests;
+        int64_t per_ms;
+        uint64_t burst; /* never 0 once loaded */
+};
+
+enum config_rate_by {
+        RATE_BY_SUBJECT, /* issuer and subject */
+        RATE_BY_ROLE,    /* the role that allows the request */
+};
+
+struct config_rate {
+        struct config_bucket reads; /* without `has_writes`: of all requests */
+        enum config_rate_by by;
+        bool has_writes;
+        struct config_bucket writes;
+};
+
+/* Addresses whose first `bits` are those of `address`; IPv4 stands as ::ffff:a.b.c.d. */
+struct config_network {
+        unsigned char address[16];
+        unsigned bits;
+};
+
 struct config_limits {
-        uint64_t connections;   /* client connections, all workers together */
+        uint64_t connections; /* client connections, all workers together */
+        uint64_t connections_per_address;
+        struct str *trusted_addresses; /* that this is not for; may be none */
+        size_t n_trusted_addresses;
+        struct config_network *trusted; /* the same, read */
+        uint64_t requests_per_identity; /* being served, all workers together */
+        bool has_rate;
+        struct config_rate rate;
+        uint64_t memory_bytes;  /* held of requests and answers, all workers together */
         uint64_t headers_bytes; /* a request's head */
         uint64_t header_bytes;  /* one field line of it */
         uint64_t inspect_bytes; /* a body that is read to decide */
@@ -376,6 +409,11 @@ const struct config_url *config_host_override(
  * that a new one is not forgotten. `pattern`: it may be a glob(7) pattern. */
 typedef void config_tell_path(void *owner, const struct str *path, bool pattern);
 void config_paths(const struct config *config, config_tell_path *tell, void *owner);
+
+/* Whether `address` (IPv4 as ::ffff:a.b.c.d) is in one of `limits.trusted_addresses`. */
+bool config_trusts_address(const struct config_limits *limits, const unsigned char address[16]);
+/* Reads a numeric address, IPv4 as ::ffff:a.b.c.d; false if it is none. */
+bool config_address_bytes(const char *text, unsigned char out[16]);
 
 /* The JSON Schema (draft 2020-12) of the configuration file. */
 void config_schema_write(struct buf *out);

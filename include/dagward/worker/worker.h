@@ -13,6 +13,7 @@
 #include "dagward/world/ports.h"
 #include "dagward/world/world.h"
 
+struct budget;
 struct worker;
 
 /* Binds the listeners of `world`'s configuration (takes a reference of its own) but starts nothing.
@@ -20,8 +21,10 @@ struct worker;
  * when an address cannot be had. */
 struct worker *worker_new(unsigned number, unsigned n_workers, struct world *world,
         struct control_port control, struct error *err);
-/* Names who writes its records, and who knows of triggers (NULL: nobody); before worker_start. */
-void worker_attach(struct worker *worker, struct scribe *scribe, struct ledger *ledger);
+/* Names who writes its records, who knows of triggers (NULL: nobody), and what all workers count
+ * together; before worker_start. */
+void worker_attach(
+        struct worker *worker, struct scribe *scribe, struct ledger *ledger, struct budget *budget);
 struct worker_port worker_port(struct worker *worker);
 /* Starts the thread; false with a reason. */
 bool worker_start(struct worker *worker, struct error *err);

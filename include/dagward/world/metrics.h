@@ -30,6 +30,9 @@ enum refusal {
         REFUSED_UPSTREAM_CREDENTIAL, /* upstream turned our credential away */
         REFUSED_UPSTREAM,            /* unreachable, nonsense, silent */
         REFUSED_DUPLICATE,           /* a trigger that was sent before, and cannot be answered */
+        REFUSED_RATE,                /* more requests in a time than the caller may send */
+        REFUSED_CONCURRENCY,         /* more at once than the caller may have under way */
+        REFUSED_OVERLOAD,            /* there is no room for more, whoever asks */
         REFUSAL_COUNT,
 };
 
@@ -47,6 +50,10 @@ struct metrics {
         uint64_t verdict_hits, verdict_misses; /* token cache */
         uint64_t challenges;                   /* requests without a token that got a 401 */
         uint64_t clients_accepted, clients_now;
+        uint64_t clients_refused_full, clients_refused_address; /* closed when they came */
+        uint64_t clients_evicted_strangers, clients_evicted_idle;
+        uint64_t identities_crowded; /* requests counted in an account that others share */
+        uint64_t memory_bytes;       /* held of requests and answers */
         uint64_t exchanges_now;
         uint64_t upstream_opened, upstream_reused, upstream_failed, upstream_now, upstream_idle;
         uint64_t retries;

@@ -148,6 +148,10 @@ static void what_is_left_out_has_its_default(void **state)
         assert_int_equal(c->audit.durability, DURABILITY_WRITES);
         assert_int_equal(c->audit.on_failure, ON_FAILURE_REFUSE);
         assert_int_equal(c->limits.connections, 20000);
+        assert_int_equal(c->limits.connections_per_address, 5000);
+        assert_int_equal(c->limits.requests_per_identity, 256);
+        assert_int_equal(c->limits.memory_bytes, 512 << 20);
+        assert_false(c->limits.has_rate);
         assert_int_equal(c->limits.headers_bytes, 64 << 10);
         assert_int_equal(c->limits.header_bytes, 32 << 10);
         assert_int_equal(c->limits.inspect_bytes, 1 << 20);
@@ -198,7 +202,10 @@ static void everything_that_can_be_set_is_read(void **state)
                 "policy: {files: ['p/*.yaml', /q.yaml], shadow: c.yaml}\n"
                 "audit: {file: /a, durability: all, on_failure: allow-reads}\n"
                 "limits: {connections: 1, headers: 48KiB, header: 24KiB, inspect: 2MiB, token: "
-                "8KiB}\n"
+                "8KiB,\n"
+                "  connections_per_address: 2, trusted_addresses: [10.1.0.0/16, 'fd00::1'],\n"
+                "  requests_per_identity: 3, memory: 9MiB,\n"
+                "  rate: {requests: 600, burst: 5, by: role, writes: {requests: 7, per: 1h}}}\n"
                 "timeouts: {headers: 1s, body: 2s, keep_alive: 3s, drain: 0s}\n"
                 "log: {level: debug}\n";
         struct config *c = load_good(text, environment);
@@ -250,6 +257,15 @@ static void everything_that_can_be_set_is_read(void **state)
         assert_int_equal(c->audit.durability, DURABILITY_ALL);
         assert_int_equal(c->audit.on_failure, ON_FAILURE_ALLOW_READS);
         assert_int_equal(c->limits.headers_bytes, 48 << 10);
+        assert_int_equal(c->limits.connections_per_address, 2);
+        assert_int_equal(c->limits.requests_per_identity, 3);
+        assert_int_equal(c->limits.memory_bytes, 9 << 20);
+        assert_int_equal(c->limits.rate.reads.per_ms, 60 * 1000);
+        assert_int_equal(c->limits.rate.reads.burst, 5);
+        assert_int_equal(c->limits.rate.by, RATE_BY_ROLE);
+        assert_true(c->limits.rate.has_writes);
+        assert_int_equal(c->limits.rate.writes.per_ms, 3600 * 1000);
+        assert_int_equal(c->limits.rate.writes.burst, 7);
         assert_int_equal(c->timeouts.drain_ms, 0);
         assert_int_equal(c->log_level, LOG_LEVEL_DEBUG);
         config_unref(c);
@@ -472,7 +488,7 @@ static void all_errors_of_a_file_come_in_one_run(void **state)
                  "  - {name: c, type: sttic_file}\n"
                  "policy: {files: p, shadow: q}\n"
                  "audit: {file: a, durability: maybe}\n"
-                 "limits: {headers: 1MB, rate: {requests: 1}}\n",
+                 "limits: {headers: 1MB, rate: {requests: 0}}\n",
                         "1:1: unknown key `lisen`; did you mean `listen`?\n"
                         "3:15: `address` must be ip:port; the port is missing\n"
                         "4:10: `workers` must be a whole number from 1 to 256, not `many`\n"
@@ -499,7 +515,7 @@ static void all_errors_of_a_file_come_in_one_run(void **state)
                         "`sttic_file`; did you mean `static_file`?\n"
                         "14:30: `durability` must be one of writes, all, none, not `maybe`\n"
                         "15:19: `headers` must be a size such as 512B, 64KiB or 1MiB, not `1MB`\n"
-                        "15:30: `rate` is not available yet"},
+                        "15:41: `requests` must be a whole number from 1 to 10000000, not `0`"},
         };
 
         (void)state;
@@ -737,6 +753,46 @@ static void limits_fit_together(void **state)
                 "comes as a Basic password, which is a third longer");
         error_list_clear(&errors);
         config_unref(c);
+}
+
+static bool trusts(const struct config *c, const char *text)
+{
+        unsigned char address[16];
+
+        assert_true(config_address_bytes(text, address));
+        return config_trusts_address(&c->limits, address);
+}
+
+static void trusted_addresses_are_those_of_the_networks_and_no_others(void **state)
+{
+        struct config *c = load_good("limits: {trusted_addresses: [10.1.0.0/16, 192.0.2.7, "
+                                     "'fd00::/9', '2001:db8::1']}\n" MINIMAL,
+                environment);
+        static const struct bad cases[] = {
+                {"limits: {trusted_addresses: [10.1.0.0/33, 10.1, '::/129', lb.example, 1.2.3.4/x]}"
+                 "\n" MINIMAL,
+                        "1:30: `trusted_addresses`: `10.1.0.0/33` is not an address or a network "
+                        "like 10.1.0.0/16\n"
+                        "1:43: `trusted_addresses`: `10.1` is not an address or a network like "
+                        "10.1.0.0/16\n"
+                        "1:49: `trusted_addresses`: `::/129` is not an address or a network like "
+                        "10.1.0.0/16\n"
+                        "1:59: `trusted_addresses`: `lb.example` is not an address or a network "
+                        "like 10.1.0.0/16\n"
+                        "1:71: `trusted_addresses`: `1.2.3.4/x` is not an address or a network "
+                        "like 10.1.0.0/16"}};
+
+        (void)state;
+        assert_true(trusts(c, "10.1.255.255") && trusts(c, "::ffff:10.1.0.1"));
+        assert_false(trusts(c, "10.2.0.0") || trusts(c, "10.0.255.255") || trusts(c, "::10.1.0.1"));
+        assert_true(trusts(c, "192.0.2.7") && !trusts(c, "192.0.2.6"));
+        assert_true(trusts(c, "fd7f::1") && !trusts(c, "fd80::1"));
+        assert_true(trusts(c, "2001:db8::1") && !trusts(c, "2001:db8::2"));
+        config_unref(c);
+        c = load_good(MINIMAL, environment);
+        assert_false(trusts(c, "127.0.0.1"));
+        config_unref(c);
+        assert_findings(cases, sizeof(cases) / sizeof(*cases));
 }
 
 #define JWT "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJodHRwczovL2kuZXhhbXBsZSJ9.c2lnbmF0dXJl"
@@ -1109,6 +1165,7 @@ int main(void)
                 cmocka_unit_test(who_opens_a_vault_is_found),
                 cmocka_unit_test(credentials_are_checked),
                 cmocka_unit_test(limits_fit_together),
+                cmocka_unit_test(trusted_addresses_are_those_of_the_networks_and_no_others),
                 cmocka_unit_test(secrets_in_the_file_are_refused_and_never_repeated),
                 cmocka_unit_test(references_that_lead_nowhere_are_errors),
                 cmocka_unit_test(yaml_and_meaning_are_reported_together),

@@ -1,0 +1,328 @@
+"""Floods. Whoever asks properly is answered while others hold connections, drip bytes, do not read, or send without end;
+what the proxy keeps for them is bounded. Figures are printed (pytest -rP), and gate nothing."""
+import os
+import resource
+import selectors
+import signal
+import socket
+import threading
+import time
+
+import pytest
+
+from kit import upstreams
+from kit.policies import POLICY
+from kit.waiting import sanitizer, seconds, until
+
+RUNS = "/contoso/analytics/_apis/pipelines/42/runs"
+ITEM = "/contoso/analytics/_apis/git/repositories/dags/items?path=/big"
+PUSH = "/contoso/analytics/_git/dags/git-receive-pack"
+PLAIN = sanitizer() == "none"
+
+
+def bearer(token):
+    return ("Authorization", "Bearer " + token)
+
+
+@pytest.fixture
+def start(start_proxy, issuer, upstream):
+    def start(limits=None, workers=2, **settings):
+        return start_proxy([issuer.config()], POLICY, upstream.url, workers=workers, limits=limits or {}, log={"level": "info"}, **settings)
+
+    return start
+
+
+@pytest.fixture(autouse=True)
+def descriptors():
+    """This process holds the other end of all connections."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
+    yield before[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def cpu_seconds(pid):
+    fields = open("/proc/%d/stat" % pid).read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def hold(proxy, n, sources=1, first=b""):
+    """So many connections that say `first` and no more."""
+    held = []
+    for i in range(n):
+        sock = socket.create_connection(("127.0.0.1", proxy.port), timeout=seconds(15), source_address=("127.0.0.%d" % (2 + i % sources), 0))
+        try:
+            sock.sendall(first)
+        except OSError:
+            pass  # it had to make room already
+        held.append(sock)
+    return held
+
+
+def let_go(socks):
+    for sock in socks:
+        sock.close()
+
+
+class Drip:
+    """Sends one byte on each connection, over and over."""
+
+    def __init__(self, socks, byte=b"a", every=0.2):
+        self.socks, self.byte, self.every, self.stopped = list(socks), byte, every, threading.Event()
+
+    def __enter__(self):
+        self.thread = threading.Thread(target=self.run)
+        self.thread.start()
+        return self
+
+    def run(self):
+        while not self.stopped.wait(self.every):
+            for sock in list(self.socks):
+                try:
+                    sock.send(self.byte)
+                except OSError:
+                    self.socks.remove(sock)
+
+    def __exit__(self, *_):
+        self.stopped.set()
+        self.thread.join()
+
+
+def answered(proxy, token, n, target=RUNS):
+    """Asks n times, each of which has to be answered; milliseconds, sorted."""
+    took = []
+    for _ in range(n):
+        began = time.monotonic()
+        assert proxy.ask("GET", target, token).status == 200
+        took.append((time.monotonic() - began) * 1000)
+    return sorted(took)
+
+
+def p99(took):
+    return took[max(0, len(took) * 99 // 100 - 1)]
+
+
+def report(what, proxy, before_kib, quiet, loud):
+    print("%s: RSS %d -> %d KiB; %d requests of another caller, p50/p99 %.1f/%.1f ms quiet, %.1f/%.1f ms meanwhile"
+          % (what, before_kib, proxy.resident_kib(), len(loud), quiet[len(quiet) // 2], p99(quiet), loud[len(loud) // 2], p99(loud)))
+
+
+def test_500_heads_that_never_end(start, operator):
+    """Each is given its ten seconds (here one), then 408; the others are answered meanwhile."""
+    proxy = start(timeouts={"headers": "1s"})
+    quiet = answered(proxy, operator, 50)
+    before = proxy.resident_kib()
+    socks = hold(proxy, 500, first=b"GET / HTTP/1.1\r\nHost: a\r\nX-Slow: ")
+    with Drip(socks):
+        loud = answered(proxy, operator, 50)
+        report("slow heads", proxy, before, quiet, loud)
+        if PLAIN:
+            assert proxy.resident_kib() - before < 60 << 10  # a block of 80 KiB each, of which the first page is used
+        until(lambda: proxy.metric(r"^dagward_client_connections ") <= 1, "all of them are shown out")
+    for sock in socks[:5]:
+        sock.settimeout(seconds(5))
+        assert sock.recv(100).startswith(b"HTTP/1.1 408 ")
+    let_go(socks)
+
+
+def test_bodies_that_never_end_are_their_callers_own_affair(start, issuer, operator, publisher):
+    """A push of which a byte comes now and then may take what its caller may have at once, and no more."""
+    proxy = start({"requests_per_identity": 40})
+    quiet = answered(proxy, operator, 30)
+    before = proxy.resident_kib()
+    socks = hold(proxy, 60, first=("POST %s HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %s\r\nContent-Type: application/x-git-receive-pack-request\r\n"
+                                   "Content-Length: 1000000\r\n\r\n0" % (PUSH, publisher)).encode())
+    with Drip(socks):
+        until(lambda: proxy.metric(r'refusals_total\{reason="concurrency"\}') == 30, "three quarters of 40 are let in")
+        report("slow bodies", proxy, before, quiet, answered(proxy, operator, 30))
+    let_go(socks)
+
+
+def test_who_asks_for_much_and_reads_slowly_is_not_kept_in_memory(start, upstream, issuer, operator):
+    """60 downloads of 32 MiB that nobody reads: upstream is made to wait, and the others are answered."""
+    block = b"x" * (1 << 20)
+
+    def pour(sock, request):
+        if request.target.startswith(RUNS):
+            return upstreams.Upstream.standard(sock, request)
+        sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (32 << 20))
+        for _ in range(32):
+            sock.sendall(block)
+
+    upstream.always = pour
+    proxy = start()
+    quiet = answered(proxy, operator, 30)
+    before = proxy.resident_kib()
+    other = issuer.mint("slow", roles=["operator"])
+    socks = hold(proxy, 60, first=("GET %s HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %s\r\n\r\n" % (ITEM, other)).encode())
+    until(lambda: len(upstream.received) >= 90, "all requests reach upstream")
+    report("slow readers", proxy, before, quiet, answered(proxy, operator, 30))
+    if PLAIN:
+        assert proxy.resident_kib() - before < 30 << 10  # two blocks of 80 KiB each, and an exchange
+    let_go(socks)
+    until(lambda: proxy.metric(r"^dagward_exchanges ") == 0, "nothing is left of them")
+
+
+def test_requests_sent_without_reading_the_answers(start, issuer, operator):
+    """A pipeline is answered one by one, as far as its client reads; then it is not read any more."""
+    proxy = start()
+    quiet = answered(proxy, operator, 30)
+    before = proxy.resident_kib()
+    other = issuer.mint("pipeline", roles=["operator"])
+    request = ("GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %s\r\n\r\n" % other).encode()
+    stop = threading.Event()
+
+    def flood():
+        with proxy.connect() as client:
+            client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+            client.sock.setblocking(False)
+            while not stop.wait(0.02):
+                try:
+                    client.sock.send(request * 20)
+                except OSError:
+                    pass  # neither side takes any more
+
+    threads = [threading.Thread(target=flood) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    loud = answered(proxy, operator, 50)
+    report("pipelines", proxy, before, quiet, loud)
+    if PLAIN:
+        assert proxy.resident_kib() - before < 16 << 10
+    stop.set()
+    for thread in threads:
+        thread.join(seconds(10))
+
+
+def test_heads_as_large_as_they_may_be(start, issuer, operator):
+    """300 heads of which 60 KiB have come, and 300 with more fields than are allowed: 431 for these."""
+    proxy = start({"memory": "16MiB"}, workers=2)
+    quiet = answered(proxy, operator, 30)
+    before = proxy.resident_kib()
+    large = b"GET / HTTP/1.1\r\nHost: a\r\n" + b"".join(b"X-%d: %s\r\n" % (i, b"a" * 6000) for i in range(10))
+    socks = hold(proxy, 300, first=large)
+    loud = answered(proxy, operator, 30)
+    report("large heads", proxy, before, quiet, loud)
+    if PLAIN:
+        assert proxy.resident_kib() - before < 40 << 10  # 16 MiB, and what was freed and is kept for the next
+    assert proxy.metric(r'evicted_total\{which="stranger"\}') > 50
+    let_go(socks)
+    many = b"GET / HTTP/1.1\r\nHost: a\r\n" + b"A: b\r\n" * 200 + b"\r\n"
+    for sock in hold(proxy, 20, first=many):
+        with sock:
+            assert sock.recv(100).startswith(b"HTTP/1.1 431 ")
+
+
+def test_10000_connections_that_idle(start, operator, descriptors):
+    """They cost a descriptor and a little memory each, and nobody any time."""
+    n = 10000 if descriptors >= 16000 and PLAIN else 4000 if descriptors >= 8000 and PLAIN else 800
+    proxy = start(timeouts={"headers": "1m"})
+    quiet = answered(proxy, operator, 50)
+    before, cpu = proxy.resident_kib(), cpu_seconds(proxy.process.pid)
+    socks = hold(proxy, n, sources=4)
+    until(lambda: proxy.metric(r"^dagward_client_connections ") >= n, "all are taken")
+    loud = answered(proxy, operator, 50)
+    report("%d idle connections, %.1f s of CPU to take them" % (n, cpu_seconds(proxy.process.pid) - cpu), proxy, before, quiet, loud)
+    if PLAIN:
+        assert (proxy.resident_kib() - before) * 1024 < n * 4096
+    let_go(socks)
+    until(lambda: proxy.metric(r"^dagward_client_connections ") <= 1, "all are gone")
+
+
+def test_one_caller_floods_and_another_is_served(start, upstream, issuer, operator):
+    """One service principal with 300 connections that ask as fast as they can: each request of the other is answered."""
+    proxy = start({"requests_per_identity": 32})
+    quiet = answered(proxy, operator, 100)
+    before = proxy.resident_kib()
+    noisy = issuer.mint("noisy", roles=["operator"])
+    request = ("GET %s HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %s\r\n\r\n" % (RUNS, noisy)).encode()
+    stop, statuses = threading.Event(), {}
+    socks = hold(proxy, 300, first=request)
+
+    def flood():
+        selector = selectors.DefaultSelector()
+        for sock in socks:
+            sock.setblocking(False)
+            selector.register(sock, selectors.EVENT_READ)
+        while not stop.is_set():
+            for key, _ in selector.select(0.1):
+                try:
+                    data = key.fileobj.recv(65536)
+                    for line in data.split(b"HTTP/1.1 ")[1:]:
+                        statuses[line[:3]] = statuses.get(line[:3], 0) + 1
+                    key.fileobj.send(request) if data else selector.unregister(key.fileobj)
+                except OSError:
+                    selector.unregister(key.fileobj)
+
+    thread = threading.Thread(target=flood)
+    thread.start()
+    loud = answered(proxy, operator, 50)
+    stop.set()
+    thread.join()
+    report("a flood of %s" % {k.decode(): v for k, v in statuses.items()}, proxy, before, quiet, loud)
+    assert set(statuses) <= {b"200", b"429"} and statuses.get(b"200")
+    let_go(socks)
+
+
+def test_a_client_that_has_said_all_it_will_still_gets_its_answer(start, upstream, operator):
+    proxy = start()
+    upstream.always = upstreams.late(0.3)
+    with proxy.connect() as client:
+        client.request("GET", RUNS, [bearer(operator)])
+        client.sock.shutdown(socket.SHUT_WR)
+        assert client.answer().status == 200
+        assert client.is_closed()
+    proxy.outcomes(1, response_status=200)
+
+
+def test_few_descriptors_are_shared_out_and_some_are_kept(start_proxy, issuer, upstream, operator, monkeypatch):
+    """With 300 of them, 500 strangers take what is there for clients; requests, records and probes go on."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    proxy = None
+
+    def limited(*arguments, **more):
+        before = more["preexec_fn"]
+
+        def limits():
+            before()
+            resource.setrlimit(resource.RLIMIT_NOFILE, (300, 300))
+
+        return popen(*arguments, **{**more, "preexec_fn": limits})
+
+    import kit.proxy
+    popen = kit.proxy.subprocess.Popen
+    with monkeypatch.context() as patch:
+        patch.setattr(kit.proxy.subprocess, "Popen", limited)
+        proxy = start_proxy([issuer.config()], POLICY, upstream.url, workers=2, log={"level": "info"})
+    assert "RLIMIT_NOFILE=300" in proxy.log()
+    cpu = cpu_seconds(proxy.process.pid)
+    socks = hold(proxy, 500)
+    answered(proxy, operator, 20)
+    assert proxy.ask("POST", RUNS, operator, body=b"{}").status == 200
+    before = len(proxy.events("log.opened"))
+    proxy.audit_file.rename(proxy.audit_file.with_suffix(".1"))
+    proxy.signal(signal.SIGUSR1)
+    until(lambda: len(proxy.events("log.opened")) >= 1, "the audit log is begun anew")
+    assert proxy.admin_get("/readyz").status_code == 200
+    assert len(os.listdir("/proc/%d/fd" % proxy.process.pid)) < 300 and before
+    assert cpu_seconds(proxy.process.pid) - cpu < seconds(3)
+    proxy.whole_audit = False  # its beginning is in the other file
+    let_go(socks)
+
+
+def test_without_any_descriptor_nobody_spins_and_probes_are_answered_later(start, operator):
+    proxy = start()
+    pid = proxy.process.pid
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    taken = {int(fd) for fd in os.listdir("/proc/%d/fd" % pid)}
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (min(set(range(len(taken) + 1)) - taken), before[1]))
+    waiting = [socket.create_connection(("127.0.0.1", port), timeout=seconds(10)) for port in (proxy.port, proxy.admin_port) * 3]
+    cpu = cpu_seconds(pid)
+    time.sleep(2)  # in which a thread that spins spends all that it is given, and one that waits about 10 ms
+    assert cpu_seconds(pid) - cpu < 0.2
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+    for sock in waiting[1::2]:
+        sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert sock.recv(100).startswith(b"HTTP/1.1 200 ")
+    answered(proxy, operator, 5)
+    let_go(waiting)
