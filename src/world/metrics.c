@@ -18,6 +18,7 @@ const char *const metrics_refusal_names[REFUSAL_COUNT] = {
         [REFUSED_UPSTREAM_CREDENTIAL] = "upstream-credential",
         [REFUSED_UPSTREAM] = "upstream",
         [REFUSED_DUPLICATE] = "duplicate",
+        [REFUSED_THROTTLED] = "throttled",
 };
 
 void metrics_add(struct metrics *sum, const struct metrics *more)

@@ -1,0 +1,289 @@
+"""Hosts with several addresses: one that does not work costs a moment, all that do not work are an
+error that says so, and what comes back is used again. Names change without a restart."""
+import time
+
+import pytest
+
+from kit import upstreams
+from kit.policies import POLICY
+from kit.proxy import Proxy
+from kit.upstreams import Hole, Upstream, message
+from kit.waiting import BINARY, free_port, sanitizer, seconds, until
+
+RUNS = "/contoso/analytics/_apis/pipelines/42/runs"
+RESOLVER = BINARY.parent / "libdagward_resolver.so"
+V4, V6 = "127.0.0.1", "::1"  # of localhost, in this order
+
+
+@pytest.fixture
+def at():
+    """Starts upstreams at addresses, all at one port."""
+    started, port = [], free_port()
+
+    def start(address, kind=Upstream, **more):
+        one = kind(address=address, port=port, **more)
+        started.append(one)
+        return one
+
+    start.port = port
+    yield start
+    for one in started:
+        one.close()
+
+
+def serve(start_proxy, issuer, at, workers=1, **upstream):
+    upstream = {"timeouts": {"connect": "3s", "attempt": "300ms"}, "ejection": {"failures": 3, "time": "500ms", "most": "1s"}, **upstream}
+    return start_proxy([issuer.config()], POLICY, {"hosts": {"*": "http://localhost:%d" % at.port}, **upstream}, workers=workers)
+
+
+@pytest.mark.parametrize("how", ["refused", "hole"])
+@pytest.mark.parametrize("bad, good", [(V4, V6), (V6, V4)])
+def test_an_address_that_does_not_work_is_passed_over(start_proxy, issuer, operator, at, how, bad, good):
+    if how == "hole":
+        at(bad, Hole)
+    upstream = at(good)
+    proxy = serve(start_proxy, issuer, at)
+    for n in range(3):
+        answer = proxy.ask("POST", RUNS, operator, body=b"{}")
+        assert answer.status == 200, answer.text
+        assert proxy.outcome(answer)["decision"]["effect"] == "allow"
+        upstream.hang_up()
+    assert len(upstream.received) == 3, "a POST was sent other than once"
+
+
+def test_an_address_that_takes_connections_and_says_nothing_in_TLS_is_passed_over(start_proxy, issuer, authority, operator, at):
+    def mute(sock, _):
+        upstreams.silent(sock, None)
+
+    class Mute(Upstream):
+        def _serve(self, sock, number):
+            mute(sock, number)
+
+    bad = at(V4, Mute)
+    good = at(V6, tls=authority.server("localhost"))
+    proxy = serve(start_proxy, issuer, at, hosts={"*": "https://localhost:%d" % at.port}, ca=str(authority.file))
+    answer = proxy.ask("POST", RUNS, operator, body=b"{}")
+    assert answer.status == 200 and len(good.received) == 1 and bad.connections == 1
+
+
+def test_while_none_can_be_reached_requests_are_refused_at_once_and_it_recovers(start_proxy, issuer, operator, at):
+    proxy = serve(start_proxy, issuer, at)
+    answers = [proxy.ask("POST", RUNS, operator, body=b"{}") for _ in range(12)]
+    assert {a.status for a in answers[:3]} == {502} and answers[-1].status in (502, 503)
+    refused = [a for a in answers if a.status == 503]
+    assert len(refused) >= 5
+    for answer in refused:
+        assert int(answer["Retry-After"]) in (1, 2) and answer.correlation in answer.reason
+        record = proxy.outcome(answer)
+        assert record["decision"]["effect"] == "error" and record["response"]["status"] == 503 and "upstream" not in record
+    assert proxy.metric(r"^dagward_upstream_unreachable_refusals_total") >= 5
+    assert proxy.metric(r'^dagward_upstream_addresses_ejected{service="dev"}') == 2
+    assert proxy.metric(r'^dagward_upstream_addresses{service="dev"}') == 2
+    assert proxy.admin_get("/readyz").status_code == 200, "the process is well, and restarting it would not help"
+    upstream = at(V6)
+    until(lambda: proxy.ask("POST", RUNS, operator, body=b"{}").status == 200, "it is used again")
+    assert len(upstream.received) == 1
+    (event,) = until(lambda: proxy.events("upstream.restored"), "an event that it is back")
+    assert event["event"]["detail"]["address"] == V6 and event["event"]["detail"]["host"] == "localhost"
+    ejected = proxy.events("upstream.ejected")
+    assert ejected and "refused" in ejected[0]["event"]["detail"]["cause"] and len(ejected) < 8
+
+
+def test_one_request_at_a_time_tries_what_cannot_be_reached(start_proxy, issuer, operator, at):
+    at(V4, Hole)
+    at(V6, Hole)
+    proxy = serve(start_proxy, issuer, at, timeouts={"connect": "500ms", "attempt": "100ms"}, ejection={"failures": 1, "time": "600ms", "most": "600ms"})
+    assert proxy.ask("GET", RUNS, operator).status == 504
+    begun, quick = time.monotonic(), []
+    while len(quick) < 20 and time.monotonic() - begun < seconds(8):
+        at_ = time.monotonic()
+        answer = proxy.ask("GET", RUNS, operator)
+        assert answer.status in (503, 504)
+        if answer.status == 503:
+            quick.append(time.monotonic() - at_)
+    assert len(quick) == 20 and sorted(quick)[10] < seconds(0.1), "most are refused at once"
+
+
+BAD = {
+    "502 without a word": lambda: message(502),
+    "garbage": lambda: upstreams.cut_after(b"SSH-2.0-OpenSSH_9.2\r\n\r\n"),
+    "no answer": lambda: None,
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_an_address_that_answers_badly_is_left_alone_until_it_is_well(start_proxy, issuer, operator, at, what):
+    bad, good = at(V4), at(V6)
+    proxy = serve(start_proxy, issuer, at)
+    bad.always = BAD[what]() if what != "no answer" else lambda sock, _: None
+    told = []
+    for _ in range(12):
+        answer = proxy.ask("GET", RUNS, operator)
+        told.append(answer.status)
+        good.hang_up()  # so that connections are made again and again
+        until(lambda: not good.open, "good closes")
+    assert told.count(502) <= 6 and told[-1] == 200, told
+    sent = len(bad.received)
+    for _ in range(5):
+        proxy.ask("POST", RUNS, operator, body=b"{}")
+    assert not [r for r in bad.received[sent:] if r.method == "POST"] or len(bad.received) == sent, "a POST tries nothing out"
+    if proxy.events("upstream.ejected"):
+        bad.always = None
+        assert until(lambda: proxy.ask("GET", RUNS, operator) and (good.hang_up() or proxy.events("upstream.restored")), "it is back")
+
+
+def test_when_all_answer_badly_they_are_asked_all_the_same(start_proxy, issuer, operator, at):
+    both = at(V4), at(V6)
+    proxy = serve(start_proxy, issuer, at, ejection={"failures": 2, "time": "1m", "most": "1m"})
+    for one in both:
+        one.always = message(503)
+    for _ in range(12):
+        answer = proxy.ask("GET", RUNS, operator)
+        assert answer.status == 503 and answer.body == b"" and answer["Retry-After"] is None, "upstream's own"
+    assert sum(len(one.received) for one in both) == 12
+    for one in both:
+        one.always = None
+    assert proxy.ask("GET", RUNS, operator).status == 200, "the least bad one is used at once"
+
+
+def test_an_error_of_Azure_DevOps_itself_is_no_fault_of_an_address(start_proxy, issuer, operator, at):
+    upstream = at(V4)
+    proxy = serve(start_proxy, issuer, at, ejection={"failures": 1, "time": "1m", "most": "1m"})
+    upstream.always = message(500, '{"message":"TF000: no"}')
+    for _ in range(3):
+        assert proxy.ask("GET", RUNS, operator).status == 500
+    upstream.always = message(503, '{"message":"busy"}')
+    for _ in range(3):
+        assert proxy.ask("GET", RUNS, operator).status == 503
+    assert not [e for e in proxy.events("upstream.ejected") if e["event"]["detail"]["address"] == V4]
+
+
+def test_retries_have_a_budget(start_proxy, issuer, operator, at):
+    """Each ten requests earn two, one comes back in a second, ten are there at first."""
+    upstream = at(V4)
+    proxy = serve(start_proxy, issuer, at)
+    begun, requests, statuses = time.monotonic(), 0, []
+    for _ in range(40):
+        assert proxy.ask("GET", RUNS, operator).status == 200
+        upstream.tell(None)  # the next one on this connection is not answered
+        statuses.append(proxy.ask("GET", RUNS, operator).status)
+        requests += 2
+        if statuses[-1] == 502:
+            break
+    assert set(statuses) == {200, 502}, "all of them were repeated"
+    retried = proxy.metric(r"^dagward_retries_total")
+    assert 5 <= retried <= 10 + requests / 5 + (time.monotonic() - begun) + 1
+    assert proxy.metric(r"^dagward_retries_refused_total") == 1
+
+
+def test_no_retries_at_all_when_the_operator_says_so(start_proxy, issuer, operator, at):
+    upstream = at(V4)
+    proxy = serve(start_proxy, issuer, at, retries=0)
+    assert proxy.ask("GET", RUNS, operator).status == 200
+    upstream.tell(None)
+    assert proxy.ask("GET", RUNS, operator).status == 502
+    assert len(upstream.received) == 2
+
+
+# --- names ---
+
+
+class Names:
+    """What azure.test resolves to."""
+
+    def __init__(self, file):
+        self.file = file
+        file.parent.mkdir(parents=True)
+        file.write_bytes(b"")
+
+    def say(self, *addresses):
+        line = ("azure.test " + " ".join(addresses) + "\n").encode()
+        with open(self.file, "r+b") as file:
+            file.write(line.ljust(200, b"\n"))
+
+
+@pytest.fixture
+def named(tmp_path, issuer, at, monkeypatch):
+    """Starts a proxy whose upstream is a name; (proxy, names)."""
+    if sanitizer() != "none":
+        pytest.skip("a sanitizer's runtime must be the first library: no resolver can be preloaded")
+    if not RESOLVER.exists():
+        pytest.skip("%s was not built" % RESOLVER)
+    started = []
+
+    def start(*addresses, ready=True, **upstream):
+        folder = tmp_path / "named"
+        names = Names(folder / "hosts")
+        names.say(*addresses)
+        upstream = {"hosts": {"*": "http://azure.test:%d" % at.port}, "insecure": True, "timeouts": {"connect": "2s", "attempt": "300ms"}, **upstream}
+        proxy = Proxy(folder, [issuer.config()], POLICY, upstream, workers=1)
+        started.append(proxy)
+        with monkeypatch.context() as environment:
+            environment.setenv("LD_PRELOAD", str(RESOLVER))
+            environment.setenv("DAGWARD_HOSTS_FILE", str(names.file))
+            proxy.start(ready=ready)
+        return proxy, names
+
+    yield start
+    for proxy in started:
+        try:
+            proxy.stop()
+        finally:
+            proxy.kill()
+
+
+def test_a_name_that_moves_is_followed_without_a_restart(named, at, operator):
+    old, new = at("127.0.0.1"), at("127.0.0.2")
+    proxy, names = named("127.0.0.1", resolve="1s")
+    assert proxy.ask("GET", RUNS, operator).status == 200 and len(old.received) == 1
+    names.say("127.0.0.2")
+    until(lambda: proxy.ask("GET", RUNS, operator).status == 200 and new.received, "requests go to the new address")
+    until(lambda: not old.open, "the connection to the old one is closed")
+    asked = len(old.received)
+    for _ in range(5):
+        assert proxy.ask("GET", RUNS, operator).status == 200
+    assert len(old.received) == asked
+
+
+def test_a_name_that_moves_is_looked_up_when_its_address_fails(named, at, operator):
+    old, new = at("127.0.0.1"), at("127.0.0.2")
+    proxy, names = named("127.0.0.1", resolve="1h")
+    assert proxy.ask("GET", RUNS, operator).status == 200
+    names.say("127.0.0.2")
+    old.stop_listening()
+    old.hang_up()
+    until(lambda: proxy.ask("POST", RUNS, operator, body=b"{}").status == 200, "the new address is found")
+    assert [r.method for r in new.received] == ["POST"]
+
+
+def test_while_names_cannot_be_resolved_the_last_addresses_are_used(named, at, operator):
+    upstream = at("127.0.0.2")
+    proxy, names = named("127.0.0.2", resolve="1s")
+    assert proxy.ask("GET", RUNS, operator).status == 200
+    for answer in (["again"], []):
+        failures = proxy.metric(r"^dagward_name_failures_total")
+        names.say(*answer)
+        until(lambda: proxy.metric(r"^dagward_name_failures_total") > failures + 1, "look-ups fail")
+        upstream.hang_up()
+        assert proxy.ask("GET", RUNS, operator).status == 200
+    assert "keeping the old addresses" in proxy.log()
+
+
+def test_before_the_name_is_known_requests_are_503(named, at, operator):
+    at("127.0.0.1")
+    proxy, names = named("again", ready=False, resolve="1s")
+    answer = until(lambda: (lambda a: a if a.status == 503 else None)(proxy.ask("GET", RUNS, operator)), "the listener is there")
+    assert answer["Retry-After"] == "5" and proxy.admin_get("/readyz").status_code == 503
+    assert proxy.outcome(answer)["decision"]["effect"] == "error"
+    names.say("127.0.0.1")
+    until(lambda: proxy.ask("GET", RUNS, operator).status == 200, "the name is known")
+
+
+def test_families_take_turns_and_dead_ones_are_passed_over(named, at, operator):
+    """Four that refuse, two families, and one that works at the end."""
+    upstream = at("::1")
+    proxy, _ = named("127.0.0.3", "127.0.0.4", "127.0.0.5", "127.0.0.6", "::1")
+    answer = proxy.ask("POST", RUNS, operator, body=b"{}")
+    assert answer.status == 200 and len(upstream.received) == 1
+    # What refuses at once may not even count as an attempt; what is certain: ::1 came second.
+    assert proxy.outcome(answer)["upstream"]["attempts"] <= 2
