@@ -1,8 +1,8 @@
 /*
  * Names that a test decides about: preloaded, it stands before libc's getaddrinfo. The file
- * DAGWARD_HOSTS_FILE has a line for each name, `name address address ...`, in the order that is to be
- * told; it may be written anew (in place) at any time. A name without an address is not found, one
- * with `again` fails for now. What is a literal address is left to libc.
+ * DAGWARD_HOSTS_FILE has a line for each name, `name address address ...`, in the order that is to
+ * be told; it may be written anew (in place) at any time. A name without an address is not found,
+ * one with `again` fails for now. What is a literal address is left to libc.
  */
 #include <dlfcn.h>
 #include <fcntl.h>
