@@ -68,7 +68,8 @@ static void start_attempt(struct exchange *x, bool fresh)
         }
         x->in.to = &x->upstream->stream;
         int64_t left_ms = x->connect_until_ms - x->worker->now_ms;
-        bool last = left_ms <= config->upstream.attempt_ms || !address_is_left(x);
+        bool last = x->upstream->served || left_ms <= config->upstream.attempt_ms ||
+                    !address_is_left(x);
         exchange_wait(x, WAIT_CONNECT, last ? left_ms : config->upstream.attempt_ms);
         queue_request(x);
 }

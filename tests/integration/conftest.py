@@ -92,7 +92,7 @@ def upstream():
 @pytest.fixture
 def at():
     """Starts upstreams at addresses, all at one port."""
-    started, port = [], free_port()
+    started, port = [], waiting.free_port()
 
     def start(address, kind=None, **more):
         one = (kind or Upstream)(address=address, port=port, **more)

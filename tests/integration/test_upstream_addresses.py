@@ -33,6 +33,15 @@ def test_an_address_that_does_not_work_is_passed_over(start_proxy, issuer, opera
     assert len(upstream.received) == 3, "a POST was sent other than once"
 
 
+def test_a_body_that_streams_stays_with_its_client_until_there_is_a_connection(start_proxy, issuer, publisher, at):
+    at(V4, Hole)
+    upstream = at(V6)
+    proxy = serve(start_proxy, issuer, at)
+    answer = proxy.ask("POST", "/contoso/analytics/_git/dags/git-receive-pack", publisher, body=b"0000" * 100000)
+    assert answer.status == 200 and b"400000" in answer.body
+    assert [r.body.size for r in upstream.received] == [400000]
+
+
 def test_an_address_that_takes_connections_and_says_nothing_in_TLS_is_passed_over(start_proxy, issuer, authority, operator, at):
     def mute(sock, _):
         upstreams.silent(sock, None)

@@ -127,6 +127,26 @@ def test_a_fault_has_its_outcome_and_the_next_request_is_served(place, fault, me
     place.is_well()
 
 
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_a_POST_of_which_a_byte_was_written_is_not_sent_again(start_proxy, issuer, authority, operator, publisher, tls):
+    """On a kept connection, too, where a GET is repeated; whether its body is at hand or streams."""
+    upstream = Upstream(tls=authority.server("localhost") if tls else None)
+    proxy = start_proxy([issuer.config()], POLICY, {"hosts": {"*": upstream.url}, **({"ca": str(authority.file)} if tls else {})}, workers=1)
+    for target, token, body in ((RUNS, operator, b"{}"), (PUSH, publisher, b"0000" * 8000)):
+        assert proxy.ask("GET", RUNS, operator).status == 200
+        before, told = upstream.connections, len(upstream.received)
+        upstream.tell(reset_at_once)
+        answer = proxy.ask("POST", target, token, body=body)
+        assert answer.status == 502
+        record = proxy.outcome(answer)
+        assert record["upstream"]["attempts"] == 1 and record["decision"]["effect"] == "error"
+        assert upstream.connections == before and len(upstream.received) == told + 1
+        assert proxy.ask("GET", RUNS, operator).status == 200
+        upstream.tell(reset_at_once)
+        assert proxy.ask("GET", RUNS, operator).status == 200, "the fault is one that a GET survives"
+    upstream.close()
+
+
 def test_what_comes_on_an_idle_connection_reaches_nobody(place):
     place.is_well()
     (sock,) = place.upstream.open
