@@ -173,6 +173,8 @@ static struct upstream *connect_new(
                 if (!upstream && errno == EMFILE && drop_oldest(x->worker))
                         upstream = upstream_open(x, endpoint, address, why);
                 if (!upstream && is_our_lack(errno)) {
+                        struct health_key key = health_key_of(&endpoint->addresses[address]);
+                        health_probe_end(&x->worker->health, &key);
                         x->refusal.retry_after_s = 1;
                         break;
                 }
