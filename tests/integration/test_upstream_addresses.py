@@ -111,7 +111,7 @@ BAD = {
 @pytest.mark.parametrize("what", BAD)
 def test_an_address_that_answers_badly_is_left_alone_until_it_is_well(start_proxy, issuer, operator, at, what):
     bad, good = at(V4), at(V6)
-    proxy = serve(start_proxy, issuer, at, ejection={"failures": 3, "time": "1s", "most": "1s"})
+    proxy = serve(start_proxy, issuer, at, ejection={"failures": 1, "time": "1s", "most": "1s"})
     bad.always = BAD[what]() if what != "no answer" else lambda sock, _: None
 
     def ask(method):
@@ -122,7 +122,7 @@ def test_an_address_that_answers_badly_is_left_alone_until_it_is_well(start_prox
 
     told = []
     until(lambda: told.append(ask("GET")) or proxy.events("upstream.ejected"), "it is ejected")
-    assert told.count(502) >= 3
+    assert told.count(502) == 1
     sent, begun = len(bad.received), time.monotonic()
     while time.monotonic() - begun < 1.5:  # longer than the ejection
         assert ask("POST") == 200
