@@ -273,9 +273,14 @@ static void names_answer(struct names *names, const struct question *question)
                         take_addresses(&place->endpoint, &question->endpoint);
                         place->found_mono_ms = clock_mono_ms();
                 }
+                /* What was found once is better than nothing. */
+                bool known = place->found_mono_ms != 0;
+                if (known && !question->ok)
+                        log_info("names host=%s not found, keeping the old addresses: %s",
+                                place->host, question->why.text);
                 if (names->found)
                         names->found(names->hooks.owner, place->host,
-                                question->ok ? &place->endpoint : NULL, question->why.text);
+                                known ? &place->endpoint : NULL, question->why.text);
         }
 }
 

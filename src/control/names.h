@@ -7,7 +7,8 @@
  * getaddrinfo tells no lifetime, and soon after an address could not be reached; what was found is
  * kept while look-ups fail. Families take turns in the order of addresses (RFC 8305 4), so that one
  * that leads nowhere costs one attempt. Storage that downloads are redirected to is looked up when
- * somebody asks, and kept for a minute.
+ * somebody asks, and kept for a minute; what
+ * cannot be found any more is kept as well.
  */
 #ifndef DAGWARD_CONTROL_NAMES_H
 #define DAGWARD_CONTROL_NAMES_H

@@ -365,6 +365,7 @@ struct exchange {
         unsigned attempts;
         unsigned addresses_tried; /* bits, by their index */
         int64_t connect_until_ms; /* whichever address it is */
+        struct str tls_why;       /* why TLS failed with one of them; in the arena */
         unsigned interims;        /* 1xx answers of this connection */
         int64_t upstream_begun_us, first_byte_us;
         uint64_t moved_before; /* body bytes both ways when a deadline was last set */

@@ -63,6 +63,8 @@ static void start_attempt(struct exchange *x, bool fresh)
         x->interims = 0;
         if (!upstream_lend(x, fresh, &why)) {
                 log_info("correlation=%s %s", x->correlation_id, why.text);
+                if (x->tls_why.ptr && !x->refusal.retry_after_s)
+                        error_set(&why, "%.*s", STR_FMT(x->tls_why));
                 fail(x, x->refusal.retry_after_s ? 503 : 502, REFUSED_UPSTREAM, why.text);
                 return;
         }
@@ -124,6 +126,9 @@ static void lost(struct exchange *x)
                 address_failed_for(upstream, FAULT_UNREACHABLE, stream_why(&upstream->stream));
         else if (upstream->served == 0)
                 address_failed_for(upstream, FAULT_ANSWER, "closed a connection unanswered");
+        /* Worth more to whoever has to mend it than that the next address refuses. */
+        if (never_connected && upstream->stream.why[0])
+                x->tls_why = arena_copy(&x->arena, str_of(text));
         if (never_connected && address_is_left(x)) {
                 log_info("correlation=%s %s; another address is tried", x->correlation_id, text);
                 upstream_drop(upstream);
@@ -139,6 +144,8 @@ static void lost(struct exchange *x)
                 return;
         }
         log_info("correlation=%s %s", x->correlation_id, text);
+        if (never_connected && x->tls_why.ptr)
+                snprintf(text, sizeof(text), "%.*s", STR_FMT(x->tls_why));
         fail(x, 502, REFUSED_UPSTREAM, text);
 }
 
@@ -146,6 +153,8 @@ bool relay_connect_late(struct exchange *x)
 {
         struct upstream *upstream = x->upstream;
 
+        if (!upstream || upstream->served || upstream->stream.sent)
+                return false; /* what may have been seen is not sent elsewhere */
         address_failed_for(upstream, FAULT_UNREACHABLE, "no connection in time");
         if (x->worker->now_ms >= x->connect_until_ms || !address_is_left(x))
                 return false;
