@@ -14,7 +14,8 @@
 #include "dagward/net/listener.h"
 
 enum { EVENTS_MS = 10 * 1000, EVENTS_AT_ONCE = 20 }; /* records of one worker */
-enum { RESOLVE_MS = 5000 };                          /* at most one question for newer addresses */
+enum { DOWN_MS = 2000 };    /* a host of which no address can be reached is tried so often */
+enum { RESOLVE_MS = 5000 }; /* at most one question for newer addresses */
 
 static struct health_rule rule_of(const struct worker *worker)
 {
@@ -50,14 +51,29 @@ static bool may_probe(const struct exchange *x, const struct health_entry *entry
 
 /* What is known of the addresses that have not been tried yet; -1: there is none. */
 struct options {
-        int good, probe, least_bad;
+        int good, probe, least_bad, down;
         int64_t least_bad_ms, soonest_ms;
 };
+
+/* One that cannot be reached, when there is no other: a long ejection would only make an outage
+ * longer. */
+static void consider_down(
+        struct options *found, const struct health_entry *entry, unsigned address, int64_t now_ms)
+{
+        int64_t again_ms = entry->since_ms + DOWN_MS;
+
+        if (again_ms > entry->until_ms)
+                again_ms = entry->until_ms;
+        if (now_ms >= again_ms && !entry->probed && found->down < 0)
+                found->down = (int)address;
+        if (again_ms < found->soonest_ms)
+                found->soonest_ms = again_ms;
+}
 
 static struct options options_of(const struct exchange *x, const struct endpoint *endpoint)
 {
         const struct worker *worker = x->worker;
-        struct options found = {-1, -1, -1, INT64_MAX, INT64_MAX};
+        struct options found = {-1, -1, -1, -1, INT64_MAX, INT64_MAX};
         const struct health_entry *entry;
 
         for (unsigned i = 0; i < endpoint->n_addresses; i++) {
@@ -76,8 +92,7 @@ static struct options options_of(const struct exchange *x, const struct endpoint
                         found.least_bad = (int)address;
                         found.least_bad_ms = entry->until_ms;
                 }
-                if (entry->until_ms < found.soonest_ms)
-                        found.soonest_ms = entry->until_ms;
+                consider_down(&found, entry, address, worker->now_ms);
         }
         return found;
 }
@@ -90,6 +105,10 @@ bool address_choose(struct exchange *x, const struct endpoint *endpoint, unsigne
         bool probe = found.probe >= 0 && (!x->addresses_tried || found.good < 0);
         int chosen = probe ? found.probe : found.good >= 0 ? found.good : found.least_bad;
 
+        if (chosen < 0) {
+                chosen = found.down;
+                probe = true;
+        }
         if (chosen < 0) {
                 int64_t wait_ms = found.soonest_ms - worker->now_ms;
                 if (found.soonest_ms == INT64_MAX || x->addresses_tried)
@@ -112,7 +131,7 @@ bool address_is_left(const struct exchange *x)
 {
         struct options found = options_of(x, upstream_endpoint(x));
 
-        return found.good >= 0 || found.probe >= 0 || found.least_bad >= 0;
+        return found.good >= 0 || found.probe >= 0 || found.least_bad >= 0 || found.down >= 0;
 }
 
 /* --- what is learnt --- */

@@ -86,6 +86,15 @@ def test_while_none_can_be_reached_requests_are_refused_at_once_and_it_recovers(
     assert ejected and "refused" in ejected[0]["event"]["detail"]["cause"] and len(ejected) < 8
 
 
+def test_an_outage_is_not_made_longer_by_long_ejections(start_proxy, issuer, operator, at):
+    proxy = serve(start_proxy, issuer, at, ejection={"failures": 1, "time": "10m", "most": "10m"})
+    assert proxy.ask("GET", RUNS, operator).status == 502
+    answer = proxy.ask("GET", RUNS, operator)
+    assert answer.status == 503 and answer["Retry-After"] in ("1", "2")
+    at(V6)
+    until(lambda: proxy.ask("POST", RUNS, operator, body=b"{}").status == 200, "it is used again")
+
+
 def test_one_request_at_a_time_tries_what_cannot_be_reached(start_proxy, issuer, operator, at):
     at(V4, Hole)
     at(V6, Hole)
