@@ -38,6 +38,8 @@ foreach(source ${fuzz_targets})
 endforeach()
 # A disk that fails, preloaded by tests/integration/test_audit_faults.py.
 add_library(dagward_faults MODULE ${PROJECT_SOURCE_DIR}/tests/integration/kit/faults.c)
+# Names that change, preloaded by tests/integration/test_upstream_names.py.
+add_library(dagward_resolver MODULE ${PROJECT_SOURCE_DIR}/tests/integration/kit/resolver.c)
 
 include(tests/differential/differential.cmake OPTIONAL)
 include(tests/corpora/corpora.cmake OPTIONAL)

@@ -216,6 +216,14 @@ static const struct setting upstream_timeout_rows[] = {
                 .least = 100,
                 .most = 5 * MINUTE,
                 .help = "To connect, the TLS handshake included."},
+        {.key = "attempt",
+                .type = SETTING_DURATION,
+                AT(config_upstream, attempt_ms),
+                .fallback = "1s",
+                .least = 100,
+                .most = 5 * MINUTE,
+                .help = "Of `connect`, for one address of a host that has others; the last one has "
+                        "what is left."},
         {.key = "first_byte",
                 .type = SETTING_DURATION,
                 AT(config_upstream, first_byte_ms),
@@ -241,6 +249,41 @@ static const struct setting upstream_timeout_rows[] = {
 /* these fill the section's own struct: `timeouts` is a name, not a struct of its own */
 static const struct settings upstream_timeouts =
         TABLE(struct config_upstream, upstream_timeout_rows);
+
+static const struct setting ejection_rows[] = {
+        {.key = "failures",
+                .type = SETTING_COUNT,
+                AT(config_upstream, eject_failures),
+                .fallback = "3",
+                .least = 0,
+                .most = 1000,
+                .help = "So many failures in a row: no connection, no TLS, no HTTP, or 502 to 504 "
+                        "without a body. 0: an address is always tried."},
+        {.key = "time",
+                .type = SETTING_DURATION,
+                AT(config_upstream, eject_ms),
+                .fallback = "1s",
+                .least = 100,
+                .most = 10 * MINUTE,
+                .help = "How long it is not used at first; doubled each time that the one request "
+                        "that tries it then fails."},
+        {.key = "most",
+                .type = SETTING_DURATION,
+                AT(config_upstream, eject_most_ms),
+                .fallback = "60s",
+                .least = 100,
+                .most = 1 * HOUR,
+                .help = "The longest that becomes."},
+};
+static const struct settings ejection = TABLE(struct config_upstream, ejection_rows);
+
+static const struct choice throttle_choices[] = {
+        {.name = "shed",
+                .value = THROTTLE_SHED,
+                .help = "until then, requests with it get the same status and the time that is "
+                        "left, and are not sent"},
+        {.name = "relay", .value = THROTTLE_RELAY, .help = "the caller is told, and that is all"},
+        {0}};
 
 static const struct choice redirects_choices[] = {
         {.name = "follow",
@@ -317,6 +360,35 @@ static const struct setting upstream_rows[] = {
                 .most = 100000,
                 .help = "The most connections of one worker to all hosts together, and so the "
                         "requests that it serves at once; more are answered with 503."},
+        {.key = "resolve",
+                .type = SETTING_DURATION,
+                AT(config_upstream, resolve_ms),
+                .fallback = "60s",
+                .least = 1 * SECOND,
+                .most = 1 * HOUR,
+                .help = "How often host names are looked up anew; also at once when an address "
+                        "cannot be reached. While that fails, what was found last is used."},
+        {.key = "retries",
+                .type = SETTING_COUNT,
+                AT(config_upstream, retries),
+                .fallback = "20",
+                .least = 0,
+                .most = 100,
+                .help = "Per cent of requests that may be sent a second time, when a connection "
+                        "that was kept turns out to be closed; with a POST only if not one byte "
+                        "was sent. 0: none."},
+        {.key = "ejection",
+                .type = SETTING_SECTION,
+                .section = &ejection,
+                .without = "the defaults below",
+                .help = "When an address of a host is left alone for a while."},
+        {.key = "throttle",
+                .type = SETTING_CHOICE,
+                AT(config_upstream, throttle),
+                .fallback = "shed",
+                .choices = throttle_choices,
+                .help = "What happens when Azure DevOps answers a credential with 429, or 503, and "
+                        "`Retry-After`."},
         {.key = "redirects",
                 .type = SETTING_CHOICE,
                 AT(config_upstream, redirects),

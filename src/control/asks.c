@@ -85,6 +85,7 @@ static bool is_about(const struct waiter *waiter, const void *arg)
         case ASK_NAME:
         case ASK_ASSERTION:
         case ASK_FORGET:
+        case ASK_RESOLVE:
         case ASK_RUN:
         case ASK_TAG: return false;
         }
@@ -266,7 +267,7 @@ void control_asked(struct mail *mail, void *receiver)
                 return;
         }
         if (ask->world_reload != control->reload && ask->kind != ASK_ADDRESS &&
-                ask->kind != ASK_FORGET) {
+                ask->kind != ASK_FORGET && ask->kind != ASK_RESOLVE) {
                 /* Another configuration is on its way to the asker: it has to look again. */
                 control_reply(control, ask, true, "");
                 return;
@@ -295,6 +296,10 @@ void control_asked(struct mail *mail, void *receiver)
                 break;
         case ASK_FORGET:
                 forget_names(control);
+                found = SOURCE_NEWER;
+                break;
+        case ASK_RESOLVE:
+                names_again(control->names);
                 found = SOURCE_NEWER;
                 break;
         case ASK_RUN: runs_ask(control->runs, ask); return;

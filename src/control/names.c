@@ -10,7 +10,7 @@
 #include "dagward/base/clock.h"
 #include "dagward/base/log.h"
 
-enum { ROUND_MS = 60 * 1000, RETRY_MS = 5 * 1000, TOGETHER_MS = 10 };
+enum { RETRY_MS = 5 * 1000, AGAIN_MS = 2 * 1000, TOGETHER_MS = 10 };
 
 /* --- the thread --- */
 
@@ -141,6 +141,34 @@ static void resolver_free(struct resolver *resolver)
         }
 }
 
+static void take_address(const struct addrinfo *one, struct endpoint *out)
+{
+        if (out->n_addresses == NAMES_MOST_ADDRESSES || one->ai_addrlen > sizeof(out->addresses[0]))
+                return;
+        memcpy(&out->addresses[out->n_addresses], one->ai_addr, one->ai_addrlen);
+        out->address_lens[out->n_addresses++] = one->ai_addrlen;
+}
+
+/* In the order they came, but one of the first one's family and one of the other by turns. */
+static void take_in_turn(const struct addrinfo *found, struct endpoint *out)
+{
+        const struct addrinfo *one = found, *other = found;
+
+        out->n_addresses = 0;
+        while (one || other) {
+                while (one && one->ai_family != found->ai_family)
+                        one = one->ai_next;
+                while (other && other->ai_family == found->ai_family)
+                        other = other->ai_next;
+                if (one)
+                        take_address(one, out);
+                if (other)
+                        take_address(other, out);
+                one = one ? one->ai_next : NULL;
+                other = other ? other->ai_next : NULL;
+        }
+}
+
 bool names_getaddrinfo(const char *host, uint16_t port, struct endpoint *out, struct error *err)
 {
         struct addrinfo hints = {.ai_family = AF_UNSPEC,
@@ -153,14 +181,7 @@ bool names_getaddrinfo(const char *host, uint16_t port, struct endpoint *out, st
         int code = getaddrinfo(host, service, &hints, &found);
         if (code != 0)
                 return error_set(err, "%s", gai_strerror(code));
-        out->n_addresses = 0;
-        for (struct addrinfo *one = found; one; one = one->ai_next) {
-                if (out->n_addresses == NAMES_MOST_ADDRESSES ||
-                        one->ai_addrlen > sizeof(out->addresses[0]))
-                        break;
-                memcpy(&out->addresses[out->n_addresses], one->ai_addr, one->ai_addrlen);
-                out->address_lens[out->n_addresses++] = one->ai_addrlen;
-        }
+        take_in_turn(found, out);
         freeaddrinfo(found);
         return out->n_addresses ? true : error_set(err, "no address");
 }
@@ -252,9 +273,14 @@ static void names_answer(struct names *names, const struct question *question)
                         take_addresses(&place->endpoint, &question->endpoint);
                         place->found_mono_ms = clock_mono_ms();
                 }
+                /* What was found once is better than nothing. */
+                bool known = place->found_mono_ms != 0;
+                if (known && !question->ok)
+                        log_info("names host=%s not found, keeping the old addresses: %s",
+                                place->host, question->why.text);
                 if (names->found)
                         names->found(names->hooks.owner, place->host,
-                                question->ok ? &place->endpoint : NULL, question->why.text);
+                                known ? &place->endpoint : NULL, question->why.text);
         }
 }
 
@@ -286,14 +312,15 @@ static void look_up(struct names *names, const struct endpoint *endpoint)
 
 static void names_round(struct names *names)
 {
-        int64_t next = ROUND_MS;
+        int64_t next = names->upstream->resolve_ms;
 
+        names->round_mono_ms = clock_mono_ms();
         for (unsigned s = 0; s < SERVICE_COUNT; s++) {
                 struct endpoint *endpoint = &names->endpoints[s];
                 bool asked = false;
                 if (names->literal[s])
                         continue;
-                if (endpoint->n_addresses == 0)
+                if (endpoint->n_addresses == 0 && next > RETRY_MS)
                         next = RETRY_MS;
                 for (unsigned before = 0; before < s; before++)
                         asked = asked || (!names->literal[before] &&
@@ -434,6 +461,16 @@ void names_adopt(struct names *names, struct names *old)
 void names_start(struct names *names)
 {
         names_round(names);
+}
+
+void names_again(struct names *names)
+{
+        int64_t since = clock_mono_ms() - names->round_mono_ms;
+
+        if (since >= AGAIN_MS)
+                names_round(names);
+        else
+                arm(&names->timer, AGAIN_MS - since);
 }
 
 /* The place of that host, or the slot it may have: a free one, or that of who was found first. */

@@ -3,9 +3,12 @@
  *
  * Each service has the catalogue's host or the configuration's override. Literal addresses and
  * `localhost` need nobody; other names are looked up by a thread of its own, because getaddrinfo
- * may wait for seconds and keys must not wait with it. Looked up anew every minute; what was found
- * is kept while look-ups fail. Storage that downloads are redirected to is looked up when somebody
- * asks, and kept for a minute.
+ * may wait for seconds and keys must not wait with it. Looked up anew every `upstream.resolve`, as
+ * getaddrinfo tells no lifetime, and soon after an address could not be reached; what was found is
+ * kept while look-ups fail. Families take turns in the order of addresses (RFC 8305 4), so that one
+ * that leads nowhere costs one attempt. Storage that downloads are redirected to is looked up when
+ * somebody asks, and kept for a minute; what
+ * cannot be found any more is kept as well.
  */
 #ifndef DAGWARD_CONTROL_NAMES_H
 #define DAGWARD_CONTROL_NAMES_H
@@ -54,6 +57,7 @@ struct names {
         bool pending[SERVICE_COUNT]; /* a look-up is under way */
         struct event timer;          /* next round */
         struct event soon;           /* publishes several answers together */
+        int64_t round_mono_ms;       /* when the last round began; 0: never */
         uint64_t n_failed;
 };
 
@@ -63,6 +67,9 @@ void names_free(struct names *names);
 /* Takes over the thread, and the addresses of equal hosts; before names_start. */
 void names_adopt(struct names *names, struct names *old);
 void names_start(struct names *names);
+/* Somebody could not reach an address: another round, a moment after the last one at the soonest.
+ */
+void names_again(struct names *names);
 /* Where storage `host` (lower case) is: port 443, or its override. SOURCE_NEWER: `out` is filled;
  * SOURCE_WAIT: `found` will tell; SOURCE_NO: not now, with a reason. */
 enum source_answer names_place(

@@ -225,6 +225,8 @@ static void write_traffic(const struct metrics *m, struct buf *out)
                 (double)m->upstream_idle);
         one(out, "retries_total", "counter", "Requests sent upstream a second time.",
                 (double)m->retries);
+        one(out, "retries_refused_total", "counter",
+                "And those that were not, because too many were.", (double)m->retries_refused);
         one(out, "credential_rejections_total", "counter", "Answers that rejected our credential.",
                 (double)m->credential_rejected);
         one(out, "received_bytes_total", "counter", "Bytes from clients.",
@@ -234,6 +236,62 @@ static void write_traffic(const struct metrics *m, struct buf *out)
                 (double)m->audit_waits);
         one(out, "break_glass_total", "counter", "Requests that broke glass.",
                 (double)m->break_glass);
+}
+
+/* Addresses are told by service: what they are is nobody's label. */
+static void write_addresses(struct control *control, const struct metrics *m, struct buf *out)
+{
+        _Static_assert(
+                (int)METRICS_SERVICES == (int)SERVICE_COUNT, "a service has no place in metrics");
+
+        head(out, "upstream_addresses", "gauge", "Addresses that a service's host has.");
+        for (unsigned s = 0; s < SERVICE_COUNT; s++)
+                named(out, "upstream_addresses", "service", str_of(service_name((enum service)s)),
+                        (double)control->names->endpoints[s].n_addresses);
+        head(out, "upstream_addresses_ejected", "gauge",
+                "Of these, those that are not used for now: the sum of all workers.");
+        for (unsigned s = 0; s < SERVICE_COUNT; s++)
+                named(out, "upstream_addresses_ejected", "service",
+                        str_of(service_name((enum service)s)), (double)m->addresses_ejected[s]);
+        one(out, "upstream_bad_answers_total", "counter",
+                "Connections that brought no answer, no HTTP, or 502 to 504 without a word.",
+                (double)m->upstream_bad_answers);
+        one(out, "upstream_ejections_total", "counter",
+                "Times an address was left alone after failures in a row.",
+                (double)m->upstream_ejections);
+        one(out, "upstream_probes_total", "counter",
+                "Requests that tried whether such an address is back.", (double)m->upstream_probes);
+        one(out, "upstream_unreachable_refusals_total", "counter",
+                "Requests refused at once because no address can be reached.",
+                (double)m->upstream_shed);
+}
+
+/* What upstream said to each credential. */
+static void write_throttles(struct control *control, const struct metrics *m, struct buf *out)
+{
+        const struct config *config = control->parts->config;
+        const struct {
+                const char *name, *type, *help;
+                const uint64_t *values;
+        } series[] = {
+                {"credential_throttled_total", "counter",
+                        "Answers 429, or 503 with Retry-After, to a credential.", m->throttled},
+                {"credential_throttle_refusals_total", "counter",
+                        "Requests that were not sent because of such an answer.", m->throttle_shed},
+                {"credential_delayed_total", "counter",
+                        "Other answers that say that they were delayed.", m->throttle_delayed},
+                {"credential_throttled", "gauge", "Workers that send nothing with it for now.",
+                        m->throttle_now},
+        };
+
+        for (size_t i = 0; i < sizeof(series) / sizeof(series[0]); i++) {
+                head(out, series[i].name, series[i].type, series[i].help);
+                for (size_t c = 0; c < config->n_credentials && c < METRICS_CREDENTIALS; c++)
+                        named(out, series[i].name, "credential",
+                                c == METRICS_CREDENTIALS - 1 ? STR("(others)")
+                                                             : config->credentials[c].name,
+                                (double)series[i].values[c]);
+        }
 }
 
 static void write_triggers(const struct metrics *m, struct buf *out)
@@ -444,6 +502,8 @@ void control_metrics_write(
         write_requests(&counts->workers, out);
         write_shadow(&counts->workers, out);
         write_traffic(&counts->workers, out);
+        write_addresses(control, &counts->workers, out);
+        write_throttles(control, &counts->workers, out);
         write_triggers(&counts->workers, out);
         write_issuers(control, out);
         write_credentials(control, out);

@@ -175,18 +175,29 @@ enum next ask_run(struct exchange *x, enum ask_kind kind, unsigned index, struct
         return NEXT;
 }
 
-void ask_forget_names(struct worker *worker)
+/* What nobody waits for. */
+static void tell(struct worker *worker, enum ask_kind kind)
 {
         struct pending_ask *pending = calloc(1, sizeof(*pending));
 
         if (!pending)
                 abort();
         pending->ask = (struct ask){.mail.deliver = worker->control.asked,
-                .kind = ASK_FORGET,
+                .kind = kind,
                 .world_reload = worker->lease->world->reload,
                 .reply_to = worker->box,
                 .answered = on_answer};
         mailbox_post(worker->control.box, &pending->ask.mail);
+}
+
+void ask_forget_names(struct worker *worker)
+{
+        tell(worker, ASK_FORGET);
+}
+
+void ask_resolve(struct worker *worker)
+{
+        tell(worker, ASK_RESOLVE);
 }
 
 void ask_forget(struct exchange *x)

@@ -37,12 +37,13 @@ static enum next (*const steps[])(struct exchange *) = {
         hold_small,
         trigger_step,
         place_tell_upstream,
+        throttle_step,
         step_record_intent,
         step_lend,
         step_forward,
 };
 
-enum { STEP_LEND = 8 };
+enum { STEP_LEND = 9 };
 
 /* --- parse: bytes to a request --- */
 
@@ -478,6 +479,10 @@ void exchange_late(struct exchange *x)
                 client_go_on(client);
                 return;
         }
+        if (x->waits == WAIT_CONNECT && relay_connect_late(x)) {
+                client_go_on(client);
+                return;
+        }
         x->keep_alive = false;
         switch (x->waits) {
         case WAIT_HEAD:
@@ -523,8 +528,6 @@ void exchange_late(struct exchange *x)
                         x, 503, REFUSED_AUDIT, "the audit record could not be written in time");
                 break;
         case WAIT_CONNECT:
-                x->worker->rotation++; /* others begin with another address */
-                __attribute__((fallthrough));
         case WAIT_FIRST_BYTE:
         case WAIT_UPSTREAM:
                 if (x->response_begun) {

@@ -29,6 +29,7 @@
 #include "dagward/world/naming.h"
 #include "dagward/world/ports.h"
 #include "dagward/world/world.h"
+#include "health.h"
 #include "pipe.h"
 
 /* A doubly linked list through its members; the list's head is a link itself. */
@@ -79,6 +80,17 @@ struct lease {
         unsigned users; /* exchanges, plus one while it is the newest */
 };
 
+/* A credential that upstream wants less of; see throttle.c. */
+enum { THROTTLES = 64 };
+
+struct throttle {
+        unsigned index; /* of the credential in the configuration */
+        enum service service;
+        int status;                               /* 429: all services */
+        unsigned char digest[TOKEN_DIGEST_BYTES]; /* whose own it is; zeros: everybody's */
+        int64_t until_ms;                         /* monotonic */
+};
+
 struct worker_listener {
         struct worker *worker;
         unsigned index; /* in the configuration */
@@ -121,7 +133,12 @@ struct worker {
         struct exchange *spare;                   /* finished exchanges, to be used again */
         unsigned n_spare;
         struct verdicts *verdicts;
-        unsigned rotation; /* which of an endpoint's addresses comes next */
+        unsigned rotation; /* which of an endpoint's addresses is tried first */
+        struct health health;
+        int64_t next_event_ms, next_resolve_ms; /* not before: see addresses.c */
+        int64_t retries_left;                   /* hundredths; see upstream_may_retry */
+        int64_t throttled_until_ms;             /* the last of: */
+        struct throttle throttles[THROTTLES];
         /* evidence */
         struct evidence_batch *batch; /* being filled; NULL: none */
         struct evidence_batch *spare_batches;
@@ -168,6 +185,10 @@ struct upstream {
         unsigned served;      /* answers so far: 0 = fresh */
         uint64_t sent_before; /* stream.sent when it was lent */
         unsigned address;     /* of the endpoint's */
+        struct health_key key;
+        bool connected;      /* with TLS, if that is used */
+        bool probe;          /* of an address that was ejected */
+        uint64_t generation; /* of the world that was looked at last */
         int64_t idle_until_ms;
         char host[256]; /* for logs */
 };
@@ -362,8 +383,11 @@ struct exchange {
         bool request_sent;    /* all of it */
         bool request_blocked; /* upstream takes no more of its body for now */
         bool retried;         /* on another connection */
-        unsigned attempts, addresses_tried;
-        unsigned interims; /* 1xx answers of this connection */
+        unsigned attempts;
+        unsigned addresses_tried; /* bits, by their index */
+        int64_t connect_until_ms; /* whichever address it is */
+        struct str tls_why;       /* why TLS failed with one of them; in the arena */
+        unsigned interims;        /* 1xx answers of this connection */
         int64_t upstream_begun_us, first_byte_us;
         uint64_t moved_before; /* body bytes both ways when a deadline was last set */
         int upstream_status;
@@ -574,6 +598,8 @@ enum next ask_name(struct exchange *x, const struct name_question *question);
 enum next ask_run(struct exchange *x, enum ask_kind kind, unsigned index, struct run_ask *run);
 /* Tells everybody that names have changed upstream. */
 void ask_forget_names(struct worker *worker);
+/* Has host names looked up anew. */
+void ask_resolve(struct worker *worker);
 
 /* --- directory.c: what upstream said that names and ids are --- */
 struct name_question {
@@ -745,8 +771,13 @@ int detour_refusal(struct exchange *x, const char **why);
 /* --- relay.c --- */
 enum next relay_begin(struct exchange *x);
 void relay_go_on(struct exchange *x);
+/* An address did not connect in time. True: another one is tried, or that is refused. */
+bool relay_connect_late(struct exchange *x);
 
 /* --- upstream.c --- */
+/* Hundredths of a retry: one, what can be saved up, and what comes back by itself, one in a second.
+ */
+enum { UPSTREAM_RETRY = 100, UPSTREAM_RETRIES_MOST = 10000, UPSTREAM_RETRIES_QUIET = 1000 };
 /* A connection to the exchange's service, from the pool or new; false with a reason. */
 bool upstream_lend(struct exchange *x, bool fresh, struct error *why);
 /* Where the exchange's request goes now: its service, or the storage it was redirected to. */
@@ -755,5 +786,38 @@ const struct endpoint *upstream_endpoint(const struct exchange *x);
 void upstream_return(struct exchange *x, bool reusable);
 void upstream_drop(struct upstream *upstream);
 void upstream_tick(struct worker *worker);
+/* Whether one more request may be sent a second time. Each one that is sent earns a share of a
+ * retry (`upstream.retries`), so that an upstream in trouble does not get more of it. */
+bool upstream_may_retry(struct exchange *x);
+
+/* --- addresses.c --- */
+/* The address to be tried next by an exchange. False: there is none left, or, with
+ * x->refusal.retry_after_s set, none that can be reached. */
+bool address_choose(struct exchange *x, const struct endpoint *endpoint, unsigned *address);
+/* Whether there would be one. */
+bool address_is_left(const struct exchange *x);
+void address_failed(struct worker *worker, const struct endpoint *endpoint, unsigned address,
+        enum health_fault fault, const char *why);
+/* The same for a connection that an exchange has. */
+void address_failed_for(struct upstream *upstream, enum health_fault fault, const char *why);
+void address_connected(struct upstream *upstream);
+/* x->response is there. */
+void address_answered(struct exchange *x);
+/* Whether a connection may go back into the pool: its address is still the host's, and good. */
+bool address_is_used(struct upstream *upstream);
+/* Fills the gauges of metrics. */
+void addresses_count(struct worker *worker);
+/* An event record; no more than one in a while, whoever makes upstream fail. */
+void address_event(struct worker *worker, const char *name, const struct pair *detail, size_t n);
+
+/* --- throttle.c --- */
+/* A step: refuses what upstream has said it would not take. */
+enum next throttle_step(struct exchange *x);
+/* x->response is there. */
+void throttle_answered(struct exchange *x);
+/* The configuration is another one. */
+void throttle_forget(struct worker *worker);
+/* Fills the gauges of metrics. */
+void throttle_count(struct worker *worker);
 
 #endif

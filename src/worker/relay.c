@@ -52,7 +52,7 @@ static void queue_request(struct exchange *x)
 }
 
 /* Connects and queues the head. x->upstream is NULL afterwards if the exchange was refused. */
-static void start(struct exchange *x, bool fresh)
+static void start_attempt(struct exchange *x, bool fresh)
 {
         const struct config *config = x->world->config;
         struct error why = {{0}};
@@ -62,15 +62,25 @@ static void start(struct exchange *x, bool fresh)
         x->response_scanned = 0;
         x->interims = 0;
         if (!upstream_lend(x, fresh, &why)) {
-                bool full = x->worker->metrics.upstream_now >= admit_upstreams(x->worker, config);
                 log_info("correlation=%s %s", x->correlation_id, why.text);
-                x->refusal.retry_after_s = full;
-                fail(x, full ? 503 : 502, REFUSED_UPSTREAM, why.text);
+                if (x->tls_why.ptr && !x->refusal.retry_after_s)
+                        error_set(&why, "%.*s", STR_FMT(x->tls_why));
+                fail(x, x->refusal.retry_after_s ? 503 : 502, REFUSED_UPSTREAM, why.text);
                 return;
         }
         x->in.to = &x->upstream->stream;
-        exchange_wait(x, WAIT_CONNECT, config->upstream.connect_ms);
+        int64_t left_ms = x->connect_until_ms - x->worker->now_ms;
+        bool last = x->upstream->served || left_ms <= config->upstream.attempt_ms ||
+                    !address_is_left(x);
+        exchange_wait(x, WAIT_CONNECT, last ? left_ms : config->upstream.attempt_ms);
         queue_request(x);
+}
+
+/* The same with all the time there is for it. */
+static void start(struct exchange *x, bool fresh)
+{
+        x->connect_until_ms = x->worker->now_ms + x->world->config->upstream.connect_ms;
+        start_attempt(x, fresh);
 }
 
 enum next relay_begin(struct exchange *x)
@@ -111,24 +121,48 @@ static void lost(struct exchange *x)
         snprintf(text, sizeof(text), "%s %s: %s", upstream->host,
                 never_connected ? "cannot be reached" : "closed the connection without an answer",
                 stream_why(&upstream->stream));
-        if (never_connected && x->addresses_tried < upstream_endpoint(x)->n_addresses) {
+        /* Reused connections are closed by their peer at any time: that is no fault of it. */
+        if (never_connected)
+                address_failed_for(upstream, FAULT_UNREACHABLE, stream_why(&upstream->stream));
+        else if (upstream->served == 0)
+                address_failed_for(upstream, FAULT_ANSWER, "closed a connection unanswered");
+        /* Worth more to whoever has to mend it than that the next address refuses. */
+        if (never_connected && upstream->stream.why[0])
+                x->tls_why = arena_copy(&x->arena, str_of(text));
+        if (never_connected && address_is_left(x)) {
                 log_info("correlation=%s %s; another address is tried", x->correlation_id, text);
                 upstream_drop(upstream);
-                start(x, true);
+                start_attempt(x, true);
                 return;
         }
-        /* Reused connections are closed by their peer at any time; a fresh one was meant. */
-        if ((repeatable || nothing_sent) && untouched && upstream->served && !x->retried &&
-                x->holds_body) {
+        /* A fresh connection was meant. Of a body that streams nothing has left the client. */
+        if (((repeatable && x->holds_body) || nothing_sent) && untouched && upstream->served &&
+                !x->retried && upstream_may_retry(x)) {
                 x->retried = true;
-                x->worker->metrics.retries++;
                 upstream_drop(upstream);
                 start(x, true);
                 return;
         }
-        x->worker->metrics.upstream_failed++;
         log_info("correlation=%s %s", x->correlation_id, text);
+        if (never_connected && x->tls_why.ptr)
+                snprintf(text, sizeof(text), "%.*s", STR_FMT(x->tls_why));
         fail(x, 502, REFUSED_UPSTREAM, text);
+}
+
+bool relay_connect_late(struct exchange *x)
+{
+        struct upstream *upstream = x->upstream;
+
+        if (!upstream || upstream->served || upstream->stream.sent)
+                return false; /* what may have been seen is not sent elsewhere */
+        address_failed_for(upstream, FAULT_UNREACHABLE, "no connection in time");
+        if (x->worker->now_ms >= x->connect_until_ms || !address_is_left(x))
+                return false;
+        log_info("correlation=%s %s did not connect in time; another address is tried",
+                x->correlation_id, upstream->host);
+        upstream_drop(upstream);
+        start_attempt(x, true);
+        return true;
 }
 
 /* Sends what can be sent of the request. False: the exchange has ended or been refused. */
@@ -251,6 +285,7 @@ static void begin_response(struct exchange *x)
         x->first_byte_us = clock_mono_us();
         x->upstream_status = response->status;
         x->keep_alive = x->keep_alive && !x->worker->drain;
+        address_answered(x);
         if (!x->detour) {
                 x->activity_id = keep(x, H1_ACTIVITY_ID);
                 x->upstream_e2eid = keep(x, H1_X_VSS_E2EID);
@@ -259,8 +294,10 @@ static void begin_response(struct exchange *x)
                 credential_rejected(x);
                 return;
         }
-        if (!x->detour)
+        if (!x->detour) {
                 resolve_judge_answer(x);
+                throttle_answered(x);
+        }
         if (detour_wanted(x)) {
                 redirected(x);
                 return;
@@ -317,6 +354,7 @@ static void read_response_head(struct exchange *x)
                 if (n == H1_BAD) {
                         log_info("correlation=%s upstream=%s answered nonsense: %s (%s)",
                                 x->correlation_id, x->upstream->host, fault.why, fault.rule);
+                        address_failed_for(x->upstream, FAULT_ANSWER, fault.why);
                         fail(x, 502, REFUSED_UPSTREAM,
                                 "Azure DevOps answered with something that is not HTTP");
                         return;
@@ -373,6 +411,8 @@ static void wait_on(struct exchange *x, enum pipe_state out)
         bool connected = x->upstream->served || to->sent;
         if (x->waits == WAIT_CONNECT && !connected)
                 return;
+        if (connected && !x->upstream->connected)
+                address_connected(x->upstream);
         if (x->response_begun) {
                 what = out == PIPE_BLOCKED ? WAIT_CLIENT : WAIT_UPSTREAM;
                 ms = out == PIPE_BLOCKED ? config->timeouts.body_ms : config->upstream.idle_ms;

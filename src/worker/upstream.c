@@ -11,6 +11,7 @@
 #include "dagward/net/tls.h"
 
 enum { IDLE_FRESH_MS = 1000 };
+enum { NOT_RESOLVED_S = 5 }; /* names are tried again so often */
 
 static void on_ready(struct stream *stream, void *owner)
 {
@@ -56,12 +57,15 @@ static struct upstream *upstream_open(
         SSL *ssl = NULL;
 
         if (fd < 0) {
-                error_set(why, "cannot connect to %s: %s", endpoint->host, strerror(errno));
+                int error = errno;
+                error_set(why, "cannot connect to %s: %s", endpoint->host, strerror(error));
+                errno = error;
                 return NULL;
         }
         if (endpoint->tls && !(ssl = tls_connect(x->world->upstream_tls, fd, endpoint->host))) {
                 error_set(why, "cannot begin TLS with %s", endpoint->host);
                 close(fd);
+                errno = 0;
                 return NULL;
         }
         struct upstream *upstream = calloc(1, sizeof(*upstream));
@@ -72,6 +76,10 @@ static struct upstream *upstream_open(
         upstream->once = x->detour != NULL;
         upstream->reload = x->world->reload;
         upstream->address = address;
+        upstream->key = health_key_of(&endpoint->addresses[address]);
+        const struct health_entry *entry = health_find(&worker->health, &upstream->key);
+        upstream->probe = entry && entry->probed;
+        upstream->generation = x->world->generation;
         memcpy(upstream->host, endpoint->host, sizeof(upstream->host));
         link_init(&upstream->idle_link);
         link_add(&worker->upstreams, &upstream->link);
@@ -119,12 +127,8 @@ static struct upstream *from_pool(struct exchange *x)
 }
 
 /* Makes room by closing the connection that has been idle the longest. */
-static bool has_room(struct exchange *x)
+static bool drop_oldest(struct worker *worker)
 {
-        struct worker *worker = x->worker;
-
-        if (worker->metrics.upstream_now < admit_upstreams(worker, x->world->config))
-                return true;
         for (size_t i = 0; i < SERVICE_COUNT; i++) {
                 if (!link_empty(&worker->idle[i])) {
                         upstream_drop(LINK_OF(struct upstream, idle_link, worker->idle[i].before));
@@ -134,27 +138,80 @@ static bool has_room(struct exchange *x)
         return false;
 }
 
+static bool has_room(struct exchange *x)
+{
+        return x->worker->metrics.upstream_now < admit_upstreams(x->worker, x->world->config) ||
+               drop_oldest(x->worker);
+}
+
+/* What this machine lacks is nothing that another address would have. */
+static bool is_our_lack(int error)
+{
+        return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+}
+
+/* A new connection to one of the addresses; NULL with a reason. */
+static struct upstream *connect_new(
+        struct exchange *x, const struct endpoint *endpoint, struct error *why)
+{
+        struct upstream *upstream = NULL;
+        unsigned address;
+
+        if (endpoint->n_addresses == 0) {
+                x->refusal.retry_after_s = NOT_RESOLVED_S;
+                error_set(why, "the address of %s is not known", endpoint->host);
+                return NULL;
+        }
+        if (!has_room(x)) {
+                x->refusal.retry_after_s = 1;
+                error_set(why, "all %llu upstream connections are in use",
+                        (unsigned long long)admit_upstreams(x->worker, x->world->config));
+                return NULL;
+        }
+        while (!upstream && address_choose(x, endpoint, &address)) {
+                upstream = upstream_open(x, endpoint, address, why);
+                if (!upstream && errno == EMFILE && drop_oldest(x->worker))
+                        upstream = upstream_open(x, endpoint, address, why);
+                if (!upstream && is_our_lack(errno)) {
+                        struct health_key key = health_key_of(&endpoint->addresses[address]);
+                        health_probe_end(&x->worker->health, &key);
+                        x->refusal.retry_after_s = 1;
+                        break;
+                }
+                if (!upstream)
+                        address_failed(x->worker, endpoint, address, FAULT_UNREACHABLE, why->text);
+        }
+        if (!upstream && !why->text[0])
+                error_set(why, "%s cannot be reached; it is tried again in %d s", endpoint->host,
+                        x->refusal.retry_after_s);
+        return upstream;
+}
+
+bool upstream_may_retry(struct exchange *x)
+{
+        struct worker *worker = x->worker;
+
+        if (x->world->config->upstream.retries == 0 || worker->retries_left < UPSTREAM_RETRY) {
+                worker->metrics.retries_refused++;
+                return false;
+        }
+        worker->retries_left -= UPSTREAM_RETRY;
+        worker->metrics.retries++;
+        return true;
+}
+
 bool upstream_lend(struct exchange *x, bool fresh, struct error *why)
 {
         struct worker *worker = x->worker;
         const struct endpoint *endpoint = upstream_endpoint(x);
         struct upstream *upstream = fresh || x->detour ? NULL : from_pool(x);
 
-        if (!upstream && endpoint->n_addresses == 0)
-                return error_set(why, "the address of %s is not known", endpoint->host);
-        if (!upstream && !has_room(x))
-                return error_set(why, "all %llu upstream connections are in use",
-                        (unsigned long long)x->world->config->upstream.connections);
-        while (!upstream && x->addresses_tried < endpoint->n_addresses) {
-                unsigned address = (unsigned)((worker->rotation + x->addresses_tried++) %
-                                              endpoint->n_addresses);
-                upstream = upstream_open(x, endpoint, address, why);
-        }
-        if (!upstream) {
-                worker->metrics.upstream_failed++;
-                worker->rotation++;
+        if (!upstream)
+                upstream = connect_new(x, endpoint, why);
+        if (!upstream)
                 return false;
-        }
+        if (!x->retried && worker->retries_left < UPSTREAM_RETRIES_MOST)
+                worker->retries_left += (int64_t)x->world->config->upstream.retries;
         upstream->exchange = x;
         upstream->sent_before = upstream->stream.sent;
         x->upstream = upstream;
@@ -179,7 +236,8 @@ void upstream_return(struct exchange *x, bool reusable)
         reusable = reusable && !upstream->once && !upstream->stream.failed &&
                    !upstream->stream.deaf && !upstream->stream.eof &&
                    stream_in(&upstream->stream).len == 0 && !stream_pending(&upstream->stream) &&
-                   upstream->reload == worker->lease->world->reload && !worker->drain;
+                   upstream->reload == worker->lease->world->reload && !worker->drain &&
+                   address_is_used(upstream);
         if (!reusable) {
                 upstream_drop(upstream);
                 return;
@@ -205,6 +263,9 @@ void upstream_drop(struct upstream *upstream)
                 upstream->exchange->upstream = NULL;
         }
         upstream->exchange = NULL;
+        if (upstream->probe)
+                health_probe_end(&worker->health, &upstream->key);
+        upstream->probe = false;
         stream_close(&upstream->stream);
         worker->metrics.upstream_now--;
         worker_defer_upstream(upstream);
@@ -212,6 +273,9 @@ void upstream_drop(struct upstream *upstream)
 
 void upstream_tick(struct worker *worker)
 {
+        if (worker->retries_left < UPSTREAM_RETRIES_QUIET)
+                worker->retries_left += UPSTREAM_RETRY / 4;
+        health_expire(&worker->health, worker->now_ms);
         for (size_t i = 0; i < SERVICE_COUNT; i++) {
                 /* The oldest stand at the end. */
                 while (!link_empty(&worker->idle[i])) {

@@ -69,7 +69,8 @@ static void drop_stale_idle(struct worker *worker)
                 while (link != &worker->idle[i]) {
                         struct upstream *upstream = LINK_OF(struct upstream, idle_link, link);
                         link = link->after;
-                        if (upstream->reload != worker->lease->world->reload)
+                        if (upstream->reload != worker->lease->world->reload ||
+                                !address_is_used(upstream))
                                 upstream_drop(upstream);
                 }
         }
@@ -100,8 +101,10 @@ static void on_world(struct mail *mail, void *receiver)
         if (worker->lease->world->reload != letter->world->reload ||
                 worker->lease->world->names != letter->world->names)
                 directory_clear(worker->directory);
-        if (worker->lease->world->reload != letter->world->reload)
+        if (worker->lease->world->reload != letter->world->reload) {
                 lent_clear(worker->lent);
+                throttle_forget(worker);
+        }
         lease_renew(worker, letter->world);
         free(letter);
         drop_stale_idle(worker);
@@ -112,6 +115,8 @@ static void on_count(struct mail *mail, void *receiver)
         struct count_mail *letter = (struct count_mail *)mail;
         struct worker *worker = receiver;
 
+        addresses_count(worker);
+        throttle_count(worker);
         metrics_add(&letter->sum, &worker->metrics);
         letter->mail.deliver = letter->answered;
         mailbox_post(letter->reply_to, &letter->mail);
@@ -352,6 +357,7 @@ struct worker *worker_new(unsigned number, unsigned n_workers, struct world *wor
         worker->directory = directory_new();
         admit_share_out(worker, world->config, n_workers);
         worker->accept_failed_ms = INT64_MIN / 2;
+        worker->retries_left = UPSTREAM_RETRIES_QUIET;
         link_init(&worker->clients);
         link_init(&worker->dropped_clients);
         link_init(&worker->strangers);

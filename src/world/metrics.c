@@ -21,6 +21,7 @@ const char *const metrics_refusal_names[REFUSAL_COUNT] = {
         [REFUSED_RATE] = "rate",
         [REFUSED_CONCURRENCY] = "concurrency",
         [REFUSED_OVERLOAD] = "overload",
+        [REFUSED_THROTTLED] = "throttled",
 };
 
 void metrics_add(struct metrics *sum, const struct metrics *more)

@@ -90,6 +90,22 @@ def upstream():
 
 
 @pytest.fixture
+def at():
+    """Starts upstreams at addresses, all at one port."""
+    started, port = [], waiting.free_port()
+
+    def start(address, kind=None, **more):
+        one = (kind or Upstream)(address=address, port=port, **more)
+        started.append(one)
+        return one
+
+    start.port = port
+    yield start
+    for one in started:
+        one.close()
+
+
+@pytest.fixture
 def proxy(start_proxy, issuer, upstream):
     """A proxy between `issuer` and `upstream`, under the policy of kit/policies.py."""
     return start_proxy([issuer.config()], POLICY, upstream.url)

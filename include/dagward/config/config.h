@@ -116,6 +116,12 @@ enum config_discovery {
         DISCOVERY_MIRROR, /* one for each, below ours */
 };
 
+/* When Azure DevOps says that a credential asks too much. */
+enum config_throttle {
+        THROTTLE_SHED,  /* requests with it are refused here until then */
+        THROTTLE_RELAY, /* the caller is told, and nothing else */
+};
+
 struct config_upstream {
         struct str *organizations; /* as written; compare with letter case folded; at least one */
         size_t n_organizations;
@@ -128,12 +134,18 @@ struct config_upstream {
         enum config_names names;         /* of projects, repositories, pipelines, ... */
         struct str *storage;             /* ends of host names that such a redirect may lead to */
         size_t n_storage;
-        bool insecure;         /* http:// override beyond loopback is wanted */
-        int64_t connect_ms;    /* TCP and TLS together */
-        int64_t first_byte_ms; /* from the request's last byte to the answer's first */
-        int64_t idle_ms;       /* no byte moved in an exchange */
-        int64_t keep_alive_ms; /* an unused pooled connection is closed after this */
-        uint64_t connections;  /* most connections per worker, all hosts together */
+        bool insecure;                   /* http:// override beyond loopback is wanted */
+        int64_t connect_ms;              /* TCP and TLS together, of all addresses */
+        int64_t attempt_ms;              /* of that, for one address while there are others */
+        int64_t first_byte_ms;           /* from the request's last byte to the answer's first */
+        int64_t idle_ms;                 /* no byte moved in an exchange */
+        int64_t keep_alive_ms;           /* an unused pooled connection is closed after this */
+        uint64_t connections;            /* most connections per worker, all hosts together */
+        int64_t resolve_ms;              /* host names are looked up anew after this */
+        uint64_t retries;                /* per cent of requests that may be sent again */
+        uint64_t eject_failures;         /* in a row; 0: no address is ejected */
+        int64_t eject_ms, eject_most_ms; /* for how long, doubling */
+        enum config_throttle throttle;
 };
 
 enum config_credential_type {

@@ -7,12 +7,14 @@
 
 #include <stdint.h>
 
-enum { METRICS_ACCESS = 6 };      /* read write execute manage delete, and not in the catalogue */
-enum { METRICS_EFFECT = 3 };      /* allow deny error */
-enum { METRICS_STATUS = 6 };      /* 1xx..5xx by first digit; 0: no answer was sent */
-enum { METRICS_SHADOW_LIVE = 2 }; /* allow deny */
-enum { METRICS_SHADOW = 3 };      /* allow deny unclear */
-enum { METRICS_LATENCY = 14 };    /* upper bounds in metrics_latency_ms, the last is +Inf */
+enum { METRICS_ACCESS = 6 };       /* read write execute manage delete, and not in the catalogue */
+enum { METRICS_EFFECT = 3 };       /* allow deny error */
+enum { METRICS_STATUS = 6 };       /* 1xx..5xx by first digit; 0: no answer was sent */
+enum { METRICS_SHADOW_LIVE = 2 };  /* allow deny */
+enum { METRICS_SHADOW = 3 };       /* allow deny unclear */
+enum { METRICS_LATENCY = 14 };     /* upper bounds in metrics_latency_ms, the last is +Inf */
+enum { METRICS_SERVICES = 15 };    /* of Azure DevOps, by enum service */
+enum { METRICS_CREDENTIALS = 33 }; /* by their place in the configuration; the last: all others */
 
 extern const int metrics_latency_ms[METRICS_LATENCY - 1];
 
@@ -33,6 +35,7 @@ enum refusal {
         REFUSED_RATE,                /* more requests in a time than the caller may send */
         REFUSED_CONCURRENCY,         /* more at once than the caller may have under way */
         REFUSED_OVERLOAD,            /* there is no room for more, whoever asks */
+        REFUSED_THROTTLED,           /* upstream wants no more of this credential for now */
         REFUSAL_COUNT,
 };
 
@@ -56,7 +59,13 @@ struct metrics {
         uint64_t memory_bytes;       /* held of requests and answers */
         uint64_t exchanges_now;
         uint64_t upstream_opened, upstream_reused, upstream_failed, upstream_now, upstream_idle;
-        uint64_t retries;
+        uint64_t upstream_bad_answers, upstream_shed;
+        uint64_t upstream_ejections, upstream_probes;
+        uint64_t addresses_ejected[METRICS_SERVICES]; /* now */
+        uint64_t retries, retries_refused;
+        uint64_t throttled[METRICS_CREDENTIALS], throttle_shed[METRICS_CREDENTIALS];
+        uint64_t throttle_delayed[METRICS_CREDENTIALS];
+        uint64_t throttle_now[METRICS_CREDENTIALS]; /* workers that hold back */
         uint64_t credential_rejected;               /* by upstream */
         uint64_t lent_hits, lent_misses, lent_held; /* callers' own credentials */
         uint64_t bytes_from_clients, bytes_to_clients;

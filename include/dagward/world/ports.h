@@ -27,6 +27,7 @@ enum ask_kind {
         ASK_ASSERTION, /* credential `index` for one caller; not the rejected generation `seen` */
         ASK_RUN,       /* whether a run that was asked for is there; ok: `run` says */
         ASK_TAG,       /* put tags on a run; answered at once, done when it can be */
+        ASK_RESOLVE,   /* an address does not work: look host names up anew, soon */
 };
 
 enum run_found {

@@ -2,6 +2,7 @@
 behaves like one, there is the emulator."""
 import json
 import socket
+import struct
 import threading
 import time
 
@@ -42,7 +43,7 @@ class Upstream:
     return bytes; None closes the connection without a word. After bytes the connection is kept
     unless they say `Connection: close`."""
 
-    def __init__(self, tls=None, keep=8 << 20):
+    def __init__(self, tls=None, keep=8 << 20, address="127.0.0.1", port=0):
         self.tls, self.keep = tls, keep
         self.received = []
         self.told = []
@@ -50,7 +51,8 @@ class Upstream:
         self.connections = 0
         self.open = set()
         self.lock = threading.Lock()
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self.listener = socket.create_server((address, port), family=family, backlog=256)
         self.port = self.listener.getsockname()[1]
         self.url = "%s://%s:%d" % ("https" if tls else "http", "localhost" if tls else "127.0.0.1", self.port)
         threading.Thread(target=self._accept, daemon=True).start()
@@ -121,8 +123,15 @@ class Upstream:
                 except OSError:
                     pass
 
-    def close(self):
+    def stop_listening(self):
+        try:
+            self.listener.shutdown(socket.SHUT_RDWR)  # close alone leaves it to the thread that accepts
+        except OSError:
+            pass
         self.listener.close()
+
+    def close(self):
+        self.stop_listening()
         self.hang_up()
         for request in self.received:
             for name, value in request.fields:
@@ -143,6 +152,44 @@ def cut_after(data):
         sock.sendall(data)
 
     return action
+
+
+def reset(sock):
+    """Closes with a reset instead of an end."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+
+
+def reset_after(data):
+    """Sends this much, and resets."""
+
+    def action(sock, _):
+        sock.sendall(data)
+        reset(sock)
+
+    return action
+
+
+class Hole:
+    """An address that takes no connection and refuses none: its queue is full."""
+
+    def __init__(self, address="127.0.0.1", port=0):
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self.listener = socket.socket(family)
+        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.listener.bind((address, port))
+        self.listener.listen(0)
+        self.port = self.listener.getsockname()[1]
+        self.waiting = []
+        for _ in range(4):
+            one = socket.socket(family)
+            one.setblocking(False)
+            one.connect_ex((address, self.port))
+            self.waiting.append(one)
+
+    def close(self):
+        for one in [*self.waiting, self.listener]:
+            one.close()
 
 
 def silent(sock, _):

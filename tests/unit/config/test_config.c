@@ -140,6 +140,13 @@ static void what_is_left_out_has_its_default(void **state)
         assert_int_equal(c->upstream.idle_ms, 120000);
         assert_int_equal(c->upstream.keep_alive_ms, 60000);
         assert_int_equal(c->upstream.connections, 1024);
+        assert_int_equal(c->upstream.attempt_ms, 1000);
+        assert_int_equal(c->upstream.resolve_ms, 60000);
+        assert_int_equal(c->upstream.retries, 20);
+        assert_int_equal(c->upstream.eject_failures, 3);
+        assert_int_equal(c->upstream.eject_ms, 1000);
+        assert_int_equal(c->upstream.eject_most_ms, 60000);
+        assert_int_equal(c->upstream.throttle, THROTTLE_SHED);
         assert_int_equal(c->credentials[0].type, CREDENTIAL_STATIC_FILE);
         assert_str(c->credentials[0].file, "/etc/dagward/token");
         assert_str(c->policy.files[0], "/etc/dagward/p.yaml");
@@ -195,6 +202,10 @@ static void everything_that_can_be_set_is_read(void **state)
                 "  hosts: {Dev.Azure.com: 'http://127.0.0.1:9443', '*': 'http://emulator:80/'}\n"
                 "  timeouts: {connect: 1s, first_byte: 2s, idle: 3s, keep_alive: 4s}\n"
                 "  connections: 9\n"
+                "  resolve: 5s\n"
+                "  retries: 0\n"
+                "  ejection: {failures: 0, time: 2s, most: 3s}\n"
+                "  throttle: relay\n"
                 "credentials:\n"
                 "  - {name: s, type: client_secret, tenant: t.example, client_id: id,\n"
                 "     secret_file: s.txt, authority: 'http://localhost:5000/x/',\n"
@@ -247,6 +258,12 @@ static void everything_that_can_be_set_is_read(void **state)
         assert_ptr_equal(config_host_override(&c->upstream, "vsrm.dev.azure.com"),
                 &c->upstream.hosts[1].url);
         assert_int_equal(c->upstream.keep_alive_ms, 4000);
+        assert_int_equal(c->upstream.resolve_ms, 5000);
+        assert_int_equal(c->upstream.retries, 0);
+        assert_int_equal(c->upstream.eject_failures, 0);
+        assert_int_equal(c->upstream.eject_ms, 2000);
+        assert_int_equal(c->upstream.eject_most_ms, 3000);
+        assert_int_equal(c->upstream.throttle, THROTTLE_RELAY);
         assert_str(c->credentials[0].authority.text, "http://localhost:5000/x");
         assert_str(c->credentials[0].authority.path, "/x");
         assert_str(c->credentials[0].scope, "api://x/.default");

@@ -55,7 +55,8 @@ static struct names *names_of(
         static struct config config; /* only read while names_new runs */
         struct source_hooks hooks = {told_changed, told_settled, told_event, told};
 
-        config = (struct config){.upstream = {.hosts = hosts, .n_hosts = n_hosts}};
+        config = (struct config){
+                .upstream = {.hosts = hosts, .n_hosts = n_hosts, .resolve_ms = 60 * 1000}};
         return names_new(&config, base, lookup, &hooks);
 }
 
@@ -202,6 +203,74 @@ static void a_look_up_that_hangs_stops_nobody(void **state)
         usleep(3000 * 1000); /* the thread that was left behind cleans up */
 }
 
+static void whoever_cannot_reach_an_address_has_it_looked_up_soon_and_not_often(void **state)
+{
+        struct event_base *base = event_base_new();
+        struct told told = {0};
+
+        (void)state;
+        dns_set("192.0.2.1", NULL, 0);
+        struct names *names = names_of(base, &told, NULL, 0);
+        names_start(names);
+        assert_true(turn_until(base, &told.changed, 1, 5000));
+        turn(base, 100);
+        unsigned before = told.changed;
+        dns_set("192.0.2.7", NULL, 0);
+        for (int i = 0; i < 50; i++)
+                names_again(names);
+        turn(base, 100);
+        assert_int_equal(dns_calls(), 0); /* there was a round a moment ago */
+        assert_true(turn_until(base, &told.changed, before + 1, 10000));
+        turn(base, 100);
+        assert_int_equal(dns_calls(), SERVICE_COUNT);
+        names_free(names);
+        event_base_free(base);
+}
+
+static struct {
+        int calls;
+        size_t n_addresses; /* 0: in vain */
+} place_told;
+
+static void on_place(
+        void *owner, const char *host, const struct endpoint *endpoint, const char *why)
+{
+        (void)owner;
+        (void)why;
+        assert_string_equal(host, "a.blob.core.windows.net");
+        place_told.n_addresses = endpoint ? endpoint->n_addresses : 0;
+        place_told.calls++;
+}
+
+static void storage_that_was_found_once_stays_while_look_ups_fail(void **state)
+{
+        static const char host[] = "a.blob.core.windows.net";
+        struct event_base *base = event_base_new();
+        struct told told = {0};
+        struct endpoint endpoint;
+        struct error err;
+        static const struct {
+                const char *address;
+                size_t found;
+        } rounds[] = {{NULL, 0}, {"192.0.2.1", 1}, {NULL, 1}, {"192.0.2.2", 1}};
+
+        (void)state;
+        place_told.calls = 0;
+        struct names *names = names_of(base, &told, NULL, 0);
+        names->found = on_place;
+        for (int i = 0; i < 4; i++) {
+                dns_set(rounds[i].address, NULL, 0);
+                names->places[0].found_mono_ms = i > 1; /* a minute has passed */
+                assert_int_equal(names_place(names, host, &endpoint, &err), SOURCE_WAIT);
+                for (int turns = 0; turns < 500 && place_told.calls <= i; turns++)
+                        turn(base, 10);
+                assert_int_equal(place_told.calls, i + 1);
+                assert_int_equal(place_told.n_addresses, rounds[i].found);
+        }
+        names_free(names);
+        event_base_free(base);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -210,6 +279,9 @@ int main(void)
                 cmocka_unit_test(a_name_that_many_services_share_is_looked_up_once),
                 cmocka_unit_test(only_news_are_published_and_failures_keep_what_was_known),
                 cmocka_unit_test(a_look_up_that_hangs_stops_nobody),
+                cmocka_unit_test(storage_that_was_found_once_stays_while_look_ups_fail),
+                cmocka_unit_test(
+                        whoever_cannot_reach_an_address_has_it_looked_up_soon_and_not_often),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
