@@ -23,12 +23,15 @@ enum { WORKERS_MOST = 256 };
 
 /* What serve holds; cleared in the reverse order. */
 struct serving {
+        struct inherited inherited;
+        struct notifier notifier;
         struct control *control;
         struct scribe *scribe;
         struct ledger *ledger; /* NULL: triggers are not told apart */
         struct worker *workers[WORKERS_MOST];
         struct worker_port ports[WORKERS_MOST];
         unsigned n_workers, n_started;
+        bool sockets_inherited;
 };
 
 static void usage(FILE *out)
@@ -37,9 +40,13 @@ static void usage(FILE *out)
                 "usage: dagward serve --config FILE\n\n"
                 "Runs the proxy in the foreground; logs go to standard error.\n"
                 "SIGHUP reloads configuration, policy, keys and certificates; a bad file changes\n"
-                "nothing. SIGTERM finishes what runs and ends. SIGUSR1 closes the audit file and\n"
+                "nothing. SIGTERM finishes what runs and ends (`timeouts.drain_delay`,\n"
+                "`timeouts.drain`); a second one ends at once. SIGUSR1 closes the audit file and\n"
                 "begins another. The process confines itself to what the configuration names\n"
                 "(`confine`, `user`).\n\n"
+                "Listening sockets that a service manager passes (LISTEN_FDS) are used instead of\n"
+                "own ones, so that a restart refuses no connection; it is told of start, reload,\n"
+                "drain and health (NOTIFY_SOCKET, WATCHDOG_USEC).\n\n"
                 "Exit status: 0 after a drain, 2 when the configuration is invalid or an address\n"
                 "cannot be had.\n");
 }
@@ -103,8 +110,8 @@ static bool make_workers(struct serving *it, const struct config *config, struct
                 wanted = WORKERS_MOST;
         while (ok && it->n_workers < wanted) {
                 unsigned n = it->n_workers;
-                it->workers[n] =
-                        worker_new(n, (unsigned)wanted, world, control_port(it->control), err);
+                it->workers[n] = worker_new(
+                        n, (unsigned)wanted, world, &it->inherited, control_port(it->control), err);
                 ok = it->workers[n] != NULL;
                 if (ok)
                         it->ports[it->n_workers++] = worker_port(it->workers[n]);
@@ -113,8 +120,21 @@ static bool make_workers(struct serving *it, const struct config *config, struct
         return ok;
 }
 
+/* Every listener has its socket; the admin listener has one if there is one for it. */
+static bool settle_sockets(struct serving *it, const struct config *config, struct error *err)
+{
+        int fd = inherited_take(
+                &it->inherited, (const struct sockaddr *)&config->admin.address.socket, 0);
+
+        it->sockets_inherited = it->inherited.n > 0;
+        if (fd >= 0)
+                control_take_admin_socket(it->control, fd);
+        return inherited_end(&it->inherited, err);
+}
+
 static void attach(struct serving *it)
 {
+        control_set_notifier(it->control, &it->notifier);
         for (unsigned i = 0; i < it->n_workers; i++)
                 worker_attach(it->workers[i], it->scribe, it->ledger);
         control_attach(it->control, it->ports, it->n_workers, it->scribe);
@@ -135,8 +155,9 @@ static bool start(struct serving *it, struct error_list *errors, struct error *e
         const struct config *config = control_config(it->control);
 
         log_set_level(config->log_level);
-        if (!make_workers(it, config, err) || !confine_serve(config, errors, err) ||
-                !open_scribe(it, config, err) || !open_ledger(it, config, err))
+        if (!make_workers(it, config, err) || !settle_sockets(it, config, err) ||
+                !confine_serve(config, errors, err) || !open_scribe(it, config, err) ||
+                !open_ledger(it, config, err))
                 return false;
         attach(it);
         return control_boot(it->control, 0, err) && start_workers(it, err);
@@ -168,6 +189,11 @@ int command_serve(int argc, char **argv)
                 usage(stderr);
                 return EXIT_USAGE;
         }
+        if (!inherited_read(&it.inherited, &err)) {
+                log_error("%s", err.text);
+                return EXIT_USAGE;
+        }
+        notifier_open(&it.notifier);
         confine_begin();
         block_signals(true);
         error_list_init(&errors);
@@ -180,10 +206,12 @@ int command_serve(int argc, char **argv)
         if (start(&it, &errors, &err)) {
                 const struct config *config = control_config(it.control);
                 for (size_t i = 0; i < config->n_listeners; i++)
-                        log_info("listening address=%s tls=%s workers=%u",
+                        log_info("listening address=%s tls=%s workers=%u%s",
                                 config->listeners[i].address.text.ptr,
-                                config->listeners[i].has_tls ? "yes" : "no", it.n_workers);
+                                config->listeners[i].has_tls ? "yes" : "no", it.n_workers,
+                                it.sockets_inherited ? " socket=inherited" : "");
                 block_signals(false);
+                control_tell_ready(it.control);
                 status = control_run(it.control);
         } else {
                 error_list_print(&errors, stderr);
@@ -191,5 +219,6 @@ int command_serve(int argc, char **argv)
         }
         error_list_clear(&errors);
         stop(&it);
+        notifier_close(&it.notifier);
         return status;
 }

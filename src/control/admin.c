@@ -391,8 +391,9 @@ struct admin *admin_new(struct control *control, struct error *err)
         const struct config_address *address = &control->first_config->admin.address;
         struct sockaddr_storage bound;
         socklen_t len = sizeof(bound);
-        int fd = bind_to(address, err);
+        int fd = control->admin_fd >= 0 ? control->admin_fd : bind_to(address, err);
 
+        control->admin_fd = -1;
         if (fd < 0)
                 return NULL;
         struct admin *admin = calloc(1, sizeof(*admin));

@@ -9,6 +9,7 @@
 #include "dagward/control/control.h"
 #include "dagward/net/fetch.h"
 #include "discovery.h"
+#include "heart.h"
 #include "lookup.h"
 #include "runs.h"
 #include "tags.h"
@@ -76,12 +77,17 @@ struct control {
 
         struct waiter *waiters, **last_waiter;
 
-        bool draining, stopped;
-        int64_t drain_until_mono_ms;
+        const struct notifier *notifier; /* NULL: nobody is told */
+        struct heart *heart;
+
+        bool draining;    /* not ready any more */
+        bool workers_end; /* they have been told to */
+        bool stopped;
         struct drain_mail *drains; /* n_ports of them */
         size_t n_drained;
 
         struct admin *admin;
+        int admin_fd; /* for it, bound by another; -1: none */
         int64_t started_mono_ms, started_wall_ms, loaded_wall_ms;
         uint64_t n_reloads, n_reloads_failed, n_asks, n_asks_refused;
         bool change_seen; /* a file has changed: reload when it has been still for a moment */

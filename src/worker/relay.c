@@ -249,7 +249,7 @@ static void begin_response(struct exchange *x)
 
         x->first_byte_us = clock_mono_us();
         x->upstream_status = response->status;
-        x->keep_alive = x->keep_alive && !x->worker->drain;
+        x->keep_alive = x->keep_alive && !worker_leaves(x->worker);
         if (!x->detour) {
                 x->activity_id = keep(x, H1_ACTIVITY_ID);
                 x->upstream_e2eid = keep(x, H1_X_VSS_E2EID);

@@ -11,7 +11,8 @@
  * control_attach; control_boot; start the workers; control_run until it returns; join
  * the workers; close the audit file; control_free.
  *
- * Signals: SIGTERM and SIGINT drain and then stop (a second one stops at once), SIGHUP reloads,
+ * Signals: SIGTERM and SIGINT drain and then stop (a second one stops at once): not ready first,
+ * for `timeouts.drain_delay`, with all being served; then what runs is finished. SIGHUP reloads,
  * SIGUSR1 closes the audit file and begins another. Other threads should block them. A change of
  * the configuration file, of a loaded policy file or of a certificate reloads as well, once it has
  * been still for two seconds; a new file that a policy pattern would match needs the signal.
@@ -30,6 +31,7 @@
 #include "dagward/audit/scribe.h"
 #include "dagward/base/error.h"
 #include "dagward/config/config.h"
+#include "dagward/net/notify.h"
 #include "dagward/world/ports.h"
 #include "dagward/world/world.h"
 
@@ -52,6 +54,12 @@ const struct config *control_config(const struct control *control);
  * Before control_boot. */
 void control_attach(
         struct control *control, const struct worker_port *ports, size_t n, struct scribe *scribe);
+/* Who is told of start, reload and end, and that all threads answer; outlives control. Before
+ * control_boot; without it, nobody is. */
+void control_set_notifier(struct control *control, const struct notifier *notifier);
+/* A listening socket for the admin listener, which control owns from now on; before control_boot,
+ * which binds one otherwise. */
+void control_take_admin_socket(struct control *control, int fd);
 /* Where workers post their asks. Valid from control_new on. */
 struct control_port control_port(struct control *control);
 /* Binds the admin listener, takes the signals, begins to fetch. Then runs the loop until keys,
@@ -62,6 +70,8 @@ bool control_boot(struct control *control, int64_t wait_ms, struct error *err)
 /* The world of now, with a reference for the caller: what a worker starts with (without keys and
  * credentials before control_boot). Worlds published later arrive by mail. */
 struct world *control_world(struct control *control);
+/* Tells the notifier that requests are served. */
+void control_tell_ready(struct control *control);
 /* Runs until a signal or control_stop ends it; workers have answered their drain, or the deadline
  * is over. The status for exit. */
 int control_run(struct control *control) __attribute__((warn_unused_result));

@@ -9,17 +9,18 @@
 #define DAGWARD_WORKER_WORKER_H
 
 #include "dagward/audit/scribe.h"
+#include "dagward/net/inherited.h"
 #include "dagward/trigger/ledger.h"
 #include "dagward/world/ports.h"
 #include "dagward/world/world.h"
 
 struct worker;
 
-/* Binds the listeners of `world`'s configuration (takes a reference of its own) but starts nothing.
- * `number` counts from 0, `ledger` is NULL when triggers are not told apart. NULL with a reason
- * when an address cannot be had. */
+/* Binds the listeners of `world`'s configuration (takes a reference of its own) but starts nothing;
+ * if sockets were inherited, none is bound and each address must have one. `number` counts from 0.
+ * NULL with a reason when an address cannot be had. */
 struct worker *worker_new(unsigned number, unsigned n_workers, struct world *world,
-        struct control_port control, struct error *err);
+        struct inherited *inherited, struct control_port control, struct error *err);
 /* Names who writes its records, and who knows of triggers (NULL: nobody); before worker_start. */
 void worker_attach(struct worker *worker, struct scribe *scribe, struct ledger *ledger);
 struct worker_port worker_port(struct worker *worker);
