@@ -415,16 +415,29 @@ struct admin *admin_new(struct control *control, struct error *err)
         return admin;
 }
 
+void admin_retire(struct admin *admin)
+{
+        if (admin->fd < 0)
+                return;
+        event_del(&admin->acceptable);
+        close(admin->fd);
+        admin->fd = -1;
+}
+
 void admin_free(struct admin *admin)
 {
         if (!admin)
                 return;
         while (admin->first)
                 client_drop(admin->first);
-        event_del(&admin->acceptable);
-        close(admin->fd);
+        admin_retire(admin);
         free(admin->workers);
         free(admin);
+}
+
+int admin_socket(const struct admin *admin)
+{
+        return admin->fd;
 }
 
 uint16_t admin_port(const struct admin *admin)

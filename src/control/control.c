@@ -57,6 +57,7 @@ static void end_workers(struct control *control)
                 control->drains[i] = (struct drain_mail){
                         .mail = {.deliver = control->ports[i].drain},
                         .deadline_mono_ms = until_mono_ms,
+                        .has_heir = control->has_heir,
                         .reply_to = control->box,
                         .answered = on_drained,
                 };
@@ -93,14 +94,24 @@ static void drain(struct control *control, const char *cause)
         log_info("draining cause=\"%s\" delay_ms=%lld at_most_ms=%lld", cause,
                 (long long)timeouts->drain_delay_ms, (long long)timeouts->drain_ms);
         /* What its own limit may be too short for; a moment for the threads to end is added. */
-        notifier_say(control->notifier, "STOPPING=1\nSTATUS=draining\nEXTEND_TIMEOUT_USEC=%lld",
-                (long long)(all_ms + DRAIN_GRACE_MS) * 1000);
+        if (!control->has_heir)
+                notifier_say(control->notifier,
+                        "STOPPING=1\nSTATUS=draining\nEXTEND_TIMEOUT_USEC=%lld",
+                        (long long)(all_ms + DRAIN_GRACE_MS) * 1000);
         control_event(control, "process.draining", detail, 1);
         control_publish(control);
-        if (timeouts->drain_delay_ms)
+        if (timeouts->drain_delay_ms && !control->has_heir)
                 arm(&control->drain_timer, timeouts->drain_delay_ms);
         else
                 end_workers(control);
+}
+
+void control_leave_to(struct control *control, pid_t heir)
+{
+        control->has_heir = true;
+        notifier_say(control->notifier, "MAINPID=%ld", (long)heir);
+        admin_retire(control->admin);
+        drain(control, "handover");
 }
 
 /* --- signals and mail --- */
@@ -216,6 +227,7 @@ void control_free(struct control *control)
         control_answer_all(control, false, STOPPING);
         control_sources_free(control->issuers, control->parts->config->n_issuers, control->sources,
                 control->parts->config->n_credentials, control->supply, control->names);
+        handover_free(control->handover);
         admin_free(control->admin);
         heart_free(control->heart);
         if (control->admin_fd >= 0)
@@ -300,25 +312,10 @@ static void started_event(struct control *control)
         control_tell_expiries(control);
 }
 
-bool control_boot(struct control *control, int64_t wait_ms, struct error *err)
+static void wait_until_ready(struct control *control, int64_t wait_ms)
 {
         int64_t deadline = clock_mono_ms() + wait_ms;
 
-        control->admin = admin_new(control, err);
-        if (!control->admin)
-                return false;
-        signal(SIGPIPE, SIG_IGN);
-        event_add(&control->box_event, NULL);
-        event_add(&control->terminate, NULL);
-        event_add(&control->interrupt, NULL);
-        event_add(&control->hangup, NULL);
-        event_add(&control->reopen, NULL);
-        arm(&control->watch_timer, WATCH_FIRST_MS);
-        control->heart = heart_new(control);
-        started_event(control);
-        control_sources_start(control);
-        control->booted = true;
-        control_publish(control);
         while (!control->stopped && clock_mono_ms() < deadline &&
                 !control_ready(control, NULL, NULL)) {
                 /* Something comes within a moment even if nothing else does. */
@@ -326,7 +323,70 @@ bool control_boot(struct control *control, int64_t wait_ms, struct error *err)
                 event_base_loopexit(control->base, &moment);
                 event_base_dispatch(control->base);
         }
+}
+
+static void begin(struct control *control)
+{
+        signal(SIGPIPE, SIG_IGN);
+        event_add(&control->box_event, NULL);
+        event_add(&control->terminate, NULL);
+        event_add(&control->interrupt, NULL);
+        event_add(&control->hangup, NULL);
+        event_add(&control->reopen, NULL);
+        arm(&control->watch_timer, WATCH_FIRST_MS);
+        if (control->scribe)
+                started_event(control);
+        control_sources_start(control);
+        control->booted = true;
+        control_publish(control);
+}
+
+bool control_boot(struct control *control, int64_t wait_ms, struct error *err)
+{
+        control->admin = admin_new(control, err);
+        if (!control->admin)
+                return false;
+        control->heart = heart_new(control);
+        begin(control);
+        wait_until_ready(control, wait_ms);
         return true;
+}
+
+bool control_warm(struct control *control, int64_t wait_ms, struct error *err)
+{
+        struct buf missing;
+
+        begin(control);
+        wait_until_ready(control, wait_ms);
+        buf_init(&missing, 4096);
+        bool ready = control_ready(control, NULL, &missing);
+        if (!ready)
+                error_set(err, "not ready after %lld s:\n%.*s", (long long)(wait_ms / 1000),
+                        STR_FMT(buf_str(&missing)));
+        buf_clear(&missing);
+        return ready;
+}
+
+bool control_open(struct control *control, struct scribe *scribe, struct error *err)
+{
+        control->scribe = scribe;
+        control->admin = admin_new(control, err);
+        if (!control->admin)
+                return false;
+        control->heart = heart_new(control);
+        started_event(control);
+        return true;
+}
+
+void control_listen_handover(
+        struct control *control, int fd, const struct control_handover_hooks *hooks)
+{
+        control->handover = handover_new(control, fd, hooks);
+}
+
+int control_admin_socket(const struct control *control)
+{
+        return control->admin ? admin_socket(control->admin) : -1;
 }
 
 int control_run(struct control *control)

@@ -9,6 +9,7 @@
 #include "dagward/control/control.h"
 #include "dagward/net/fetch.h"
 #include "discovery.h"
+#include "handover.h"
 #include "heart.h"
 #include "lookup.h"
 #include "runs.h"
@@ -82,7 +83,9 @@ struct control {
 
         bool draining;    /* not ready any more */
         bool workers_end; /* they have been told to */
+        bool has_heir;    /* another process has the sockets */
         bool stopped;
+        struct handover *handover; /* NULL: nobody may take over */
         struct drain_mail *drains; /* n_ports of them */
         size_t n_drained;
 
@@ -128,6 +131,11 @@ void control_named(void *owner, const struct lookup_result *result);
 void control_answer_all(struct control *control, bool ok, const char *why);
 void on_ask_timer(evutil_socket_t fd, short what, void *arg);
 
+/* --- control.c --- */
+
+/* Another process serves: this one finishes what it has. */
+void control_leave_to(struct control *control, pid_t heir);
+
 /* --- reload.c --- */
 
 void control_reload(struct control *control, const char *cause);
@@ -142,6 +150,9 @@ void on_watch_timer(evutil_socket_t fd, short what, void *arg);
 struct admin *admin_new(struct control *control, struct error *err);
 void admin_free(struct admin *admin);
 uint16_t admin_port(const struct admin *admin);
+int admin_socket(const struct admin *admin);
+/* Accepts nobody any more; who is there is answered. */
+void admin_retire(struct admin *admin);
 
 /* --- state.c: what the admin listener says --- */
 

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "dagward/base/log.h"
 #include "dagward/base/str.h"
 
 enum { FIRST_FD = 3 }; /* SD_LISTEN_FDS_START */
@@ -100,6 +101,19 @@ static bool read_all(struct inherited *out, const char *count, const char *names
         return true;
 }
 
+bool inherited_add(struct inherited *out, int fd, const char *name, struct error *err)
+{
+        if (out->n == INHERITED_MOST)
+                return error_set(err, "more than %d sockets", INHERITED_MOST);
+        struct inherited_socket *one = &out->sockets[out->n];
+        *one = (struct inherited_socket){.fd = fd};
+        snprintf(one->name, sizeof(one->name), "%s", name);
+        if (!look_at(one, err))
+                return false;
+        out->n++;
+        return true;
+}
+
 bool inherited_read(struct inherited *out, struct error *err)
 {
         const char *count = getenv("LISTEN_FDS");
@@ -114,21 +128,27 @@ bool inherited_read(struct inherited *out, struct error *err)
         return ok;
 }
 
-int inherited_take(struct inherited *from, const struct sockaddr *address, unsigned nth)
+size_t inherited_take(struct inherited *from, const struct sockaddr *address, unsigned number,
+        unsigned of, int fds[INHERITED_SHARE])
 {
         struct inherited_socket *fitting[INHERITED_MOST];
-        size_t n = 0;
+        size_t n = 0, taken = 0;
 
         for (size_t i = 0; i < from->n; i++)
                 if (same_address((const struct sockaddr *)&from->sockets[i].bound, address))
                         fitting[n++] = &from->sockets[i];
-        if (n == 0)
-                return -1;
-        /* With ReusePort= there are several: what is queued in one that nobody takes is lost. */
-        struct inherited_socket *one = fitting[nth % n];
-        int fd = fcntl(one->fd, F_DUPFD_CLOEXEC, FIRST_FD);
-        one->used = fd >= 0;
-        return fd;
+        /* With SO_REUSEPORT there are several: who is queued in one without a user waits for ever.
+         */
+        for (size_t i = 0; i < n && taken < INHERITED_SHARE; i++) {
+                if (n < of ? i != number % n : i % of != number)
+                        continue;
+                fds[taken] = fcntl(fitting[i]->fd, F_DUPFD_CLOEXEC, FIRST_FD);
+                if (fds[taken] >= 0) {
+                        fitting[i]->used = true;
+                        taken++;
+                }
+        }
+        return taken;
 }
 
 bool inherited_end(struct inherited *from, struct error *err)
@@ -137,10 +157,12 @@ bool inherited_end(struct inherited *from, struct error *err)
 
         for (size_t i = 0; i < from->n; i++) {
                 struct inherited_socket *one = &from->sockets[i];
-                if (!one->used && ok)
+                if (!one->used && from->handed_over)
+                        log_info("address=%s is not listened on any more", one->address);
+                else if (!one->used && ok)
                         ok = error_set(err,
                                 "a socket on %s was passed (`%s`), which is no address of `listen` "
-                                "or `admin`, or there are more of it than `workers`",
+                                "or `admin`, or there are too many of it",
                                 one->address, one->name);
                 close(one->fd);
         }

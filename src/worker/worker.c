@@ -81,7 +81,8 @@ static void accept_the_last(struct worker *worker)
 {
         for (size_t i = 0; i < worker->n_listeners; i++) {
                 struct worker_listener *listener = &worker->listeners[i];
-                for (int n = 0; !listener->outlives_us && n < ACCEPTS_AT_END; n++) {
+                bool ours = !listener->outlives_us && !worker->drain->has_heir;
+                for (int n = 0; ours && n < ACCEPTS_AT_END; n++) {
                         errno = 0;
                         client_accept(worker, listener);
                         if (errno)
@@ -324,48 +325,67 @@ static void *worker_run(void *arg)
 
 /* --- life --- */
 
-/* The descriptor of an address, or -1 with a reason. */
-static int get_listener(const struct worker *worker, const struct config_address *address,
-        bool several, struct inherited *inherited, struct error *err)
+/* The descriptors of an address; 0 with a reason. */
+static size_t get_sockets(const struct worker *worker, const struct config_address *address,
+        unsigned n_workers, struct inherited *inherited, int *fds, struct error *err)
 {
         char have[200];
 
         if (inherited->n) {
-                int fd = inherited_take(
-                        inherited, (const struct sockaddr *)&address->socket, worker->number);
+                size_t n = inherited_take(inherited, (const struct sockaddr *)&address->socket,
+                        worker->number, n_workers, fds);
                 inherited_list(inherited, have, sizeof(have));
-                if (fd < 0)
+                if (n == 0 && !inherited->handed_over)
                         error_set(err,
                                 "cannot listen on %s: sockets were passed by who started this "
                                 "process, but none with that address; there are %s",
                                 address->text.ptr, have);
-                return fd;
+                if (n || !inherited->handed_over)
+                        return n;
         }
         /* With SO_REUSEPORT a second process would get its share unnoticed. */
-        if (several && worker->number == 0 && !listener_is_free(address->text.ptr, err))
-                return -1;
-        return listener_open(address->text.ptr, several, err);
+        if (n_workers > 1 && worker->number == 0 && !listener_is_free(address->text.ptr, err))
+                return 0;
+        fds[0] = listener_open(address->text.ptr, n_workers > 1, err);
+        return fds[0] >= 0;
 }
 
-static bool bind_listeners(struct worker *worker, const struct config *config, bool several,
+static bool bind_listeners(struct worker *worker, const struct config *config, unsigned n_workers,
         struct inherited *inherited, struct error *err)
 {
-        worker->listeners = calloc(config->n_listeners, sizeof(*worker->listeners));
+        int fds[INHERITED_SHARE];
+
+        worker->listeners =
+                calloc(config->n_listeners * INHERITED_SHARE + 1, sizeof(*worker->listeners));
         if (!worker->listeners)
                 abort();
         for (size_t i = 0; i < config->n_listeners; i++) {
-                struct worker_listener *listener = &worker->listeners[i];
-                *listener = (struct worker_listener){
-                        .worker = worker, .index = (unsigned)i, .outlives_us = inherited->n > 0};
-                listener->fd = get_listener(
-                        worker, &config->listeners[i].address, several, inherited, err);
-                if (listener->fd < 0)
+                size_t n = get_sockets(
+                        worker, &config->listeners[i].address, n_workers, inherited, fds, err);
+                for (size_t k = 0; k < n; k++) {
+                        struct worker_listener *listener =
+                                &worker->listeners[worker->n_listeners++];
+                        *listener = (struct worker_listener){.worker = worker,
+                                .index = (unsigned)i,
+                                .fd = fds[k],
+                                .outlives_us = inherited->n && !inherited->handed_over};
+                        event_assign(&listener->event, worker->base, listener->fd,
+                                EV_READ | EV_PERSIST, on_accept, listener);
+                }
+                if (n == 0)
                         return false;
-                worker->n_listeners++;
-                event_assign(&listener->event, worker->base, listener->fd, EV_READ | EV_PERSIST,
-                        on_accept, listener);
         }
         return true;
+}
+
+size_t worker_sockets(const struct worker *worker, int *fds, size_t most)
+{
+        size_t n = 0;
+
+        for (size_t i = 0; i < worker->n_listeners && n < most; i++)
+                if (worker->listeners[i].fd >= 0)
+                        fds[n++] = worker->listeners[i].fd;
+        return n;
 }
 
 struct worker *worker_new(unsigned number, unsigned n_workers, struct world *world,
@@ -398,7 +418,7 @@ struct worker *worker_new(unsigned number, unsigned n_workers, struct world *wor
         lease_renew(worker, world_ref(world));
         if (!worker->base) {
                 error_set(err, "cannot make an event loop");
-        } else if (bind_listeners(worker, world->config, n_workers > 1, inherited, err)) {
+        } else if (bind_listeners(worker, world->config, n_workers, inherited, err)) {
                 event_assign(&worker->box_event, worker->base, mailbox_fd(worker->box),
                         EV_READ | EV_PERSIST, on_box, worker);
                 event_assign(&worker->tick_event, worker->base, -1, EV_PERSIST, on_tick, worker);

@@ -70,6 +70,33 @@ bool control_boot(struct control *control, int64_t wait_ms, struct error *err)
 /* The world of now, with a reference for the caller: what a worker starts with (without keys and
  * credentials before control_boot). Worlds published later arrive by mail. */
 struct world *control_world(struct control *control);
+/* The same in two parts, for a process that takes the place of one that still serves: keys,
+ * credentials and addresses without admin listener and audit log, false with what is missing when
+ * it is not all there in `wait_ms`; then the rest. */
+bool control_warm(struct control *control, int64_t wait_ms, struct error *err)
+        __attribute__((warn_unused_result));
+bool control_open(struct control *control, struct scribe *scribe, struct error *err)
+        __attribute__((warn_unused_result));
+
+#define CONTROL_HANDOVER_VERSION "1"
+
+/* What control does not know itself of what a new process gets. */
+struct control_handover_hooks {
+        /* The listening sockets, each once, `kinds` L; at most `most`; the number. */
+        size_t (*sockets)(void *owner, int *fds, char *kinds, size_t most);
+        /* Audit log and triggers go over to the process at the other end of these
+         * (scribe_hand_over, ledger_hand_over); the hook owns them. */
+        void (*give)(void *owner, int audit_fd, int triggers_fd);
+        void *owner;
+};
+/* Lets another process take the place of this one, which asks for that on the listening socket `fd`
+ * (control's from now on; descriptors.h): it gets the sockets while this one serves, says when it
+ * is ready, gets the files, serves, and this one drains. If it fails at any point this one goes on.
+ */
+void control_listen_handover(
+        struct control *control, int fd, const struct control_handover_hooks *hooks);
+/* The admin listener's socket, -1 if there is none. */
+int control_admin_socket(const struct control *control);
 /* Tells the notifier that requests are served. */
 void control_tell_ready(struct control *control);
 /* Runs until a signal or control_stop ends it; workers have answered their drain, or the deadline

@@ -23,10 +23,14 @@ struct inherited_socket {
         bool used;
 };
 
+enum { INHERITED_SHARE = 8 }; /* of one address, for one worker */
+
 /* All zeros: none. */
 struct inherited {
         struct inherited_socket sockets[INHERITED_MOST];
         size_t n;
+        bool handed_over; /* of a process that is replaced: what is not among them may be bound,
+                             what is not wanted any more is closed */
 };
 
 /* Reads LISTEN_PID, LISTEN_FDS and LISTEN_FDNAMES and takes them out of the environment; n is 0
@@ -34,9 +38,14 @@ struct inherited {
  * close-on-exec. False with a reason: a number that is none, or a descriptor that is no listening
  * TCP socket. To be called before anything else opens descriptors. */
 bool inherited_read(struct inherited *out, struct error *err) __attribute__((warn_unused_result));
-/* A descriptor of the caller's own for the `nth` user of that address, of the same socket for all
- * when there is only one; -1: there is no socket for it. */
-int inherited_take(struct inherited *from, const struct sockaddr *address, unsigned nth);
+/* One more, as inherited_read would; its name is for people. */
+bool inherited_add(struct inherited *out, int fd, const char *name, struct error *err)
+        __attribute__((warn_unused_result));
+/* Descriptors of the caller's own for user `number` of `of` of that address: so that each socket
+ * has a user, and each user a socket, of which several then have the same. How many (at most
+ * INHERITED_SHARE); 0: there is no socket for it. */
+size_t inherited_take(struct inherited *from, const struct sockaddr *address, unsigned number,
+        unsigned of, int fds[INHERITED_SHARE]);
 /* Everybody has taken theirs: closes what is held here. False with a reason when one was nobody's.
  */
 bool inherited_end(struct inherited *from, struct error *err) __attribute__((warn_unused_result));

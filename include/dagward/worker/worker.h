@@ -24,6 +24,8 @@ struct worker *worker_new(unsigned number, unsigned n_workers, struct world *wor
 /* Names who writes its records, and who knows of triggers (NULL: nobody); before worker_start. */
 void worker_attach(struct worker *worker, struct scribe *scribe, struct ledger *ledger);
 struct worker_port worker_port(struct worker *worker);
+/* The sockets it listens on, until it drains; how many. From the thread that lets it drain. */
+size_t worker_sockets(const struct worker *worker, int *fds, size_t most);
 /* Starts the thread; false with a reason. */
 bool worker_start(struct worker *worker, struct error *err);
 /* Tells the thread to stop (after a drain, or at once), waits for it. */

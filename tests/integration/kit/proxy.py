@@ -62,15 +62,16 @@ class Proxy:
         self.config_file.write_text(as_text(self.config))
         self.policy_file.write_text(as_text(self.policy))
 
-    def start(self, ready=True, file_size=None, expect_failure=False, sockets=(), environment=None):
-        """`sockets` are passed as a service manager does; `environment` is added to this one's."""
+    def start(self, ready=True, file_size=None, expect_failure=False, sockets=(), environment=None, arguments=()):
+        """`sockets` are passed as a service manager does; `environment` is added to this one's, `arguments` to
+        those of the command."""
         self.write_files()
 
         def limits():
             if file_size:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
-        command = [BINARY, "serve", "--config", self.config_file]
+        command = [BINARY, "serve", "--config", self.config_file, *arguments]
         if sockets:  # the number of the process is known only to itself
             command = ["bash", "-c", 'export LISTEN_PID=$$; exec "$0" "$@" ' + passed(sockets)] + command
             environment = {"LISTEN_FDS": str(len(sockets)), **(environment or {})}
