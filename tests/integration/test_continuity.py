@@ -6,6 +6,7 @@ its way in a drain (default 100).
 """
 import copy
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -187,6 +188,20 @@ def test_passed_sockets_must_be_those_of_the_configuration(unstarted):
                 ([ours], {"LISTEN_FDS": "many"}, "LISTEN_FDS=many")]:
             status, log = refused(proxy, sockets, environment)
             assert status == 2 and why in log, (why, log[-1500:])
+
+
+@pytest.mark.skipif(not shutil.which("systemd-socket-activate"), reason="no systemd-socket-activate")
+def test_sockets_that_systemd_passes(unstarted, operator):
+    """It starts the program at the first connection, which is then served."""
+    proxy = unstarted
+    proxy.write_files()
+    proxy.process = subprocess.Popen(
+        ["systemd-socket-activate", "--listen=127.0.0.1:%d" % proxy.port, "--fdname=listen", BINARY, "serve", "--config", proxy.config_file],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=open(proxy.stderr_file, "ab"))
+    until(lambda: "Listening on" in proxy.log(), "systemd listens")
+    assert proxy.ask("GET", "/", operator).status == 200
+    until(proxy.is_ready, "it is ready")
+    assert proxy.ask("POST", RUNS, operator, body=b"{}").status == 200 and "socket=inherited" in proxy.log()
 
 
 def test_sockets_for_another_process_are_not_taken(unstarted, operator):

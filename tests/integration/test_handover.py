@@ -253,6 +253,7 @@ def test_what_an_old_process_had_in_hand_when_it_was_killed_is_looked_up(line, i
         proxy.config["upstream"]["hosts"] = {"*": emulator.url}
         proxy.config["timeouts"]["drain"] = "2m"
         proxy.config["idempotency"] = {"wait": "30s", "settle": "15s"}
+        proxy.config["correlation"] = {"variable": "DAGWARD_CORRELATION"}
         proxy.whole_audit = False  # an intent without an outcome is what this leaves
         token = issuer.mint("operator-1", roles=["operator"])
         first = line.start()
