@@ -220,8 +220,8 @@ bool scribe_pass_on(struct scribe *scribe)
 
         while (ok && (mail = scribe->first)) {
                 struct audit_batch *batch = (struct audit_batch *)mail;
-                ok = went(scribe,
-                        pass(scribe->heir_fd, buf_str(&batch->records), batch->n, batch->durable));
+                ok = went(scribe, pass(scribe->heir_fd, buf_str(&batch->records), batch->n,
+                                          batch->durable || scribe->durability == SCRIBE_SYNC_ALL));
                 /* Whether the other one has written it before it went is not known: it is sent back
                  * to be posted again, and in doubt is there twice. */
                 if (!ok)

@@ -94,8 +94,7 @@ static void drain(struct control *control, const char *cause)
         log_info("draining cause=\"%s\" delay_ms=%lld at_most_ms=%lld", cause,
                 (long long)timeouts->drain_delay_ms, (long long)timeouts->drain_ms);
         /* What its own limit may be too short for; a moment for the threads to end is added. */
-        if (!control->has_heir)
-                notifier_say(control->notifier,
+        notifier_say(control->notifier,
                         "STOPPING=1\nSTATUS=draining\nEXTEND_TIMEOUT_USEC=%lld",
                         (long long)(all_ms + DRAIN_GRACE_MS) * 1000);
         control_event(control, "process.draining", detail, 1);
@@ -106,10 +105,9 @@ static void drain(struct control *control, const char *cause)
                 end_workers(control);
 }
 
-void control_leave_to(struct control *control, pid_t heir)
+void control_leave_to_heir(struct control *control)
 {
         control->has_heir = true;
-        notifier_say(control->notifier, "MAINPID=%ld", (long)heir);
         admin_retire(control->admin);
         drain(control, "handover");
 }

@@ -124,7 +124,7 @@ static void done(struct handover *handover)
         control_event(control, "handover.done", &detail, 1);
         part(handover);
         event_del(&handover->acceptable); /* the other one listens there now */
-        control_leave_to(control, handover->pid);
+        control_leave_to_heir(control);
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *arg)
@@ -147,7 +147,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
         else if (handover->state == GIVEN && str_eq(word, STR("SERVING")))
                 done(handover);
         else if (str_eq(word, STR("NO")))
-                failed(handover, text + 3);
+                failed(handover, rest.len ? rest.ptr : "it does not say why");
         else
                 failed(handover, "it said something that was not its turn");
 }

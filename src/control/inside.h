@@ -134,7 +134,7 @@ void on_ask_timer(evutil_socket_t fd, short what, void *arg);
 /* --- control.c --- */
 
 /* Another process serves: this one finishes what it has. */
-void control_leave_to(struct control *control, pid_t heir);
+void control_leave_to_heir(struct control *control);
 
 /* --- reload.c --- */
 

@@ -14,8 +14,10 @@ import threading
 import time
 
 import pytest
+import requests
 
 from kit import upstreams, wire
+from kit.emulator import Emulator
 from kit.policies import POLICY
 from kit.proxy import Proxy
 from kit.upstreams import message
@@ -230,7 +232,7 @@ def test_the_service_manager_is_told_of_start_reload_and_end(unstarted, tmp_path
     assert manager.told[-1]["READY"] == "1" and "failed" in manager.told[-1]["STATUS"]
     proxy.signal(signal.SIGTERM)
     assert proxy.process.wait(timeout=seconds(15)) == 0
-    stopping = manager.has("STOPPING", "1")
+    stopping = until(lambda: manager.has("STOPPING", "1"), "what the end tells")
     assert len(stopping) == 1 and int(stopping[0]["EXTEND_TIMEOUT_USEC"]) > 20_000_000
     manager.socket.close()
 
@@ -413,3 +415,65 @@ def test_a_second_SIGTERM_ends_at_once(start_proxy, issuer, upstream, operator, 
         proxy.signal(signal.SIGTERM)
         assert proxy.process.wait(timeout=seconds(10)) == 0
     assert [r["kind"] for r in proxy.records() if r["kind"] != "event" and r.get("request", {}).get("method") == "POST"] == ["intent", "outcome"]
+
+
+# --- killed ---
+
+def test_a_proxy_that_is_killed_under_load_recovers_by_itself(unstarted, issuer, tmp_path):
+    """Its sockets are held: who connects meanwhile waits. Callers try again with the same key until they have an
+    answer: each trigger has started one run, and the chain goes on."""
+    proxy = unstarted
+    emulator = Emulator(tmp_path / "emulator", proxy.upstream_token)
+    proxy.config["upstream"]["hosts"] = {"*": emulator.url}
+    proxy.config["idempotency"] = {"wait": "20s", "settle": "1s"}
+    proxy.config["correlation"] = {"variable": "DAGWARD_CORRELATION"}
+    proxy.whole_audit = False  # intents without an outcome are what a kill leaves
+    token, held = issuer.mint("operator-1", roles=["operator"]), [listening(proxy.port)]
+    answered, stopping, refusals = {}, threading.Event(), []
+
+    def call(number):
+        sent = 0
+        while not stopping.is_set():
+            key = "%d-%d" % (number, sent)
+            for _ in range(100):
+                try:
+                    answer = proxy.ask("POST", RUNS + "?api-version=7.1", token, [("Idempotency-Key", key)], b"{}")
+                except ConnectionRefusedError as e:
+                    refusals.append(repr(e))
+                    continue
+                except (OSError, wire.CutOff):
+                    continue  # killed with it
+                if answer.status == 200:
+                    answered[key] = answer.body
+                    break
+                wire.pause(0.1)
+            else:
+                refusals.append("%s was never answered, last with %d %s" % (key, answer.status, answer.text[:300]))
+            sent += 1
+
+    threads = [threading.Thread(target=call, args=(i,)) for i in range(4)]
+    try:
+        proxy.start(sockets=held)
+        for thread in threads:
+            thread.start()
+        for _ in range(3):
+            seen = len(answered)
+            until(lambda: len(answered) > seen + 8, "the load makes progress", within=30)
+            proxy.kill()
+            proxy.start(sockets=held)
+        seen = len(answered)
+        until(lambda: len(answered) > seen + 8, "the load makes progress", within=30)
+        stopping.set()
+        for thread in threads:
+            thread.join(seconds(60))
+        assert refusals == []
+        runs = requests.get(emulator.url + "/~emulator/runs", timeout=seconds(20)).json()["runs"]
+        assert len(runs) == len(answered), "a trigger has started another number of runs than one"
+        proxy.stop()
+        told = subprocess.run([BINARY, "audit", "verify", proxy.audit_file], capture_output=True, text=True)
+        assert told.returncode == 0, told.stdout + told.stderr
+    finally:
+        stopping.set()
+        emulator.process.kill()
+        emulator.process.wait()
+        held[0].close()

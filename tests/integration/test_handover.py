@@ -1,6 +1,9 @@
 """A new process takes the place of one that serves (`--handover`): no connection is refused, no request is
 lost, the audit log stays one chain, and a trigger is sent once, whichever of the two has it in hand."""
+import os
 import socket
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -272,3 +275,45 @@ def test_what_an_old_process_had_in_hand_when_it_was_killed_is_looked_up(line, i
     finally:
         emulator.process.kill()
         emulator.process.wait()
+
+
+STRANGER = """
+import socket
+with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
+    s.connect("handover.sock")
+    try:
+        s.send(b"TAKE 1")
+    except OSError:
+        pass
+    print(s.recv(500).decode())
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_another_user_gets_no_sockets(line, operator):
+    """Not by the file's mode, nor, if that is opened, by who asks."""
+    proxy = line.proxy
+    line.start()
+    ask = lambda: subprocess.run([sys.executable, "-I", "-c", STRANGER], cwd=proxy.folder, user=65534, capture_output=True, text=True)
+    assert os.stat(line.path).st_mode & 0o777 == 0o600
+    assert "PermissionError" in ask().stderr
+    os.chmod(proxy.folder, 0o755)
+    os.chmod(line.path, 0o666)
+    told = ask()
+    assert told.stdout.startswith("NO it is not for you"), told
+    assert "turned away" in proxy.log() and proxy.ask("GET", "/", operator).status == 200
+
+
+def test_who_says_nonsense_gets_nothing(line, operator):
+    line.start()
+    for words, reply in [([b"TAKE 0"], b"NO the two versions"), ([b"READY"], b""), ([b"SERVING"], b""), ([b"TAKE 1", b"SERVING"], b"SOCKETS"), ([b"NO thanks"], b"")]:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as peer:
+            peer.settimeout(seconds(10))
+            until(lambda: peer.connect_ex(line.path) == 0, "it listens")
+            for word in words:
+                peer.send(word)
+            assert peer.recv(500).startswith(reply)
+            if reply == b"SOCKETS":
+                assert peer.recv(500) == b""
+    assert line.proxy.ask("POST", RUNS, operator, body=b"{}").status == 200
+    assert len(line.proxy.events("handover.failed")) == 5 and not line.proxy.events("process.draining")
