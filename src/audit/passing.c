@@ -121,6 +121,8 @@ static void say_state(struct scribe *scribe, bool ok, const char *why)
         if (ok == was)
                 return;
         scribe->failing_since_ms = ok ? 0 : clock_mono_ms();
+        scribe->failed_wall_ms = clock_wall_ms();
+        scribe->failed_records = 0;
         for (const struct scribe_watch *watch = scribe->watches; watch; watch = watch->next)
                 scribe_tell_state(watch, ok);
         if (ok)
@@ -234,8 +236,11 @@ bool scribe_pass_on(struct scribe *scribe)
         if (!ok && scribe->heir_fd < 0 && take_back(scribe))
                 return scribe_commit(scribe);
         while (!ok && (mail = scribe->first)) {
+                struct audit_batch *batch = (struct audit_batch *)mail;
                 scribe->first = mail->next;
-                scribe_answer((struct audit_batch *)mail, false);
+                scribe->failed_records += batch->n;
+                scribe->stats.refused_records += batch->n;
+                scribe_answer(batch, false);
         }
         if (!scribe->first)
                 scribe->last = &scribe->first;
