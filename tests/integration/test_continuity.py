@@ -342,17 +342,20 @@ def test_what_has_reached_it_when_it_drains_is_answered(start_proxy, issuer, ups
     for client in kept:
         assert client.ask("GET", "/", bearer(operator)).status == 200
     proxy.signal(signal.SIGSTOP)
-    fresh = [proxy.connect() for _ in range(4)]
-    for client in kept + fresh:
+    # More than are accepted at a time, so that the drain finds some in the queue.
+    fresh = [proxy.connect() for _ in range(300)]
+    for client in fresh:
+        client.request("GET", "/", bearer(operator))
+    for client in kept:
         client.request("POST", RUNS, bearer(operator), b"{}")
     proxy.signal(signal.SIGTERM)
     proxy.signal(signal.SIGCONT)
     for client in kept + fresh:
-        answer = client.answer()
-        assert (answer.status, answer["Connection"]) == (200, "close")
+        assert client.answer().status == 200  # not each of them the last of its connection: the drain comes meanwhile
+        assert client.is_closed()
         client.close()
     assert proxy.process.wait(timeout=seconds(15)) == 0
-    assert len([r for r in proxy.records("outcome") if r["request"]["method"] == "POST"]) == 8
+    assert len([r for r in proxy.records("outcome") if r["request"]["method"] == "POST"]) == 4
 
 
 def test_an_idle_connection_is_closed_and_what_races_with_it_was_not_passed_on(start_proxy, issuer, upstream, operator):

@@ -75,6 +75,12 @@ def line(tmp_path, issuer, upstream):
         proxy.kill()
 
 
+def listening_sockets(port):
+    """The inodes of all sockets that listen there."""
+    rows = [row.split() for row in open("/proc/net/tcp").read().splitlines()[1:]]
+    return {row[9] for row in rows if row[1].endswith(":%04X" % port) and row[3] == "0A"}
+
+
 def keyed(token, key):
     return bearer(token) + [("Idempotency-Key", key)]
 
@@ -83,6 +89,8 @@ def test_no_request_fails_while_processes_follow_each_other(line, upstream, oper
     """The number of workers changes as well: each listening socket goes on being listened on."""
     proxy = line.proxy
     line.start()
+    sockets = listening_sockets(proxy.port)
+    assert len(sockets) == 2
     with Load(lambda _: proxy.connect(timeout=40), operator, clients=6) as load:
         for workers in (3, 1, 2, 2):
             seen = len(load.statuses)
@@ -90,6 +98,7 @@ def test_no_request_fails_while_processes_follow_each_other(line, upstream, oper
             old, proxy.config["workers"] = proxy.process, workers
             line.next()
             line.gone(old)
+            assert listening_sockets(proxy.port) == sockets, "who is queued in one that is closed is lost"
         seen = len(load.statuses)
         until(lambda: len(load.statuses) > seen + 40, "the load makes progress")
     load.check(upstream, 200)
