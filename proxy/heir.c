@@ -284,6 +284,13 @@ bool heir_start(struct heir *heir, struct scribe *scribe, struct ledger *ledger,
                error_set(err, "a thread cannot be started");
 }
 
+bool heir_is_needed(const struct heir *heir)
+{
+        char word;
+
+        return recv(heir->audit_fd, &word, 1, MSG_PEEK | MSG_DONTWAIT) != 0;
+}
+
 void heir_stop(struct heir *heir)
 {
         struct mail *mail = heir ? calloc(1, sizeof(*mail)) : NULL;

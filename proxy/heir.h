@@ -19,6 +19,8 @@ struct heir *heir_new(int audit_fd, int triggers_fd, struct error *err);
 /* Tells the ledger (NULL: there is none) what the other has in hand, and starts the threads. */
 bool heir_start(struct heir *heir, struct scribe *scribe, struct ledger *ledger, struct error *err)
         __attribute__((warn_unused_result));
+/* Whether the other process is still there. From any thread. */
+bool heir_is_needed(const struct heir *heir);
 /* Ends the threads, before scribe and ledger are closed; the other process has its files back.
  * Harmless on NULL. */
 void heir_stop(struct heir *heir);

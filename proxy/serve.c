@@ -243,6 +243,16 @@ static size_t offer_sockets(void *owner, int *fds, char *kinds, size_t most)
         return n;
 }
 
+/* What that one says must go on to be written; it would have to know whom to tell next. */
+static const char *unable_to_go(void *owner)
+{
+        const struct serving *it = owner;
+
+        return it->heir && heir_is_needed(it->heir)
+                       ? "the process before it still drains; try again when that has ended"
+                       : NULL;
+}
+
 static void give_files(void *owner, int audit_fd, int triggers_fd)
 {
         struct serving *it = owner;
@@ -257,7 +267,7 @@ static void give_files(void *owner, int audit_fd, int triggers_fd)
 static void listen_handover(struct serving *it)
 {
         const struct control_handover_hooks hooks = {
-                .sockets = offer_sockets, .give = give_files, .owner = it};
+                .unable = unable_to_go, .sockets = offer_sockets, .give = give_files, .owner = it};
 
         if (it->path)
                 control_listen_handover(it->control, it->takeover.listen, &hooks);

@@ -63,8 +63,11 @@ static void offer(struct handover *handover, struct str version)
         char kinds[DESCRIPTORS_MOST + 1] = "", text[DESCRIPTORS_TEXT];
         size_t n;
 
-        if (handover->control->draining) {
-                refuse(handover, "it is ending already");
+        const char *unable = handover->control->draining
+                                     ? "it is ending already"
+                                     : handover->hooks.unable(handover->hooks.owner);
+        if (unable) {
+                refuse(handover, unable);
                 return;
         }
         if (!str_eq(version, STR(CONTROL_HANDOVER_VERSION))) {

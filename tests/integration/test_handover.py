@@ -133,6 +133,8 @@ def test_what_is_under_way_is_finished_by_the_old_process_while_the_new_one_serv
         assert first.poll() is None and second.poll() is None
         for _ in range(4):
             assert proxy.ask("POST", RUNS, operator, body=b"{}").status == 200
+        line.failed_next()  # one at a time: who drains is still heard
+        assert "still drains" in proxy.log() and second.poll() is None
         upload.send("}")  # its intent is written by the new process
         answer = upload.answer()
         assert answer.status == 200 and answer["Connection"] == "close"
@@ -142,6 +144,8 @@ def test_what_is_under_way_is_finished_by_the_old_process_while_the_new_one_serv
         assert answer.status == 200 and answer.body_size == size
     line.gone(first)
     assert proxy.outcome(answer)["response"]["bytes"] == size
+    line.next()
+    line.gone(second)
     proxy.outcomes(6)
 
 

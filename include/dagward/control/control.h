@@ -82,6 +82,8 @@ bool control_open(struct control *control, struct scribe *scribe, struct error *
 
 /* What control does not know itself of what a new process gets. */
 struct control_handover_hooks {
+        /* Why this process cannot be replaced just now, or NULL. */
+        const char *(*unable)(void *owner);
         /* The listening sockets, each once, `kinds` L; at most `most`; the number. */
         size_t (*sockets)(void *owner, int *fds, char *kinds, size_t most);
         /* Audit log and triggers go over to the process at the other end of these
