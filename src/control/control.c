@@ -94,9 +94,8 @@ static void drain(struct control *control, const char *cause)
         log_info("draining cause=\"%s\" delay_ms=%lld at_most_ms=%lld", cause,
                 (long long)timeouts->drain_delay_ms, (long long)timeouts->drain_ms);
         /* What its own limit may be too short for; a moment for the threads to end is added. */
-        notifier_say(control->notifier,
-                        "STOPPING=1\nSTATUS=draining\nEXTEND_TIMEOUT_USEC=%lld",
-                        (long long)(all_ms + DRAIN_GRACE_MS) * 1000);
+        notifier_say(control->notifier, "STOPPING=1\nSTATUS=draining\nEXTEND_TIMEOUT_USEC=%lld",
+                (long long)(all_ms + DRAIN_GRACE_MS) * 1000);
         control_event(control, "process.draining", detail, 1);
         control_publish(control);
         if (timeouts->drain_delay_ms && !control->has_heir)
