@@ -17,6 +17,10 @@ install(DIRECTORY ${PROJECT_SOURCE_DIR}/policies/
 file(READ ${PROJECT_SOURCE_DIR}/docker/dagward.service unit)
 string(REPLACE "/usr/bin/dagward" "${CMAKE_INSTALL_FULL_BINDIR}/dagward" unit "${unit}")
 file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/dagward.service CONTENT "${unit}" @ONLY)
-install(FILES ${PROJECT_BINARY_DIR}/dagward.service DESTINATION lib/systemd/system)
+install(FILES ${PROJECT_BINARY_DIR}/dagward.service ${PROJECT_SOURCE_DIR}/docker/dagward.socket
+        DESTINATION lib/systemd/system)
+# The same unit once more, for instances of which one takes the place of another.
+install(FILES ${PROJECT_BINARY_DIR}/dagward.service DESTINATION lib/systemd/system
+        RENAME dagward@.service)
 install(FILES ${PROJECT_SOURCE_DIR}/docker/dagward.sysusers.conf DESTINATION lib/sysusers.d
         RENAME dagward.conf)

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "commands.h"
@@ -17,13 +18,22 @@
 #include "dagward/base/log.h"
 #include "dagward/control/control.h"
 #include "dagward/trigger/ledger.h"
+#include "dagward/trigger/passed.h"
 #include "dagward/worker/worker.h"
 #include "dagward/world/budget.h"
+#include "heir.h"
+#include "takeover.h"
 
-enum { WORKERS_MOST = 256 };
+enum {
+        WORKERS_MOST = 256,
+        OFFERED_MOST = 64, /* sockets, for a process that comes after this one */
+        WARM_MS = 30 * 1000,
+};
 
 /* What serve holds; cleared in the reverse order. */
 struct serving {
+        struct inherited inherited;
+        struct notifier notifier;
         struct control *control;
         struct scribe *scribe;
         struct ledger *ledger; /* NULL: triggers are not told apart */
@@ -31,17 +41,30 @@ struct serving {
         struct worker *workers[WORKERS_MOST];
         struct worker_port ports[WORKERS_MOST];
         unsigned n_workers, n_started;
+        bool sockets_inherited;
+        const char *path; /* where processes hand over; NULL: they do not */
+        struct takeover takeover;
+        struct heir *heir; /* NULL: nobody was here before */
 };
 
 static void usage(FILE *out)
 {
         fprintf(out,
-                "usage: dagward serve --config FILE\n\n"
+                "usage: dagward serve --config FILE [--handover SOCKET]\n\n"
                 "Runs the proxy in the foreground; logs go to standard error.\n"
                 "SIGHUP reloads configuration, policy, keys and certificates; a bad file changes\n"
-                "nothing. SIGTERM finishes what runs and ends. SIGUSR1 closes the audit file and\n"
+                "nothing. SIGTERM finishes what runs and ends (`timeouts.drain_delay`,\n"
+                "`timeouts.drain`); a second one ends at once. SIGUSR1 closes the audit file and\n"
                 "begins another. The process confines itself to what the configuration names\n"
                 "(`confine`, `user`).\n\n"
+                "Listening sockets that a service manager passes (LISTEN_FDS) are used instead of\n"
+                "own ones, so that a restart refuses no connection; it is told of start, reload,\n"
+                "drain and health (NOTIFY_SOCKET, WATCHDOG_USEC).\n\n"
+                "With --handover a process takes the place of the one that was started with the\n"
+                "same SOCKET, if there is one: it gets ready beside it, gets its listening "
+                "sockets\n"
+                "and the audit log, and serves; the other one drains. Until then, and if anything\n"
+                "fails, the other one goes on.\n\n"
                 "Exit status: 0 after a drain, 2 when the configuration is invalid or an address\n"
                 "cannot be had.\n");
 }
@@ -119,8 +142,8 @@ static bool make_workers(struct serving *it, const struct config *config, struct
                 wanted = WORKERS_MOST;
         while (ok && it->n_workers < wanted) {
                 unsigned n = it->n_workers;
-                it->workers[n] =
-                        worker_new(n, (unsigned)wanted, world, control_port(it->control), err);
+                it->workers[n] = worker_new(
+                        n, (unsigned)wanted, world, &it->inherited, control_port(it->control), err);
                 ok = it->workers[n] != NULL;
                 if (ok)
                         it->ports[it->n_workers++] = worker_port(it->workers[n]);
@@ -129,12 +152,23 @@ static bool make_workers(struct serving *it, const struct config *config, struct
         return ok;
 }
 
-static void attach(struct serving *it)
+/* Every listener has its socket; the admin listener has one if there is one for it. */
+static bool settle_sockets(struct serving *it, const struct config *config, struct error *err)
+{
+        int fds[INHERITED_SHARE];
+
+        it->sockets_inherited = it->inherited.n > 0;
+        if (inherited_take(&it->inherited, (const struct sockaddr *)&config->admin.address.socket,
+                    0, INHERITED_MOST, fds))
+                control_take_admin_socket(it->control, fds[0]);
+        return inherited_end(&it->inherited, err);
+}
+
+static void attach_workers(struct serving *it)
 {
         it->budget = budget_new(control_config(it->control)->limits.connections);
         for (unsigned i = 0; i < it->n_workers; i++)
                 worker_attach(it->workers[i], it->scribe, it->ledger, it->budget);
-        control_attach(it->control, it->ports, it->n_workers, it->scribe);
 }
 
 static bool start_workers(struct serving *it, struct error *err)
@@ -147,25 +181,124 @@ static bool start_workers(struct serving *it, struct error *err)
         return true;
 }
 
+/* For a process that runs: who serves until then is its own business. */
+static bool take_place(struct serving *it, const struct config *config, struct error *err)
+{
+        if (!control_warm(it->control, WARM_MS, err) || !takeover_get_files(&it->takeover, err))
+                return false;
+        it->heir = heir_new(it->takeover.audit, it->takeover.triggers, err);
+        if (!it->heir || !open_scribe(it, config, err) || !open_ledger(it, config, err) ||
+                !heir_start(it->heir, it->scribe, it->ledger, err) ||
+                !control_open(it->control, it->scribe, err))
+                return false;
+        attach_workers(it);
+        if (!start_workers(it, err))
+                return false;
+        takeover_finish(&it->takeover);
+        return true;
+}
+
+static bool take_files(struct serving *it, const struct config *config, struct error *err)
+{
+        if (!open_scribe(it, config, err) || !open_ledger(it, config, err))
+                return false;
+        attach_workers(it);
+        control_attach(it->control, it->ports, it->n_workers, it->scribe);
+        return control_boot(it->control, 0, err) && start_workers(it, err);
+}
+
 static bool start(struct serving *it, struct error_list *errors, struct error *err)
 {
         const struct config *config = control_config(it->control);
 
         log_set_level(config->log_level);
-        if (!make_workers(it, config, err) || !confine_serve(config, errors, err) ||
-                !open_scribe(it, config, err) || !open_ledger(it, config, err))
+        if ((it->path && !takeover_begin(&it->takeover, it->path, &it->inherited, err)) ||
+                !make_workers(it, config, err) || !settle_sockets(it, config, err) ||
+                !confine_serve(config, errors, err))
                 return false;
-        attach(it);
-        return control_boot(it->control, 0, err) && start_workers(it, err);
+        control_set_notifier(it->control, &it->notifier);
+        if (it->takeover.peer < 0)
+                return take_files(it, config, err);
+        control_attach(it->control, it->ports, it->n_workers, NULL);
+        return take_place(it, config, err);
+}
+
+/* --- for the process that comes after this one --- */
+
+static bool is_new(int fd, uint64_t *cookies, size_t n)
+{
+        socklen_t len = sizeof(*cookies);
+
+        if (getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookies[n], &len) != 0)
+                return true;
+        for (size_t i = 0; i < n; i++)
+                if (cookies[i] == cookies[n])
+                        return false;
+        return true;
+}
+
+static size_t offer_sockets(void *owner, int *fds, char *kinds, size_t most)
+{
+        const struct serving *it = owner;
+        uint64_t cookies[OFFERED_MOST] = {0};
+        size_t n = 0;
+
+        for (unsigned i = 0; i < it->n_workers; i++) {
+                int his[OFFERED_MOST];
+                size_t has = worker_sockets(it->workers[i], his, OFFERED_MOST);
+                for (size_t k = 0; k < has && n + 1 < most && n < OFFERED_MOST; k++) {
+                        if (!is_new(his[k], cookies, n))
+                                continue;
+                        kinds[n] = 'L';
+                        fds[n++] = his[k];
+                }
+        }
+        if (control_admin_socket(it->control) >= 0) {
+                kinds[n] = 'A';
+                fds[n++] = control_admin_socket(it->control);
+        }
+        return n;
+}
+
+/* What that one says must go on to be written; it would have to know whom to tell next. */
+static const char *unable_to_go(void *owner)
+{
+        const struct serving *it = owner;
+
+        return it->heir && heir_is_needed(it->heir)
+                       ? "the process before it still drains; try again when that has ended"
+                       : NULL;
+}
+
+static void give_files(void *owner, int audit_fd, int triggers_fd)
+{
+        struct serving *it = owner;
+
+        scribe_hand_over(it->scribe, audit_fd);
+        if (it->ledger)
+                ledger_hand_over(it->ledger, triggers_fd);
+        else if (!passed_nothing(triggers_fd))
+                log_error("the new process cannot be told that no triggers are kept");
+}
+
+static void listen_handover(struct serving *it)
+{
+        const struct control_handover_hooks hooks = {
+                .unable = unable_to_go, .sockets = offer_sockets, .give = give_files, .owner = it};
+
+        if (it->path)
+                control_listen_handover(it->control, it->takeover.listen, &hooks);
 }
 
 static void stop(struct serving *it)
 {
         for (unsigned i = 0; i < it->n_started; i++)
                 worker_join(it->workers[i]);
+        heir_stop(it->heir);
         /* What is still on its way between the threads finds its receiver until the last line. */
         ledger_close(it->ledger);
         scribe_close(it->scribe);
+        heir_free(it->heir);
         control_free(it->control);
         for (unsigned i = 0; i < it->n_workers; i++)
                 worker_free(it->workers[i]);
@@ -174,7 +307,7 @@ static void stop(struct serving *it)
 
 int command_serve(int argc, char **argv)
 {
-        struct serving it = {0};
+        struct serving it = {.takeover = {.peer = -1, .listen = -1}};
         struct error_list errors;
         struct error err = {{0}};
 
@@ -182,14 +315,28 @@ int command_serve(int argc, char **argv)
                 usage(stdout);
                 return EXIT_YES;
         }
-        if (argc != 3 || strcmp(argv[1], "--config") != 0) {
+        const char *file = NULL;
+        for (int i = 1; i + 1 < argc; i += 2) {
+                if (strcmp(argv[i], "--config") == 0)
+                        file = argv[i + 1];
+                else if (strcmp(argv[i], "--handover") == 0)
+                        it.path = argv[i + 1];
+                else
+                        argc = 0;
+        }
+        if (!file || argc % 2 == 0) {
                 usage(stderr);
                 return EXIT_USAGE;
         }
+        if (!inherited_read(&it.inherited, &err)) {
+                log_error("%s", err.text);
+                return EXIT_USAGE;
+        }
+        notifier_open(&it.notifier);
         confine_begin();
         block_signals(true);
         error_list_init(&errors);
-        it.control = control_new(argv[2], &errors);
+        it.control = control_new(file, &errors);
         error_list_print(&errors, stderr);
         error_list_clear(&errors);
         if (!it.control)
@@ -198,16 +345,21 @@ int command_serve(int argc, char **argv)
         if (start(&it, &errors, &err)) {
                 const struct config *config = control_config(it.control);
                 for (size_t i = 0; i < config->n_listeners; i++)
-                        log_info("listening address=%s tls=%s workers=%u",
+                        log_info("listening address=%s tls=%s workers=%u%s",
                                 config->listeners[i].address.text.ptr,
-                                config->listeners[i].has_tls ? "yes" : "no", it.n_workers);
+                                config->listeners[i].has_tls ? "yes" : "no", it.n_workers,
+                                it.sockets_inherited ? " socket=inherited" : "");
                 block_signals(false);
+                listen_handover(&it);
+                control_tell_ready(it.control);
                 status = control_run(it.control);
         } else {
                 error_list_print(&errors, stderr);
                 log_error("%s", err.text);
+                takeover_fail(&it.takeover, err.text);
         }
         error_list_clear(&errors);
         stop(&it);
+        notifier_close(&it.notifier);
         return status;
 }

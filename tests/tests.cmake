@@ -55,6 +55,9 @@ if(TARGET dagward)
         add_test(NAME program/hardening COMMAND ${PROJECT_SOURCE_DIR}/tests/program/hardening.sh
                 $<TARGET_FILE:dagward> ${CMAKE_BUILD_TYPE})
         set_tests_properties(program/hardening PROPERTIES TIMEOUT 60 SKIP_RETURN_CODE 77)
+        add_test(NAME program/units COMMAND ${PROJECT_SOURCE_DIR}/tests/program/units.sh
+                $<TARGET_FILE:dagward> ${PROJECT_SOURCE_DIR}/docker)
+        set_tests_properties(program/units PROPERTIES TIMEOUT 60 SKIP_RETURN_CODE 77)
         add_test(NAME program/threat_model COMMAND ${PROJECT_SOURCE_DIR}/tests/program/threat_model.sh
                 ${PROJECT_SOURCE_DIR})
         add_test(NAME program/mutate_policies COMMAND /usr/bin/python3

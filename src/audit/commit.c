@@ -21,7 +21,7 @@ static void batch_answered(struct mail *mail, void *receiver)
         batch->done(batch, receiver);
 }
 
-static void answer(struct audit_batch *batch, bool ok)
+void scribe_answer(struct audit_batch *batch, bool ok)
 {
         batch->ok = ok;
         batch->mail.deliver = batch_answered;
@@ -332,7 +332,7 @@ static bool commit_group(struct scribe *scribe)
         while (scribe->first != group.end) {
                 struct audit_batch *batch = (struct audit_batch *)scribe->first;
                 scribe->first = batch->mail.next;
-                answer(batch, ok);
+                scribe_answer(batch, ok);
         }
         if (!group.end)
                 scribe->last = &scribe->first;

@@ -1,7 +1,8 @@
 /*
- * inside: the scribe's own state, for the two files that it is made of. Private to audit.
+ * inside: the scribe's own state, for the files that it is made of. Private to audit.
  *
- * scribe.c is the thread and its mailbox; commit.c is what a turn of it does with the file.
+ * scribe.c is the thread and its mailbox; commit.c is what a turn of it does with the file;
+ * passing.c is what it does when another process has the file.
  */
 #ifndef DAGWARD_AUDIT_INSIDE_H
 #define DAGWARD_AUDIT_INSIDE_H
@@ -43,6 +44,11 @@ struct scribe {
         int64_t rotate_after_ms;   /* monotonic; the last attempt failed */
         struct expire *expiring;   /* what is to be said of closed files */
         struct scribe_watch *watches;
+
+        struct scribe_settings settings; /* its path and anchor are owned */
+        int heir_fd;                     /* to the process that gets the file; -1: there is none */
+        bool released;                   /* it has it, or nobody: no journal, no keeper */
+        int patience_ms;                 /* how long its lock is waited for when it has gone */
 };
 
 /* All on the scribe's thread. */
@@ -55,5 +61,11 @@ bool scribe_commit_signed(struct scribe *scribe, struct str reason);
 bool scribe_rotate(struct scribe *scribe, struct error *err);
 void scribe_rotate_if_due(struct scribe *scribe);
 void scribe_tell_state(const struct scribe_watch *watch, bool ok);
+void scribe_answer(struct audit_batch *batch, bool ok);
+
+/* Signs and closes the file, and tells the process at heir_fd. */
+void scribe_release(struct scribe *scribe);
+/* scribe_commit, through that process; or by ourselves again, when it has gone. */
+bool scribe_pass_on(struct scribe *scribe);
 
 #endif

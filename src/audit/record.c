@@ -41,8 +41,8 @@ static bool plain_word(const char *p)
         memcpy(&w, p, sizeof(w));
         uint64_t quote = w ^ (ones * '"'), slash = w ^ (ones * '\\');
         uint64_t delete = w ^ (ones * 0x7F);
-        return !(((w - ones * 0x20) | (quote - ones) | (slash - ones) | (delete - ones) | w) &
-                 high);
+        return !(
+                ((w - ones * 0x20) | (quote - ones) | (slash - ones) | (delete - ones) | w) & high);
 }
 
 /* No byte that needs an escape or is not ASCII; eight at a time, the last eight overlapping. */

@@ -138,7 +138,7 @@ static void reopen_arrived(struct mail *mail, void *receiver)
         struct error err;
 
         free(mail);
-        if (!scribe_rotate(scribe, &err))
+        if (!scribe->released && !scribe_rotate(scribe, &err))
                 log_error("audit: no new file is begun, the old one is written on: %s", err.text);
 }
 
@@ -233,6 +233,30 @@ void scribe_anchored(struct scribe *scribe, struct str why)
                 scribe, ok ? STR("log.anchor_recovered") : STR("log.anchor_failed"), &detail, !ok);
 }
 
+struct heir_mail {
+        struct mail mail;
+        int fd;
+};
+
+static void heir_arrived(struct mail *mail, void *receiver)
+{
+        struct scribe *scribe = receiver;
+
+        scribe->heir_fd = ((struct heir_mail *)mail)->fd;
+        free(mail);
+}
+
+void scribe_hand_over(struct scribe *scribe, int fd)
+{
+        struct heir_mail *heir = calloc(1, sizeof(*heir));
+
+        if (!heir)
+                abort();
+        *heir = (struct heir_mail){.mail.deliver = heir_arrived, .fd = fd};
+        mailbox_post(scribe->box, &heir->mail);
+        wake(scribe);
+}
+
 static void ask_arrived(struct mail *mail, void *receiver)
 {
         struct scribe *scribe = receiver;
@@ -282,7 +306,7 @@ static int idle_ms(const struct scribe *scribe)
                 return RETRY_MS;
         if (scribe->sign_by_ms)
                 wait = scribe->sign_by_ms - now;
-        if (scribe->rotate_ms) {
+        if (scribe->rotate_ms && !scribe->released) {
                 int64_t left =
                         scribe->rotate_ms - (clock_wall_ms() - scribe->journal.opened_wall_ms);
                 if (left < scribe->rotate_after_ms - now)
@@ -322,6 +346,12 @@ static void keep_distance(struct scribe *scribe)
         mailbox_drain(scribe->box);
 }
 
+static void write_turn(struct scribe *scribe)
+{
+        (void)scribe_commit(scribe);
+        scribe_rotate_if_due(scribe);
+}
+
 static void *run(void *argument)
 {
         struct scribe *scribe = argument;
@@ -332,11 +362,18 @@ static void *run(void *argument)
                 mailbox_drain(scribe->box);
                 gather = scribe->first && !scribe->failing_since_ms;
                 keep_distance(scribe);
-                (void)scribe_commit(scribe);
-                scribe_rotate_if_due(scribe);
+                if (scribe->heir_fd >= 0 && !scribe->released)
+                        scribe_release(scribe);
+                if (scribe->released)
+                        (void)scribe_pass_on(scribe);
+                else
+                        write_turn(scribe);
                 answer_asks(scribe);
         }
-        (void)scribe_commit_signed(scribe, STR("stopped"));
+        if (scribe->released)
+                (void)scribe_pass_on(scribe);
+        else
+                (void)scribe_commit_signed(scribe, STR("stopped"));
         return NULL;
 }
 
@@ -364,6 +401,10 @@ static void scribe_free(struct scribe *scribe)
         buf_clear(&scribe->events);
         buf_clear(&scribe->lines);
         signing_key_free(scribe->key);
+        if (scribe->heir_fd >= 0)
+                close(scribe->heir_fd);
+        free((char *)scribe->settings.path);
+        free((char *)scribe->settings.anchor);
         free(scribe);
 }
 
@@ -385,6 +426,11 @@ static struct signing_key *open_key(const struct scribe_settings *settings, stru
 
 static void take_settings(struct scribe *scribe, const struct scribe_settings *settings)
 {
+        scribe->settings = *settings;
+        scribe->settings.path = str_dup(str_of(settings->path));
+        scribe->settings.anchor = settings->anchor ? str_dup(str_of(settings->anchor)) : NULL;
+        scribe->settings.signing_key = NULL; /* it is read once */
+        scribe->heir_fd = -1;
         scribe->durability = settings->durability;
         scribe->checkpoint_records = settings->checkpoint_records;
         scribe->checkpoint_ms = settings->checkpoint_ms;
@@ -430,7 +476,7 @@ void scribe_close(struct scribe *scribe)
                 return;
         post_word(scribe, stop_arrived);
         pthread_join(scribe->thread, NULL);
-        if (!journal_sync(&scribe->journal, &err))
+        if (!scribe->released && !journal_sync(&scribe->journal, &err))
                 log_error("audit: %s: %s", scribe->journal.path, err.text);
         scribe_free(scribe);
 }

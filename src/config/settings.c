@@ -471,6 +471,16 @@ static const struct setting timeout_rows[] = {
                 .least = 0,
                 .most = 1 * HOUR,
                 .help = "After SIGTERM, for requests that are being served."},
+        {.key = "drain_delay",
+                .type = SETTING_DURATION,
+                AT(config_timeouts, drain_delay_ms),
+                .fallback = "0s",
+                .least = 0,
+                .most = 10 * MINUTE,
+                .help = "After SIGTERM and before `drain` begins: `/readyz` says 503 and "
+                        "everything is "
+                        "still served, each answer with `Connection: close`. As long as a load "
+                        "balancer needs to notice."},
 };
 static const struct settings timeouts = TABLE(struct config_timeouts, timeout_rows);
 

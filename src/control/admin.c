@@ -411,8 +411,9 @@ struct admin *admin_new(struct control *control, struct error *err)
         const struct config_address *address = &control->first_config->admin.address;
         struct sockaddr_storage bound;
         socklen_t len = sizeof(bound);
-        int fd = bind_to(address, err);
+        int fd = control->admin_fd >= 0 ? control->admin_fd : bind_to(address, err);
 
+        control->admin_fd = -1;
         if (fd < 0)
                 return NULL;
         struct admin *admin = calloc(1, sizeof(*admin));
@@ -435,17 +436,30 @@ struct admin *admin_new(struct control *control, struct error *err)
         return admin;
 }
 
+void admin_retire(struct admin *admin)
+{
+        if (admin->fd < 0)
+                return;
+        event_del(&admin->acceptable);
+        event_del(&admin->paused);
+        close(admin->fd);
+        admin->fd = -1;
+}
+
 void admin_free(struct admin *admin)
 {
         if (!admin)
                 return;
         while (admin->first)
                 client_drop(admin->first);
-        event_del(&admin->acceptable);
-        event_del(&admin->paused);
-        close(admin->fd);
+        admin_retire(admin);
         free(admin->workers);
         free(admin);
+}
+
+int admin_socket(const struct admin *admin)
+{
+        return admin->fd;
 }
 
 uint16_t admin_port(const struct admin *admin)

@@ -3,6 +3,7 @@
 #include <event2/event.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "dagward/base/clock.h"
 #include "dagward/base/log.h"
@@ -43,16 +44,44 @@ static void on_drained(struct mail *mail, void *receiver)
                 stop_now(control);
 }
 
+static void end_workers(struct control *control)
+{
+        int64_t drain_ms = control->parts->config->timeouts.drain_ms;
+        int64_t until_mono_ms = clock_mono_ms() + drain_ms;
+
+        control->workers_end = true;
+        control->drains = calloc(control->n_ports + 1, sizeof(*control->drains));
+        if (!control->drains)
+                abort();
+        for (size_t i = 0; i < control->n_ports; i++) {
+                control->drains[i] = (struct drain_mail){
+                        .mail = {.deliver = control->ports[i].drain},
+                        .deadline_mono_ms = until_mono_ms,
+                        .has_heir = control->has_heir,
+                        .reply_to = control->box,
+                        .answered = on_drained,
+                };
+                mailbox_post(control->ports[i].box, &control->drains[i].mail);
+        }
+        arm(&control->drain_timer, control->n_ports ? drain_ms + DRAIN_GRACE_MS : 0);
+}
+
 static void on_drain_timer(evutil_socket_t fd, short what, void *arg)
 {
+        struct control *control = arg;
+
         (void)fd;
         (void)what;
-        stop_now(arg);
+        if (control->workers_end)
+                stop_now(control);
+        else
+                end_workers(control);
 }
 
 static void drain(struct control *control, const char *cause)
 {
-        int64_t drain_ms = control->parts->config->timeouts.drain_ms;
+        const struct config_timeouts *timeouts = &control->parts->config->timeouts;
+        int64_t all_ms = timeouts->drain_delay_ms + timeouts->drain_ms + DRAIN_GRACE_MS;
         struct pair detail[] = {{STR("cause"), str_of(cause)}};
 
         if (control->stopped)
@@ -62,23 +91,24 @@ static void drain(struct control *control, const char *cause)
                 return;
         }
         control->draining = true;
-        control->drain_until_mono_ms = clock_mono_ms() + drain_ms;
-        log_info("draining cause=\"%s\" at_most_ms=%lld", cause, (long long)drain_ms);
+        log_info("draining cause=\"%s\" delay_ms=%lld at_most_ms=%lld", cause,
+                (long long)timeouts->drain_delay_ms, (long long)timeouts->drain_ms);
+        /* What its own limit may be too short for; a moment for the threads to end is added. */
+        notifier_say(control->notifier, "STOPPING=1\nSTATUS=draining\nEXTEND_TIMEOUT_USEC=%lld",
+                (long long)(all_ms + DRAIN_GRACE_MS) * 1000);
         control_event(control, "process.draining", detail, 1);
         control_publish(control);
-        control->drains = calloc(control->n_ports + 1, sizeof(*control->drains));
-        if (!control->drains)
-                abort();
-        for (size_t i = 0; i < control->n_ports; i++) {
-                control->drains[i] = (struct drain_mail){
-                        .mail = {.deliver = control->ports[i].drain},
-                        .deadline_mono_ms = control->drain_until_mono_ms,
-                        .reply_to = control->box,
-                        .answered = on_drained,
-                };
-                mailbox_post(control->ports[i].box, &control->drains[i].mail);
-        }
-        arm(&control->drain_timer, control->n_ports ? drain_ms + DRAIN_GRACE_MS : 0);
+        if (timeouts->drain_delay_ms && !control->has_heir)
+                arm(&control->drain_timer, timeouts->drain_delay_ms);
+        else
+                end_workers(control);
+}
+
+void control_leave_to_heir(struct control *control)
+{
+        control->has_heir = true;
+        admin_retire(control->admin);
+        drain(control, "handover");
 }
 
 /* --- signals and mail --- */
@@ -156,6 +186,7 @@ struct control *control_new(const char *config_path, struct error_list *errors)
         control->reload = 1;
         control->last_waiter = &control->waiters;
         control->lookup = names_getaddrinfo;
+        control->admin_fd = -1;
         control->started_mono_ms = clock_mono_ms();
         control->started_wall_ms = control->loaded_wall_ms = clock_wall_ms();
         control->base = event_base_new();
@@ -193,7 +224,11 @@ void control_free(struct control *control)
         control_answer_all(control, false, STOPPING);
         control_sources_free(control->issuers, control->parts->config->n_issuers, control->sources,
                 control->parts->config->n_credentials, control->supply, control->names);
+        handover_free(control->handover);
         admin_free(control->admin);
+        heart_free(control->heart);
+        if (control->admin_fd >= 0)
+                close(control->admin_fd);
         lookups_free(control->lookups);
         runs_free(control->runs);
         tags_free(control->tags);
@@ -233,6 +268,16 @@ void control_attach(
         control->scribe = scribe;
 }
 
+void control_set_notifier(struct control *control, const struct notifier *notifier)
+{
+        control->notifier = notifier;
+}
+
+void control_take_admin_socket(struct control *control, int fd)
+{
+        control->admin_fd = fd;
+}
+
 struct control_port control_port(struct control *control)
 {
         return (struct control_port){.box = control->box, .asked = control_asked};
@@ -264,24 +309,10 @@ static void started_event(struct control *control)
         control_tell_expiries(control);
 }
 
-bool control_boot(struct control *control, int64_t wait_ms, struct error *err)
+static void wait_until_ready(struct control *control, int64_t wait_ms)
 {
         int64_t deadline = clock_mono_ms() + wait_ms;
 
-        control->admin = admin_new(control, err);
-        if (!control->admin)
-                return false;
-        signal(SIGPIPE, SIG_IGN);
-        event_add(&control->box_event, NULL);
-        event_add(&control->terminate, NULL);
-        event_add(&control->interrupt, NULL);
-        event_add(&control->hangup, NULL);
-        event_add(&control->reopen, NULL);
-        arm(&control->watch_timer, WATCH_FIRST_MS);
-        started_event(control);
-        control_sources_start(control);
-        control->booted = true;
-        control_publish(control);
         while (!control->stopped && clock_mono_ms() < deadline &&
                 !control_ready(control, NULL, NULL)) {
                 /* Something comes within a moment even if nothing else does. */
@@ -289,7 +320,70 @@ bool control_boot(struct control *control, int64_t wait_ms, struct error *err)
                 event_base_loopexit(control->base, &moment);
                 event_base_dispatch(control->base);
         }
+}
+
+static void begin(struct control *control)
+{
+        signal(SIGPIPE, SIG_IGN);
+        event_add(&control->box_event, NULL);
+        event_add(&control->terminate, NULL);
+        event_add(&control->interrupt, NULL);
+        event_add(&control->hangup, NULL);
+        event_add(&control->reopen, NULL);
+        arm(&control->watch_timer, WATCH_FIRST_MS);
+        if (control->scribe)
+                started_event(control);
+        control_sources_start(control);
+        control->booted = true;
+        control_publish(control);
+}
+
+bool control_boot(struct control *control, int64_t wait_ms, struct error *err)
+{
+        control->admin = admin_new(control, err);
+        if (!control->admin)
+                return false;
+        control->heart = heart_new(control);
+        begin(control);
+        wait_until_ready(control, wait_ms);
         return true;
+}
+
+bool control_warm(struct control *control, int64_t wait_ms, struct error *err)
+{
+        struct buf missing;
+
+        begin(control);
+        wait_until_ready(control, wait_ms);
+        buf_init(&missing, 4096);
+        bool ready = control_ready(control, NULL, &missing);
+        if (!ready)
+                error_set(err, "not ready after %lld s:\n%.*s", (long long)(wait_ms / 1000),
+                        STR_FMT(buf_str(&missing)));
+        buf_clear(&missing);
+        return ready;
+}
+
+bool control_open(struct control *control, struct scribe *scribe, struct error *err)
+{
+        control->scribe = scribe;
+        control->admin = admin_new(control, err);
+        if (!control->admin)
+                return false;
+        control->heart = heart_new(control);
+        started_event(control);
+        return true;
+}
+
+void control_listen_handover(
+        struct control *control, int fd, const struct control_handover_hooks *hooks)
+{
+        control->handover = handover_new(control, fd, hooks);
+}
+
+int control_admin_socket(const struct control *control)
+{
+        return control->admin ? admin_socket(control->admin) : -1;
 }
 
 int control_run(struct control *control)

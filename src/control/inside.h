@@ -9,6 +9,8 @@
 #include "dagward/control/control.h"
 #include "dagward/net/fetch.h"
 #include "discovery.h"
+#include "handover.h"
+#include "heart.h"
 #include "lookup.h"
 #include "runs.h"
 #include "tags.h"
@@ -76,12 +78,19 @@ struct control {
 
         struct waiter *waiters, **last_waiter;
 
-        bool draining, stopped;
-        int64_t drain_until_mono_ms;
+        const struct notifier *notifier; /* NULL: nobody is told */
+        struct heart *heart;
+
+        bool draining;    /* not ready any more */
+        bool workers_end; /* they have been told to */
+        bool has_heir;    /* another process has the sockets */
+        bool stopped;
+        struct handover *handover; /* NULL: nobody may take over */
         struct drain_mail *drains; /* n_ports of them */
         size_t n_drained;
 
         struct admin *admin;
+        int admin_fd; /* for it, bound by another; -1: none */
         int64_t started_mono_ms, started_wall_ms, loaded_wall_ms;
         uint64_t n_reloads, n_reloads_failed, n_asks, n_asks_refused;
         bool change_seen; /* a file has changed: reload when it has been still for a moment */
@@ -122,6 +131,11 @@ void control_named(void *owner, const struct lookup_result *result);
 void control_answer_all(struct control *control, bool ok, const char *why);
 void on_ask_timer(evutil_socket_t fd, short what, void *arg);
 
+/* --- control.c --- */
+
+/* Another process serves: this one finishes what it has. */
+void control_leave_to_heir(struct control *control);
+
 /* --- reload.c --- */
 
 void control_reload(struct control *control, const char *cause);
@@ -136,6 +150,9 @@ void on_watch_timer(evutil_socket_t fd, short what, void *arg);
 struct admin *admin_new(struct control *control, struct error *err);
 void admin_free(struct admin *admin);
 uint16_t admin_port(const struct admin *admin);
+int admin_socket(const struct admin *admin);
+/* Accepts nobody any more; who is there is answered. */
+void admin_retire(struct admin *admin);
 
 /* --- state.c: what the admin listener says --- */
 

@@ -258,12 +258,32 @@ static void say_done(struct control *control, const char *cause, const struct pa
                 fresh->shadow ? " shadow=" : "", fresh->shadow_digest);
 }
 
+/* Type=notify-reload: from when on it is being done (systemd.service(5)). */
+static void tell_reloading(struct control *control)
+{
+        notifier_say(control->notifier,
+                "RELOADING=1\nMONOTONIC_USEC=%lld\nSTATUS=reading the configuration again",
+                (long long)clock_mono_us());
+}
+
+static void tell_serving(struct control *control, const char *remark)
+{
+        notifier_say(control->notifier, "READY=1\nSTATUS=serving%s; policy %.12s", remark,
+                control->parts->policy_digest);
+}
+
+void control_tell_ready(struct control *control)
+{
+        tell_serving(control, "");
+}
+
 void control_reload(struct control *control, const char *cause)
 {
         struct error_list errors;
         char restart[400] = "";
 
         control->change_seen = false;
+        tell_reloading(control);
         error_list_init(&errors);
         struct parts *fresh = parts_load(control->path, &control->watch, &errors);
         if (fresh) {
@@ -277,6 +297,7 @@ void control_reload(struct control *control, const char *cause)
                 parts_free(fresh);
                 say_failed(control, cause, &errors);
                 error_list_clear(&errors);
+                tell_serving(control, "; the last reload failed and changed nothing, see the log");
                 return;
         }
         for (size_t i = 0; i < errors.n; i++)
@@ -290,6 +311,7 @@ void control_reload(struct control *control, const char *cause)
         say_done(control, cause, fresh);
         swap(control, fresh);
         control_tell_expiries(control);
+        tell_serving(control, "");
 }
 
 void on_watch_timer(evutil_socket_t fd, short what, void *arg)

@@ -10,17 +10,7 @@
 
 #include "dagward/base/clock.h"
 #include "dagward/base/log.h"
-#include "dagward/trigger/table.h"
-#include "store.h"
-
-struct ledger {
-        struct store store;
-        struct trigger_table *table;
-        struct mailbox *box;
-        pthread_t thread;
-        bool stop;
-        struct mail *begun, **last_begun; /* asks that are FIRST once the journal is on disk */
-};
+#include "inside.h"
 
 struct tell_mail {
         struct mail mail;
@@ -32,7 +22,7 @@ struct tell_mail {
 
 /* --- answers --- */
 
-static void answer_ask(struct trigger_ask *ask, enum trigger_verdict verdict)
+void ledger_answer(struct trigger_ask *ask, enum trigger_verdict verdict)
 {
         ask->verdict = verdict;
         ask->mail.deliver = ask->answered;
@@ -57,7 +47,7 @@ static void wait_in_line(struct trigger_entry *entry, struct trigger_ask *ask)
         *link = &ask->mail;
 }
 
-static struct trigger_ask *next_in_line(struct trigger_entry *entry)
+struct trigger_ask *ledger_next_in_line(struct trigger_entry *entry)
 {
         struct mail *mail = entry->waiters;
 
@@ -141,7 +131,7 @@ static void replay(struct ledger *ledger, struct trigger_entry *entry, struct tr
         ask->answer = store_answer(&ledger->store, &at, &err);
         if (!ask->answer)
                 log_error("triggers: %s: %s", ledger->store.path, err.text);
-        answer_ask(ask, ask->answer ? TRIGGER_REPLAY : TRIGGER_BROKEN);
+        ledger_answer(ask, ask->answer ? TRIGGER_REPLAY : TRIGGER_BROKEN);
 }
 
 static void look(struct trigger_entry *entry, struct trigger_ask *ask)
@@ -149,7 +139,7 @@ static void look(struct trigger_entry *entry, struct trigger_ask *ask)
         entry->state = TRIGGER_LOOKING;
         memcpy(entry->owner, ask->request_id, sizeof(entry->owner));
         tell_first(ask, entry);
-        answer_ask(ask, TRIGGER_LOOK);
+        ledger_answer(ask, TRIGGER_LOOK);
 }
 
 static void claim(struct ledger *ledger, struct trigger_ask *ask)
@@ -159,14 +149,14 @@ static void claim(struct ledger *ledger, struct trigger_ask *ask)
 
         if (!entry) {
                 if (trigger_table_count(ledger->table) >= ask->most)
-                        answer_ask(ask, TRIGGER_FULL);
+                        ledger_answer(ask, TRIGGER_FULL);
                 else
                         begin(ledger, ask);
                 return;
         }
         if (memcmp(entry->key.request, ask->key.request, TRIGGER_DIGEST) != 0) {
                 tell_first(ask, entry);
-                answer_ask(ask, TRIGGER_OTHER);
+                ledger_answer(ask, TRIGGER_OTHER);
                 return;
         }
         switch (entry->state) {
@@ -188,6 +178,12 @@ static void on_ask(struct mail *mail, void *receiver)
         struct ledger *ledger = receiver;
         struct trigger_ask *ask = (struct trigger_ask *)mail;
 
+        /* Nobody else may have it by now. */
+        bool away = ledger->released && (ledger->heir_fd >= 0 || !ledger_take_back(ledger));
+        if (away) {
+                ledger_pass_ask(ledger, ask);
+                return;
+        }
         if (!ask->renew) {
                 claim(ledger, ask);
                 return;
@@ -196,7 +192,7 @@ static void on_ask(struct mail *mail, void *receiver)
         if (in_hand(entry, ask->request_id))
                 take_in_hand(ledger, entry, ask);
         else
-                answer_ask(ask, TRIGGER_BROKEN);
+                ledger_answer(ask, TRIGGER_BROKEN);
 }
 
 /* --- what came of it --- */
@@ -205,9 +201,9 @@ static void tell_waiters(struct ledger *ledger, struct trigger_entry *entry)
 {
         struct trigger_ask *ask;
 
-        while (entry->state == TRIGGER_ANSWERED && (ask = next_in_line(entry)))
+        while (entry->state == TRIGGER_ANSWERED && (ask = ledger_next_in_line(entry)))
                 replay(ledger, entry, ask);
-        if (entry->state == TRIGGER_LOST && (ask = next_in_line(entry)))
+        if (entry->state == TRIGGER_LOST && (ask = ledger_next_in_line(entry)))
                 look(entry, ask);
 }
 
@@ -233,7 +229,7 @@ static void keep_answer(
 /* Nothing was started: whoever waits next is the first now. */
 static void release(struct ledger *ledger, struct trigger_entry *entry)
 {
-        struct trigger_ask *first = next_in_line(entry);
+        struct trigger_ask *first = ledger_next_in_line(entry);
         void *others = entry->waiters;
 
         record_released(ledger, entry);
@@ -251,7 +247,9 @@ static void on_tell(struct mail *mail, void *receiver)
         struct tell_mail *tell = (struct tell_mail *)mail;
         struct trigger_entry *entry = trigger_table_find(ledger->table, tell->key.key);
 
-        if (in_hand(entry, tell->request_id)) {
+        if (ledger->released) {
+                ledger_pass_tell(ledger, &tell->key, tell->request_id, tell->end, tell->answer);
+        } else if (in_hand(entry, tell->request_id)) {
                 switch (tell->end) {
                 case TRIGGER_ENDED:
                         keep_answer(ledger, entry, tell->answer);
@@ -280,11 +278,11 @@ static void take_back(struct ledger *ledger, struct trigger_ask *ask)
         struct trigger_entry *entry = trigger_table_find(ledger->table, ask->key.key);
         struct trigger_ask *waiter;
 
-        answer_ask(ask, TRIGGER_BROKEN);
+        ledger_answer(ask, TRIGGER_BROKEN);
         if (!entry)
                 return;
-        while ((waiter = next_in_line(entry)))
-                answer_ask(waiter, TRIGGER_BROKEN);
+        while ((waiter = ledger_next_in_line(entry)))
+                ledger_answer(waiter, TRIGGER_BROKEN);
         if (entry->lost_ms) /* it was sent before, and is still to be found out about */
                 entry->state = TRIGGER_LOST;
         else
@@ -307,7 +305,7 @@ static void commit(struct ledger *ledger)
                 struct trigger_ask *ask = (struct trigger_ask *)mail;
                 mail = mail->next;
                 if (ok)
-                        answer_ask(ask, TRIGGER_FIRST);
+                        ledger_answer(ask, TRIGGER_FIRST);
                 else
                         take_back(ledger, ask);
         }
@@ -326,15 +324,65 @@ static void tidy(struct ledger *ledger)
 static void *run(void *argument)
 {
         struct ledger *ledger = argument;
-        struct pollfd fd = {.fd = mailbox_fd(ledger->box), .events = POLLIN};
 
         while (!ledger->stop) {
-                poll(&fd, 1, -1);
+                struct pollfd fds[] = {{.fd = mailbox_fd(ledger->box), .events = POLLIN},
+                        {.fd = ledger->heir_fd, .events = POLLIN}};
+                poll(fds, 2, -1);
                 mailbox_drain(ledger->box);
+                if (ledger->released) {
+                        if (fds[1].revents && ledger->heir_fd >= 0)
+                                ledger_hear_heir(ledger);
+                        continue;
+                }
                 commit(ledger);
-                tidy(ledger);
+                if (ledger->heir_fd >= 0)
+                        ledger_release(ledger);
+                else
+                        tidy(ledger);
         }
         return NULL;
+}
+
+struct heir_mail {
+        struct mail mail;
+        int fd;
+};
+
+static void on_heir(struct mail *mail, void *receiver)
+{
+        struct ledger *ledger = receiver;
+
+        ledger->heir_fd = ((struct heir_mail *)mail)->fd;
+        free(mail);
+}
+
+struct held_mail {
+        struct mail mail;
+        struct trigger_key key;
+        char owner[TRIGGER_ID + 1];
+        bool looking;
+        int64_t lost_ms;
+};
+
+void ledger_take_held(struct ledger *ledger, const struct trigger_key *key, const char *owner,
+        bool looking, int64_t lost_ms)
+{
+        struct trigger_entry *entry = trigger_table_find(ledger->table, key->key);
+
+        if (!entry) /* it has begun, so it is in the journal; else it was let go since */
+                return;
+        entry->state = looking ? TRIGGER_LOOKING : TRIGGER_RUNNING;
+        entry->lost_ms = lost_ms;
+        memcpy(entry->owner, owner, sizeof(entry->owner));
+}
+
+static void on_held(struct mail *mail, void *receiver)
+{
+        struct held_mail *held = (struct held_mail *)mail;
+
+        ledger_take_held(receiver, &held->key, held->owner, held->looking, held->lost_ms);
+        free(held);
 }
 
 static void on_stop(struct mail *mail, void *receiver)
@@ -351,6 +399,29 @@ void ledger_ask(struct ledger *ledger, struct trigger_ask *ask)
 {
         ask->mail.deliver = on_ask;
         mailbox_post(ledger->box, &ask->mail);
+}
+
+void ledger_hand_over(struct ledger *ledger, int fd)
+{
+        struct heir_mail *heir = calloc(1, sizeof(*heir));
+
+        if (!heir)
+                abort();
+        *heir = (struct heir_mail){.mail.deliver = on_heir, .fd = fd};
+        mailbox_post(ledger->box, &heir->mail);
+}
+
+void ledger_hold(struct ledger *ledger, const struct trigger_key *key, const char *request_id,
+        bool looking, int64_t lost_ms)
+{
+        struct held_mail *held = calloc(1, sizeof(*held));
+
+        if (!held)
+                abort();
+        *held = (struct held_mail){
+                .mail.deliver = on_held, .key = *key, .looking = looking, .lost_ms = lost_ms};
+        snprintf(held->owner, sizeof(held->owner), "%s", request_id);
+        mailbox_post(ledger->box, &held->mail);
 }
 
 void ledger_tell(struct ledger *ledger, const struct trigger_key *key, const char *request_id,
@@ -375,6 +446,7 @@ struct ledger *ledger_open(const char *path, struct error *err)
         if (!ledger)
                 abort();
         ledger->table = trigger_table_new();
+        ledger->heir_fd = -1;
         ledger->last_begun = &ledger->begun;
         if (!store_open(&ledger->store, path, ledger->table, err)) {
                 trigger_table_free(ledger->table);
@@ -414,12 +486,13 @@ void ledger_close(struct ledger *ledger)
         for (mail = ledger->begun; mail;) {
                 waiter = (struct trigger_ask *)mail;
                 mail = mail->next;
-                answer_ask(waiter, TRIGGER_BROKEN);
+                ledger_answer(waiter, TRIGGER_BROKEN);
         }
         for (struct trigger_entry *entry = trigger_table_oldest(ledger->table); entry;
                 entry = entry->newer)
-                while ((waiter = next_in_line(entry)))
-                        answer_ask(waiter, TRIGGER_BROKEN);
+                while ((waiter = ledger_next_in_line(entry)))
+                        ledger_answer(waiter, TRIGGER_BROKEN);
+        ledger_passing_end(ledger);
         mailbox_free(ledger->box);
         store_close(&ledger->store);
         trigger_table_free(ledger->table);

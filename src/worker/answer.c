@@ -26,7 +26,7 @@ static void write_answer(
 
         /* A client that was not asked for its body may send it or not: no telling what comes next.
          */
-        if (x->worker->drain ||
+        if (worker_leaves(x->worker) ||
                 (x->parsed && x->request.expect_continue && !x->continued && !x->in.body.done))
                 x->keep_alive = false;
         if (status < 400)

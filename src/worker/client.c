@@ -11,6 +11,7 @@
 
 enum { LINGER_MS = 2000 };       /* how long bytes of a refused request are thrown away */
 enum { REQUESTS_PER_TURN = 32 }; /* of one client that sends them without waiting */
+enum { FRESH_MS = 2000 };        /* in a drain, for the first request of a new connection */
 
 static void on_ready(struct stream *stream, void *owner)
 {
@@ -153,12 +154,13 @@ static void look_for_request(struct client *client)
                         client_drop(client);
                         return;
                 }
-                if (io == STREAM_AGAIN)
+                if (io == STREAM_AGAIN) {
+                        /* What has not come by now is not read: its sender can tell, and may send
+                         * it again elsewhere (RFC 9112 9.3.1). */
+                        if (worker->drain && client->requests)
+                                client_drop(client);
                         return;
-        }
-        if (worker->drain && client->requests) {
-                client_drop(client); /* between two requests nobody is hurt */
-                return;
+                }
         }
         client->exchange = exchange_new(client);
 }
@@ -197,9 +199,18 @@ void client_go_on(struct client *client)
                         return;
                 }
                 if (stream_in(&client->stream).len == 0 && client->stream.drained &&
-                        !client->stream.ssl)
+                        !client->stream.ssl && !worker->drain)
                         return;
         }
+}
+
+void client_part(struct client *client)
+{
+        int64_t fresh_until_ms = client->worker->now_ms + FRESH_MS;
+
+        client_go_on(client);
+        if (client->deadline_ms > fresh_until_ms && client->stream.fd >= 0 && !client->exchange)
+                client->deadline_ms = fresh_until_ms;
 }
 
 void client_tick(struct client *client)

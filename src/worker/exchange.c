@@ -102,14 +102,12 @@ static enum next judge_head(struct exchange *x)
         struct h1_request *request = &x->request;
         struct h1_fault fault = {0};
 
-        x->keep_alive = request->keep_alive && !x->worker->drain;
+        x->keep_alive = request->keep_alive && !worker_leaves(x->worker);
         correlate(x);
         if (!target_parse(request->target, request->host, &x->arena, &x->target, &fault))
                 return refuse_fault(x, &fault);
         x->has_target = true;
         recognise_client(x);
-        if (x->worker->drain && x->client->requests)
-                return refuse(x, 503, REFUSED_DRAINING, "the proxy is shutting down; try again");
         enum next next = refuse_override(x);
         return next == NEXT ? glass_read_reason(x) : next;
 }
@@ -621,7 +619,7 @@ void exchange_end(struct exchange *x)
         if (x->upstream)
                 upstream_drop(x->upstream);
         evidence_outcome(x);
-        client->last = !x->keep_alive || x->worker->drain;
+        client->last = !x->keep_alive;
         release(x);
         stream_unfix(&client->stream);
         stream_listen(&client->stream, true);

@@ -95,7 +95,8 @@ struct worker_listener {
         struct worker *worker;
         unsigned index; /* in the configuration */
         int fd;
-        bool paused; /* descriptors had run out; the next tick tries again */
+        bool paused;      /* descriptors had run out; the next tick tries again */
+        bool outlives_us; /* others hold the socket, too: who waits in its queue is theirs */
         struct event event;
 };
 
@@ -419,6 +420,11 @@ struct exchange {
 void worker_defer_client(struct client *client);
 void worker_defer_upstream(struct upstream *upstream);
 struct lease *lease_take(struct worker *worker);
+/* The process is about to end: an answer is the last on its connection. */
+static inline bool worker_leaves(const struct worker *worker)
+{
+        return worker->drain || worker->lease->world->draining;
+}
 void lease_return(struct lease *lease);
 /* Accepts nothing until the next tick: what accept lacks is not there before somebody hangs up. */
 void listener_pause(struct worker_listener *listener);
@@ -456,6 +462,8 @@ void admit_tick(struct worker *worker);
 /* --- client.c --- */
 void client_accept(struct worker *worker, struct worker_listener *listener);
 void client_drop(struct client *client);
+/* The worker drains, and the client has no exchange: answers what is here, else lets it go. */
+void client_part(struct client *client);
 /* The same in the middle of an answer: the client must not take the part for the whole. */
 void client_cut(struct client *client);
 /* Bytes moved, or somebody called: go on with whatever the client's state is. */

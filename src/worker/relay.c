@@ -284,7 +284,7 @@ static void begin_response(struct exchange *x)
 
         x->first_byte_us = clock_mono_us();
         x->upstream_status = response->status;
-        x->keep_alive = x->keep_alive && !x->worker->drain;
+        x->keep_alive = x->keep_alive && !worker_leaves(x->worker);
         address_answered(x);
         if (!x->detour) {
                 x->activity_id = keep(x, H1_ACTIVITY_ID);

@@ -10,7 +10,7 @@
 
 enum { TICK_MS = 250 };        /* how exactly deadlines are kept */
 enum { VERDICTS_MOST = 4096 }; /* tokens a worker remembers */
-enum { ACCEPTS_PER_TURN = 32 };
+enum { ACCEPTS_PER_TURN = 32, ACCEPTS_AT_END = 8192 };
 enum { ACCEPT_LOG_MS = 10000 }; /* a lack of descriptors is logged no more often */
 enum { SPARE_MOST = 256 };      /* finished exchanges that are kept */
 
@@ -76,7 +76,24 @@ static void drop_stale_idle(struct worker *worker)
         }
 }
 
-static void drop_idle_clients(struct worker *worker)
+/* Who waits in the queue of a socket that nobody else holds has been told that it is connected: it
+ * is served once, like all others. */
+static void accept_the_last(struct worker *worker)
+{
+        for (size_t i = 0; i < worker->n_listeners; i++) {
+                struct worker_listener *listener = &worker->listeners[i];
+                bool ours = !listener->outlives_us && !worker->drain->has_heir;
+                for (int n = 0; ours && n < ACCEPTS_AT_END; n++) {
+                        errno = 0;
+                        client_accept(worker, listener);
+                        if (errno)
+                                break;
+                }
+        }
+}
+
+/* Nobody is between two requests any more, unless the next one is here already. */
+static void part_with_idle_clients(struct worker *worker)
 {
         struct link *link = worker->clients.after;
 
@@ -84,7 +101,7 @@ static void drop_idle_clients(struct worker *worker)
                 struct client *client = LINK_OF(struct client, link, link);
                 link = link->after;
                 if (!client->exchange)
-                        client_drop(client);
+                        client_part(client);
         }
 }
 
@@ -127,8 +144,9 @@ static void on_drain(struct mail *mail, void *receiver)
         struct worker *worker = receiver;
 
         worker->drain = (struct drain_mail *)mail;
+        accept_the_last(worker);
         close_listeners(worker);
-        drop_idle_clients(worker);
+        part_with_idle_clients(worker);
 }
 
 static void abandon_clients(struct worker *worker)
@@ -313,31 +331,71 @@ static void *worker_run(void *arg)
 
 /* --- life --- */
 
-static bool bind_listeners(
-        struct worker *worker, const struct config *config, bool several, struct error *err)
+/* The descriptors of an address; 0 with a reason. */
+static size_t get_sockets(const struct worker *worker, const struct config_address *address,
+        unsigned n_workers, struct inherited *inherited, int *fds, struct error *err)
 {
-        worker->listeners = calloc(config->n_listeners, sizeof(*worker->listeners));
+        char have[200];
+
+        if (inherited->n) {
+                size_t n = inherited_take(inherited, (const struct sockaddr *)&address->socket,
+                        worker->number, n_workers, fds);
+                inherited_list(inherited, have, sizeof(have));
+                if (n == 0 && !inherited->handed_over)
+                        error_set(err,
+                                "cannot listen on %s: sockets were passed by who started this "
+                                "process, but none with that address; there are %s",
+                                address->text.ptr, have);
+                if (n || !inherited->handed_over)
+                        return n;
+        }
+        /* With SO_REUSEPORT a second process would get its share unnoticed. */
+        if (n_workers > 1 && worker->number == 0 && !listener_is_free(address->text.ptr, err))
+                return 0;
+        fds[0] = listener_open(address->text.ptr, n_workers > 1, err);
+        return fds[0] >= 0;
+}
+
+static bool bind_listeners(struct worker *worker, const struct config *config, unsigned n_workers,
+        struct inherited *inherited, struct error *err)
+{
+        int fds[INHERITED_SHARE];
+
+        worker->listeners =
+                calloc(config->n_listeners * INHERITED_SHARE + 1, sizeof(*worker->listeners));
         if (!worker->listeners)
                 abort();
         for (size_t i = 0; i < config->n_listeners; i++) {
-                struct worker_listener *listener = &worker->listeners[i];
-                *listener = (struct worker_listener){.worker = worker, .index = (unsigned)i};
-                /* With SO_REUSEPORT a second process would get its share unnoticed. */
-                if (several && worker->number == 0 &&
-                        !listener_is_free(config->listeners[i].address.text.ptr, err))
+                size_t n = get_sockets(
+                        worker, &config->listeners[i].address, n_workers, inherited, fds, err);
+                for (size_t k = 0; k < n; k++) {
+                        struct worker_listener *listener =
+                                &worker->listeners[worker->n_listeners++];
+                        *listener = (struct worker_listener){.worker = worker,
+                                .index = (unsigned)i,
+                                .fd = fds[k],
+                                .outlives_us = inherited->n && !inherited->handed_over};
+                        event_assign(&listener->event, worker->base, listener->fd,
+                                EV_READ | EV_PERSIST, on_accept, listener);
+                }
+                if (n == 0)
                         return false;
-                listener->fd = listener_open(config->listeners[i].address.text.ptr, several, err);
-                if (listener->fd < 0)
-                        return false;
-                worker->n_listeners++;
-                event_assign(&listener->event, worker->base, listener->fd, EV_READ | EV_PERSIST,
-                        on_accept, listener);
         }
         return true;
 }
 
+size_t worker_sockets(const struct worker *worker, int *fds, size_t most)
+{
+        size_t n = 0;
+
+        for (size_t i = 0; i < worker->n_listeners && n < most; i++)
+                if (worker->listeners[i].fd >= 0)
+                        fds[n++] = worker->listeners[i].fd;
+        return n;
+}
+
 struct worker *worker_new(unsigned number, unsigned n_workers, struct world *world,
-        struct control_port control, struct error *err)
+        struct inherited *inherited, struct control_port control, struct error *err)
 {
         struct worker *worker = calloc(1, sizeof(*worker));
         struct event_config *settings = event_config_new();
@@ -370,7 +428,7 @@ struct worker *worker_new(unsigned number, unsigned n_workers, struct world *wor
         lease_renew(worker, world_ref(world));
         if (!worker->base) {
                 error_set(err, "cannot make an event loop");
-        } else if (bind_listeners(worker, world->config, n_workers > 1, err)) {
+        } else if (bind_listeners(worker, world->config, n_workers, inherited, err)) {
                 event_assign(&worker->box_event, worker->base, mailbox_fd(worker->box),
                         EV_READ | EV_PERSIST, on_box, worker);
                 event_assign(&worker->tick_event, worker->base, -1, EV_PERSIST, on_tick, worker);

@@ -14,7 +14,6 @@ const char *const metrics_refusal_names[REFUSAL_COUNT] = {
         [REFUSED_TOO_LARGE] = "too-large",
         [REFUSED_NO_CREDENTIAL] = "no-credential",
         [REFUSED_AUDIT] = "audit",
-        [REFUSED_DRAINING] = "draining",
         [REFUSED_UPSTREAM_CREDENTIAL] = "upstream-credential",
         [REFUSED_UPSTREAM] = "upstream",
         [REFUSED_DUPLICATE] = "duplicate",

@@ -102,6 +102,12 @@ void scribe_event(struct scribe *scribe, struct str name, const struct pair *det
  * old one and the log says why. */
 void scribe_reopen(struct scribe *scribe);
 
+/* The file goes to another process, at the other end of `fd` (a stream socket, the scribe's from
+ * now on): what was posted before is written and signed, the file is closed and its lock let go,
+ * and the other is told. From then on records are passed to it, which chains them among its own
+ * (passed.h). When it goes away, the file is taken back. */
+void scribe_hand_over(struct scribe *scribe, int fd);
+
 /* Somebody who wants to know whether the log can be written, without having written. The scribe's
  * until scribe_close returns. */
 struct scribe_watch {

@@ -345,10 +345,11 @@ struct config_limits {
 
 /* Deadlines on the client's side. */
 struct config_timeouts {
-        int64_t headers_ms;    /* from the first byte of a head (or of TLS) to its end */
-        int64_t body_ms;       /* no byte of a body moved */
-        int64_t keep_alive_ms; /* between two requests */
-        int64_t drain_ms;      /* after SIGTERM, for exchanges in flight */
+        int64_t headers_ms;     /* from the first byte of a head (or of TLS) to its end */
+        int64_t body_ms;        /* no byte of a body moved */
+        int64_t keep_alive_ms;  /* between two requests */
+        int64_t drain_ms;       /* after SIGTERM, for exchanges in flight */
+        int64_t drain_delay_ms; /* before that: not ready, but serving */
 };
 
 struct config {

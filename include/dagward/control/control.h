@@ -11,7 +11,8 @@
  * control_attach; control_boot; start the workers; control_run until it returns; join
  * the workers; close the audit file; control_free.
  *
- * Signals: SIGTERM and SIGINT drain and then stop (a second one stops at once), SIGHUP reloads,
+ * Signals: SIGTERM and SIGINT drain and then stop (a second one stops at once): not ready first,
+ * for `timeouts.drain_delay`, with all being served; then what runs is finished. SIGHUP reloads,
  * SIGUSR1 closes the audit file and begins another. Other threads should block them. A change of
  * the configuration file, of a loaded policy file or of a certificate reloads as well, once it has
  * been still for two seconds; a new file that a policy pattern would match needs the signal.
@@ -30,6 +31,7 @@
 #include "dagward/audit/scribe.h"
 #include "dagward/base/error.h"
 #include "dagward/config/config.h"
+#include "dagward/net/notify.h"
 #include "dagward/world/ports.h"
 #include "dagward/world/world.h"
 
@@ -52,6 +54,12 @@ const struct config *control_config(const struct control *control);
  * Before control_boot. */
 void control_attach(
         struct control *control, const struct worker_port *ports, size_t n, struct scribe *scribe);
+/* Who is told of start, reload and end, and that all threads answer; outlives control. Before
+ * control_boot; without it, nobody is. */
+void control_set_notifier(struct control *control, const struct notifier *notifier);
+/* A listening socket for the admin listener, which control owns from now on; before control_boot,
+ * which binds one otherwise. */
+void control_take_admin_socket(struct control *control, int fd);
 /* Where workers post their asks. Valid from control_new on. */
 struct control_port control_port(struct control *control);
 /* Binds the admin listener, takes the signals, begins to fetch. Then runs the loop until keys,
@@ -62,6 +70,37 @@ bool control_boot(struct control *control, int64_t wait_ms, struct error *err)
 /* The world of now, with a reference for the caller: what a worker starts with (without keys and
  * credentials before control_boot). Worlds published later arrive by mail. */
 struct world *control_world(struct control *control);
+/* The same in two parts, for a process that takes the place of one that still serves: keys,
+ * credentials and addresses without admin listener and audit log, false with what is missing when
+ * it is not all there in `wait_ms`; then the rest. */
+bool control_warm(struct control *control, int64_t wait_ms, struct error *err)
+        __attribute__((warn_unused_result));
+bool control_open(struct control *control, struct scribe *scribe, struct error *err)
+        __attribute__((warn_unused_result));
+
+#define CONTROL_HANDOVER_VERSION "1"
+
+/* What control does not know itself of what a new process gets. */
+struct control_handover_hooks {
+        /* Why this process cannot be replaced just now, or NULL. */
+        const char *(*unable)(void *owner);
+        /* The listening sockets, each once, `kinds` L; at most `most`; the number. */
+        size_t (*sockets)(void *owner, int *fds, char *kinds, size_t most);
+        /* Audit log and triggers go over to the process at the other end of these
+         * (scribe_hand_over, ledger_hand_over); the hook owns them. */
+        void (*give)(void *owner, int audit_fd, int triggers_fd);
+        void *owner;
+};
+/* Lets another process take the place of this one, which asks for that on the listening socket `fd`
+ * (control's from now on; descriptors.h): it gets the sockets while this one serves, says when it
+ * is ready, gets the files, serves, and this one drains. If it fails at any point this one goes on.
+ */
+void control_listen_handover(
+        struct control *control, int fd, const struct control_handover_hooks *hooks);
+/* The admin listener's socket, -1 if there is none. */
+int control_admin_socket(const struct control *control);
+/* Tells the notifier that requests are served. */
+void control_tell_ready(struct control *control);
 /* Runs until a signal or control_stop ends it; workers have answered their drain, or the deadline
  * is over. The status for exit. */
 int control_run(struct control *control) __attribute__((warn_unused_result));

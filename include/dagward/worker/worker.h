@@ -9,6 +9,7 @@
 #define DAGWARD_WORKER_WORKER_H
 
 #include "dagward/audit/scribe.h"
+#include "dagward/net/inherited.h"
 #include "dagward/trigger/ledger.h"
 #include "dagward/world/ports.h"
 #include "dagward/world/world.h"
@@ -16,16 +17,18 @@
 struct budget;
 struct worker;
 
-/* Binds the listeners of `world`'s configuration (takes a reference of its own) but starts nothing.
- * `number` counts from 0, `ledger` is NULL when triggers are not told apart. NULL with a reason
- * when an address cannot be had. */
+/* Binds the listeners of `world`'s configuration (takes a reference of its own) but starts nothing;
+ * if sockets were inherited, none is bound and each address must have one. `number` counts from 0.
+ * NULL with a reason when an address cannot be had. */
 struct worker *worker_new(unsigned number, unsigned n_workers, struct world *world,
-        struct control_port control, struct error *err);
+        struct inherited *inherited, struct control_port control, struct error *err);
 /* Names who writes its records, who knows of triggers (NULL: nobody), and what all workers count
  * together; before worker_start. */
 void worker_attach(
         struct worker *worker, struct scribe *scribe, struct ledger *ledger, struct budget *budget);
 struct worker_port worker_port(struct worker *worker);
+/* The sockets it listens on, until it drains; how many. From the thread that lets it drain. */
+size_t worker_sockets(const struct worker *worker, int *fds, size_t most);
 /* Starts the thread; false with a reason. */
 bool worker_start(struct worker *worker, struct error *err);
 /* Tells the thread to stop (after a drain, or at once), waits for it. */

@@ -28,7 +28,6 @@ enum refusal {
         REFUSED_TOO_LARGE,
         REFUSED_NO_CREDENTIAL,
         REFUSED_AUDIT,
-        REFUSED_DRAINING,
         REFUSED_UPSTREAM_CREDENTIAL, /* upstream turned our credential away */
         REFUSED_UPSTREAM,            /* unreachable, nonsense, silent */
         REFUSED_DUPLICATE,           /* a trigger that was sent before, and cannot be answered */

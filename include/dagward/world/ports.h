@@ -117,6 +117,7 @@ struct count_mail {
 struct drain_mail {
         struct mail mail;
         int64_t deadline_mono_ms;
+        bool has_heir; /* another process accepts on the same sockets */
         struct mailbox *reply_to;
         void (*answered)(struct mail *mail, void *control);
 };

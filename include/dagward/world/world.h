@@ -47,7 +47,7 @@ struct world {
         struct endpoint *endpoints;        /* SERVICE_COUNT of them, by enum service */
         struct tls_context *upstream_tls;  /* verifies against config->upstream.ca */
         struct tls_context **listener_tls; /* per listener of the configuration; NULL: plain */
-        bool draining;                     /* finish what runs, take nothing new */
+        bool draining;                     /* the process is about to end: answers are the last */
 };
 
 /* A mail that carries a world: the receiver owns one reference. */

@@ -62,16 +62,22 @@ class Proxy:
         self.config_file.write_text(as_text(self.config))
         self.policy_file.write_text(as_text(self.policy))
 
-    def start(self, ready=True, file_size=None, expect_failure=False):
+    def start(self, ready=True, file_size=None, expect_failure=False, sockets=(), environment=None, arguments=()):
+        """`sockets` are passed as a service manager does; `environment` is added to this one's, `arguments` to
+        those of the command."""
         self.write_files()
 
         def limits():
             if file_size:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
+        command = [BINARY, "serve", "--config", self.config_file, *arguments]
+        if sockets:  # the number of the process is known only to itself
+            command = ["bash", "-c", 'export LISTEN_PID=$$; exec "$0" "$@" ' + passed(sockets)] + command
+            environment = {"LISTEN_FDS": str(len(sockets)), **(environment or {})}
         self.process = subprocess.Popen(
-            [BINARY, "serve", "--config", self.config_file], stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=open(self.stderr_file, "ab"), preexec_fn=limits)
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=open(self.stderr_file, "ab"),
+            preexec_fn=limits, pass_fds=[s.fileno() for s in sockets], env={**os.environ, **(environment or {})})
         if not expect_failure:
             until(self.is_ready if ready else self.is_alive, lambda: "the proxy is not there: " + self.log()[-2000:], within=15)
         return self
@@ -230,6 +236,11 @@ class Proxy:
 
     def connect(self, **more):
         return wire.Client(self.port, **more)
+
+
+def passed(sockets):
+    """Redirections of a shell that make these 3, 4 and so on; theirs are larger than that."""
+    return " ".join("%d<&%d" % (3 + i, s.fileno()) for i, s in enumerate(sockets))
 
 
 def upstream_settings(upstream):

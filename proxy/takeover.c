@@ -1,0 +1,133 @@
+#include "takeover.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "dagward/base/log.h"
+#include "dagward/base/str.h"
+#include "dagward/control/control.h"
+#include "dagward/net/descriptors.h"
+
+enum { ANSWER_MS = 30 * 1000 };
+
+/* The next word of the other process, which has to be `word`; what stands behind it. */
+static bool await(struct takeover *takeover, const char *word, char *text, int *fds, size_t *n,
+        struct error *err)
+{
+        struct pollfd fd = {.fd = takeover->peer, .events = POLLIN};
+        size_t len = strlen(word);
+
+        if (poll(&fd, 1, ANSWER_MS) <= 0)
+                return error_set(err, "the process that runs does not answer");
+        if (!descriptors_receive(takeover->peer, text, fds, n))
+                return error_set(err, "the process that runs has ended");
+        if (strncmp(text, "NO ", 3) == 0)
+                return error_set(err, "the process that runs refuses: %s", text + 3);
+        if (strncmp(text, word, len) != 0)
+                return error_set(err, "the process that runs says something unknown");
+        return true;
+}
+
+static bool trusted(int peer, struct error *err)
+{
+        struct ucred who;
+        socklen_t len = sizeof(who);
+
+        if (getsockopt(peer, SOL_SOCKET, SO_PEERCRED, &who, &len) == 0 &&
+                (who.uid == 0 || who.uid == geteuid()))
+                return true;
+        return error_set(err, "the handover socket is another user's");
+}
+
+static bool keep(struct takeover *takeover, const char *kinds, const int *fds, size_t n,
+        struct inherited *sockets, struct error *err)
+{
+        bool ok = strlen(kinds) == n;
+
+        for (size_t i = 0; i < n; i++) {
+                if (ok && kinds[i] == 'H' && takeover->listen < 0)
+                        takeover->listen = fds[i];
+                else if (ok && kinds[i] != 'H')
+                        ok = inherited_add(sockets, fds[i], "handover", err);
+                else
+                        close(fds[i]);
+        }
+        return ok && takeover->listen >= 0 ? true : error_set(err, "sockets are missing");
+}
+
+static bool get_sockets(struct takeover *takeover, struct inherited *sockets, struct error *err)
+{
+        char text[DESCRIPTORS_TEXT];
+        int fds[DESCRIPTORS_MOST];
+        size_t n;
+
+        if (!trusted(takeover->peer, err))
+                return false;
+        if (!descriptors_send(takeover->peer, "TAKE " CONTROL_HANDOVER_VERSION, NULL, 0))
+                return error_set(err, "the process that runs does not listen");
+        if (!await(takeover, "SOCKETS ", text, fds, &n, err))
+                return false;
+        sockets->handed_over = true;
+        return keep(takeover, text + strlen("SOCKETS "), fds, n, sockets, err);
+}
+
+bool takeover_begin(
+        struct takeover *takeover, const char *path, struct inherited *sockets, struct error *err)
+{
+        *takeover = (struct takeover){.peer = -1, .listen = -1, .audit = -1, .triggers = -1};
+        takeover->peer = descriptors_connect(path);
+        if (takeover->peer < 0 && errno != ENOENT && errno != ECONNREFUSED)
+                return error_set(err, "%s: %s", path, strerror(errno));
+        if (takeover->peer < 0) {
+                takeover->listen = descriptors_listen(path, err);
+                return takeover->listen >= 0;
+        }
+        if (sockets->n)
+                return error_set(err,
+                        "sockets were passed, but there is a process to take over from, at %s",
+                        path);
+        return get_sockets(takeover, sockets, err) ? true : error_wrap(err, "handover");
+}
+
+bool takeover_get_files(struct takeover *takeover, struct error *err)
+{
+        char text[DESCRIPTORS_TEXT];
+        int fds[DESCRIPTORS_MOST];
+        size_t n = 0;
+
+        if (!descriptors_send(takeover->peer, "READY", NULL, 0))
+                return error_set(err, "the process that runs has ended");
+        bool ok = await(takeover, "GO", text, fds, &n, err);
+        if (ok && n == 2) {
+                takeover->audit = fds[0];
+                takeover->triggers = fds[1];
+                return true;
+        }
+        while (n)
+                close(fds[--n]);
+        return ok ? error_set(err, "the channels are missing") : false;
+}
+
+void takeover_finish(struct takeover *takeover)
+{
+        if (!descriptors_send(takeover->peer, "SERVING", NULL, 0))
+                log_error("the process that was taken over from has ended already");
+        close(takeover->peer);
+        takeover->peer = -1;
+}
+
+void takeover_fail(struct takeover *takeover, const char *why)
+{
+        char text[DESCRIPTORS_TEXT];
+
+        if (takeover->peer < 0)
+                return;
+        snprintf(text, sizeof(text), "NO %s", why);
+        (void)!descriptors_send(takeover->peer, text, NULL, 0);
+        close(takeover->peer);
+        takeover->peer = -1;
+}

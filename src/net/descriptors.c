@@ -1,0 +1,136 @@
+#include "dagward/net/descriptors.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+union control_space {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(DESCRIPTORS_MOST * sizeof(int))];
+};
+
+bool descriptors_send(int fd, const char *text, const int *fds, size_t n)
+{
+        struct iovec part = {(void *)text, strlen(text)};
+        union control_space space;
+        struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+        ssize_t sent;
+
+        if (n) {
+                memset(&space, 0, sizeof(space));
+                message.msg_control = space.bytes;
+                message.msg_controllen = CMSG_SPACE(n * sizeof(int));
+                struct cmsghdr *head = CMSG_FIRSTHDR(&message);
+                head->cmsg_level = SOL_SOCKET;
+                head->cmsg_type = SCM_RIGHTS;
+                head->cmsg_len = CMSG_LEN(n * sizeof(int));
+                memcpy(CMSG_DATA(head), fds, n * sizeof(int));
+        }
+        do
+                sent = sendmsg(fd, &message, MSG_NOSIGNAL);
+        while (sent < 0 && errno == EINTR);
+        return sent >= 0;
+}
+
+/* Takes the descriptors out of the message, or closes them. */
+static void take(struct msghdr *message, int *fds, size_t *n)
+{
+        for (struct cmsghdr *head = CMSG_FIRSTHDR(message); head;
+                head = CMSG_NXTHDR(message, head)) {
+                if (head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS)
+                        continue;
+                size_t count = (head->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+                for (size_t i = 0; i < count; i++) {
+                        int one;
+                        memcpy(&one, CMSG_DATA(head) + i * sizeof(int), sizeof(int));
+                        if (fds && *n < DESCRIPTORS_MOST)
+                                fds[(*n)++] = one;
+                        else
+                                close(one);
+                }
+        }
+}
+
+bool descriptors_receive(int fd, char *text, int *fds, size_t *n)
+{
+        struct iovec part = {text, DESCRIPTORS_TEXT - 1};
+        union control_space space;
+        struct msghdr message = {.msg_iov = &part,
+                .msg_iovlen = 1,
+                .msg_control = space.bytes,
+                .msg_controllen = sizeof(space.bytes)};
+        ssize_t got;
+        size_t none = 0;
+
+        text[0] = '\0';
+        if (n)
+                *n = 0;
+        do
+                got = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
+        while (got < 0 && errno == EINTR);
+        if (got < 0)
+                return false;
+        text[got] = '\0';
+        take(&message, fds, n ? n : &none);
+        return got > 0;
+}
+
+static bool address_of(const char *path, struct sockaddr_un *out)
+{
+        size_t len = strlen(path);
+
+        *out = (struct sockaddr_un){.sun_family = AF_UNIX};
+        if (len == 0 || len >= sizeof(out->sun_path)) {
+                errno = ENAMETOOLONG;
+                return false;
+        }
+        memcpy(out->sun_path, path, len);
+        return true;
+}
+
+int descriptors_connect(const char *path)
+{
+        struct sockaddr_un address;
+        int fd;
+
+        if (!address_of(path, &address) ||
+                (fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)) < 0)
+                return -1;
+        if (connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
+                return fd;
+        int why = errno;
+        close(fd);
+        errno = why;
+        return -1;
+}
+
+static bool listen_at(int fd, const char *path, const struct sockaddr_un *address)
+{
+        struct stat info;
+
+        if (lstat(path, &info) == 0 && S_ISSOCK(info.st_mode))
+                unlink(path);
+        mode_t before = umask(0177);
+        bool ok = bind(fd, (const struct sockaddr *)address, sizeof(*address)) == 0;
+        umask(before);
+        return ok && listen(fd, 4) == 0;
+}
+
+int descriptors_listen(const char *path, struct error *err)
+{
+        struct sockaddr_un address;
+        int fd = -1;
+
+        if (address_of(path, &address))
+                fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd >= 0 && listen_at(fd, path, &address))
+                return fd;
+        error_set(err, "cannot listen on %s: %s", path, strerror(errno));
+        if (fd >= 0)
+                close(fd);
+        return -1;
+}
