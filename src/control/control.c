@@ -279,6 +279,7 @@ bool control_boot(struct control *control, int64_t wait_ms, struct error *err)
         event_add(&control->reopen, NULL);
         arm(&control->watch_timer, WATCH_FIRST_MS);
         started_event(control);
+        control_tell_way_out(control->parts);
         control_sources_start(control);
         control->booted = true;
         control_publish(control);

@@ -23,6 +23,7 @@ struct parts {
         char policy_digest[65];
         struct policy *shadow; /* NULL: none */
         char shadow_digest[65];
+        struct egress *egress; /* NULL: none */
         struct tls_context *upstream_tls;
         struct tls_context **listener_tls; /* per listener; NULL: plain */
 };
@@ -125,6 +126,8 @@ void on_ask_timer(evutil_socket_t fd, short what, void *arg);
 /* --- reload.c --- */
 
 void control_reload(struct control *control, const char *cause);
+/* Logs which outgoing proxy is used, if one was asked for. */
+void control_tell_way_out(const struct parts *parts);
 /* Records which bindings have expired, or will soon. */
 void control_tell_expiries(struct control *control);
 /* Reloads when a file has changed and been still since the look before. */

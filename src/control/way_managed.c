@@ -79,6 +79,7 @@ static void ask(struct attempt *a, const struct secret *field, attempt_answer *t
                 .connect_ms = CONNECT_MS,
                 .allow_plain_loopback = true,
                 .allow_plain_link_local = true,
+                .no_egress = true,
         };
         attempt_fetch(a, &request, then);
         buf_clear(&url);

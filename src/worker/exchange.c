@@ -519,8 +519,10 @@ void exchange_late(struct exchange *x)
                         return;
                 }
                 (void)refuse(x, 504, REFUSED_UPSTREAM,
-                        x->waits == WAIT_CONNECT ? "Azure DevOps could not be reached in time"
-                                                 : "Azure DevOps did not answer in time");
+                        x->waits != WAIT_CONNECT ? "Azure DevOps did not answer in time"
+                        : x->upstream && x->upstream->tunnelling
+                                ? "the outgoing proxy did not open a way to Azure DevOps in time"
+                                : "Azure DevOps could not be reached in time");
                 break;
         case WAIT_NOTHING:
         case WAIT_CLIENT: exchange_abandon(x); return;

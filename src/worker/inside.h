@@ -155,6 +155,10 @@ struct upstream {
         unsigned address;     /* of the endpoint's */
         int64_t idle_until_ms;
         char host[256]; /* for logs */
+        /* see tunnel.c */
+        bool by_proxy;   /* it leads, or is to lead, through the outgoing proxy */
+        bool tunnelling; /* which has not opened the way yet: nothing else may be sent */
+        size_t tunnel_scanned;
 };
 
 /* What a step answers. */
@@ -686,6 +690,21 @@ bool detour_compose(struct exchange *x, struct buf *out);
 bool detour_passes(const struct h1_field *field);
 /* The status to refuse with, and why, when storage did not give the content; 0: it did. */
 int detour_refusal(struct exchange *x, const char **why);
+
+/* --- tunnel.c --- */
+/* Asks the outgoing proxy, to which `upstream` connects, for a way to `endpoint`; false with a
+ * reason: it is another proxy than this exchange knows of. */
+bool tunnel_begin(struct exchange *x, struct upstream *upstream, const struct endpoint *endpoint,
+        struct error *why);
+enum tunnel {
+        TUNNEL_OPEN,   /* TLS with the host begins */
+        TUNNEL_AGAIN,  /* on_ready will run */
+        TUNNEL_LOST,   /* the connection is broken; see stream_why */
+        TUNNEL_FAILED, /* `status` and `why` say what to refuse with */
+};
+enum tunnel tunnel_go_on(struct exchange *x, int *status, struct error *why);
+/* " through the outgoing proxy", or "" when it leads there directly. */
+const char *tunnel_words(const struct upstream *upstream);
 
 /* --- relay.c --- */
 enum next relay_begin(struct exchange *x);

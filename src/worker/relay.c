@@ -69,7 +69,8 @@ static void start(struct exchange *x, bool fresh)
         }
         x->in.to = &x->upstream->stream;
         exchange_wait(x, WAIT_CONNECT, config->upstream.connect_ms);
-        queue_request(x);
+        if (!x->upstream->tunnelling)
+                queue_request(x);
 }
 
 enum next relay_begin(struct exchange *x)
@@ -107,7 +108,7 @@ static void lost(struct exchange *x)
         bool untouched = stream_in(&upstream->stream).len == 0;
         char text[256];
 
-        snprintf(text, sizeof(text), "%s %s: %s", upstream->host,
+        snprintf(text, sizeof(text), "%s%s %s: %s", upstream->host, tunnel_words(upstream),
                 never_connected ? "cannot be reached" : "closed the connection without an answer",
                 stream_why(&upstream->stream));
         if (never_connected && x->addresses_tried < upstream_endpoint(x)->n_addresses) {
@@ -128,6 +129,24 @@ static void lost(struct exchange *x)
         x->worker->metrics.upstream_failed++;
         log_info("correlation=%s %s", x->correlation_id, text);
         fail(x, 502, REFUSED_UPSTREAM, text);
+}
+
+/* The way to upstream is open, or (true as well) the outgoing proxy has not opened it yet; then
+ * nothing of the request is even written. False: it will not be opened. */
+static bool open_way(struct exchange *x)
+{
+        struct error why = {{0}};
+        int status = 502;
+
+        switch (tunnel_go_on(x, &status, &why)) {
+        case TUNNEL_OPEN: queue_request(x); return x->upstream != NULL;
+        case TUNNEL_AGAIN: x->request_blocked = true; return true;
+        case TUNNEL_LOST: lost(x); return false;
+        case TUNNEL_FAILED: break;
+        }
+        x->worker->metrics.upstream_failed++;
+        fail(x, status, REFUSED_UPSTREAM, why.text);
+        return false;
 }
 
 /* Sends what can be sent of the request. False: the exchange has ended or been refused. */
@@ -369,7 +388,7 @@ static void wait_on(struct exchange *x, enum pipe_state out)
         enum waits_for what;
         int64_t ms;
 
-        bool connected = x->upstream->served || to->sent;
+        bool connected = x->upstream->served || to->sent > x->upstream->sent_before;
         if (x->waits == WAIT_CONNECT && !connected)
                 return;
         if (x->response_begun) {
@@ -411,6 +430,13 @@ static bool send_and_listen(struct exchange *x)
 
         do {
                 upstream = x->upstream;
+                if (upstream && upstream->tunnelling && !open_way(x)) {
+                        if (client->exchange != x || x->phase != PHASE_RELAY || !x->upstream)
+                                return false;
+                        continue; /* another address is tried */
+                }
+                if (upstream && upstream->tunnelling)
+                        return true;
                 if (!upstream || !send_request(x))
                         return false;
                 if (x->response_begun)

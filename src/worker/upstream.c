@@ -56,10 +56,12 @@ static struct upstream *upstream_open(
         SSL *ssl = NULL;
 
         if (fd < 0) {
-                error_set(why, "cannot connect to %s: %s", endpoint->host, strerror(errno));
+                error_set(why, "cannot connect to %s%s: %s", endpoint->host,
+                        endpoint->via ? " through the outgoing proxy" : "", strerror(errno));
                 return NULL;
         }
-        if (endpoint->tls && !(ssl = tls_connect(x->world->upstream_tls, fd, endpoint->host))) {
+        if (endpoint->tls && !endpoint->via &&
+                !(ssl = tls_connect(x->world->upstream_tls, fd, endpoint->host))) {
                 error_set(why, "cannot begin TLS with %s", endpoint->host);
                 close(fd);
                 return NULL;
@@ -78,6 +80,10 @@ static struct upstream *upstream_open(
         stream_open(&upstream->stream, worker->base, &worker->pool, fd, ssl, on_ready, upstream);
         worker->metrics.upstream_opened++;
         worker->metrics.upstream_now++;
+        if (endpoint->via && !tunnel_begin(x, upstream, endpoint, why)) {
+                upstream_drop(upstream);
+                return NULL;
+        }
         return upstream;
 }
 

@@ -56,7 +56,7 @@ static struct names *names_of(
         struct source_hooks hooks = {told_changed, told_settled, told_event, told};
 
         config = (struct config){.upstream = {.hosts = hosts, .n_hosts = n_hosts}};
-        return names_new(&config, base, lookup, &hooks);
+        return names_new(&config, NULL, base, lookup, &hooks);
 }
 
 static void every_service_is_found_where_the_catalogue_says(void **state)
