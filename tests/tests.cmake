@@ -38,6 +38,8 @@ foreach(source ${fuzz_targets})
 endforeach()
 # A disk that fails, preloaded by tests/integration/test_audit_faults.py.
 add_library(dagward_faults MODULE ${PROJECT_SOURCE_DIR}/tests/integration/kit/faults.c)
+# A wall clock that is set, preloaded by tests/integration/test_clock.py.
+add_library(dagward_clock MODULE ${PROJECT_SOURCE_DIR}/tests/integration/kit/clock.c)
 
 include(tests/differential/differential.cmake OPTIONAL)
 include(tests/corpora/corpora.cmake OPTIONAL)

@@ -85,7 +85,8 @@ struct control {
         struct admin *admin;
         int64_t started_mono_ms, started_wall_ms, loaded_wall_ms;
         uint64_t n_reloads, n_reloads_failed, n_asks, n_asks_refused;
-        bool change_seen; /* a file has changed: reload when it has been still for a moment */
+        int64_t clock_moved_ms; /* the wall clock has been set by so much since the start */
+        bool change_seen;       /* a file has changed: reload when it has been still for a moment */
 };
 
 /* --- publish.c --- */
@@ -132,6 +133,11 @@ void control_tell_way_out(const struct parts *parts);
 void control_tell_expiries(struct control *control);
 /* Reloads when a file has changed and been still since the look before. */
 void on_watch_timer(evutil_socket_t fd, short what, void *arg);
+
+/* --- jumps.c --- */
+
+/* Now and then: notices a wall clock that was set. */
+void control_look_for_jumps(struct control *control);
 
 /* --- admin.c --- */
 

@@ -302,6 +302,26 @@ static void source_useless(struct token_source *source, const char *why)
         source_failed(source, &failed);
 }
 
+/* A file that did not change holds a token that ends when it did, whatever the wall clock says now:
+ * one that is set back makes nothing live longer. */
+static struct credential *not_longer(struct token_source *source, struct credential *fresh)
+{
+        struct credential *first = source->first_seen;
+
+        if (!is_local(source))
+                return fresh;
+        if (!first || !credential_same(first, fresh)) {
+                credential_unref(first);
+                source->first_seen = credential_ref(fresh);
+                return fresh;
+        }
+        if (fresh->until_mono_ms > first->until_mono_ms) {
+                credential_unref(fresh);
+                fresh = credential_ref(first);
+        }
+        return fresh;
+}
+
 static void source_succeeded(struct token_source *source, const struct outcome *outcome)
 {
         const struct config_credential *config = source->config;
@@ -317,6 +337,12 @@ static void source_succeeded(struct token_source *source, const struct outcome *
         if (!fresh) {
                 source_useless(
                         source, "what was obtained cannot stand in a header: it is no token");
+                return;
+        }
+        fresh = not_longer(source, fresh);
+        if (fresh->until_mono_ms <= clock_mono_ms()) {
+                credential_unref(fresh);
+                source_useless(source, "the token has ended, though the clock was set back");
                 return;
         }
         int64_t refresh_ms = refresh_after(source, outcome);
@@ -419,6 +445,12 @@ int64_t token_source_wait_ms(const struct token_source *source)
 static bool is_backed_off(const struct token_source *source)
 {
         return token_source_wait_ms(source) > 0 && !files_changed(source);
+}
+
+void token_source_doubt(struct token_source *source)
+{
+        if (!source->on_demand && !is_local(source) && !is_backed_off(source))
+                source_attempt(source, true);
 }
 
 /* --- asks --- */
@@ -599,6 +631,7 @@ void token_source_free(struct token_source *source)
         event_del(&source->timer);
         event_del(&source->hourly);
         credential_unref(source->credential);
+        credential_unref(source->first_seen);
         credential_unref(source->rejected);
         free(source);
 }
@@ -608,6 +641,7 @@ void token_source_adopt(struct token_source *source, const struct token_source *
         if (!config_credential_same(source->config, old->config))
                 return;
         source->credential = credential_ref(old->credential ? old->credential : old->rejected);
+        source->first_seen = old->first_seen ? credential_ref(old->first_seen) : NULL;
         source->obtained_mono_ms = old->obtained_mono_ms;
         source->replaced_mono_ms = old->replaced_mono_ms;
         /* What did not work may work now: that is what people reload for. */

@@ -28,7 +28,9 @@ struct token_source {
         uint64_t *generations; /* the last one given out, by any source */
         bool on_demand;
         struct credential *credential; /* what may be lent; NULL: none */
-        struct credential *rejected;   /* taken back when its replacement cannot be had */
+        struct credential
+                *first_seen; /* a file's token, with the end it had when it was read first */
+        struct credential *rejected; /* taken back when its replacement cannot be had */
         int64_t obtained_mono_ms;
         struct event timer;   /* next attempt, or next look at a file */
         struct event hourly;  /* emergencies are said again */
@@ -59,6 +61,9 @@ enum source_answer token_source_ask(struct token_source *source, uint64_t seen, 
  * in a minute, else a principal that is not in the organization would hammer the authority. */
 enum source_answer token_source_replace(
         struct token_source *source, uint64_t seen, struct error *why);
+/* The wall clock was set forward, or the machine has slept: what may have ended is renewed now,
+ * and lent meanwhile. */
+void token_source_doubt(struct token_source *source);
 /* Whether there is a token that may be lent now. */
 bool token_source_usable(const struct token_source *source);
 /* What a `default` credential has found to work; else the configuration's type. */

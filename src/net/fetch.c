@@ -244,7 +244,8 @@ static int64_t max_age_of(struct str value)
         return age;
 }
 
-static int64_t retry_after_of(struct str value)
+/* Against the answer's own clock if it says what that is: ours may be wrong. */
+static int64_t retry_after_of(struct str value, int64_t date_ms)
 {
         uint64_t seconds;
 
@@ -255,7 +256,7 @@ static int64_t retry_after_of(struct str value)
         time_t at = curl_getdate(value.ptr, NULL);
         if (at < 0)
                 return -1;
-        int64_t wait = (int64_t)at - clock_wall_ms() / 1000;
+        int64_t wait = (int64_t)at - (date_ms < 0 ? clock_wall_ms() : date_ms) / 1000;
         return wait < 0 ? 0 : wait;
 }
 
@@ -271,10 +272,10 @@ static void result_fill(struct fetch *fetch, struct fetch_result *result)
         result->content_type = answer_field(fetch, "Content-Type");
         result->challenge = answer_field(fetch, "WWW-Authenticate");
         result->max_age_s = max_age_of(answer_field(fetch, "Cache-Control"));
-        result->retry_after_s = retry_after_of(answer_field(fetch, "Retry-After"));
         struct str date = answer_field(fetch, "Date");
         time_t at = date.ptr ? curl_getdate(date.ptr, NULL) : -1;
         result->date_ms = at < 0 ? -1 : (int64_t)at * 1000;
+        result->retry_after_s = retry_after_of(answer_field(fetch, "Retry-After"), result->date_ms);
 }
 
 static void result_fail(struct fetch *fetch, CURLcode code, struct fetch_result *result)

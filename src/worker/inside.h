@@ -236,14 +236,15 @@ struct trigger {
         bool look_ok;
         enum run_found found;
         char maybe[160], look_why[120];
-        int64_t look_wall_ms; /* when it was asked */
-        bool renewed;         /* it was not there, and is sent after all */
+        int64_t look_steady_ms; /* when it was asked */
+        bool renewed;           /* it was not there, and is sent after all */
         bool settled;
         int64_t until_ms;              /* monotonic: others are waited for so long */
         int64_t look_ms;               /* monotonic: not looked for again before; 0: at once */
         char first_id[TRIGGER_ID + 1]; /* of the first request with that key */
         char first_correlation_id[TRIGGER_ID + 1];
         int64_t begun_ms, lost_ms;         /* wall clock, of the first one */
+        int64_t lost_steady_ms;            /* as lost_ms, by clock_steady_ms */
         struct trigger_answer *answer;     /* the first one, to be given again; malloc'd */
         const char *state;                 /* for the record; NULL: none */
         struct buf body;                   /* of upstream's answer, as it came */

@@ -87,7 +87,7 @@ static enum next begin_look(struct exchange *x)
                 free(run);
                 return cannot_tell(x);
         }
-        t->look_wall_ms = clock_wall_ms();
+        t->look_steady_ms = clock_steady_ms();
         enum next next = ask_run(x, ASK_RUN, index, run);
         exchange_wait(x, WAIT_TRIGGER, LOOK_MOST_MS);
         return next;
@@ -133,10 +133,10 @@ static enum next answer_found(struct exchange *x)
 static enum next judge_absence(struct exchange *x)
 {
         struct trigger *t = x->trigger;
-        int64_t settled = t->lost_ms + x->world->config->idempotency.settle_ms;
-        int64_t left = settled - clock_wall_ms(), pause = left < PAUSE_MS ? left + 1 : PAUSE_MS;
+        int64_t settled = t->lost_steady_ms + x->world->config->idempotency.settle_ms;
+        int64_t left = settled - clock_steady_ms(), pause = left < PAUSE_MS ? left + 1 : PAUSE_MS;
 
-        if (t->look_wall_ms >= settled) {
+        if (t->look_steady_ms >= settled) {
                 x->worker->metrics.triggers_renewed++;
                 return trigger_ask_ledger(x, true);
         }

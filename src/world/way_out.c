@@ -56,7 +56,7 @@ static void decode(struct str text, struct secret *out)
                 int low = high >= 0 ? hex_of(text.ptr[i + 2]) : -1;
                 if (low >= 0)
                         i += 2;
-                to[n++] = low >= 0 ? (char)(high << 4 | low) : text.ptr[i];
+                to[n++] = (char)(low >= 0 ? high << 4 | low : text.ptr[i]);
         }
         secret_set(out, str_view(to, n));
         secret_wipe(to, sizeof(to));

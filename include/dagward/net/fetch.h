@@ -52,7 +52,7 @@ struct fetch_result {
         struct str content_type; /* ptr NULL: none */
         struct str challenge;    /* the first WWW-Authenticate; ptr NULL: none */
         int64_t max_age_s; /* Cache-Control max-age, 0 for no-store and no-cache; -1: not said */
-        int64_t retry_after_s; /* seconds form, or the date form against our clock; -1: not said */
+        int64_t retry_after_s; /* seconds form, or the date form against its Date; -1: not said */
         int64_t date_ms;       /* Date, wall clock; -1: not said */
         bool by_proxy;         /* it went through the outgoing proxy, or was to */
         int proxy_status;      /* what that answered instead of opening a tunnel; 0: nothing */
