@@ -13,6 +13,10 @@ void control_reply(struct control *control, struct ask *ask, bool ok, const char
         if (!ok)
                 control->n_asks_refused++;
         ask->ok = ok;
+        bool credential = ask->kind == ASK_CREDENTIAL || ask->kind == ASK_CREDENTIAL_REPLACE;
+        if (!ok && credential && ask->index < control->parts->config->n_credentials)
+                snprintf(ask->cause, sizeof(ask->cause), "%s",
+                        token_source_cause(control->sources[ask->index]));
         snprintf(ask->why, sizeof(ask->why), "%s", ok ? "" : why);
         ask->mail.deliver = ask->answered;
         mailbox_post(ask->reply_to, &ask->mail);

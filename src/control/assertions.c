@@ -33,6 +33,7 @@ struct entry {
         enum assertion_refusal refusal;
         unsigned failures; /* in a row */
         char *why;         /* of the last one */
+        char cause[160];   /* the same for callers */
 };
 
 /* An exchange under way. */
@@ -182,6 +183,7 @@ void assertion_answer(struct ask *ask, const struct assertion_result *result)
         out->refusal = result->refusal;
         out->retry_after_s = (int)((result->wait_ms + 999) / 1000);
         snprintf(out->why, sizeof(out->why), "%s", result->why);
+        snprintf(out->cause, sizeof(out->cause), "%s", result->cause ? result->cause : "");
         /* It quotes claims, and goes to a person. */
         for (char *c = out->why; *c; c++)
                 if ((unsigned char)*c < ' ' || *c == 0x7f)
@@ -197,7 +199,8 @@ static struct assertion_result result_of(const struct entry *e)
                 .credential = e->credential,
                 .refusal = e->refusal,
                 .wait_ms = wait_ms > 0 ? wait_ms : BUSY_MS,
-                .why = e->why ? e->why : ""};
+                .why = e->why ? e->why : "",
+                .cause = e->cause};
 }
 
 static enum source_answer say_no(
@@ -256,6 +259,7 @@ static void failed(struct assertions *a, struct entry *e, enum assertion_refusal
         e->refused_until_mono_ms = clock_mono_ms() + wait;
         free(e->why);
         e->why = str_dup(str_of(outcome->why->text));
+        snprintf(e->cause, sizeof(e->cause), "%s", outcome->cause);
         a->counts.failed++;
         if (refusal == ASSERTION_REFUSED) {
                 log_info("credential name=%s refused for a caller again_in_ms=%lld: %s", name,
@@ -289,7 +293,9 @@ static void on_done(void *owner, const struct outcome *outcome)
         struct credential *fresh = NULL;
         enum assertion_refusal refusal = refusal_of(&flight->attempt, outcome->kind);
         struct error text;
-        struct outcome useless = {.kind = OUTCOME_RETRY, .why = &text};
+        struct outcome useless = {.kind = OUTCOME_RETRY,
+                .why = &text,
+                .cause = "what Microsoft Entra gave cannot be used"};
 
         if (outcome->kind == OUTCOME_TOKEN) {
                 int64_t until = until_of(flight, outcome);

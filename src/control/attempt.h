@@ -26,14 +26,15 @@ enum outcome_kind {
 
 struct outcome {
         enum outcome_kind kind;
-        struct str token;      /* during the call only */
-        bool is_pat;           /* `token` goes into Basic, not Bearer */
-        int64_t asked_mono_ms; /* from then on `life_ms` counts */
-        int64_t life_ms;       /* INT64_MAX: not known to end */
-        int64_t refresh_ms;    /* from now; -1: half of the life */
-        int64_t wait_least_ms; /* failures: not sooner than this */
-        bool throttled;        /* 429 without Retry-After */
-        const struct error *why;
+        struct str token;        /* during the call only */
+        bool is_pat;             /* `token` goes into Basic, not Bearer */
+        int64_t asked_mono_ms;   /* from then on `life_ms` counts */
+        int64_t life_ms;         /* INT64_MAX: not known to end */
+        int64_t refresh_ms;      /* from now; -1: half of the life */
+        int64_t wait_least_ms;   /* failures: not sooner than this */
+        bool throttled;          /* 429 without Retry-After */
+        const struct error *why; /* for operators: names files, settings and what to do */
+        const char *cause;       /* failures: the same for callers, without any of that */
 };
 
 /* What ways remember of a source from one attempt to the next. */
@@ -75,6 +76,8 @@ struct attempt {
         const char *step;   /* the words in front of what goes wrong; NULL: none */
         struct secret kept; /* for a later step: what is to be signed; or a caller's own token */
         int64_t aadsts;     /* of the authority's last refusal; 0: none */
+        const char *asked;  /* whom it asks: "Microsoft Entra"; NULL: nobody yet */
+        char cause[160];    /* see attempt_cause */
         char sent[400];     /* what was shown to the authority, for its refusal; no secret */
         char version[VAULT_VERSION]; /* of the vault's secret or key in use */
         char vault[160];             /* its host */
@@ -95,6 +98,10 @@ bool attempt_read(struct attempt *attempt, struct str path, struct secret *out)
 void attempt_fetch(struct attempt *attempt, struct fetch_request *request, attempt_answer *then);
 /* Goes on when `other` has a usable token. `what` names the step when it has not. */
 void attempt_need(struct attempt *attempt, const char *what, attempt_step *then);
+/* What callers will be told if it fails now: whose fault it is, and which; no name of a file, a
+ * setting or a host. Before it fails. */
+void attempt_cause(struct attempt *attempt, const char *format, ...)
+        __attribute__((format(printf, 2, 3)));
 /* Ends it. `refresh_ms` -1: at half of its life. */
 void attempt_token(struct attempt *attempt, struct str token, int64_t life_ms, int64_t refresh_ms);
 void attempt_pat(struct attempt *attempt, struct str pat, int64_t life_ms, int64_t refresh_ms);

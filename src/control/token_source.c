@@ -163,12 +163,15 @@ static void source_failed(struct token_source *source, const struct outcome *out
                 wait_ms = due_ms;
         source->n_failed++;
         source->last_error = *outcome->why;
+        snprintf(source->last_cause, sizeof(source->last_cause), "%s", outcome->cause);
         if (source->config->type != CREDENTIAL_ISSUER) /* which is a step of one with that name */
                 error_wrap(&source->last_error, "credential %s", source->config->name.ptr);
         take_back_rejected(source);
         log_error("credential name=%s failed usable=%s again_in_ms=%lld: %s",
                 source->config->name.ptr, token_source_usable(source) ? "yes" : "no",
                 (long long)wait_ms, source->last_error.text);
+        if (source->failures == 0)
+                source->failing_wall_ms = clock_wall_ms();
         if (source->failures++ == 0)
                 source_event(source, "credential.refresh_failed", source->last_error.text);
         source_arm(source, wait_ms);
@@ -295,8 +298,9 @@ static void source_renewed(
 static void source_useless(struct token_source *source, const char *why)
 {
         struct error text;
-        struct outcome failed = {
-                .kind = is_local(source) ? OUTCOME_OPERATOR : OUTCOME_RETRY, .why = &text};
+        struct outcome failed = {.kind = is_local(source) ? OUTCOME_OPERATOR : OUTCOME_RETRY,
+                .why = &text,
+                .cause = "what was obtained cannot be used"};
 
         error_set(&text, "%s", why);
         source_failed(source, &failed);
@@ -553,6 +557,21 @@ void token_source_unneed(struct need *need)
         if (need->next)
                 need->next->link = need->link;
         need->link = NULL;
+}
+
+const char *token_source_cause(const struct token_source *source)
+{
+        static _Thread_local char text[240];
+        char since[CLOCK_RFC3339_LEN + 1];
+
+        if (!source->failures)
+                return "";
+        clock_rfc3339(source->failing_wall_ms, since);
+        /* of a chain, what a source before this one says has its time already */
+        bool has_since = strstr(source->last_cause, " since ") != NULL;
+        snprintf(text, sizeof(text), has_since ? "%s" : "%s, since %.10s %.5s UTC",
+                source->last_cause, since, since + 11);
+        return text;
 }
 
 struct str token_source_token(const struct token_source *source)

@@ -42,6 +42,8 @@ struct token_source {
         struct file_stamp stamps[CONFIG_CREDENTIAL_FILES]; /* of the files that were read last */
         unsigned failures;                                 /* in a row */
         struct error last_error;
+        char last_cause[160];                      /* the same for callers */
+        int64_t failing_wall_ms;                   /* since when, while failures > 0 */
         uint64_t n_obtained, n_failed, n_replaced; /* for metrics */
 };
 
@@ -78,6 +80,9 @@ enum source_answer token_source_need(
 /* Harmless when it does not wait. */
 void token_source_unneed(struct need *need);
 /* The token, until the loop's turn ends; empty when there is none. */
+/* What callers are told when there is nothing to lend: whose fault it is, and since when. Static
+ * per thread. */
+const char *token_source_cause(const struct token_source *source);
 struct str token_source_token(const struct token_source *source);
 /* Whoever was shown the token does not take it: the next one to need it gets another, once a minute
  * at most. */

@@ -43,11 +43,17 @@ static bool answer_taken(
                 answer->why = result->error;
                 return false;
         }
-        entra_answer_read(result->status, result->content_type, result->body, answer);
+        entra_answer_read(result->status, result->content_type, result->body,
+                a->config->assertion_is_callers, answer);
         if (answer->verdict != ENTRA_TOKEN) {
                 a->aadsts = answer->aadsts;
-                if (answer->aadsts)
+                if (answer->aadsts) {
+                        const char *fact = entra_fact(answer->aadsts);
                         say_sent(a, &answer->why);
+                        attempt_cause(a, "Microsoft Entra refused: AADSTS%lld%s%s%s",
+                                (long long)answer->aadsts, fact[0] ? " (" : "", fact,
+                                fact[0] ? ")" : "");
+                }
                 return false;
         }
         int64_t refresh_s = answer->refresh_in_s;
@@ -96,6 +102,7 @@ static void ask(struct attempt *a, enum entra_proof kind, struct str proof, atte
         struct buf body, url;
 
         a->step = NULL; /* what goes wrong from here on is Entra's, and says so */
+        a->asked = "Microsoft Entra";
         entra_url(config, &url);
         body_write(config, kind, proof, &body);
         id_uuid7(clock_wall_ms(), id);
@@ -173,6 +180,7 @@ static void send_assertion(struct attempt *a, struct str assertion, const char *
         int64_t ago_s = clock_wall_ms() / 1000 - expires_s;
 
         if (expires_s != INT64_MAX && ago_s >= 0) {
+                attempt_cause(a, "the assertion that it is obtained with has expired");
                 attempt_failf(a, OUTCOME_RETRY,
                         "the assertion in %s has expired %lld s ago: is it still being renewed, "
                         "and is the clock right?",

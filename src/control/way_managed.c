@@ -71,6 +71,7 @@ static void ask(struct attempt *a, const struct secret *field, attempt_answer *t
         struct buf url;
 
         url_write(a, host, &url);
+        a->asked = "the identity endpoint";
         struct fetch_request request = {
                 .url = url.data,
                 .secret_field = field,

@@ -76,6 +76,7 @@ static void on_answer(struct mail *mail, void *receiver)
                 if (!pending->ask.ok)
                         snprintf(x->ask_why, sizeof(x->ask_why), "%s",
                                 pending->ask.why[0] ? pending->ask.why : "no answer");
+                x->ask_cause = arena_copy(&x->arena, str_of(pending->ask.cause));
         }
         run_free(pending->ask.run);
         free(pending);

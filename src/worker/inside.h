@@ -323,6 +323,7 @@ struct exchange {
         unsigned names_asked;         /* by this exchange */
         struct name_used *names_used; /* what it was decided with; in the arena */
         char ask_why[200];            /* why the last one was answered with no; "": it was not */
+        struct str ask_cause;         /* the same as far as callers may know; in the arena */
 
         struct trigger *trigger; /* in the arena; NULL: it starts nothing */
         bool orphan;             /* its client is gone, and it goes on all the same */
@@ -337,6 +338,7 @@ struct exchange {
         bool lend_refused;                              /* by the last of them, */
         enum assertion_refusal lend_refusal;            /* for this reason, */
         struct str lend_why;                            /* in words; in the arena */
+        struct str lend_cause;                          /* as any caller may know it; likewise */
 
         /* forward */
         struct upstream *upstream;

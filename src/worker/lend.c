@@ -37,10 +37,11 @@ void lend_answered(struct worker *worker, struct exchange *x, struct ask *ask)
         x->lend_refused = !ask->ok;
         x->lend_refusal = answer->refusal;
         x->refusal.retry_after_s = ask->ok ? 0 : answer->retry_after_s;
-        x->lend_why = STR_NONE;
-        if (!ask->ok)
-                x->lend_why =
-                        arena_copy(&x->arena, str_of(answer->why[0] ? answer->why : ask->why));
+        x->lend_why = x->lend_cause = STR_NONE;
+        if (ask->ok)
+                return;
+        x->lend_why = arena_copy(&x->arena, str_of(answer->why[0] ? answer->why : ask->why));
+        x->lend_cause = arena_copy(&x->arena, str_of(answer->cause));
 }
 
 static enum next refuse_expired(struct exchange *x)
@@ -72,14 +73,16 @@ static enum next refuse_lending(struct exchange *x)
         case ASSERTION_MISCONFIGURED:
                 x->refusal.retry_after_s = after_s;
                 return refuse(x, 502, REFUSED_NO_CREDENTIAL,
-                        "Entra ID gives tokens to none of this proxy's callers; the proxy's "
-                        "operators have to look at it, nothing is wrong with your token");
+                        "Entra ID gives tokens to none of this proxy's callers%s%.*s; the proxy's "
+                        "operators have to look at it, nothing is wrong with your token",
+                        x->lend_cause.len ? ": " : "", STR_FMT(x->lend_cause));
         case ASSERTION_LATER: break;
         }
         x->refusal.retry_after_s = after_s > 0 ? after_s : 1;
         return refuse(x, 503, REFUSED_NO_CREDENTIAL,
-                "your identity at Azure DevOps cannot be had from Entra ID at the moment; try "
-                "again");
+                "your identity at Azure DevOps cannot be had from Entra ID at the moment%s%.*s; "
+                "try again",
+                x->lend_cause.len ? ": " : "", STR_FMT(x->lend_cause));
 }
 
 enum next lend_to_caller(struct exchange *x, unsigned index)

@@ -157,7 +157,7 @@ def test_the_log_stays_whole_and_signed(served, clock, issuer):
         """The record is there, and a signature behind it."""
         lines = [line for f in closed() + [proxy.audit_file] for line in f.read_text().splitlines() if line.endswith("}")]
         seqs = lambda mark: [json.loads(line)["seq"] for line in lines if mark in line]
-        return seqs(correlation) and max(seqs('"kind":"checkpoint"'), default=0) > max(seqs(correlation))
+        return seqs(correlation) and max(seqs('"name":"log.checkpoint"'), default=0) > max(seqs(correlation))
 
     for by in (0, HOUR, -HOUR, 0):
         clock.set(by)

@@ -253,6 +253,23 @@ def test_an_application_that_is_not_there_is_the_operators_trouble(serve, tenant
     until(lambda: proxy.events("credential.refresh_failed"), "it is in the chain")
 
 
+def test_advice_is_about_the_callers_token(serve, tenant, caller):
+    refused = aadsts(700024, "invalid_client")
+    tenant.entra.always = (refused.status, refused.body)
+    proxy = serve()
+    answer = proxy.ask("GET", RUNS, caller("etl-1"))
+    assert answer.status == 403 and "the caller sends a fresh token" in answer.text and "assertion_file" not in answer.text
+    assert "assertion_file" not in proxy.log()
+
+
+def test_503_says_that_it_is_Entra(serve, tenant, caller):
+    tenant.entra.always = (500, {"error": "server_error"})
+    proxy = serve()
+    answer = proxy.ask("GET", RUNS, caller("etl-1"))
+    assert answer.status == 503 and "Microsoft Entra answered 500" in answer.text
+    assert "Microsoft Entra answered 500" in proxy.outcome(answer)["decision"]["reason"]
+
+
 def test_an_algorithm_that_Entra_does_not_take(serve, tenant, own_issuer, caller, start_proxy, upstream, credential):
     own_issuer.keys = [some_key("elliptic", "ES256")]
     proxy = start_proxy([own_issuer.config(algorithms=["ES256"])], POLICY, upstream.url, credentials=[credential])

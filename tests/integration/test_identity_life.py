@@ -242,3 +242,34 @@ def test_a_stranger_tenant_is_an_error_that_stops_early(serve, tenant, operator,
         assert answer.status == 503
     assert len(tenant.entra.asked) == 1, "what somebody has to change is not asked for again and again"
     assert 'AADSTS90002 invalid_request' in proxy.log() and "99999999-9999" in proxy.log()
+
+
+@pytest.mark.parametrize("what, words", [
+    ("unknown", "Microsoft Entra refused: AADSTS700016 (the application is not in this tenant), since 2"),
+    ("new", "Microsoft Entra refused: AADSTS999999, since 2"),
+    ("ill", "Microsoft Entra answered 503, since 2"),
+    ("html", "Microsoft Entra answered with something else than a token, since 2"),
+    ("away", "Microsoft Entra is unreachable, since 2"),
+    ("no file", "a file that it is obtained with cannot be read, since 2"),
+])
+def test_503_says_whose_fault_it_is(serve, tenant, operator, credential, tmp_path, what, words):
+    answers = {"unknown": aadsts(700016, "unauthorized_client"), "new": aadsts(999999, "invalid_request"), "ill": None, "html": None}
+    if what == "away":
+        tenant.entra.down()
+    elif what in ("ill", "no file"):
+        tenant.entra.always = (503, {"error": "temporarily_unavailable"})
+    elif what == "html":
+        tenant.entra.always = (200, b"<html>", [("Content-Type", "text/html")])
+    elif what in answers:
+        tenant.entra.always = (answers[what].status, answers[what].body)
+    proxy = serve(ready=False)
+    until(lambda: proxy.events("credential.refresh_failed"), "it fails")
+    if what == "no file":
+        (tmp_path / "secret").unlink()
+        until(lambda: "No such file" in proxy.log(), "its file is missed")
+    answer = proxy.ask("GET", RUNS, operator)
+    assert answer.status == 503 and words in answer.text, answer.text
+    reason = proxy.outcome(answer)["decision"]["reason"]
+    assert words in reason and proxy.outcome(answer)["decision"]["effect"] == "error"
+    for secret in (TENANT, APP, "secret", str(tmp_path), tenant.entra.url, "trace_id"):
+        assert secret not in answer.text and secret not in reason, "an outsider learns " + secret

@@ -67,7 +67,8 @@ struct assertion_ask {
         struct credential *credential;  /* a reference, the asker's; NULL though ok: ask again */
         enum assertion_refusal refusal; /* when not ok */
         int retry_after_s;              /* likewise; 0: not known */
-        char why[512]; /* likewise: for people; quotes the caller's issuer, subject, audience */
+        char cause[160]; /* likewise: for callers, whoever they are; "": nothing to say */
+        char why[512];   /* likewise: for people; quotes the caller's issuer, subject, audience */
 };
 
 /* A question that identity_question wrote, and its answer. */
@@ -92,7 +93,10 @@ struct ask {
         struct mailbox *reply_to;
         void (*answered)(struct mail *mail, void *worker); /* set as mail.deliver on the way back */
         bool ok;
-        char why[200]; /* when not ok: for people, no secrets */
+        char why[200]; /* when not ok: for operators, no secrets */
+        /* ASK_CREDENTIAL and ASK_CREDENTIAL_REPLACE, when not ok: for callers; "": nothing to say
+         */
+        char cause[240];
         /* ASK_ADDRESS only */
         char host[256]; /* lower case */
         struct endpoint endpoint;

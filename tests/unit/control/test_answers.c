@@ -82,7 +82,7 @@ static void every_code_has_a_cause_and_a_remedy(void **state)
                         "\"error_codes\":[%d],\"trace_id\":\"t-1\",\"correlation_id\":\"c-1\"}",
                         cases[i].code);
                 snprintf(number, sizeof(number), "AADSTS%d invalid_client: ", cases[i].code);
-                entra_answer_read(400, JSON, str_of(body), &answer);
+                entra_answer_read(400, JSON, str_of(body), false, &answer);
                 if (answer.verdict != (cases[i].retry ? ENTRA_RETRY : ENTRA_OPERATOR) ||
                         answer.aadsts != cases[i].code || !holds(answer.why.text, number) ||
                         !holds(answer.why.text, cases[i].advice) ||
