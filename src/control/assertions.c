@@ -285,6 +285,21 @@ static int64_t until_of(const struct flight *flight, const struct outcome *outco
         return callers < until ? callers : until;
 }
 
+/* When the next one is to be asked for: never, if the caller's token ends no later than this one
+ * does, as any other would end with it. */
+static int64_t refresh_of(const struct flight *flight, const struct outcome *outcome, int64_t until)
+{
+        int64_t now = clock_mono_ms(), left = until - now;
+        int64_t callers = now + flight->expires_s * 1000 - clock_wall_ms();
+        int64_t refresh = outcome->refresh_ms >= 0 ? outcome->refresh_ms : left / 2;
+
+        if (callers <= until)
+                return INT64_MAX;
+        if (refresh > left / 10 * 8)
+                refresh = left / 10 * 8;
+        return now + jitter_ms(refresh);
+}
+
 static void on_done(void *owner, const struct outcome *outcome)
 {
         struct flight *flight = owner;
@@ -302,12 +317,16 @@ static void on_done(void *owner, const struct outcome *outcome)
                 error_set(&text, "what was obtained is no token, or had ended when it came");
                 if (until > clock_mono_ms())
                         fresh = credential_new(outcome->token, ++*a->generations, until);
+                if (fresh)
+                        fresh->refresh_mono_ms = refresh_of(flight, outcome, until);
                 refusal = ASSERTION_LATER;
                 if (!fresh)
                         outcome = &useless;
         }
         flight_end(flight);
-        entry_set(a, e, fresh);
+        /* What was renewed ahead in vain is still good. */
+        if (fresh || (e->credential && clock_mono_ms() >= e->credential->until_mono_ms))
+                entry_set(a, e, fresh);
         if (fresh) {
                 a->counts.obtained++;
                 e->failures = 0;
@@ -397,6 +416,20 @@ static enum source_answer ask_entra(struct assertions *a, struct entry *e, struc
         return result.credential ? SOURCE_NEWER : SOURCE_NO;
 }
 
+/* Those who have nothing yet come first: half of the exchanges is left to them. */
+static enum source_answer renew_ahead(struct assertions *a, struct entry *e, struct ask *ask)
+{
+        int64_t left = e->refused_until_mono_ms - clock_mono_ms();
+
+        if (e->flight)
+                return SOURCE_WAIT;
+        if (left > 0)
+                return say_no(ask, ASSERTION_LATER, left, "it was tried a moment ago");
+        if (a->counts.running >= ASSERTIONS_AT_ONCE / 2)
+                return say_no(ask, ASSERTION_LATER, BUSY_MS, "others come first");
+        return ask_entra(a, e, ask);
+}
+
 enum source_answer assertions_ask(struct assertions *a, struct ask *ask)
 {
         struct entry *e = entry_of(a, ask->index, ask->assertion.digest);
@@ -405,7 +438,10 @@ enum source_answer assertions_ask(struct assertions *a, struct ask *ask)
 
         if (e->credential && now >= e->credential->until_mono_ms)
                 entry_set(a, e, NULL);
-        if (e->credential && e->credential->generation == ask->seen && !may_replace(a, e)) {
+        bool current = e->credential && e->credential->generation == ask->seen;
+        if (current && ask->assertion.ahead) {
+                answer = renew_ahead(a, e, ask);
+        } else if (current && !may_replace(a, e)) {
                 answer = say_no(ask, ASSERTION_REJECTED, BUSY_MS,
                         "it was renewed a moment ago and is rejected again: is the caller's "
                         "service principal a member of the organization?");

@@ -139,16 +139,31 @@ enum next ask_address(struct exchange *x)
         return post(x, pending);
 }
 
+static void fill_assertion(struct exchange *x, struct ask *ask, unsigned index, uint64_t seen)
+{
+        ask->index = index;
+        ask->seen = seen;
+        ask->assertion.expires_s = x->caller->expires_s;
+        memcpy(ask->assertion.digest, x->token_digest, sizeof(x->token_digest));
+        secret_set(&ask->assertion.token, x->token);
+}
+
 enum next ask_assertion(struct exchange *x, unsigned index, uint64_t rejected)
 {
         struct pending_ask *pending = prepare(x, ASK_ASSERTION, x->worker->lease->world->reload);
 
-        pending->ask.index = index;
-        pending->ask.seen = rejected;
-        pending->ask.assertion.expires_s = x->caller->expires_s;
-        memcpy(pending->ask.assertion.digest, x->token_digest, sizeof(x->token_digest));
-        secret_set(&pending->ask.assertion.token, x->token);
+        fill_assertion(x, &pending->ask, index, rejected);
         return post(x, pending);
+}
+
+void ask_assertion_ahead(struct exchange *x, unsigned index, uint64_t seen)
+{
+        struct pending_ask *pending = prepare(x, ASK_ASSERTION, x->worker->lease->world->reload);
+
+        fill_assertion(x, &pending->ask, index, seen);
+        pending->ask.assertion.ahead = true;
+        pending->x = NULL;
+        mailbox_post(x->worker->control.box, &pending->ask.mail);
 }
 
 enum next ask_name(struct exchange *x, const struct name_question *question)

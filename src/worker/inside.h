@@ -521,6 +521,8 @@ enum next ask_credential(struct exchange *x, unsigned index, uint64_t seen, enum
 enum next ask_address(struct exchange *x);
 /* Credential `index` for x->token; not the generation `rejected` (0: any). */
 enum next ask_assertion(struct exchange *x, unsigned index, uint64_t rejected);
+/* The same while generation `seen` is still good, and without waiting. */
+void ask_assertion_ahead(struct exchange *x, unsigned index, uint64_t seen);
 void ask_forget(struct exchange *x);
 
 /* What upstream knows the resource of `question` as; the answer goes into the directory. */

@@ -112,6 +112,10 @@ enum next lend_to_caller(struct exchange *x, unsigned index)
                 x->credential_type =
                         arena_copy(&x->arena, worker->lease->world->credentials->slots[index].type);
                 x->refusal.retry_after_s = 0;
+                /* It is good; the next one is asked for meanwhile, and nobody waits for that. */
+                if (worker->now_ms >= credential->refresh_mono_ms &&
+                        lent_is_due(worker->lent, x->token_digest, index, worker->now_ms))
+                        ask_assertion_ahead(x, index, credential->generation);
                 return NEXT;
         }
         if (x->lend_refused || x->lend_asks >= ASKS_MOST)

@@ -154,6 +154,50 @@ def test_it_is_renewed_when_it_ends(serve, tenant, issuer, upstream, caller):
     assert list(dict.fromkeys(lent)) == tenant.given()
 
 
+def test_it_is_renewed_ahead_and_nobody_waits_for_that(serve, tenant, issuer, upstream, caller):
+    tenant.lifetime = 8
+    token = caller("etl-1")
+    proxy = serve(workers=2)
+    assert proxy.ask("GET", target_of("etl-1"), token).status == 200
+    slow = threading.Event()
+    tenant.entra.always = lambda handler: (slow.wait(seconds(30)), handler.say(200, tenant.entra.answer(handler)))
+    began = time.monotonic()
+    asked_in_vain = []
+    while len(tenant.entra.asked) < 2:
+        assert proxy.ask("GET", target_of("etl-1"), token).status == 200, "a good token was not lent"
+        assert time.monotonic() - began < seconds(20), "no new one is asked for"
+        time.sleep(0.02)
+    assert time.monotonic() - began < 7.5, "not before the old one's end"
+    for _ in range(20):  # on both workers, while the exchange hangs
+        answer = proxy.ask("GET", target_of("etl-1"), token)
+        asked_in_vain.append(answer.status)
+    assert asked_in_vain == [200] * 20 and len(tenant.entra.asked) == 2, "one exchange at a time, and nobody waits for it"
+    assert len(tenant.issued) == 1
+    slow.set()
+    until(lambda: len(tenant.issued) == 2, "it comes")
+    new = tenant.issued[1]["token"]
+    until(lambda: proxy.ask("GET", target_of("etl-1"), token).status == 200 and new in upstream.received[-1]["Authorization"], "the new one is lent")
+    check_nobody_is_another(tenant, issuer, upstream)
+
+
+def test_what_cannot_be_renewed_ahead_is_lent_to_its_end(serve, tenant, caller):
+    tenant.lifetime = 5
+    token, short = caller("etl-1"), caller("etl-2", exp=int(time.time()) + 4)
+    proxy = serve(workers=1)
+    for one, name in ((token, "etl-1"), (short, "etl-2")):
+        assert proxy.ask("GET", target_of(name), one).status == 200
+    began = time.monotonic()
+    tenant.entra.always = (503, {"error": "temporarily_unavailable"})
+    while time.monotonic() < began + 3.5:
+        assert proxy.ask("GET", target_of("etl-1"), token).status == 200
+        assert proxy.ask("GET", target_of("etl-2"), short).status in (200, 401)
+        time.sleep(0.05)
+    asked = len(tenant.entra.asked) - 2
+    assert 1 <= asked <= 3, "%d exchanges; none for who could get nothing longer" % asked
+    tenant.entra.always = None
+    until(lambda: proxy.ask("GET", target_of("etl-1"), token).status == 200, "it recovers", within=30)
+
+
 def test_a_caller_whose_token_has_ended_has_no_identity(serve, tenant, issuer, upstream, caller):
     """Whatever Entra's token still lasts."""
     token = caller("etl-1", exp=int(time.time()) + 3)

@@ -64,6 +64,7 @@ struct assertion_ask {
         struct secret token;                      /* taken out and wiped by who is asked */
         unsigned char digest[TOKEN_DIGEST_BYTES]; /* of the token */
         int64_t expires_s;                        /* its `exp` */
+        bool ahead; /* nobody waits: generation `seen` is good, and the one after it is wanted */
         struct credential *credential;  /* a reference, the asker's; NULL though ok: ask again */
         enum assertion_refusal refusal; /* when not ok */
         int retry_after_s;              /* likewise; 0: not known */
