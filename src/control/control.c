@@ -162,7 +162,7 @@ struct control *control_new(const char *config_path, struct error_list *errors)
         if (!control->base)
                 abort();
         control->fetcher = fetcher_new(control->base);
-        control->lookups = lookups_new(control->fetcher, control, control_named);
+        control->lookups = lookups_new(control);
         control->runs = runs_new(control);
         control->tags = tags_new(control);
         const struct assertions_hooks hooks = control_assertions_hooks(control);

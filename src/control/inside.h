@@ -108,10 +108,12 @@ void control_sources_free(struct issuer **issuers, size_t n_issuers, struct toke
 void control_asked(struct mail *mail, void *receiver);
 /* Answers one. */
 void control_reply(struct control *control, struct ask *ask, bool ok, const char *why);
-/* One request to Azure DevOps with credential `index`, of whatever scheme; `request` says the rest:
- * method, body, limits. NULL: there is no usable credential. */
-struct fetch *control_fetch(struct control *control, unsigned index, enum service service,
-        const char *path, struct fetch_request request, fetch_done *done, void *arg);
+/* One request to Azure DevOps with credential `index`, of whatever scheme, or with `lent`, a
+ * caller's own (NULL: none); `request` says the rest: method, body, limits. NULL: there is no
+ * usable credential. */
+struct fetch *control_fetch(struct control *control, unsigned index, const struct credential *lent,
+        enum service service, const char *path, struct fetch_request request, fetch_done *done,
+        void *arg);
 /* Answers those that wait for a key set (ASK_KEYS) or a credential. */
 void control_answer(struct control *control, bool keys, unsigned index, bool ok, const char *why);
 /* Answers those that wait for the addresses of `host`; `endpoint` NULL: there are none. */

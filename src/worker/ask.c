@@ -49,6 +49,7 @@ static void run_free(struct run_ask *run)
         free(run->body);
         free(run->path);
         free(run->tags);
+        credential_unref(run->lent);
         free(run);
 }
 

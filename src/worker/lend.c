@@ -97,8 +97,12 @@ enum next lend_to_caller(struct exchange *x, unsigned index)
                 worker->lent = lent_new(LENT_MOST);
         if (!x->lend_asks)
                 token_digest(x->token, x->token_digest);
+        /* It was lent before, to find out about a run that may have been started. */
+        if (x->credential && !x->replaced_credential &&
+                worker->now_ms < x->credential->until_mono_ms)
+                return NEXT;
         if (x->credential) {
-                rejected = x->credential->generation;
+                rejected = x->replaced_credential ? x->credential->generation : 0;
                 credential_unref(x->credential);
                 x->credential = NULL;
                 x->lend_refused = false;

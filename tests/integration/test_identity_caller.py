@@ -16,7 +16,7 @@ import pytest
 from kit.azure import APP, TENANT, Tenant, aadsts
 from kit.issuers import some_key
 from kit.policies import POLICY
-from kit.upstreams import SIGN_IN_PAGE
+from kit.upstreams import SIGN_IN_PAGE, message
 from kit.waiting import BINARY, seconds, until
 
 RUNS = "/contoso/analytics/_apis/pipelines/42/runs"
@@ -346,6 +346,30 @@ def test_a_reload_costs_no_exchange_and_another_application_does(serve, tenant, 
     proxy.reload(config={**proxy.config, "credentials": [{**proxy.config["credentials"][0], "client_id": other}]})
     assert proxy.ask("GET", target_of("etl-1"), token).status == 200
     assert tenant.issued[-1]["who"] == other and upstream.received[-1]["Authorization"] == "Bearer " + tenant.given()[-1]
+
+
+def trigger(proxy, token, key):
+    return proxy.ask("POST", RUNS, token, [("Content-Type", "application/json"), ("Idempotency-Key", key)], b"{}")
+
+
+def test_runs_are_tagged_and_looked_for_with_the_callers_own(serve, tenant, issuer, upstream, caller):
+    """Nobody else could: what is lent to one caller is no other's, and control has none of its own."""
+    one, two = caller("etl-1"), caller("etl-2")
+    proxy = serve(idempotency={"wait": "1s", "settle": "1s"})
+    upstream.always = lambda _, request: message(200, json.dumps({"id": 7} if request.method == "POST" else {"count": 0, "value": []}))
+    assert proxy.ask("GET", RUNS, two).status == 200
+    assert trigger(proxy, one, "a").status == 200
+    until(lambda: any(r.method == "PATCH" for r in upstream.received), lambda: "no tags: %s" % proxy.events("run."))
+    (patch,) = [r for r in upstream.received if r.method == "PATCH"]
+    assert who(tenant, issuer, patch) == "etl-1"
+    upstream.tell(None)
+    assert trigger(proxy, one, "b").status == 502
+    before = len(upstream.received)
+    proxy.reload()  # what the workers hold is forgotten: it is lent anew, in order to look
+    until(lambda: trigger(proxy, one, "b").status == 200, "it is looked for, was not there, and is sent again", within=20, every=0.5)
+    looked = [r for r in upstream.received[before:] if r.method == "GET"]
+    assert looked and {who(tenant, issuer, r) for r in looked} == {"etl-1"}
+    assert len([r for r in upstream.received if r.method == "POST"]) == 3
 
 
 def test_too_many_at_once_are_told_to_come_back(serve, tenant, caller):

@@ -38,6 +38,7 @@ enum run_found {
 /* A run that is looked for with credential `index`, or that is to be tagged with it. */
 struct run_ask {
         struct started_wanted wanted;
+        struct credential *lent; /* a caller's own to ask with, one reference; NULL: the ask's */
         /* the answer */
         enum run_found found;
         char id[24];
