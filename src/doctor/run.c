@@ -153,19 +153,19 @@ static bool load(struct doctor *doctor)
 static void find_way_out(struct doctor *doctor)
 {
         const struct config *config = doctor->p.config;
-        const struct about about = {DOCTOR_LIMITS, 1, "", "outgoing-proxy"};
+        const struct about about = {DOCTOR_LIMITS, 1, "", "limits"};
         struct error err;
 
         if (!way_out_of(config, &doctor->egress, &err)) {
-                struct diagnosis *d =
-                        diagnose(doctor->out, &about, DOCTOR_PROBLEM, "invalid", "%s", err.text);
+                struct diagnosis *d = diagnose(doctor->out, &about, DOCTOR_PROBLEM,
+                        "outgoing-proxy-invalid", "%s", err.text);
                 diagnosis_cause(d, "the credentials of the outgoing proxy cannot be used");
                 diagnosis_remedy(d, "correct what the message names; the file holds one line, "
                                     "`user:password`");
         } else if ((doctor->egress || config->outgoing_proxy.environment) &&
                    doctor_wants(doctor, DOCTOR_LIMITS)) {
-                diagnose(doctor->out, &about, DOCTOR_OK, "used", "%s",
-                        way_out_text(config, doctor->egress));
+                diagnose(doctor->out, &about, DOCTOR_OK, "outgoing-proxy",
+                        "the outgoing proxy is %s", way_out_text(config, doctor->egress));
         }
 }
 

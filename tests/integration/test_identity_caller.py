@@ -150,8 +150,8 @@ def test_it_is_renewed_when_it_ends(serve, tenant, issuer, upstream, caller):
     token = caller("etl-1")
     proxy = serve()
     until(lambda: proxy.ask("GET", target_of("etl-1"), token).status == 200 and len(tenant.issued) >= 3, "three lives", within=20, every=0.1)
-    lent = [received["Authorization"][7:] for received in upstream.received]
-    assert list(dict.fromkeys(lent)) == tenant.given()
+    lent = list(dict.fromkeys(received["Authorization"][7:] for received in upstream.received))
+    assert lent == tenant.given()[: len(lent)] and len(lent) >= len(tenant.given()) - 1, "each in turn; the last may be for later"
 
 
 def test_it_is_renewed_ahead_and_nobody_waits_for_that(serve, tenant, issuer, upstream, caller):

@@ -196,7 +196,7 @@ def test_the_doctor_names_what_is_wrong_with_it(proxied, outgoing, azure, author
 
     proxy = proxied()
     found = doctor(proxy)
-    assert outgoing.url in found["outgoing-proxy-used"]["found"]
+    assert outgoing.url in found["limits-outgoing-proxy"]["found"]
     assert "upstream-reachable" in found, found
     outgoing.user = "edge:secret"
     found = doctor(proxy)["upstream-proxy-credentials"]
