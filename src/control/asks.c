@@ -272,7 +272,8 @@ void control_asked(struct mail *mail, void *receiver)
                 break;
         case ASK_CREDENTIAL_REPLACE:
                 if (is_shared(config, ask->index))
-                        found = token_source_replace(control->sources[ask->index], ask->seen, &why);
+                        found = token_source_replace(
+                                control->sources[ask->index], ask->seen, ask->challenge, &why);
                 break;
         case ASK_ADDRESS:
                 found = names_place(control->names, ask->host, &ask->endpoint, &why);

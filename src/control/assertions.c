@@ -363,6 +363,7 @@ static void depart(struct assertions *a, struct entry *e, struct ask *ask)
                 .owner = flight,
                 .kept = ask->assertion.token};
         ask->assertion.token = (struct secret){0};
+        (void)challenge_claims(ask->challenge, flight->memory.claims);
         e->flight = flight;
         a->counts.running++;
         attempt_start(&flight->attempt, BUDGET_MS);

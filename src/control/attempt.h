@@ -11,6 +11,7 @@
 #define DAGWARD_CONTROL_ATTEMPT_H
 
 #include "dagward/config/config.h"
+#include "challenge.h"
 #include "dagward/net/fetch.h"
 #include "entra_answer.h"
 #include "source.h"
@@ -43,6 +44,7 @@ struct memory {
         size_t candidate;            /* this one; before, the one to be tried */
         char version[VAULT_VERSION]; /* of the vault's secret that worked last */
         int64_t due_mono_ms;         /* a token is wanted from then on, even of the same version */
+        char claims[CLAIMS_MOST];    /* that the next token has to have; sent once. "": none */
         int64_t proof_until_s; /* when certificate or vault secret end, Unix time; 0: unknown */
 };
 

@@ -485,7 +485,7 @@ enum source_answer token_source_ask(struct token_source *source, uint64_t seen, 
 }
 
 enum source_answer token_source_replace(
-        struct token_source *source, uint64_t seen, struct error *why)
+        struct token_source *source, uint64_t seen, const char *challenge, struct error *why)
 {
         int64_t now = clock_mono_ms();
 
@@ -505,6 +505,9 @@ enum source_answer token_source_replace(
                 *why = source->last_error;
                 return SOURCE_NO;
         }
+        if (challenge_claims(challenge, source->memory.claims))
+                log_info("credential name=%s upstream wants it evaluated anew",
+                        source->config->name.ptr);
         source->replaced_mono_ms = now;
         source->n_replaced++;
         log_error("credential name=%s generation=%llu rejected by upstream, replacing it",

@@ -60,9 +60,10 @@ void token_source_start(struct token_source *source);
 /* Somebody needs a token newer than generation `seen` (0: any). */
 enum source_answer token_source_ask(struct token_source *source, uint64_t seen, struct error *why);
 /* Upstream rejected generation `seen`: it is not lent any more, a new one is fetched. At most once
- * in a minute, else a principal that is not in the organization would hammer the authority. */
+ * in a minute, else a principal that is not in the organization would hammer the authority.
+ * `challenge`: what upstream wants the next one to have; NULL: nothing. */
 enum source_answer token_source_replace(
-        struct token_source *source, uint64_t seen, struct error *why);
+        struct token_source *source, uint64_t seen, const char *challenge, struct error *why);
 /* The wall clock was set forward, or the machine has slept: what may have ended is renewed now,
  * and lent meanwhile. */
 void token_source_doubt(struct token_source *source);

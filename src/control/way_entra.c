@@ -76,7 +76,7 @@ static void on_answer(struct attempt *a, const struct fetch_result *result)
 
 /* Proof is a secret: all of its room at once, as a buffer that moved would leave it behind. */
 static void body_write(const struct config_credential *config, enum entra_proof kind,
-        struct str proof, struct buf *body)
+        struct str proof, struct str claims, struct buf *body)
 {
         buf_init(body, 8192 + 3 * PROOF_MOST_BYTES);
         buf_reserve(body, body->ceiling);
@@ -84,6 +84,10 @@ static void body_write(const struct config_credential *config, enum entra_proof 
         form_write(body, config->client_id);
         BUF_LITERAL(body, "&scope=");
         form_write(body, config->scope);
+        if (claims.len) {
+                BUF_LITERAL(body, "&claims=");
+                form_write(body, claims);
+        }
         switch (kind) {
         case PROOF_ASSERTION:
                 BUF_LITERAL(body, "&client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3A"
@@ -104,7 +108,8 @@ static void ask(struct attempt *a, enum entra_proof kind, struct str proof, atte
         a->step = NULL; /* what goes wrong from here on is Entra's, and says so */
         a->asked = "Microsoft Entra";
         entra_url(config, &url);
-        body_write(config, kind, proof, &body);
+        body_write(config, kind, proof, str_of(a->memory->claims), &body);
+        a->memory->claims[0] = '\0';
         id_uuid7(clock_wall_ms(), id);
         snprintf(id_line, sizeof(id_line), "client-request-id: %s", id);
         struct fetch_request request = {

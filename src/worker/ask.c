@@ -80,6 +80,7 @@ static void on_answer(struct mail *mail, void *receiver)
                 x->ask_cause = arena_copy(&x->arena, str_of(pending->ask.cause));
         }
         run_free(pending->ask.run);
+        free(pending->ask.challenge);
         free(pending);
         if (x)
                 client_go_on(x->client);
@@ -122,6 +123,16 @@ enum next ask_keys(struct exchange *x, unsigned issuer)
         return post(x, pending);
 }
 
+/* What upstream said when it turned away what is to be replaced; once. */
+static void take_challenge(struct exchange *x, struct ask *ask)
+{
+        enum { CHALLENGE_MOST = 4096 };
+
+        if (x->challenge.len && x->challenge.len <= CHALLENGE_MOST)
+                ask->challenge = str_dup(x->challenge);
+        x->challenge = STR_NONE;
+}
+
 enum next ask_credential(struct exchange *x, unsigned index, uint64_t seen, enum ask_kind kind)
 {
         struct pending_ask *pending = prepare(x, kind, x->worker->lease->world->reload);
@@ -129,6 +140,7 @@ enum next ask_credential(struct exchange *x, unsigned index, uint64_t seen, enum
         x->asked_credential = true;
         pending->ask.index = index;
         pending->ask.seen = seen;
+        take_challenge(x, &pending->ask);
         return post(x, pending);
 }
 
@@ -154,6 +166,7 @@ enum next ask_assertion(struct exchange *x, unsigned index, uint64_t rejected)
         struct pending_ask *pending = prepare(x, ASK_ASSERTION, x->worker->lease->world->reload);
 
         fill_assertion(x, &pending->ask, index, rejected);
+        take_challenge(x, &pending->ask);
         return post(x, pending);
 }
 

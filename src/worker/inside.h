@@ -323,6 +323,7 @@ struct exchange {
         unsigned names_asked;         /* by this exchange */
         struct name_used *names_used; /* what it was decided with; in the arena */
         char ask_why[200];            /* why the last one was answered with no; "": it was not */
+        struct str challenge;         /* upstream's, for the next token; in the arena */
         struct str ask_cause;         /* the same as far as callers may know; in the arena */
 
         struct trigger *trigger; /* in the arena; NULL: it starts nothing */
@@ -655,6 +656,9 @@ bool compose_location(
         struct exchange *x, int status, struct str value, struct buf *out, struct error *why);
 /* Whether upstream turned our credential away instead of answering (203 page, sign-in, 401). */
 bool response_is_sign_in(const struct h1_response *response);
+/* The challenge of an answer that wants a token that was evaluated anew (Continuous Access
+ * Evaluation: a 401 with error="insufficient_claims"); ptr NULL: it has none. */
+struct str response_wants_claims(const struct h1_response *response);
 
 /* --- place.c --- */
 /* A service of Azure DevOps as one of its hosts names it. */

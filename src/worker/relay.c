@@ -205,6 +205,9 @@ static void credential_rejected(struct exchange *x)
         x->worker->metrics.credential_rejected++;
         log_info("correlation=%s credential=%.*s upstream turned it away with %d",
                 x->correlation_id, STR_FMT(x->decision.credential), x->response.status);
+        x->challenge = response_wants_claims(&x->response);
+        if (x->challenge.ptr)
+                x->challenge = arena_copy(&x->arena, x->challenge);
         upstream_drop(x->upstream);
         trigger_turned_away(x);
         if (!x->replaced_credential && x->holds_body) {

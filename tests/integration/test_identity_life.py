@@ -2,14 +2,17 @@
 
 DAGWARD_EXPIRIES is how many tokens of two seconds must end under load; 20 by default, 1,000 for a night.
 """
+import base64
 import os
 import threading
 import time
+import urllib.parse
 
 import pytest
 
 from kit.azure import APP, TENANT, Tenant, aadsts
 from kit.policies import POLICY
+from kit.upstreams import message
 from kit.waiting import seconds, until
 
 RUNS = "/contoso/analytics/_apis/pipelines/42/runs"
@@ -273,3 +276,45 @@ def test_503_says_whose_fault_it_is(serve, tenant, operator, credential, tmp_pat
     assert words in reason and proxy.outcome(answer)["decision"]["effect"] == "error"
     for secret in (TENANT, APP, "secret", str(tmp_path), tenant.entra.url, "trace_id"):
         assert secret not in answer.text and secret not in reason, "an outsider learns " + secret
+
+
+WANTED = '{"access_token":{"nbf":{"essential":true,"value":"1604106651"}}}'
+
+
+def wants_claims(claims=WANTED):
+    """Continuous Access Evaluation: upstream takes no token that was evaluated before."""
+    encoded = base64.b64encode(claims.encode()).decode()
+    return message(401, "", [("WWW-Authenticate", "Basic realm=\"x\""), ("X-VSS-UserData", "id:somebody"), ("WWW-Authenticate",
+                             'Bearer authorization_uri="https://login.microsoftonline.com/t", error="insufficient_claims", claims="%s"' % encoded)])
+
+
+def claims_of(asked):
+    return urllib.parse.parse_qs(asked["body"].decode()).get("claims")
+
+
+@pytest.mark.parametrize("whose", ["the proxy's", "the caller's"])
+def test_claims_that_upstream_wants_go_into_the_next_token(serve, tenant, upstream, operator, credential, issuer, start_proxy, whose):
+    if whose == "the caller's":
+        tenant.apps[APP]["federated"].append({"issuer": issuer.url, "subject": "operator-1", "audience": "dagward"})
+        own = {"name": "etl", "type": "federated", "assertion": "caller", "tenant": TENANT, "client_id": APP, "authority": tenant.entra.url}
+        proxy = start_proxy([issuer.config()], POLICY, upstream.url, credentials=[own])
+    else:
+        proxy = serve()
+    assert proxy.ask("GET", RUNS, operator).status == 200
+    upstream.tell(wants_claims())
+    assert proxy.ask("GET", RUNS, operator).status == 200
+    assert [claims_of(a) for a in tenant.entra.asked] == [None, [WANTED]]
+    assert upstream.received[-1]["Authorization"] != upstream.received[-2]["Authorization"]
+    upstream.tell(wants_claims())
+    answer = proxy.ask("GET", RUNS, operator)
+    assert answer.status == 502 and answer["WWW-Authenticate"] is None, "once in a minute"
+    assert len(tenant.entra.asked) == 2 and "1604106651" not in proxy.log() + answer.text
+
+
+@pytest.mark.parametrize("claims", ["x" * 4000, '{"a":"%s"}' % ("x" * 1100), "[1]", "{", '{"a":1,"a":2}'],
+                         ids=["long", "longer than claims are", "a list", "cut off", "twice"])
+def test_claims_that_are_none_are_left_out(serve, tenant, upstream, operator, claims):
+    proxy = serve()
+    upstream.tell(wants_claims(claims))
+    assert proxy.ask("GET", RUNS, operator).status == 200
+    assert [claims_of(a) for a in tenant.entra.asked] == [None, None]

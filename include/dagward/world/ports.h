@@ -99,6 +99,9 @@ struct ask {
         /* ASK_CREDENTIAL and ASK_CREDENTIAL_REPLACE, when not ok: for callers; "": nothing to say
          */
         char cause[240];
+        /* ASK_CREDENTIAL_REPLACE and ASK_ASSERTION only: upstream's WWW-Authenticate, when it wants
+         * certain claims in the next token; malloc'd, the asker's. NULL: it does not */
+        char *challenge;
         /* ASK_ADDRESS only */
         char host[256]; /* lower case */
         struct endpoint endpoint;
