@@ -108,7 +108,7 @@ def test_a_token_of_a_file_ends_when_it_did(served, clock, issuer, tmp_path):
 
 def test_what_becomes_of_callers_tokens(served, clock, issuer):
     proxy = served(workers=1)
-    known, short = issuer.mint("operator-1", roles=["operator"], exp=int(time.time()) + 4), issuer.mint("operator-2", roles=["operator"])
+    known, short = issuer.mint("operator-1", roles=["operator"], iat=int(time.time()) - 2 * HOUR, exp=int(time.time()) + 4), issuer.mint("operator-2", roles=["operator"])
     began = time.monotonic()
     assert proxy.ask("GET", RUNS, known).status == 200 and proxy.ask("GET", RUNS, short).status == 200
     clock.set(-HOUR)
