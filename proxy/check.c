@@ -147,6 +147,13 @@ static void print_summary(
                 c->file.ptr, c->n_listeners, plural(c->n_listeners), c->n_issuers,
                 plural(c->n_issuers), c->upstream.n_organizations,
                 plural(c->upstream.n_organizations), c->n_credentials, plural(c->n_credentials));
+        if (c->outgoing_proxy.url.text.ptr || c->outgoing_proxy.environment)
+                printf("outgoing proxy: %s%s%s\n",
+                        c->outgoing_proxy.url.text.ptr ? c->outgoing_proxy.url.text.ptr : "none",
+                        c->outgoing_proxy.environment ? ", from " : "",
+                        !c->outgoing_proxy.environment ? ""
+                        : c->outgoing_proxy.variable   ? c->outgoing_proxy.variable
+                                                       : "an environment that names none");
         print_policy("policy", p->policy, p->policy_digest, &live->counts);
         if (p->shadow)
                 print_policy("shadow policy", p->shadow, p->shadow_digest, &shadow->counts);

@@ -19,7 +19,7 @@ declare -A allowed=(
     [confine]="base"
     [world]="base yaml http token azdo policy credential audit config net confine"
     [control]="base http token azdo policy credential audit config net world"
-    [doctor]="base token azdo policy audit config net world control"
+    [doctor]="base http token azdo policy audit config net world control"
     [worker]="base http token azdo policy credential audit trigger config net world"
 )
 bad=0

@@ -40,6 +40,8 @@ endforeach()
 add_library(dagward_faults MODULE ${PROJECT_SOURCE_DIR}/tests/integration/kit/faults.c)
 # Names that change, preloaded by tests/integration/test_upstream_names.py.
 add_library(dagward_resolver MODULE ${PROJECT_SOURCE_DIR}/tests/integration/kit/resolver.c)
+# A wall clock that is set, preloaded by tests/integration/test_clock.py.
+add_library(dagward_clock MODULE ${PROJECT_SOURCE_DIR}/tests/integration/kit/clock.c)
 
 include(tests/differential/differential.cmake OPTIONAL)
 include(tests/corpora/corpora.cmake OPTIONAL)

@@ -312,7 +312,9 @@ static void delete_files(struct expire *expire, void *receiver)
 static void ask_to_delete(struct keeper *keeper, const struct closed_list *closed)
 {
         struct expire *expire = &keeper->expire;
-        int64_t now = clock_wall_ms();
+        /* A clock that is set forward makes no evidence old. */
+        int64_t wall = clock_wall_ms(), steady = clock_steady_ms();
+        int64_t now = wall < steady ? wall : steady;
 
         if (keeper->asked || (!keeper->keep && !keeper->keep_ms))
                 return;

@@ -24,6 +24,18 @@ int64_t clock_mono_us(void)
         return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
+static int64_t steady_base_ms; /* wall minus monotonic time, when the program began */
+
+__attribute__((constructor)) static void begin(void)
+{
+        steady_base_ms = clock_wall_ms() - clock_mono_ms();
+}
+
+int64_t clock_steady_ms(void)
+{
+        return steady_base_ms + clock_mono_ms();
+}
+
 static void two(char *at, int value)
 {
         at[0] = (char)('0' + value / 10 % 10);

@@ -607,6 +607,14 @@ static const struct setting root_rows[] = {
                 .without = "the defaults below",
                 .help = "Triggers that are sent once, however often they are asked for "
                         "([triggers.md](triggers.md))."},
+        {.key = "outgoing_proxy",
+                .type = SETTING_SECTION,
+                AT(config, outgoing_proxy),
+                .section = &settings_outgoing_proxy,
+                .without = "no proxy, whatever the environment says",
+                .help = "The proxy of the network through which everything outside is reached "
+                        "([credentials.md](credentials.md#through-a-proxy-of-the-network)). Only "
+                        "TLS goes through it, in tunnels (`CONNECT`) that it cannot look into."},
         {.key = "correlation",
                 .type = SETTING_SECTION,
                 AT(config, correlation),

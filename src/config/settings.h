@@ -69,8 +69,9 @@ struct settings {
 };
 
 extern const struct settings settings_root;
-extern const struct settings settings_credentials; /* settings_credential.c */
-extern const struct settings settings_limits;      /* settings_limits.c */
+extern const struct settings settings_credentials;    /* settings_credential.c */
+extern const struct settings settings_limits;         /* settings_limits.c */
+extern const struct settings settings_outgoing_proxy; /* config_proxy.c */
 /* settings_evidence.c */
 extern const struct settings settings_audit, settings_idempotency, settings_correlation;
 
@@ -124,6 +125,8 @@ void config_check_confidential(struct reader *r, const char *key, const struct c
 void config_check_credentials(struct reader *r);
 /* config_limits.c */
 void config_check_limits(struct reader *r);
+/* config_proxy.c: looks into the environment, if that is wanted. */
+void config_check_outgoing_proxy(struct reader *r);
 
 /* "90s", "24h"; "1MiB": in the largest unit that divides it. */
 void config_duration_text(uint64_t ms, char out[32]);

@@ -13,6 +13,10 @@ void control_reply(struct control *control, struct ask *ask, bool ok, const char
         if (!ok)
                 control->n_asks_refused++;
         ask->ok = ok;
+        bool credential = ask->kind == ASK_CREDENTIAL || ask->kind == ASK_CREDENTIAL_REPLACE;
+        if (!ok && credential && ask->index < control->parts->config->n_credentials)
+                snprintf(ask->cause, sizeof(ask->cause), "%s",
+                        token_source_cause(control->sources[ask->index]));
         snprintf(ask->why, sizeof(ask->why), "%s", ok ? "" : why);
         ask->mail.deliver = ask->answered;
         mailbox_post(ask->reply_to, &ask->mail);
@@ -172,33 +176,19 @@ void control_exchanged(void *owner, const struct assertion_result *result)
         answer_those(owner, wants_exchange, result, result->credential != NULL, result->why);
 }
 
-/* Asks upstream, with what the rule that needs to know would lend. */
-static enum source_answer ask_name(struct control *control, struct ask *ask, struct error *why)
-{
-        const struct config *config = control->parts->config;
-        const struct credential *credential = NULL;
-
-        if (ask->index < config->n_credentials) {
-                struct token_source *source = control->sources[ask->index];
-                if (token_source_usable(source))
-                        credential = source->credential;
-        }
-        return lookups_ask(control->lookups, &ask->name, ask->index, credential,
-                &control->names->endpoints[ask->name.service], config->upstream.ca.ptr, why);
-}
-
-struct fetch *control_fetch(struct control *control, unsigned index, enum service service,
-        const char *path, struct fetch_request request, fetch_done *done, void *arg)
+struct fetch *control_fetch(struct control *control, unsigned index, const struct credential *lent,
+        enum service service, const char *path, struct fetch_request request, fetch_done *done,
+        void *arg)
 {
         static const char *const fields[] = {
                 "Accept: application/json", "X-TFS-FedAuthRedirect: Suppress"};
         const struct endpoint *endpoint = &control->names->endpoints[service];
-        const struct credential *credential = index < control->parts->config->n_credentials
-                                                      ? control->sources[index]->credential
-                                                      : NULL;
+        const struct credential *credential = lent;
         struct secret field = {0};
         struct buf url;
 
+        if (!credential && index < control->parts->config->n_credentials)
+                credential = control->sources[index]->credential;
         if (!credential || clock_mono_ms() >= credential->until_mono_ms)
                 return NULL;
         buf_init(&url, 8192);
@@ -283,12 +273,13 @@ void control_asked(struct mail *mail, void *receiver)
                 break;
         case ASK_CREDENTIAL_REPLACE:
                 if (is_shared(config, ask->index))
-                        found = token_source_replace(control->sources[ask->index], ask->seen, &why);
+                        found = token_source_replace(
+                                control->sources[ask->index], ask->seen, ask->challenge, &why);
                 break;
         case ASK_ADDRESS:
                 found = names_place(control->names, ask->host, &ask->endpoint, &why);
                 break;
-        case ASK_NAME: found = ask_name(control, ask, &why); break;
+        case ASK_NAME: found = lookups_ask(control->lookups, &ask->name, ask->index, &why); break;
         case ASK_ASSERTION:
                 if (ask->index < config->n_credentials &&
                         config->credentials[ask->index].assertion_is_callers)

@@ -33,6 +33,7 @@ struct entry {
         enum assertion_refusal refusal;
         unsigned failures; /* in a row */
         char *why;         /* of the last one */
+        char cause[160];   /* the same for callers */
 };
 
 /* An exchange under way. */
@@ -182,6 +183,7 @@ void assertion_answer(struct ask *ask, const struct assertion_result *result)
         out->refusal = result->refusal;
         out->retry_after_s = (int)((result->wait_ms + 999) / 1000);
         snprintf(out->why, sizeof(out->why), "%s", result->why);
+        snprintf(out->cause, sizeof(out->cause), "%s", result->cause ? result->cause : "");
         /* It quotes claims, and goes to a person. */
         for (char *c = out->why; *c; c++)
                 if ((unsigned char)*c < ' ' || *c == 0x7f)
@@ -197,7 +199,8 @@ static struct assertion_result result_of(const struct entry *e)
                 .credential = e->credential,
                 .refusal = e->refusal,
                 .wait_ms = wait_ms > 0 ? wait_ms : BUSY_MS,
-                .why = e->why ? e->why : ""};
+                .why = e->why ? e->why : "",
+                .cause = e->cause};
 }
 
 static enum source_answer say_no(
@@ -256,6 +259,7 @@ static void failed(struct assertions *a, struct entry *e, enum assertion_refusal
         e->refused_until_mono_ms = clock_mono_ms() + wait;
         free(e->why);
         e->why = str_dup(str_of(outcome->why->text));
+        snprintf(e->cause, sizeof(e->cause), "%s", outcome->cause);
         a->counts.failed++;
         if (refusal == ASSERTION_REFUSED) {
                 log_info("credential name=%s refused for a caller again_in_ms=%lld: %s", name,
@@ -281,6 +285,21 @@ static int64_t until_of(const struct flight *flight, const struct outcome *outco
         return callers < until ? callers : until;
 }
 
+/* When the next one is to be asked for: never, if the caller's token ends no later than this one
+ * does, as any other would end with it. */
+static int64_t refresh_of(const struct flight *flight, const struct outcome *outcome, int64_t until)
+{
+        int64_t now = clock_mono_ms(), left = until - now;
+        int64_t callers = now + flight->expires_s * 1000 - clock_wall_ms();
+        int64_t refresh = outcome->refresh_ms >= 0 ? outcome->refresh_ms : left / 2;
+
+        if (callers <= until)
+                return INT64_MAX;
+        if (refresh > left / 10 * 8)
+                refresh = left / 10 * 8;
+        return now + jitter_ms(refresh);
+}
+
 static void on_done(void *owner, const struct outcome *outcome)
 {
         struct flight *flight = owner;
@@ -289,19 +308,25 @@ static void on_done(void *owner, const struct outcome *outcome)
         struct credential *fresh = NULL;
         enum assertion_refusal refusal = refusal_of(&flight->attempt, outcome->kind);
         struct error text;
-        struct outcome useless = {.kind = OUTCOME_RETRY, .why = &text};
+        struct outcome useless = {.kind = OUTCOME_RETRY,
+                .why = &text,
+                .cause = "what Microsoft Entra gave cannot be used"};
 
         if (outcome->kind == OUTCOME_TOKEN) {
                 int64_t until = until_of(flight, outcome);
                 error_set(&text, "what was obtained is no token, or had ended when it came");
                 if (until > clock_mono_ms())
                         fresh = credential_new(outcome->token, ++*a->generations, until);
+                if (fresh)
+                        fresh->refresh_mono_ms = refresh_of(flight, outcome, until);
                 refusal = ASSERTION_LATER;
                 if (!fresh)
                         outcome = &useless;
         }
         flight_end(flight);
-        entry_set(a, e, fresh);
+        /* What was renewed ahead in vain is still good. */
+        if (fresh || (e->credential && clock_mono_ms() >= e->credential->until_mono_ms))
+                entry_set(a, e, fresh);
         if (fresh) {
                 a->counts.obtained++;
                 e->failures = 0;
@@ -338,6 +363,7 @@ static void depart(struct assertions *a, struct entry *e, struct ask *ask)
                 .owner = flight,
                 .kept = ask->assertion.token};
         ask->assertion.token = (struct secret){0};
+        (void)challenge_claims(ask->challenge, flight->memory.claims);
         e->flight = flight;
         a->counts.running++;
         attempt_start(&flight->attempt, BUDGET_MS);
@@ -391,6 +417,20 @@ static enum source_answer ask_entra(struct assertions *a, struct entry *e, struc
         return result.credential ? SOURCE_NEWER : SOURCE_NO;
 }
 
+/* Those who have nothing yet come first: half of the exchanges is left to them. */
+static enum source_answer renew_ahead(struct assertions *a, struct entry *e, struct ask *ask)
+{
+        int64_t left = e->refused_until_mono_ms - clock_mono_ms();
+
+        if (e->flight)
+                return SOURCE_WAIT;
+        if (left > 0)
+                return say_no(ask, ASSERTION_LATER, left, "it was tried a moment ago");
+        if (a->counts.running >= ASSERTIONS_AT_ONCE / 2)
+                return say_no(ask, ASSERTION_LATER, BUSY_MS, "others come first");
+        return ask_entra(a, e, ask);
+}
+
 enum source_answer assertions_ask(struct assertions *a, struct ask *ask)
 {
         struct entry *e = entry_of(a, ask->index, ask->assertion.digest);
@@ -399,7 +439,10 @@ enum source_answer assertions_ask(struct assertions *a, struct ask *ask)
 
         if (e->credential && now >= e->credential->until_mono_ms)
                 entry_set(a, e, NULL);
-        if (e->credential && e->credential->generation == ask->seen && !may_replace(a, e)) {
+        bool current = e->credential && e->credential->generation == ask->seen;
+        if (current && ask->assertion.ahead) {
+                answer = renew_ahead(a, e, ask);
+        } else if (current && !may_replace(a, e)) {
                 answer = say_no(ask, ASSERTION_REJECTED, BUSY_MS,
                         "it was renewed a moment ago and is rejected again: is the caller's "
                         "service principal a member of the organization?");

@@ -27,6 +27,7 @@ struct assertion_result {
         enum assertion_refusal refusal; /* then */
         int64_t wait_ms;                /* refused: the same answer is given for so long */
         const char *why;                /* refused: for people */
+        const char *cause;              /* refused: for any caller; NULL: nothing to say */
 };
 
 struct assertions_hooks {

@@ -36,7 +36,8 @@ void attempt_start(struct attempt *a, int64_t budget_ms)
         a->running = true;
         a->asked_mono_ms = clock_mono_ms();
         a->deadline_mono_ms = a->asked_mono_ms + budget_ms;
-        a->sent[0] = a->version[0] = a->vault[0] = '\0';
+        a->sent[0] = a->version[0] = a->vault[0] = a->cause[0] = '\0';
+        a->asked = NULL;
         a->step = NULL;
         a->aadsts = 0;
         if (a->config->type == CREDENTIAL_DEFAULT)
@@ -96,12 +97,24 @@ static void finish_failed(struct attempt *a, enum outcome_kind kind, const struc
         int64_t wait_least_ms, bool throttled)
 {
         struct error text = *why; /* `why` may be the attempt's own memory */
-        struct outcome outcome = {
-                .kind = kind, .wait_least_ms = wait_least_ms, .throttled = throttled, .why = &text};
+        struct outcome outcome = {.kind = kind,
+                .wait_least_ms = wait_least_ms,
+                .throttled = throttled,
+                .why = &text,
+                .cause = a->cause[0] ? a->cause : "it cannot be obtained"};
 
         if (a->step)
                 error_wrap(&text, "%s", a->step);
         finish(a, &outcome);
+}
+
+void attempt_cause(struct attempt *a, const char *format, ...)
+{
+        va_list args;
+
+        va_start(args, format);
+        vsnprintf(a->cause, sizeof(a->cause), format, args);
+        va_end(args);
 }
 
 void attempt_fail(struct attempt *a, enum outcome_kind kind, const struct error *why)
@@ -137,6 +150,7 @@ bool attempt_read(struct attempt *a, struct str path, struct secret *out)
 
         if (secret_read(out, path.ptr, SECRET_MOST_BYTES, &err))
                 return true;
+        attempt_cause(a, "a file that it is obtained with cannot be read");
         attempt_fail(a, OUTCOME_ABSENT, &err);
         return false;
 }
@@ -146,6 +160,13 @@ static void on_fetched(const struct fetch_result *result, void *arg)
         struct attempt *a = arg;
 
         a->fetch = NULL;
+        if (!result->answered)
+                attempt_cause(a, "%s is unreachable%s", a->asked,
+                        result->by_proxy ? " through the outgoing proxy" : "");
+        else if (result->status != 200)
+                attempt_cause(a, "%s answered %d", a->asked, result->status);
+        else /* and yet it may not be what was asked for */
+                attempt_cause(a, "%s answered with something else than a token", a->asked);
         a->on_answer(a, result);
 }
 
@@ -167,6 +188,7 @@ static void need_failed(struct attempt *a, const char *why)
         int64_t wait = token_source_wait_ms(a->other);
 
         error_set(&text, "%s", why);
+        attempt_cause(a, "%s", token_source_cause(a->other));
         /* Trying again before the other one does gets the same answer. */
         finish_failed(a, OUTCOME_RETRY, &text, wait, false);
 }

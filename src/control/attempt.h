@@ -11,6 +11,7 @@
 #define DAGWARD_CONTROL_ATTEMPT_H
 
 #include "dagward/config/config.h"
+#include "challenge.h"
 #include "dagward/net/fetch.h"
 #include "entra_answer.h"
 #include "source.h"
@@ -26,14 +27,15 @@ enum outcome_kind {
 
 struct outcome {
         enum outcome_kind kind;
-        struct str token;      /* during the call only */
-        bool is_pat;           /* `token` goes into Basic, not Bearer */
-        int64_t asked_mono_ms; /* from then on `life_ms` counts */
-        int64_t life_ms;       /* INT64_MAX: not known to end */
-        int64_t refresh_ms;    /* from now; -1: half of the life */
-        int64_t wait_least_ms; /* failures: not sooner than this */
-        bool throttled;        /* 429 without Retry-After */
-        const struct error *why;
+        struct str token;        /* during the call only */
+        bool is_pat;             /* `token` goes into Basic, not Bearer */
+        int64_t asked_mono_ms;   /* from then on `life_ms` counts */
+        int64_t life_ms;         /* INT64_MAX: not known to end */
+        int64_t refresh_ms;      /* from now; -1: half of the life */
+        int64_t wait_least_ms;   /* failures: not sooner than this */
+        bool throttled;          /* 429 without Retry-After */
+        const struct error *why; /* for operators: names files, settings and what to do */
+        const char *cause;       /* failures: the same for callers, without any of that */
 };
 
 /* What ways remember of a source from one attempt to the next. */
@@ -42,6 +44,7 @@ struct memory {
         size_t candidate;            /* this one; before, the one to be tried */
         char version[VAULT_VERSION]; /* of the vault's secret that worked last */
         int64_t due_mono_ms;         /* a token is wanted from then on, even of the same version */
+        char claims[CLAIMS_MOST];    /* that the next token has to have; sent once. "": none */
         int64_t proof_until_s; /* when certificate or vault secret end, Unix time; 0: unknown */
 };
 
@@ -75,6 +78,8 @@ struct attempt {
         const char *step;   /* the words in front of what goes wrong; NULL: none */
         struct secret kept; /* for a later step: what is to be signed; or a caller's own token */
         int64_t aadsts;     /* of the authority's last refusal; 0: none */
+        const char *asked;  /* whom it asks: "Microsoft Entra"; NULL: nobody yet */
+        char cause[160];    /* see attempt_cause */
         char sent[400];     /* what was shown to the authority, for its refusal; no secret */
         char version[VAULT_VERSION]; /* of the vault's secret or key in use */
         char vault[160];             /* its host */
@@ -95,6 +100,10 @@ bool attempt_read(struct attempt *attempt, struct str path, struct secret *out)
 void attempt_fetch(struct attempt *attempt, struct fetch_request *request, attempt_answer *then);
 /* Goes on when `other` has a usable token. `what` names the step when it has not. */
 void attempt_need(struct attempt *attempt, const char *what, attempt_step *then);
+/* What callers will be told if it fails now: whose fault it is, and which; no name of a file, a
+ * setting or a host. Before it fails. */
+void attempt_cause(struct attempt *attempt, const char *format, ...)
+        __attribute__((format(printf, 2, 3)));
 /* Ends it. `refresh_ms` -1: at half of its life. */
 void attempt_token(struct attempt *attempt, struct str token, int64_t life_ms, int64_t refresh_ms);
 void attempt_pat(struct attempt *attempt, struct str pat, int64_t life_ms, int64_t refresh_ms);

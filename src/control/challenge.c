@@ -1,5 +1,9 @@
 #include "challenge.h"
 
+#include <jansson.h>
+
+#include "dagward/token/base64.h"
+
 static struct str skip(struct str s, const char *these)
 {
         while (s.len && s.ptr[0] && strchr(these, s.ptr[0]))
@@ -73,6 +77,34 @@ bool challenge_param(
                 }
         }
         return false;
+}
+
+bool challenge_claims(const char *challenge, char out[CLAIMS_MOST])
+{
+        char error[32], text[CLAIMS_MOST / 3 * 4 + 8];
+        struct str bearer = STR("Bearer");
+
+        out[0] = '\0';
+        if (!challenge ||
+                !challenge_param(str_of(challenge), bearer, STR("error"), error, sizeof(error)) ||
+                strcmp(error, "insufficient_claims") != 0 ||
+                !challenge_param(str_of(challenge), bearer, STR("claims"), text, sizeof(text)))
+                return false;
+        struct str encoded = str_of(text);
+        if (BASE64_DECODED(encoded.len) >= CLAIMS_MOST)
+                return false;
+        /* with padding or without, in either alphabet */
+        ssize_t len = base64_decode(encoded, out);
+        while (len < 0 && str_ends(encoded, STR("=")))
+                encoded.len--;
+        if (len < 0)
+                len = base64url_decode(encoded, out);
+        json_t *claims =
+                len > 0 ? json_loadb(out, (size_t)len, JSON_REJECT_DUPLICATES, NULL) : NULL;
+        bool good = json_is_object(claims) && !memchr(out, '\0', (size_t)len);
+        json_decref(claims);
+        out[good ? len : 0] = '\0';
+        return good;
 }
 
 bool challenge_arc_path(struct str path)

@@ -193,7 +193,7 @@ struct control *control_new(const char *config_path, struct error_list *errors)
         if (!control->base)
                 abort();
         control->fetcher = fetcher_new(control->base);
-        control->lookups = lookups_new(control->fetcher, control, control_named);
+        control->lookups = lookups_new(control);
         control->runs = runs_new(control);
         control->tags = tags_new(control);
         const struct assertions_hooks hooks = control_assertions_hooks(control);
@@ -333,6 +333,7 @@ static void begin(struct control *control)
         arm(&control->watch_timer, WATCH_FIRST_MS);
         if (control->scribe)
                 started_event(control);
+        control_tell_way_out(control->parts);
         control_sources_start(control);
         control->booted = true;
         control_publish(control);

@@ -6,8 +6,8 @@ enum { EXPIRES_MOST_S = 10 * 365 * 24 * 3600 };
 
 struct remedy {
         int64_t aadsts;
-        bool retry; /* passes by itself */
-        const char *text;
+        bool retry;       /* passes by itself */
+        const char *text; /* "fact: what to do" */
 };
 
 static const struct remedy remedies[] = {
@@ -94,6 +94,31 @@ static const struct remedy remedies[] = {
         {40010, true, "Entra has trouble: it is tried again"},
 };
 
+/* What is said instead when the assertion was a caller's own token. */
+static const struct remedy callers_remedies[] = {
+        {50013, false,
+                "the assertion's signature is wrong or it has expired: check the issuer of the "
+                "caller's token, and that it is a fresh one"},
+        {500133, false, "the assertion has expired: the caller has to send a fresh token"},
+        {700024, false,
+                "the assertion is not valid now: check the clock of the caller's issuer, and that "
+                "the caller sends a fresh token"},
+        {700212, false,
+                "no federated credential has the assertion's audience: the caller's token must be "
+                "made for api://AzureADTokenExchange, or for what the credential says"},
+        {700213, false,
+                "no federated credential has the assertion's subject: compare it with the "
+                "caller's, letter case included"},
+};
+
+static const char *advice_of(const struct remedy *remedy, bool callers)
+{
+        for (size_t i = 0; callers && i < sizeof(callers_remedies) / sizeof(*remedy); i++)
+                if (callers_remedies[i].aadsts == remedy->aadsts)
+                        return callers_remedies[i].text;
+        return remedy->text;
+}
+
 static const struct remedy *remedy_of(int64_t aadsts)
 {
         for (size_t i = 0; i < sizeof(remedies) / sizeof(*remedies); i++) {
@@ -108,6 +133,16 @@ const char *entra_remedy(int64_t aadsts)
         const struct remedy *remedy = remedy_of(aadsts);
 
         return remedy ? remedy->text : NULL;
+}
+
+const char *entra_fact(int64_t aadsts)
+{
+        static _Thread_local char fact[160];
+        const struct remedy *remedy = remedy_of(aadsts);
+
+        snprintf(fact, sizeof(fact), "%s", remedy ? remedy->text : "");
+        fact[strcspn(fact, ":")] = '\0';
+        return fact;
 }
 
 bool entra_refuses_assertion(int64_t aadsts)
@@ -191,7 +226,7 @@ static void token_read(json_t *root, struct entra_answer *out)
         out->refresh_in_s = answer_seconds(json_object_get(root, "refresh_in"));
 }
 
-static void error_read(int status, const json_t *root, struct entra_answer *out)
+static void error_read(int status, const json_t *root, bool callers, struct entra_answer *out)
 {
         char word[64], trace[64], correlation[64];
         const json_t *code = json_array_get(json_object_get(root, "error_codes"), 0);
@@ -211,15 +246,16 @@ static void error_read(int status, const json_t *root, struct entra_answer *out)
                 snprintf(ids, sizeof(ids), " (trace_id %s, correlation_id %s)", trace, correlation);
         if (out->aadsts)
                 error_set(&out->why, "AADSTS%lld %s: %s%s", (long long)out->aadsts, word,
-                        remedy ? remedy->text : "see the sign-in log of the application in Entra",
+                        remedy ? advice_of(remedy, callers)
+                               : "see the sign-in log of the application in Entra",
                         ids);
         else
                 error_set(&out->why, "the token endpoint answered %d %s%s", status,
                         word[0] ? word : "without an error code", ids);
 }
 
-void entra_answer_read(
-        int status, struct str content_type, struct str body, struct entra_answer *out)
+void entra_answer_read(int status, struct str content_type, struct str body, bool callers,
+        struct entra_answer *out)
 {
         json_error_t where;
         json_t *root = json_loadb(body.ptr ? body.ptr : "", body.len, 0, &where);
@@ -233,7 +269,7 @@ void entra_answer_read(
         } else if (status == 200) {
                 token_read(root, out);
         } else {
-                error_read(status, root, out);
+                error_read(status, root, callers, out);
         }
         json_decref(root);
 }

@@ -27,9 +27,10 @@ struct entra_answer {
 };
 
 /* Reads an answer. `content_type` may be STR_NONE. Never fails: nonsense is an ENTRA_RETRY (a proxy
- * of the network, an outage), said so in `why`. */
-void entra_answer_read(
-        int status, struct str content_type, struct str body, struct entra_answer *out);
+ * of the network, an outage), said so in `why`. `callers`: the assertion that was sent was a
+ * caller's own, which is what the advice is about. */
+void entra_answer_read(int status, struct str content_type, struct str body, bool callers,
+        struct entra_answer *out);
 /* For answers of others that look alike. Seconds, as a number or as decimal digits in a string; -1
  * when neither. */
 int64_t answer_seconds(const json_t *value);
@@ -42,5 +43,7 @@ bool answer_token(json_t *root, const char *who, struct secret *token, struct er
 bool entra_refuses_assertion(int64_t aadsts);
 /* What to do about an AADSTS code; NULL for one without an entry. */
 const char *entra_remedy(int64_t aadsts);
+/* What such a code says, without advice; "" for one without an entry. Static per thread. */
+const char *entra_fact(int64_t aadsts);
 
 #endif

@@ -25,6 +25,7 @@ struct parts {
         char policy_digest[65];
         struct policy *shadow; /* NULL: none */
         char shadow_digest[65];
+        struct egress *egress; /* NULL: none */
         struct tls_context *upstream_tls;
         struct tls_context **listener_tls; /* per listener; NULL: plain */
 };
@@ -93,7 +94,8 @@ struct control {
         int admin_fd; /* for it, bound by another; -1: none */
         int64_t started_mono_ms, started_wall_ms, loaded_wall_ms;
         uint64_t n_reloads, n_reloads_failed, n_asks, n_asks_refused;
-        bool change_seen; /* a file has changed: reload when it has been still for a moment */
+        int64_t clock_moved_ms; /* the wall clock has been set by so much since the start */
+        bool change_seen;       /* a file has changed: reload when it has been still for a moment */
 };
 
 /* --- publish.c --- */
@@ -115,10 +117,12 @@ void control_sources_free(struct issuer **issuers, size_t n_issuers, struct toke
 void control_asked(struct mail *mail, void *receiver);
 /* Answers one. */
 void control_reply(struct control *control, struct ask *ask, bool ok, const char *why);
-/* One request to Azure DevOps with credential `index`, of whatever scheme; `request` says the rest:
- * method, body, limits. NULL: there is no usable credential. */
-struct fetch *control_fetch(struct control *control, unsigned index, enum service service,
-        const char *path, struct fetch_request request, fetch_done *done, void *arg);
+/* One request to Azure DevOps with credential `index`, of whatever scheme, or with `lent`, a
+ * caller's own (NULL: none); `request` says the rest: method, body, limits. NULL: there is no
+ * usable credential. */
+struct fetch *control_fetch(struct control *control, unsigned index, const struct credential *lent,
+        enum service service, const char *path, struct fetch_request request, fetch_done *done,
+        void *arg);
 /* Answers those that wait for a key set (ASK_KEYS) or a credential. */
 void control_answer(struct control *control, bool keys, unsigned index, bool ok, const char *why);
 /* Answers those that wait for the addresses of `host`; `endpoint` NULL: there are none. */
@@ -139,10 +143,17 @@ void control_leave_to_heir(struct control *control);
 /* --- reload.c --- */
 
 void control_reload(struct control *control, const char *cause);
+/* Logs which outgoing proxy is used, if one was asked for. */
+void control_tell_way_out(const struct parts *parts);
 /* Records which bindings have expired, or will soon. */
 void control_tell_expiries(struct control *control);
 /* Reloads when a file has changed and been still since the look before. */
 void on_watch_timer(evutil_socket_t fd, short what, void *arg);
+
+/* --- jumps.c --- */
+
+/* Now and then: notices a wall clock that was set. */
+void control_look_for_jumps(struct control *control);
 
 /* --- admin.c --- */
 

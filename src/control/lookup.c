@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-#include "dagward/base/clock.h"
+#include "inside.h"
 
 struct lookup {
         struct lookups *all;
@@ -14,22 +14,17 @@ struct lookup {
 };
 
 struct lookups {
-        struct fetcher *fetcher;
-        void *owner;
-        void (*found)(void *owner, const struct lookup_result *result);
+        struct control *control;
         struct lookup slots[LOOKUPS_MOST];
 };
 
-struct lookups *lookups_new(struct fetcher *fetcher, void *owner,
-        void (*found)(void *owner, const struct lookup_result *result))
+struct lookups *lookups_new(struct control *control)
 {
         struct lookups *lookups = calloc(1, sizeof(*lookups));
 
         if (!lookups)
                 abort();
-        lookups->fetcher = fetcher;
-        lookups->owner = owner;
-        lookups->found = found;
+        lookups->control = control;
         return lookups;
 }
 
@@ -96,41 +91,16 @@ static void on_answer(const struct fetch_result *answer, void *arg)
 
         *slot = (struct lookup){0}; /* who is told may ask again */
         understand(&lookup, answer, &result);
-        lookups->found(lookups->owner, &result);
+        control_named(lookups->control, &result);
         free((void *)result.identity);
         drop(&lookup);
 }
 
-static void start(struct lookup *lookup, const struct credential *credential,
-        const struct endpoint *endpoint, const char *ca)
+enum source_answer lookups_ask(
+        struct lookups *lookups, const struct name_ask *name, unsigned index, struct error *why)
 {
-        static const char *const fields[] = {
-                "Accept: application/json", "X-TFS-FedAuthRedirect: Suppress"};
-        struct secret field = {0};
-        struct buf url;
-
-        buf_init(&url, 8192);
-        buf_printf(
-                &url, "http%s://%s%s", endpoint->tls ? "s" : "", endpoint->authority, lookup->path);
-        buf_char(&url, '\0');
-        secret_set(&field, credential_field(credential));
-        struct fetch_request request = {.url = url.overflow ? "" : url.data,
-                .secret_field = &field,
-                .fields = fields,
-                .n_fields = sizeof(fields) / sizeof(fields[0]),
-                .ca = ca,
-                .timeout_ms = LOOKUP_TIMEOUT_MS,
-                .most_bytes = IDENTITY_ANSWER_MOST_BYTES,
-                .allow_plain_loopback = !endpoint->tls};
-        lookup->fetch = fetch_start(lookup->all->fetcher, &request, on_answer, lookup);
-        secret_drop(&field);
-        buf_clear(&url);
-}
-
-enum source_answer lookups_ask(struct lookups *lookups, const struct name_ask *name, unsigned index,
-        const struct credential *credential, const struct endpoint *endpoint, const char *ca,
-        struct error *why)
-{
+        const struct fetch_request request = {
+                .timeout_ms = LOOKUP_TIMEOUT_MS, .most_bytes = IDENTITY_ANSWER_MOST_BYTES};
         struct lookup *spare = NULL;
 
         for (size_t i = 0; i < LOOKUPS_MOST; i++) {
@@ -141,17 +111,21 @@ enum source_answer lookups_ask(struct lookups *lookups, const struct name_ask *n
                          strcmp(one->path, name->path) == 0)
                         return SOURCE_WAIT;
         }
-        if (!spare || !credential) {
-                error_set(why, spare ? "there is no usable credential to ask with"
-                                     : "too many names are being looked up");
+        if (!spare) {
+                error_set(why, "too many names are being looked up");
                 return SOURCE_NO;
         }
-        *spare = (struct lookup){.all = lookups,
-                .kind = name->kind,
-                .value = str_dup(str_of(name->value)),
-                .path = str_dup(str_of(name->path)),
-                .service = name->service,
-                .credential = index};
-        start(spare, credential, endpoint, ca);
+        spare->fetch = control_fetch(lookups->control, index, NULL, name->service, name->path,
+                request, on_answer, spare);
+        if (!spare->fetch) {
+                error_set(why, "there is no usable credential to ask with");
+                return SOURCE_NO;
+        }
+        spare->all = lookups;
+        spare->kind = name->kind;
+        spare->value = str_dup(str_of(name->value));
+        spare->path = str_dup(str_of(name->path));
+        spare->service = name->service;
+        spare->credential = index;
         return SOURCE_WAIT;
 }

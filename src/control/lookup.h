@@ -7,7 +7,6 @@
 #ifndef DAGWARD_CONTROL_LOOKUP_H
 #define DAGWARD_CONTROL_LOOKUP_H
 
-#include "dagward/net/fetch.h"
 #include "dagward/world/ports.h"
 #include "source.h"
 
@@ -25,14 +24,15 @@ struct lookup_result {
         const char *why;                 /* when not ok: for people */
 };
 
-struct lookups *lookups_new(struct fetcher *fetcher, void *owner,
-        void (*found)(void *owner, const struct lookup_result *result));
+struct control;
+
+/* `control_named` will be told. */
+struct lookups *lookups_new(struct control *control);
 /* Cancels what is under way, without a word. */
 void lookups_cancel(struct lookups *lookups);
 void lookups_free(struct lookups *lookups);
-/* SOURCE_WAIT: `found` will tell, never at once; SOURCE_NO with a reason. */
-enum source_answer lookups_ask(struct lookups *lookups, const struct name_ask *name, unsigned index,
-        const struct credential *credential, const struct endpoint *endpoint, const char *ca,
-        struct error *why);
+/* SOURCE_WAIT: control_named will be told, never at once; SOURCE_NO with a reason. */
+enum source_answer lookups_ask(
+        struct lookups *lookups, const struct name_ask *name, unsigned index, struct error *why);
 
 #endif

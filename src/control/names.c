@@ -36,14 +36,25 @@ struct question {
 
 static void on_answer(struct mail *mail, void *receiver);
 
+/* Whose addresses an endpoint has. */
+static const char *dial_host(const struct endpoint *endpoint)
+{
+        return endpoint->via ? endpoint->via_host : endpoint->host;
+}
+
+static uint16_t dial_port(const struct endpoint *endpoint)
+{
+        return endpoint->via ? endpoint->via_port : endpoint->port;
+}
+
 /* On the thread. */
 static void on_question(struct mail *mail, void *receiver)
 {
         struct resolver *resolver = receiver;
         struct question *question = (struct question *)mail;
 
-        question->ok = resolver->lookup(question->endpoint.host, question->endpoint.port,
-                &question->endpoint, &question->why);
+        question->ok = resolver->lookup(dial_host(&question->endpoint),
+                dial_port(&question->endpoint), &question->endpoint, &question->why);
         mail->deliver = on_answer;
         mailbox_post(resolver->answers, mail);
 }
@@ -227,21 +238,21 @@ static void take_addresses(struct endpoint *to, const struct endpoint *from)
 
 static bool same_place(const struct endpoint *a, const struct endpoint *b)
 {
-        return a->port == b->port && strcmp(a->host, b->host) == 0;
+        return dial_port(a) == dial_port(b) && strcmp(dial_host(a), dial_host(b)) == 0;
 }
 
 /* Said once for all services of a host, when it begins and when it ends. */
 static void say(const struct endpoint *endpoint, const struct question *question, unsigned service)
 {
         if (question->ok)
-                log_info("names host=%s found again", endpoint->host);
+                log_info("names host=%s found again", dial_host(endpoint));
         else if (service == SERVICE_DEV)
-                log_error("names host=%s not found, %s: %s", endpoint->host,
+                log_error("names host=%s not found, %s: %s", dial_host(endpoint),
                         endpoint->n_addresses ? "keeping the old addresses"
                                               : "nothing can be forwarded",
                         question->why.text);
         else
-                log_info("names host=%s not found: %s", endpoint->host, question->why.text);
+                log_info("names host=%s not found: %s", dial_host(endpoint), question->why.text);
 }
 
 static void names_answer(struct names *names, const struct question *question)
@@ -377,7 +388,7 @@ static void add_literal(struct endpoint *endpoint, const char *address)
         struct addrinfo *found = NULL;
         char service[8];
 
-        snprintf(service, sizeof(service), "%u", (unsigned)endpoint->port);
+        snprintf(service, sizeof(service), "%u", (unsigned)dial_port(endpoint));
         if (getaddrinfo(address, service, &hints, &found) != 0)
                 return;
         memcpy(&endpoint->addresses[endpoint->n_addresses], found->ai_addr, found->ai_addrlen);
@@ -385,8 +396,8 @@ static void add_literal(struct endpoint *endpoint, const char *address)
         freeaddrinfo(found);
 }
 
-static bool endpoint_init(
-        struct endpoint *endpoint, const char *host, const struct config_url *override)
+static bool endpoint_init(struct endpoint *endpoint, const char *host,
+        const struct config_url *override, const struct egress *egress)
 {
         bool v6;
 
@@ -401,30 +412,36 @@ static bool endpoint_init(
         else
                 snprintf(endpoint->authority, sizeof(endpoint->authority), v6 ? "[%s]:%u" : "%s:%u",
                         endpoint->host, (unsigned)endpoint->port);
-        if (strcmp(endpoint->host, "localhost") == 0) {
+        if (endpoint->tls && egress_serves(egress, endpoint->host)) {
+                endpoint->via = egress->number;
+                endpoint->via_port = egress->port;
+                snprintf(endpoint->via_host, sizeof(endpoint->via_host), "%s", egress->host);
+        }
+        if (strcmp(dial_host(endpoint), "localhost") == 0) {
                 add_literal(endpoint, "127.0.0.1");
                 add_literal(endpoint, "::1");
         } else {
-                add_literal(endpoint, endpoint->host);
+                add_literal(endpoint, dial_host(endpoint));
         }
         return endpoint->n_addresses > 0;
 }
 
-struct names *names_new(const struct config *config, struct event_base *base, names_lookup *lookup,
-        const struct source_hooks *hooks)
+struct names *names_new(const struct config *config, struct egress *egress, struct event_base *base,
+        names_lookup *lookup, const struct source_hooks *hooks)
 {
         struct names *names = calloc(1, sizeof(*names));
 
         if (!names)
                 abort();
         names->base = base;
+        names->egress = egress_ref(egress);
         names->upstream = &config->upstream;
         names->hooks = *hooks;
         names->lookup = lookup;
         for (unsigned s = 0; s < SERVICE_COUNT; s++) {
                 const char *host = service_host((enum service)s);
-                names->literal[s] = endpoint_init(
-                        &names->endpoints[s], host, config_host_override(&config->upstream, host));
+                names->literal[s] = endpoint_init(&names->endpoints[s], host,
+                        config_host_override(&config->upstream, host), egress);
         }
         evtimer_assign(&names->timer, base, on_names_timer, names);
         evtimer_assign(&names->soon, base, on_soon, names);
@@ -438,6 +455,7 @@ void names_free(struct names *names)
         resolver_free(names->resolver);
         event_del(&names->timer);
         event_del(&names->soon);
+        egress_unref(names->egress);
         free(names);
 }
 
@@ -500,8 +518,8 @@ enum source_answer names_place(
         if (strcmp(place->host, host) != 0) {
                 *place = (struct place){0};
                 snprintf(place->host, sizeof(place->host), "%s", host);
-                if (endpoint_init(
-                            &place->endpoint, host, storage_override_of(names->upstream, host)))
+                if (endpoint_init(&place->endpoint, host,
+                            storage_override_of(names->upstream, host), names->egress))
                         place->found_mono_ms = INT64_MAX - NAMES_PLACE_KEPT_MS; /* a literal */
         }
         if (place->found_mono_ms && clock_mono_ms() < place->found_mono_ms + NAMES_PLACE_KEPT_MS) {

@@ -43,6 +43,7 @@ struct place {
 
 struct names {
         struct event_base *base;
+        struct egress *egress;                  /* one reference */
         const struct config_upstream *upstream; /* the configuration's, which outlives this */
         struct place places[NAMES_PLACES];
         /* An attempt to find `host` has ended; NULL with a reason: in vain. */
@@ -61,8 +62,9 @@ struct names {
         uint64_t n_failed;
 };
 
-struct names *names_new(const struct config *config, struct event_base *base, names_lookup *lookup,
-        const struct source_hooks *hooks);
+/* `egress` NULL: no outgoing proxy; what goes through one is found at its address. */
+struct names *names_new(const struct config *config, struct egress *egress, struct event_base *base,
+        names_lookup *lookup, const struct source_hooks *hooks);
 void names_free(struct names *names);
 /* Takes over the thread, and the addresses of equal hosts; before names_start. */
 void names_adopt(struct names *names, struct names *old);

@@ -50,6 +50,7 @@ void control_publish(struct control *control)
                 .keysets = keysets,
                 .credentials = store,
                 .endpoints = control->names->endpoints,
+                .egress = parts->egress,
                 .upstream_tls = parts->upstream_tls,
                 .listener_tls = parts->listener_tls,
                 .draining = control->draining,
@@ -112,6 +113,7 @@ void control_sources_make(struct control *control)
         const struct config *config = control->parts->config;
         struct source_hooks hooks = control_hooks(control);
 
+        fetcher_set_egress(control->fetcher, control->parts->egress);
         control->issuers = take(config->n_issuers, sizeof(struct issuer *));
         control->sources = take(config->n_credentials, sizeof(struct token_source *));
         hooks.settled = on_keys_settled;
@@ -124,7 +126,8 @@ void control_sources_make(struct control *control)
                         control->base, control->fetcher, &control->credential_generations, &hooks);
         control->supply = supply_new(config, control->sources, config->n_credentials, control->base,
                 control->fetcher, &control->credential_generations, &hooks);
-        control->names = names_new(config, control->base, control->lookup, &hooks);
+        control->names =
+                names_new(config, control->parts->egress, control->base, control->lookup, &hooks);
         control->names->found = control_found;
 }
 

@@ -8,6 +8,7 @@
 #include "dagward/base/log.h"
 #include "dagward/base/reach.h"
 #include "dagward/world/preflight.h"
+#include "dagward/world/way_out.h"
 #include "inside.h"
 
 enum { WATCH_MS = 2000 };
@@ -43,6 +44,21 @@ static bool tls_part(struct parts *parts, struct error_list *errors)
         return ok;
 }
 
+static bool way_part(struct parts *parts, struct error_list *errors)
+{
+        const struct config_outgoing_proxy *proxy = &parts->config->outgoing_proxy;
+        struct error err;
+
+        if (way_out_of(parts->config, &parts->egress, &err))
+                return true;
+        error_list_add(errors,
+                config_place(parts->config, proxy->credentials_file.ptr
+                                                    ? (const void *)&proxy->credentials_file
+                                                    : &proxy->environment),
+                "%s", err.text);
+        return false;
+}
+
 /* --- all of it --- */
 
 static void watch_config(struct watch *watch, struct config *config)
@@ -57,6 +73,7 @@ static void watch_config(struct watch *watch, struct config *config)
                 watch_add(watch, tls->client_ca.ptr);
         }
         watch_add(watch, config->upstream.ca.ptr);
+        watch_add(watch, config->outgoing_proxy.credentials_file.ptr);
 }
 
 /* What the configuration names. Everything is watched before it is read: a file that is replaced
@@ -76,7 +93,7 @@ static bool load_rest(struct parts *parts, struct watch *watch, struct error_lis
         memcpy(parts->shadow_digest, checked.shadow_digest, sizeof(checked.shadow_digest));
         ok = preflight_files(parts->config, errors) && ok;
         preflight_clear(&checked);
-        return ok && tls_part(parts, errors);
+        return ok && tls_part(parts, errors) && way_part(parts, errors);
 }
 
 struct parts *parts_load(const char *config_path, struct watch *watch, struct error_list *errors)
@@ -111,6 +128,7 @@ void parts_free(struct parts *parts)
                 tls_unref(parts->listener_tls[i]);
         free(parts->listener_tls);
         tls_unref(parts->upstream_tls);
+        egress_unref(parts->egress);
         policy_unref(parts->policy);
         policy_unref(parts->shadow);
         config_unref(parts->config);
@@ -237,6 +255,12 @@ void control_tell_expiries(struct control *control)
                 policy_expiries(parts->shadow, clock_wall_ms(), tell_expiry, &shadow);
 }
 
+void control_tell_way_out(const struct parts *parts)
+{
+        if (parts->egress || parts->config->outgoing_proxy.environment)
+                log_info("outgoing_proxy=\"%s\"", way_out_text(parts->config, parts->egress));
+}
+
 /* --- again --- */
 
 static void say_done(struct control *control, const char *cause, const struct parts *fresh)
@@ -256,6 +280,7 @@ static void say_done(struct control *control, const char *cause, const struct pa
         control_event(control, "reload.done", detail, n);
         log_info("reload cause=\"%s\" done policy=%s%s%s", cause, fresh->policy_digest,
                 fresh->shadow ? " shadow=" : "", fresh->shadow_digest);
+        control_tell_way_out(fresh);
 }
 
 /* Type=notify-reload: from when on it is being done (systemd.service(5)). */
@@ -322,6 +347,7 @@ void on_watch_timer(evutil_socket_t fd, short what, void *arg)
 
         (void)fd;
         (void)what;
+        control_look_for_jumps(control);
         /* Half-written files are left alone: a change counts when it is over. */
         if (!changed && control->change_seen && !control->draining)
                 control_reload(control, "a changed file");

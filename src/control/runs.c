@@ -54,8 +54,8 @@ static bool ask_upstream(
 {
         const struct fetch_request request = {.timeout_ms = RUNS_TIMEOUT_MS, .most_bytes = most};
 
-        look->fetch = control_fetch(
-                look->runs->control, look->ask->index, service, path, request, done, look);
+        look->fetch = control_fetch(look->runs->control, look->ask->index, look->ask->run->lent,
+                service, path, request, done, look);
         return look->fetch != NULL;
 }
 

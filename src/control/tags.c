@@ -12,6 +12,7 @@ struct job {
         struct tags *tags;
         struct fetch *fetch; /* NULL: it waits */
         char *path, *json, *credential;
+        struct credential *lent; /* a caller's own; NULL: the one of that name */
         enum service service;
         char run[24], request_id[40], correlation_id[40];
         unsigned attempts;
@@ -50,6 +51,7 @@ static void job_free(struct job *job)
         free(job->path);
         free(job->json);
         free(job->credential);
+        credential_unref(job->lent);
         free(job);
 }
 
@@ -143,7 +145,7 @@ static void begin(struct job *job)
                 .most_bytes = 256 * 1024};
 
         job->attempts++;
-        job->fetch = control_fetch(tags->control, credential_of(tags, job->credential),
+        job->fetch = control_fetch(tags->control, credential_of(tags, job->credential), job->lent,
                 job->service, job->path, request, on_answer, job);
         if (job->fetch)
                 tags->n_active++;
@@ -183,6 +185,8 @@ void tags_add(struct tags *tags, struct ask *ask)
         job->path = run->path;
         job->json = run->tags;
         run->path = run->tags = NULL;
+        job->lent = run->lent;
+        run->lent = NULL;
         job->service = run->service;
         job->credential =
                 str_dup(ask->index < config->n_credentials ? config->credentials[ask->index].name

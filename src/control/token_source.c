@@ -163,12 +163,15 @@ static void source_failed(struct token_source *source, const struct outcome *out
                 wait_ms = due_ms;
         source->n_failed++;
         source->last_error = *outcome->why;
+        snprintf(source->last_cause, sizeof(source->last_cause), "%s", outcome->cause);
         if (source->config->type != CREDENTIAL_ISSUER) /* which is a step of one with that name */
                 error_wrap(&source->last_error, "credential %s", source->config->name.ptr);
         take_back_rejected(source);
         log_error("credential name=%s failed usable=%s again_in_ms=%lld: %s",
                 source->config->name.ptr, token_source_usable(source) ? "yes" : "no",
                 (long long)wait_ms, source->last_error.text);
+        if (source->failures == 0)
+                source->failing_wall_ms = clock_wall_ms();
         if (source->failures++ == 0)
                 source_event(source, "credential.refresh_failed", source->last_error.text);
         source_arm(source, wait_ms);
@@ -295,11 +298,32 @@ static void source_renewed(
 static void source_useless(struct token_source *source, const char *why)
 {
         struct error text;
-        struct outcome failed = {
-                .kind = is_local(source) ? OUTCOME_OPERATOR : OUTCOME_RETRY, .why = &text};
+        struct outcome failed = {.kind = is_local(source) ? OUTCOME_OPERATOR : OUTCOME_RETRY,
+                .why = &text,
+                .cause = "what was obtained cannot be used"};
 
         error_set(&text, "%s", why);
         source_failed(source, &failed);
+}
+
+/* A file that did not change holds a token that ends when it did, whatever the wall clock says now:
+ * one that is set back makes nothing live longer. */
+static struct credential *not_longer(struct token_source *source, struct credential *fresh)
+{
+        struct credential *first = source->first_seen;
+
+        if (!is_local(source))
+                return fresh;
+        if (!first || !credential_same(first, fresh)) {
+                credential_unref(first);
+                source->first_seen = credential_ref(fresh);
+                return fresh;
+        }
+        if (fresh->until_mono_ms > first->until_mono_ms) {
+                credential_unref(fresh);
+                fresh = credential_ref(first);
+        }
+        return fresh;
 }
 
 static void source_succeeded(struct token_source *source, const struct outcome *outcome)
@@ -317,6 +341,12 @@ static void source_succeeded(struct token_source *source, const struct outcome *
         if (!fresh) {
                 source_useless(
                         source, "what was obtained cannot stand in a header: it is no token");
+                return;
+        }
+        fresh = not_longer(source, fresh);
+        if (fresh->until_mono_ms <= clock_mono_ms()) {
+                credential_unref(fresh);
+                source_useless(source, "the token has ended, though the clock was set back");
                 return;
         }
         int64_t refresh_ms = refresh_after(source, outcome);
@@ -421,6 +451,12 @@ static bool is_backed_off(const struct token_source *source)
         return token_source_wait_ms(source) > 0 && !files_changed(source);
 }
 
+void token_source_doubt(struct token_source *source)
+{
+        if (!source->on_demand && !is_local(source) && !is_backed_off(source))
+                source_attempt(source, true);
+}
+
 /* --- asks --- */
 
 enum source_answer token_source_ask(struct token_source *source, uint64_t seen, struct error *why)
@@ -449,7 +485,7 @@ enum source_answer token_source_ask(struct token_source *source, uint64_t seen, 
 }
 
 enum source_answer token_source_replace(
-        struct token_source *source, uint64_t seen, struct error *why)
+        struct token_source *source, uint64_t seen, const char *challenge, struct error *why)
 {
         int64_t now = clock_mono_ms();
 
@@ -469,6 +505,9 @@ enum source_answer token_source_replace(
                 *why = source->last_error;
                 return SOURCE_NO;
         }
+        if (challenge_claims(challenge, source->memory.claims))
+                log_info("credential name=%s upstream wants it evaluated anew",
+                        source->config->name.ptr);
         source->replaced_mono_ms = now;
         source->n_replaced++;
         log_error("credential name=%s generation=%llu rejected by upstream, replacing it",
@@ -521,6 +560,21 @@ void token_source_unneed(struct need *need)
         if (need->next)
                 need->next->link = need->link;
         need->link = NULL;
+}
+
+const char *token_source_cause(const struct token_source *source)
+{
+        static _Thread_local char text[240];
+        char since[CLOCK_RFC3339_LEN + 1];
+
+        if (!source->failures)
+                return "";
+        clock_rfc3339(source->failing_wall_ms, since);
+        /* of a chain, what a source before this one says has its time already */
+        bool has_since = strstr(source->last_cause, " since ") != NULL;
+        snprintf(text, sizeof(text), has_since ? "%s" : "%s, since %.10s %.5s UTC",
+                source->last_cause, since, since + 11);
+        return text;
 }
 
 struct str token_source_token(const struct token_source *source)
@@ -599,6 +653,7 @@ void token_source_free(struct token_source *source)
         event_del(&source->timer);
         event_del(&source->hourly);
         credential_unref(source->credential);
+        credential_unref(source->first_seen);
         credential_unref(source->rejected);
         free(source);
 }
@@ -608,6 +663,7 @@ void token_source_adopt(struct token_source *source, const struct token_source *
         if (!config_credential_same(source->config, old->config))
                 return;
         source->credential = credential_ref(old->credential ? old->credential : old->rejected);
+        source->first_seen = old->first_seen ? credential_ref(old->first_seen) : NULL;
         source->obtained_mono_ms = old->obtained_mono_ms;
         source->replaced_mono_ms = old->replaced_mono_ms;
         /* What did not work may work now: that is what people reload for. */

@@ -28,7 +28,9 @@ struct token_source {
         uint64_t *generations; /* the last one given out, by any source */
         bool on_demand;
         struct credential *credential; /* what may be lent; NULL: none */
-        struct credential *rejected;   /* taken back when its replacement cannot be had */
+        struct credential
+                *first_seen; /* a file's token, with the end it had when it was read first */
+        struct credential *rejected; /* taken back when its replacement cannot be had */
         int64_t obtained_mono_ms;
         struct event timer;   /* next attempt, or next look at a file */
         struct event hourly;  /* emergencies are said again */
@@ -40,6 +42,8 @@ struct token_source {
         struct file_stamp stamps[CONFIG_CREDENTIAL_FILES]; /* of the files that were read last */
         unsigned failures;                                 /* in a row */
         struct error last_error;
+        char last_cause[160];                      /* the same for callers */
+        int64_t failing_wall_ms;                   /* since when, while failures > 0 */
         uint64_t n_obtained, n_failed, n_replaced; /* for metrics */
 };
 
@@ -56,9 +60,13 @@ void token_source_start(struct token_source *source);
 /* Somebody needs a token newer than generation `seen` (0: any). */
 enum source_answer token_source_ask(struct token_source *source, uint64_t seen, struct error *why);
 /* Upstream rejected generation `seen`: it is not lent any more, a new one is fetched. At most once
- * in a minute, else a principal that is not in the organization would hammer the authority. */
+ * in a minute, else a principal that is not in the organization would hammer the authority.
+ * `challenge`: what upstream wants the next one to have; NULL: nothing. */
 enum source_answer token_source_replace(
-        struct token_source *source, uint64_t seen, struct error *why);
+        struct token_source *source, uint64_t seen, const char *challenge, struct error *why);
+/* The wall clock was set forward, or the machine has slept: what may have ended is renewed now,
+ * and lent meanwhile. */
+void token_source_doubt(struct token_source *source);
 /* Whether there is a token that may be lent now. */
 bool token_source_usable(const struct token_source *source);
 /* What a `default` credential has found to work; else the configuration's type. */
@@ -73,6 +81,9 @@ enum source_answer token_source_need(
 /* Harmless when it does not wait. */
 void token_source_unneed(struct need *need);
 /* The token, until the loop's turn ends; empty when there is none. */
+/* What callers are told when there is nothing to lend: whose fault it is, and since when. Static
+ * per thread. */
+const char *token_source_cause(const struct token_source *source);
 struct str token_source_token(const struct token_source *source);
 /* Whoever was shown the token does not take it: the next one to need it gets another, once a minute
  * at most. */

@@ -45,7 +45,7 @@ static void on_answer(struct attempt *a, const struct fetch_result *result)
                 attempt_fail(a, OUTCOME_RETRY, &result->error);
                 return;
         }
-        entra_answer_read(result->status, result->content_type, result->body, &answer);
+        entra_answer_read(result->status, result->content_type, result->body, false, &answer);
         if (answer.verdict == ENTRA_TOKEN) {
                 /* What it says of itself counts as well: Entra will look at that. */
                 int64_t expires_s = attempt_jwt_expires_s(secret_reveal(&answer.token));
@@ -88,6 +88,7 @@ void way_assertion(struct attempt *a)
                 .ca = config->ca.ptr,
                 .allow_plain_loopback = !config->token_endpoint.https,
         };
+        a->asked = "the issuer of the assertion";
         attempt_fetch(a, &request, on_answer);
         secret_drop(&field);
         secret_drop(&secret);

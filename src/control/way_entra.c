@@ -43,11 +43,17 @@ static bool answer_taken(
                 answer->why = result->error;
                 return false;
         }
-        entra_answer_read(result->status, result->content_type, result->body, answer);
+        entra_answer_read(result->status, result->content_type, result->body,
+                a->config->assertion_is_callers, answer);
         if (answer->verdict != ENTRA_TOKEN) {
                 a->aadsts = answer->aadsts;
-                if (answer->aadsts)
+                if (answer->aadsts) {
+                        const char *fact = entra_fact(answer->aadsts);
                         say_sent(a, &answer->why);
+                        attempt_cause(a, "Microsoft Entra refused: AADSTS%lld%s%s%s",
+                                (long long)answer->aadsts, fact[0] ? " (" : "", fact,
+                                fact[0] ? ")" : "");
+                }
                 return false;
         }
         int64_t refresh_s = answer->refresh_in_s;
@@ -70,7 +76,7 @@ static void on_answer(struct attempt *a, const struct fetch_result *result)
 
 /* Proof is a secret: all of its room at once, as a buffer that moved would leave it behind. */
 static void body_write(const struct config_credential *config, enum entra_proof kind,
-        struct str proof, struct buf *body)
+        struct str proof, struct str claims, struct buf *body)
 {
         buf_init(body, 8192 + 3 * PROOF_MOST_BYTES);
         buf_reserve(body, body->ceiling);
@@ -78,6 +84,10 @@ static void body_write(const struct config_credential *config, enum entra_proof 
         form_write(body, config->client_id);
         BUF_LITERAL(body, "&scope=");
         form_write(body, config->scope);
+        if (claims.len) {
+                BUF_LITERAL(body, "&claims=");
+                form_write(body, claims);
+        }
         switch (kind) {
         case PROOF_ASSERTION:
                 BUF_LITERAL(body, "&client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3A"
@@ -96,8 +106,10 @@ static void ask(struct attempt *a, enum entra_proof kind, struct str proof, atte
         struct buf body, url;
 
         a->step = NULL; /* what goes wrong from here on is Entra's, and says so */
+        a->asked = "Microsoft Entra";
         entra_url(config, &url);
-        body_write(config, kind, proof, &body);
+        body_write(config, kind, proof, str_of(a->memory->claims), &body);
+        a->memory->claims[0] = '\0';
         id_uuid7(clock_wall_ms(), id);
         snprintf(id_line, sizeof(id_line), "client-request-id: %s", id);
         struct fetch_request request = {
@@ -173,6 +185,7 @@ static void send_assertion(struct attempt *a, struct str assertion, const char *
         int64_t ago_s = clock_wall_ms() / 1000 - expires_s;
 
         if (expires_s != INT64_MAX && ago_s >= 0) {
+                attempt_cause(a, "the assertion that it is obtained with has expired");
                 attempt_failf(a, OUTCOME_RETRY,
                         "the assertion in %s has expired %lld s ago: is it still being renewed, "
                         "and is the clock right?",

@@ -14,11 +14,13 @@ void way_static_file(struct attempt *a)
         int64_t expires_s = attempt_jwt_expires_s(secret_reveal(&token));
         if (expires_s != INT64_MAX)
                 life_ms = expires_s * 1000 - clock_wall_ms();
-        if (life_ms <= 0)
+        if (life_ms <= 0) {
+                attempt_cause(a, "it has expired");
                 attempt_failf(a, OUTCOME_OPERATOR,
                         "the token in %s has expired: put a new one there", a->config->file.ptr);
-        else
+        } else {
                 attempt_token(a, secret_reveal(&token), life_ms, AGAIN_MS);
+        }
         secret_drop(&token);
 }
 

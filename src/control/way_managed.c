@@ -71,6 +71,7 @@ static void ask(struct attempt *a, const struct secret *field, attempt_answer *t
         struct buf url;
 
         url_write(a, host, &url);
+        a->asked = "the identity endpoint";
         struct fetch_request request = {
                 .url = url.data,
                 .secret_field = field,
@@ -79,6 +80,7 @@ static void ask(struct attempt *a, const struct secret *field, attempt_answer *t
                 .connect_ms = CONNECT_MS,
                 .allow_plain_loopback = true,
                 .allow_plain_link_local = true,
+                .no_egress = true,
         };
         attempt_fetch(a, &request, then);
         buf_clear(&url);

@@ -26,6 +26,7 @@ void vault_ask(struct attempt *a, const struct config_url *vault, const char *pa
         buf_char(&url, '\0');
         secret_set(&bearer, token_source_token(a->other));
         snprintf(a->vault, sizeof(a->vault), "%.*s", STR_FMT(vault->host));
+        a->asked = "the key vault";
         struct fetch_request request = {
                 .url = url.data,
                 .body = body,

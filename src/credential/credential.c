@@ -49,6 +49,7 @@ static struct credential *credential_make(
         snapshot_init(&credential->snap, credential_drop);
         credential->generation = generation;
         credential->until_mono_ms = until_mono_ms;
+        credential->refresh_mono_ms = INT64_MAX;
         return credential;
 }
 

@@ -18,6 +18,7 @@ struct reach {
         struct mail mail; /* the thread's, until it is delivered */
         struct mailbox *done_box;
         struct reach_seen seen;
+        struct egress *egress; /* what leads there; NULL: nothing. One reference */
         bool tls, done;
         bool threaded; /* `thread` is to be joined */
         pthread_t thread;
@@ -28,9 +29,10 @@ struct reaches {
         struct reach **all;
         size_t n, n_done;
         struct mailbox *box;
+        struct egress *egress; /* the outgoing proxy; NULL: none */
 };
 
-void reaches_init(struct reaches *reaches);
+void reaches_init(struct reaches *reaches, struct egress *egress);
 /* What a thread still holds, because its name service does not answer, is not freed. */
 void reaches_clear(struct reaches *reaches);
 /* The look at that place; the same one for equal places. */
@@ -173,6 +175,7 @@ struct doctor {
         int64_t now_s, deadline_mono_ms;
         unsigned uid;
         struct event_base *base;
+        struct egress *egress; /* the outgoing proxy; NULL: none */
         struct fetcher *fetcher;
         unsigned n_pending; /* asks and probes that have not ended */
         struct reaches reaches;

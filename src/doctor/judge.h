@@ -63,9 +63,11 @@ enum reach_stage {
         REACH_REFUSED,
         REACH_SILENT,
         REACH_NO_ROUTE,
-        REACH_NO_CA, /* the `ca` file cannot be used */
-        REACH_TCP,   /* reached; no TLS was asked for */
-        REACH_TLS,   /* reached, `tls` tells more */
+        REACH_PROXY_NO,     /* the outgoing proxy answered something else than yes */
+        REACH_PROXY_BROKEN, /* it answered nothing, or nothing that is HTTP */
+        REACH_NO_CA,        /* the `ca` file cannot be used */
+        REACH_TCP,          /* reached; no TLS was asked for */
+        REACH_TLS,          /* reached, `tls` tells more */
 };
 
 struct reach_seen {
@@ -75,6 +77,10 @@ struct reach_seen {
         enum reach_stage stage;
         char why[256];
         char address[64]; /* that was tried last, numeric */
+        char proxy[288];  /* the outgoing proxy on the way there; "": none. Stages before
+                             REACH_NO_CA are about it then */
+        char proxy_from[64];
+        int proxy_status; /* REACH_PROXY_NO */
         struct tls_seen tls;
 };
 
@@ -228,7 +234,7 @@ void judge_audit(struct diagnoses *out, const struct about *about, const struct 
 struct limits_seen {
         uint64_t descriptors;           /* hard limit, which serve raises itself to */
         uint64_t connections, upstream; /* clients, and upstream's of all workers */
-        const char *proxies[8];         /* names of variables that are set */
+        const char *proxies[8];         /* names of variables that are set and not used */
         size_t n_proxies;
         const char *admin;
         bool admin_open; /* reachable from other machines */

@@ -40,11 +40,11 @@ static void judge_proxies(
         names[list.len] = '\0';
         struct diagnosis *d = diagnose(out, about, DOCTOR_WARNING, "proxy-ignored",
                 "the environment sets %s; dagward does not use it", names);
-        diagnosis_cause(d, "credentials go to Azure DevOps, Entra and issuers directly, so that no "
-                           "other proxy sees them");
+        diagnosis_cause(d, "Azure DevOps, Entra and issuers are reached directly unless the "
+                           "configuration names an outgoing proxy");
         diagnosis_remedy(d,
-                "let this machine reach these hosts directly, and unset %s for dagward so that "
-                "nobody expects otherwise",
+                "set `outgoing_proxy: {environment: true}` if that is the way out; else let this "
+                "machine reach these hosts directly, and unset %s for dagward",
                 names);
 }
 

@@ -10,8 +10,54 @@ static struct diagnosis *fail(struct diagnoses *out, const struct about *about,
 
 static const char *past_proxy(bool proxy_set)
 {
-        return proxy_set ? "; the proxy of the environment is not used, a direct way is needed"
+        return proxy_set ? "; the proxy of the environment is not used unless "
+                           "`outgoing_proxy: {environment: true}` says so"
                          : "";
+}
+
+/* The outgoing proxy did not open the way. */
+static bool judge_way(struct diagnoses *out, const struct about *about,
+        const struct reach_seen *seen, enum doctor_level severity)
+{
+        struct diagnosis *d;
+
+        if (seen->stage == REACH_PROXY_NO && seen->proxy_status == 407) {
+                d = fail(out, about, severity, "proxy-credentials", seen);
+                diagnosis_cause(d, "%s (%s) serves only who shows a user and a password (407)",
+                        seen->proxy, seen->proxy_from);
+                diagnosis_remedy(d, "write `user:password` for it into a file and name that in "
+                                    "`outgoing_proxy.credentials_file`; only Basic is spoken");
+        } else if (seen->stage == REACH_PROXY_NO) {
+                d = fail(out, about, severity, "proxy-refuses", seen);
+                diagnosis_cause(d, "%s (%s) answered %d instead of connecting to %s:%u",
+                        seen->proxy, seen->proxy_from, seen->proxy_status, seen->host, seen->port);
+                diagnosis_remedy(d,
+                        "have %s allowed to connect to %s:%u, or list that host in "
+                        "`outgoing_proxy.except` if it is reached directly",
+                        seen->proxy, seen->host, seen->port);
+        } else if (seen->stage == REACH_PROXY_BROKEN) {
+                d = fail(out, about, severity, "proxy-broken", seen);
+                diagnosis_cause(d,
+                        "what listens at %s (%s) is no proxy that opens tunnels, or it "
+                        "hangs",
+                        seen->proxy, seen->proxy_from);
+                diagnosis_remedy(d,
+                        "try `curl -v -x %s https://%s:%u/`; correct the proxy's "
+                        "address in `outgoing_proxy.url` or the environment",
+                        seen->proxy, seen->host, seen->port);
+        } else {
+                d = fail(out, about, severity, "proxy-unreachable", seen);
+                diagnosis_cause(d, "the outgoing proxy %s (%s) %s", seen->proxy, seen->proxy_from,
+                        seen->stage == REACH_NO_NAME || seen->stage == REACH_PENDING
+                                ? "has a name that cannot be resolved on this machine"
+                        : seen->stage == REACH_REFUSED ? "is not there: nothing listens at its port"
+                                                       : "does not answer");
+                diagnosis_remedy(d,
+                        "correct `outgoing_proxy`, or allow this machine to reach %s; list %s in "
+                        "`outgoing_proxy.except` if it is reached directly",
+                        seen->proxy, seen->host);
+        }
+        return false;
 }
 
 static bool judge_tcp(struct diagnoses *out, const struct about *about,
@@ -19,7 +65,11 @@ static bool judge_tcp(struct diagnoses *out, const struct about *about,
 {
         struct diagnosis *d;
 
+        if (seen->proxy[0] && seen->stage < REACH_NO_CA)
+                return judge_way(out, about, seen, severity);
         switch (seen->stage) {
+        case REACH_PROXY_NO:
+        case REACH_PROXY_BROKEN: return false; /* not without a proxy */
         case REACH_PENDING:
                 d = fail(out, about, severity, "dns-silent", seen);
                 diagnosis_cause(d, "the name service did not answer for %s in time", seen->host);
@@ -85,6 +135,19 @@ static void judge_distrust(struct diagnoses *out, const struct about *about,
                         tls->leaf.subject,
                         tls->trust == TLS_SELF_SIGNED ? "signed by itself" : "issued by ",
                         tls->trust == TLS_SELF_SIGNED ? "" : tls->unknown_issuer);
+                if (seen->proxy[0]) {
+                        diagnosis_cause(d,
+                                "the outgoing proxy %s opens the TLS that passes through it and "
+                                "shows certificates of its own, most likely: %s is not in %s",
+                                seen->proxy, tls->leaf.issuer, ca);
+                        diagnosis_remedy(d,
+                                "have %s left out of its inspection, since it would see every "
+                                "credential and token; only if that is accepted, put the CA "
+                                "certificate \"%s\" into %s",
+                                seen->host, tls->leaf.issuer,
+                                seen->ca[0] ? seen->ca : "a PEM file and name it in `ca`");
+                        return;
+                }
                 diagnosis_cause(d,
                         "%s is not in %s; or a TLS-inspecting proxy of the network is in between; "
                         "or the server leaves an intermediate certificate out (it sent %zu)",

@@ -197,7 +197,7 @@ static void limits_look(struct doctor *doctor)
                                                                            : 1);
         for (size_t i = 0; i < sizeof(proxies) / sizeof(*proxies); i++) {
                 const char *value = getenv(proxies[i]);
-                if (value && value[0])
+                if (value && value[0] && !config->outgoing_proxy.environment)
                         seen->proxies[seen->n_proxies++] = proxies[i];
         }
         seen->admin = config->admin.address.text.ptr;

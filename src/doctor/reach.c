@@ -14,14 +14,15 @@
 #include <unistd.h>
 
 #include "dagward/base/clock.h"
+#include "dagward/http/connect.h"
 #include "dagward/net/listener.h"
 #include "inside.h"
 
 enum { CONNECT_MS = 3000, SHAKE_MS = 4000, STACK_BYTES = 512 * 1024 };
 
-void reaches_init(struct reaches *reaches)
+void reaches_init(struct reaches *reaches, struct egress *egress)
 {
-        *reaches = (struct reaches){.box = mailbox_new(reaches)};
+        *reaches = (struct reaches){.box = mailbox_new(reaches), .egress = egress};
 }
 
 void reaches_clear(struct reaches *reaches)
@@ -29,10 +30,12 @@ void reaches_clear(struct reaches *reaches)
         bool left_behind = false;
 
         for (size_t i = 0; i < reaches->n; i++) {
-                if (reaches->all[i]->done)
-                        free(reaches->all[i]);
-                else
+                if (!reaches->all[i]->done) {
                         left_behind = true;
+                        continue;
+                }
+                egress_unref(reaches->all[i]->egress);
+                free(reaches->all[i]);
         }
         if (!left_behind)
                 mailbox_free(reaches->box);
@@ -57,6 +60,11 @@ struct reach *reach_want(
         snprintf(fresh->seen.ca, sizeof(fresh->seen.ca), "%s", ca ? ca : "");
         fresh->seen.port = port;
         fresh->tls = tls;
+        if (tls && egress_serves(reaches->egress, fresh->seen.host)) {
+                fresh->egress = egress_ref(reaches->egress);
+                memcpy(fresh->seen.proxy, fresh->egress->text, sizeof(fresh->seen.proxy));
+                memcpy(fresh->seen.proxy_from, fresh->egress->from, sizeof(fresh->seen.proxy_from));
+        }
         fresh->done_box = reaches->box;
         reaches->all[reaches->n++] = fresh;
         return fresh;
@@ -71,6 +79,8 @@ struct reach_seen reach_view(const struct reach *reach)
         /* Its thread writes none of these. */
         memcpy(seen.host, reach->seen.host, sizeof(seen.host));
         memcpy(seen.ca, reach->seen.ca, sizeof(seen.ca));
+        memcpy(seen.proxy, reach->seen.proxy, sizeof(seen.proxy));
+        memcpy(seen.proxy_from, reach->seen.proxy_from, sizeof(seen.proxy_from));
         snprintf(seen.why, sizeof(seen.why), "the name service did not answer in time");
         return seen;
 }
@@ -136,6 +146,53 @@ static int reach_connect(struct reach *reach, const struct addrinfo *found)
         return -1;
 }
 
+/* Waits until `events` come; false: the deadline came first. */
+static bool wait_before(int fd, short events, int64_t deadline_mono_ms)
+{
+        struct pollfd waiting = {.fd = fd, .events = events};
+        int64_t left = deadline_mono_ms - clock_mono_ms();
+
+        return left > 0 && poll(&waiting, 1, (int)left) > 0;
+}
+
+/* Asks the proxy at the other end for a way; false with stage and reason. */
+static bool reach_tunnel(struct reach *reach, int fd, int64_t deadline_mono_ms)
+{
+        struct reach_seen *seen = &reach->seen;
+        char memory[4096], *room = malloc(CONNECT_ANSWER_MOST + 1);
+        size_t got = 0, scanned = 0;
+        enum connect_answer said = CONNECT_AGAIN;
+        struct buf head;
+        ssize_t n = 1;
+
+        if (!room)
+                abort();
+        buf_init_fixed(&head, memory, sizeof(memory));
+        connect_write(&head, seen->host, seen->port, secret_reveal(&reach->egress->authorization));
+        if (send(fd, head.data, head.len, MSG_NOSIGNAL) != (ssize_t)head.len)
+                n = -1;
+        secret_wipe(memory, head.len);
+        while (n > 0 && said == CONNECT_AGAIN && got <= CONNECT_ANSWER_MOST) {
+                if (!wait_before(fd, POLLIN, deadline_mono_ms))
+                        break;
+                n = recv(fd, room + got, CONNECT_ANSWER_MOST + 1 - got, 0);
+                got += n > 0 ? (size_t)n : 0;
+                said = connect_judge(str_view(room, got), &scanned, &seen->proxy_status);
+        }
+        free(room);
+        if (said == CONNECT_OPEN)
+                return true;
+        seen->stage = said == CONNECT_NO ? REACH_PROXY_NO : REACH_PROXY_BROKEN;
+        snprintf(seen->why, sizeof(seen->why), "the outgoing proxy %s",
+                said == CONNECT_NO      ? connect_refusal(seen->proxy_status)
+                : said == CONNECT_STRAY ? "sent more than its answer"
+                : n < 0                 ? strerror(errno)
+                : n == 0                ? "closed the connection instead of answering"
+                : said == CONNECT_AGAIN ? "did not answer in time"
+                                        : "answered with something that is not HTTP");
+        return false;
+}
+
 static void reach_look(struct reach *reach)
 {
         struct reach_seen *seen = &reach->seen;
@@ -146,8 +203,9 @@ static void reach_look(struct reach *reach)
         struct error err;
         char port[8];
 
-        snprintf(port, sizeof(port), "%u", seen->port);
-        int code = getaddrinfo(seen->host, port, &hints, &found);
+        snprintf(port, sizeof(port), "%u", reach->egress ? reach->egress->port : seen->port);
+        int code =
+                getaddrinfo(reach->egress ? reach->egress->host : seen->host, port, &hints, &found);
         if (code != 0) {
                 seen->stage = REACH_NO_NAME;
                 snprintf(seen->why, sizeof(seen->why), "%s", gai_strerror(code));
@@ -157,8 +215,12 @@ static void reach_look(struct reach *reach)
         freeaddrinfo(found);
         if (fd < 0)
                 return;
-        seen->stage = reach->tls ? REACH_TLS : REACH_TCP;
         int64_t deadline = sooner(clock_mono_ms() + SHAKE_MS, reach->deadline_mono_ms);
+        if (reach->egress && !reach_tunnel(reach, fd, deadline)) {
+                close(fd);
+                return;
+        }
+        seen->stage = reach->tls ? REACH_TLS : REACH_TCP;
         if (reach->tls && !tls_look(fd, seen->host, seen->ca[0] ? seen->ca : NULL, deadline,
                                   &seen->tls, &err)) {
                 seen->stage = REACH_NO_CA;

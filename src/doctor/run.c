@@ -3,6 +3,7 @@
 
 #include "dagward/base/clock.h"
 #include "dagward/policy/analyse.h"
+#include "dagward/world/way_out.h"
 #include "inside.h"
 
 enum {
@@ -149,6 +150,25 @@ static bool load(struct doctor *doctor)
 
 /* --- the world --- */
 
+static void find_way_out(struct doctor *doctor)
+{
+        const struct config *config = doctor->p.config;
+        const struct about about = {DOCTOR_LIMITS, 1, "", "limits"};
+        struct error err;
+
+        if (!way_out_of(config, &doctor->egress, &err)) {
+                struct diagnosis *d = diagnose(doctor->out, &about, DOCTOR_PROBLEM,
+                        "outgoing-proxy-invalid", "%s", err.text);
+                diagnosis_cause(d, "the credentials of the outgoing proxy cannot be used");
+                diagnosis_remedy(d, "correct what the message names; the file holds one line, "
+                                    "`user:password`");
+        } else if ((doctor->egress || config->outgoing_proxy.environment) &&
+                   doctor_wants(doctor, DOCTOR_LIMITS)) {
+                diagnose(doctor->out, &about, DOCTOR_OK, "outgoing-proxy",
+                        "the outgoing proxy is %s", way_out_text(config, doctor->egress));
+        }
+}
+
 static bool wants_issuers(const struct doctor *doctor)
 {
         return doctor_wants(doctor, DOCTOR_ISSUER) || doctor->request->token_file;
@@ -162,7 +182,7 @@ static void prepare(struct doctor *doctor)
         doctor->credentials = calloc(config->n_credentials, sizeof(*doctor->credentials));
         if (!doctor->issuers || !doctor->credentials)
                 abort();
-        reaches_init(&doctor->reaches);
+        reaches_init(&doctor->reaches, doctor->egress);
         for (unsigned i = 0; i < config->n_issuers && wants_issuers(doctor); i++) {
                 doctor->issuers[i] = (struct issuer_check){
                         .doctor = doctor, .config = &config->issuers[i], .index = i};
@@ -234,6 +254,7 @@ static void clear(struct doctor *doctor)
         free(doctor->issuers);
         free(doctor->credentials);
         fetcher_free(doctor->fetcher);
+        egress_unref(doctor->egress);
         event_base_free(doctor->base);
 }
 
@@ -253,6 +274,8 @@ bool doctor_run(const struct doctor_request *request, struct diagnoses *out)
                 if (!doctor.base)
                         abort();
                 doctor.fetcher = fetcher_new(doctor.base);
+                find_way_out(&doctor);
+                fetcher_set_egress(doctor.fetcher, doctor.egress);
                 prepare(&doctor);
                 observe(&doctor);
                 judge(&doctor);

@@ -18,13 +18,15 @@ struct fetcher {
         CURLM *multi;
         struct event timer;
         struct fetch *first;
+        struct egress *egress; /* one reference; NULL: none */
 };
 
 struct fetch {
         struct fetcher *fetcher;
         struct fetch *next, **link;
         CURL *easy; /* NULL: the request is wrong, `refused` will say so */
-        struct curl_slist *lines;
+        struct curl_slist *lines, *proxy_lines;
+        struct egress *egress; /* what it goes through; NULL: nothing. One reference */
         struct secret body;
         bool is_post, may_redirect;
         unsigned redirects;
@@ -149,7 +151,11 @@ static void fetch_free(struct fetch *fetch)
         }
         for (struct curl_slist *line = fetch->lines; line; line = line->next)
                 secret_wipe(line->data, strlen(line->data));
+        for (struct curl_slist *line = fetch->proxy_lines; line; line = line->next)
+                secret_wipe(line->data, strlen(line->data));
         curl_slist_free_all(fetch->lines);
+        curl_slist_free_all(fetch->proxy_lines);
+        egress_unref(fetch->egress);
         secret_drop(&fetch->body);
         fetch_drop_received(fetch);
         free(fetch);
@@ -238,7 +244,8 @@ static int64_t max_age_of(struct str value)
         return age;
 }
 
-static int64_t retry_after_of(struct str value)
+/* Against the answer's own clock if it says what that is: ours may be wrong. */
+static int64_t retry_after_of(struct str value, int64_t date_ms)
 {
         uint64_t seconds;
 
@@ -249,7 +256,7 @@ static int64_t retry_after_of(struct str value)
         time_t at = curl_getdate(value.ptr, NULL);
         if (at < 0)
                 return -1;
-        int64_t wait = (int64_t)at - clock_wall_ms() / 1000;
+        int64_t wait = (int64_t)at - (date_ms < 0 ? clock_wall_ms() : date_ms) / 1000;
         return wait < 0 ? 0 : wait;
 }
 
@@ -265,16 +272,22 @@ static void result_fill(struct fetch *fetch, struct fetch_result *result)
         result->content_type = answer_field(fetch, "Content-Type");
         result->challenge = answer_field(fetch, "WWW-Authenticate");
         result->max_age_s = max_age_of(answer_field(fetch, "Cache-Control"));
-        result->retry_after_s = retry_after_of(answer_field(fetch, "Retry-After"));
         struct str date = answer_field(fetch, "Date");
         time_t at = date.ptr ? curl_getdate(date.ptr, NULL) : -1;
         result->date_ms = at < 0 ? -1 : (int64_t)at * 1000;
+        result->retry_after_s = retry_after_of(answer_field(fetch, "Retry-After"), result->date_ms);
 }
 
 static void result_fail(struct fetch *fetch, CURLcode code, struct fetch_result *result)
 {
         struct error *err = &result->error;
+        long proxy_status = 0;
 
+        result->by_proxy = fetch->egress != NULL;
+        if (fetch->egress)
+                curl_easy_getinfo(fetch->easy, CURLINFO_HTTP_CONNECTCODE, &proxy_status);
+        if (proxy_status >= 300)
+                result->proxy_status = (int)proxy_status;
         if (fetch->too_large) {
                 error_set(err, "the answer is longer than %zu bytes", fetch->most_bytes);
                 return;
@@ -284,6 +297,8 @@ static void result_fail(struct fetch *fetch, CURLcode code, struct fetch_result 
                 error_wrap(err, "its certificate is not trusted (set `ca` if it is your own)");
         else if (code == CURLE_SSL_CACERT_BADFILE)
                 error_wrap(err, "the `ca` file cannot be used");
+        if (fetch->egress)
+                error_wrap(err, "through the outgoing proxy %s", fetch->egress->text);
 }
 
 /* Follows a redirect to the same origin; false: there is none that may be followed. */
@@ -384,13 +399,46 @@ static void fetch_lines(struct fetch *fetch, const struct fetch_request *request
 
 #define SET(option, value) must(curl_easy_setopt(fetch->easy, (option), (value)) == CURLE_OK)
 
+/* What the environment says about proxies counts for nothing here: it is for whoever made the
+ * egress. */
+static void fetch_way(struct fetch *fetch, const struct fetch_request *request)
+{
+        struct egress *egress = fetch->fetcher->egress;
+        struct origin origin;
+
+        SET(CURLOPT_NOPROXY, "");
+        bool used = origin_of(request->url, &origin) && !request->no_egress &&
+                    strcmp(origin.scheme, "https") == 0 && egress_serves(egress, origin.host);
+        origin_clear(&origin);
+        SET(CURLOPT_PROXY, used ? egress->text : "");
+        if (!used)
+                return;
+        fetch->egress = egress_ref(egress);
+        SET(CURLOPT_HTTPPROXYTUNNEL, 1L);
+        SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+        SET(CURLOPT_HEADEROPT, (long)CURLHEADER_SEPARATE);
+        if (egress->authorization.len) {
+                struct secret line = {0};
+                static const char head[] = "Proxy-Authorization: ";
+                char *to = secret_room(&line, sizeof(head) - 1 + egress->authorization.len);
+
+                memcpy(to, head, sizeof(head) - 1);
+                memcpy(to + sizeof(head) - 1, egress->authorization.bytes,
+                        egress->authorization.len);
+                fetch->proxy_lines = curl_slist_append(NULL, to);
+                must(fetch->proxy_lines != NULL);
+                secret_drop(&line);
+        }
+        SET(CURLOPT_PROXYHEADER, fetch->proxy_lines);
+}
+
 static void fetch_options(struct fetch *fetch, const struct fetch_request *request)
 {
         SET(CURLOPT_URL, request->url);
         SET(CURLOPT_PRIVATE, fetch);
         SET(CURLOPT_ERRORBUFFER, fetch->why);
         SET(CURLOPT_NOSIGNAL, 1L);
-        SET(CURLOPT_PROXY, ""); /* not what the environment says */
+        fetch_way(fetch, request);
         SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
         SET(CURLOPT_PROTOCOLS_STR, "http,https");
         SET(CURLOPT_FOLLOWLOCATION, 0L);
@@ -535,6 +583,13 @@ struct fetcher *fetcher_new(struct event_base *base)
         return fetcher;
 }
 
+void fetcher_set_egress(struct fetcher *fetcher, struct egress *egress)
+{
+        egress_ref(egress);
+        egress_unref(fetcher->egress);
+        fetcher->egress = egress;
+}
+
 void fetcher_free(struct fetcher *fetcher)
 {
         if (!fetcher)
@@ -543,6 +598,7 @@ void fetcher_free(struct fetcher *fetcher)
                 fetch_free(fetcher->first);
         curl_multi_cleanup(fetcher->multi);
         event_del(&fetcher->timer);
+        egress_unref(fetcher->egress);
         free(fetcher);
         curl_global_cleanup(); /* counted: pairs with the one of fetcher_new */
 }

@@ -78,6 +78,19 @@ void stream_open(struct stream *stream, struct event_base *base, struct stream_p
         stream_listen(stream, true);
 }
 
+bool stream_secure(struct stream *stream, SSL *ssl)
+{
+        if (stream->ssl || stream->failed || stream->fd < 0 || stream_pending(stream) ||
+                stream_in(stream).len) {
+                SSL_free(ssl);
+                return false;
+        }
+        stream->ssl = ssl;
+        stream->sent = 0;
+        stream->drained = false;
+        return true;
+}
+
 void stream_close(struct stream *stream)
 {
         if (stream->fd < 0)

@@ -22,6 +22,7 @@ struct entry {
         uint64_t config_generation, keys_generation;
         struct str token; /* owned; thousands of them, so not a page for each as in a secret */
         struct caller *caller;
+        int64_t until_mono_ms; /* its `exp`, by the clock that nobody sets */
 };
 
 struct verdicts {
@@ -131,13 +132,21 @@ static bool still_holds(const struct entry *entry, const struct issuer_view *iss
 }
 
 struct caller *verdicts_find(struct verdicts *v, struct str token,
-        const struct issuer_view *issuers, size_t n, uint64_t config_generation, int64_t now_s)
+        const struct issuer_view *issuers, size_t n, uint64_t config_generation,
+        const struct verdicts_now *now, bool *ended)
 {
         struct entry *entry = NULL;
 
         if (token.len >= TAIL_BYTES)
                 entry = find_entry(v, token, tag_of(v, token));
-        if (entry && !still_holds(entry, issuers, n, config_generation, now_s)) {
+        /* It stays: verified anew it would be good again, by a clock that has been set back. */
+        *ended = entry && now->mono_ms >= entry->until_mono_ms &&
+                 now->wall_s < entry->caller->expires_s;
+        if (*ended) {
+                v->counts.misses++;
+                return NULL;
+        }
+        if (entry && !still_holds(entry, issuers, n, config_generation, now->wall_s)) {
                 entry_drop(v, entry);
                 entry = NULL;
         }
@@ -151,7 +160,8 @@ struct caller *verdicts_find(struct verdicts *v, struct str token,
 }
 
 void verdicts_put(struct verdicts *v, struct str token, struct caller *caller,
-        const struct issuer_view *issuers, size_t n, uint64_t config_generation)
+        const struct issuer_view *issuers, size_t n, uint64_t config_generation,
+        const struct verdicts_now *now)
 {
         unsigned index = caller->issuer_index;
 
@@ -173,6 +183,7 @@ void verdicts_put(struct verdicts *v, struct str token, struct caller *caller,
         entry_drop(v, place);
         place->tag = tag;
         place->used = ++v->clock;
+        place->until_mono_ms = now->mono_ms + (caller->expires_s - now->wall_s) * 1000;
         place->config_generation = config_generation;
         place->keys_generation = issuers[index].keys->generation;
         place->token = str_view(str_dup(token), token.len);

@@ -35,6 +35,7 @@ static void tell_first(struct trigger_ask *ask, const struct trigger_entry *entr
         memcpy(ask->first_correlation_id, entry->correlation_id, sizeof(entry->correlation_id));
         ask->begun_ms = entry->begun_ms;
         ask->lost_ms = entry->lost_ms;
+        ask->lost_steady_ms = entry->lost_steady_ms;
 }
 
 static void wait_in_line(struct trigger_entry *entry, struct trigger_ask *ask)
@@ -117,6 +118,7 @@ static void begin(struct ledger *ledger, struct trigger_ask *ask)
 {
         struct trigger_entry *entry = trigger_table_add(ledger->table, &ask->key, clock_wall_ms());
 
+        entry->begun_steady_ms = clock_steady_ms();
         memcpy(entry->id, ask->request_id, sizeof(entry->id));
         memcpy(entry->correlation_id, ask->correlation_id, sizeof(entry->correlation_id));
         take_in_hand(ledger, entry, ask);
@@ -144,7 +146,7 @@ static void look(struct trigger_entry *entry, struct trigger_ask *ask)
 
 static void claim(struct ledger *ledger, struct trigger_ask *ask)
 {
-        trigger_table_expire(ledger->table, clock_wall_ms() - ask->window_ms);
+        trigger_table_expire(ledger->table, clock_steady_ms() - ask->window_ms);
         struct trigger_entry *entry = trigger_table_find(ledger->table, ask->key.key);
 
         if (!entry) {
@@ -219,6 +221,7 @@ static void keep_answer(
         if (!record(ledger, &answered, &at)) {
                 entry->state = TRIGGER_LOST; /* it can be looked up */
                 entry->lost_ms = answered.time_ms;
+                entry->lost_steady_ms = clock_steady_ms();
                 return;
         }
         entry->state = TRIGGER_ANSWERED;
@@ -257,8 +260,10 @@ static void on_tell(struct mail *mail, void *receiver)
                         break;
                 case TRIGGER_ENDED_LOST:
                         /* Who only looked has sent nothing: it is lost since it was. */
-                        if (entry->state == TRIGGER_RUNNING)
+                        if (entry->state == TRIGGER_RUNNING) {
                                 entry->lost_ms = clock_wall_ms();
+                                entry->lost_steady_ms = clock_steady_ms();
+                        }
                         entry->state = TRIGGER_LOST;
                         record_lost(ledger, entry);
                         tell_waiters(ledger, entry);

@@ -127,7 +127,7 @@ bool store_open(
                 store_close(store);
                 return false;
         }
-        trigger_table_recover(table, clock_wall_ms());
+        trigger_table_recover(table, clock_steady_ms());
         return true;
 }
 

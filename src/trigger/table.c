@@ -91,7 +91,7 @@ struct trigger_entry *trigger_table_add(
         if (table->n >= table->n_buckets)
                 grow(table);
         entry->key = *key;
-        entry->begun_ms = now_ms;
+        entry->begun_ms = entry->begun_steady_ms = now_ms;
         entry->older = table->newest;
         if (table->newest)
                 table->newest->newer = entry;
@@ -127,7 +127,7 @@ void trigger_table_expire(struct trigger_table *table, int64_t before_ms)
         struct trigger_entry *entry = table->oldest;
 
         /* The few that are in hand do not keep those behind them. */
-        while (entry && entry->begun_ms < before_ms) {
+        while (entry && entry->begun_steady_ms < before_ms) {
                 struct trigger_entry *newer = entry->newer;
                 if (entry->state == TRIGGER_ANSWERED || entry->state == TRIGGER_LOST)
                         trigger_table_remove(table, entry);
@@ -176,7 +176,7 @@ bool trigger_table_replay(
                 if (!entry)
                         return false;
                 entry->state = TRIGGER_LOST;
-                entry->lost_ms = record->time_ms;
+                entry->lost_ms = entry->lost_steady_ms = record->time_ms;
                 return true;
         case TRIGGER_RECORD_RELEASED:
                 if (!entry)
@@ -190,10 +190,14 @@ bool trigger_table_replay(
 void trigger_table_recover(struct trigger_table *table, int64_t now_ms)
 {
         for (struct trigger_entry *entry = table->oldest; entry; entry = entry->newer) {
+                if (entry->begun_steady_ms > now_ms)
+                        entry->begun_steady_ms = now_ms;
+                if (entry->lost_steady_ms > now_ms)
+                        entry->lost_steady_ms = now_ms;
                 if (entry->state != TRIGGER_RUNNING)
                         continue;
                 entry->state = TRIGGER_LOST;
                 /* Whatever was on its way was so until the process ended, which is before now. */
-                entry->lost_ms = now_ms;
+                entry->lost_ms = entry->lost_steady_ms = now_ms;
         }
 }

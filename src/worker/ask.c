@@ -49,6 +49,7 @@ static void run_free(struct run_ask *run)
         free(run->body);
         free(run->path);
         free(run->tags);
+        credential_unref(run->lent);
         free(run);
 }
 
@@ -76,8 +77,10 @@ static void on_answer(struct mail *mail, void *receiver)
                 if (!pending->ask.ok)
                         snprintf(x->ask_why, sizeof(x->ask_why), "%s",
                                 pending->ask.why[0] ? pending->ask.why : "no answer");
+                x->ask_cause = arena_copy(&x->arena, str_of(pending->ask.cause));
         }
         run_free(pending->ask.run);
+        free(pending->ask.challenge);
         free(pending);
         if (x)
                 client_go_on(x->client);
@@ -120,6 +123,16 @@ enum next ask_keys(struct exchange *x, unsigned issuer)
         return post(x, pending);
 }
 
+/* What upstream said when it turned away what is to be replaced; once. */
+static void take_challenge(struct exchange *x, struct ask *ask)
+{
+        enum { CHALLENGE_MOST = 4096 };
+
+        if (x->challenge.len && x->challenge.len <= CHALLENGE_MOST)
+                ask->challenge = str_dup(x->challenge);
+        x->challenge = STR_NONE;
+}
+
 enum next ask_credential(struct exchange *x, unsigned index, uint64_t seen, enum ask_kind kind)
 {
         struct pending_ask *pending = prepare(x, kind, x->worker->lease->world->reload);
@@ -127,6 +140,7 @@ enum next ask_credential(struct exchange *x, unsigned index, uint64_t seen, enum
         x->asked_credential = true;
         pending->ask.index = index;
         pending->ask.seen = seen;
+        take_challenge(x, &pending->ask);
         return post(x, pending);
 }
 
@@ -138,16 +152,32 @@ enum next ask_address(struct exchange *x)
         return post(x, pending);
 }
 
+static void fill_assertion(struct exchange *x, struct ask *ask, unsigned index, uint64_t seen)
+{
+        ask->index = index;
+        ask->seen = seen;
+        ask->assertion.expires_s = x->caller->expires_s;
+        memcpy(ask->assertion.digest, x->token_digest, sizeof(x->token_digest));
+        secret_set(&ask->assertion.token, x->token);
+}
+
 enum next ask_assertion(struct exchange *x, unsigned index, uint64_t rejected)
 {
         struct pending_ask *pending = prepare(x, ASK_ASSERTION, x->worker->lease->world->reload);
 
-        pending->ask.index = index;
-        pending->ask.seen = rejected;
-        pending->ask.assertion.expires_s = x->caller->expires_s;
-        memcpy(pending->ask.assertion.digest, x->token_digest, sizeof(x->token_digest));
-        secret_set(&pending->ask.assertion.token, x->token);
+        fill_assertion(x, &pending->ask, index, rejected);
+        take_challenge(x, &pending->ask);
         return post(x, pending);
+}
+
+void ask_assertion_ahead(struct exchange *x, unsigned index, uint64_t seen)
+{
+        struct pending_ask *pending = prepare(x, ASK_ASSERTION, x->worker->lease->world->reload);
+
+        fill_assertion(x, &pending->ask, index, seen);
+        pending->ask.assertion.ahead = true;
+        pending->x = NULL;
+        mailbox_post(x->worker->control.box, &pending->ask.mail);
 }
 
 enum next ask_name(struct exchange *x, const struct name_question *question)

@@ -261,6 +261,17 @@ static bool names_the_anonymous(const struct h1_response *response)
         return false;
 }
 
+struct str response_wants_claims(const struct h1_response *response)
+{
+        for (size_t i = 0; response->status == 401 && i < response->n_fields; i++) {
+                const struct h1_field *field = &response->fields[i];
+                if (field->id == H1_WWW_AUTHENTICATE &&
+                        str_find_str(field->value, STR("insufficient_claims")) >= 0)
+                        return field->value;
+        }
+        return STR_NONE;
+}
+
 bool response_is_sign_in(const struct h1_response *response)
 {
         struct str type = h1_response_value(response, H1_CONTENT_TYPE);
@@ -275,6 +286,7 @@ bool response_is_sign_in(const struct h1_response *response)
                 return is_sign_in_place(h1_response_value(response, H1_LOCATION));
         }
         if (response->status == 401)
-                return response->first[H1_X_VSS_USERDATA] < 0 || names_the_anonymous(response);
+                return response_wants_claims(response).ptr ||
+                       response->first[H1_X_VSS_USERDATA] < 0 || names_the_anonymous(response);
         return false;
 }

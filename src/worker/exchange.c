@@ -264,6 +264,25 @@ static enum next step_record_intent(struct exchange *x)
         return evidence_intent(x);
 }
 
+/* Which kind of trouble it is goes to the caller and into its record; the rest is for operators. */
+static enum next refuse_without_credential(struct exchange *x)
+{
+        const char *colon = x->ask_cause.len ? ": " : "";
+
+        log_info("correlation=%s credential=%.*s none to lend: %s", x->correlation_id,
+                STR_FMT(x->decision.credential), x->ask_why);
+        if (x->replaced_credential)
+                return refuse(x, 502, REFUSED_UPSTREAM_CREDENTIAL,
+                        "Azure DevOps turned the proxy's credential away, and there is no other "
+                        "one%s%.*s; the proxy's operators have to look at it, nothing is wrong "
+                        "with your token",
+                        colon, STR_FMT(x->ask_cause));
+        return refuse(x, 503, REFUSED_NO_CREDENTIAL,
+                "there is no usable credential for Azure DevOps at the moment%s%.*s; the proxy's "
+                "operators have to look at it, nothing is wrong with your token",
+                colon, STR_FMT(x->ask_cause));
+}
+
 /* From the newest world: tokens are renewed while requests wait. */
 static enum next step_lend(struct exchange *x)
 {
@@ -287,15 +306,8 @@ static enum next step_lend(struct exchange *x)
         if (!credential && !x->ask_why[0] && !x->asked_credential)
                 return ask_credential(
                         x, index, credential_generation(store, index), ASK_CREDENTIAL);
-        if (!credential || (x->replaced_credential && x->ask_why[0])) {
-                log_info("correlation=%s credential=%.*s none to lend: %s", x->correlation_id,
-                        STR_FMT(x->decision.credential), x->ask_why);
-                return refuse(x, x->replaced_credential ? 502 : 503,
-                        x->replaced_credential ? REFUSED_UPSTREAM_CREDENTIAL
-                                               : REFUSED_NO_CREDENTIAL,
-                        "there is no usable credential for Azure DevOps at the moment; the "
-                        "proxy's operators have to look at it, nothing is wrong with your token");
-        }
+        if (!credential || (x->replaced_credential && x->ask_why[0]))
+                return refuse_without_credential(x);
         x->credential = credential_ref((struct credential *)credential);
         x->credential_type = arena_copy(&x->arena, store->slots[index].type);
         return NEXT;
@@ -533,8 +545,10 @@ void exchange_late(struct exchange *x)
                         return;
                 }
                 (void)refuse(x, 504, REFUSED_UPSTREAM,
-                        x->waits == WAIT_CONNECT ? "Azure DevOps could not be reached in time"
-                                                 : "Azure DevOps did not answer in time");
+                        x->waits != WAIT_CONNECT ? "Azure DevOps did not answer in time"
+                        : x->upstream && x->upstream->tunnelling
+                                ? "the outgoing proxy did not open a way to Azure DevOps in time"
+                                : "Azure DevOps could not be reached in time");
                 break;
         case WAIT_NOTHING:
         case WAIT_CLIENT: exchange_abandon(x); return;

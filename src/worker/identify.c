@@ -67,9 +67,13 @@ static enum next verify(struct exchange *x, struct str token)
         int64_t now_s = x->worker->wall_ms / 1000;
         unsigned issuer = 0;
         struct error why = {{0}};
+        const struct verdicts_now now = {now_s, x->worker->now_ms};
+        bool ended;
 
-        x->caller =
-                verdicts_find(x->worker->verdicts, token, world->issuers, n, world->reload, now_s);
+        x->caller = verdicts_find(
+                x->worker->verdicts, token, world->issuers, n, world->reload, &now, &ended);
+        if (ended)
+                return refuse_token(x, REFUSED_BAD_TOKEN, token_verdict_text(TOKEN_EXPIRED));
         if (x->caller) {
                 x->worker->metrics.verdict_hits++;
                 return NEXT;
@@ -84,8 +88,8 @@ static enum next verify(struct exchange *x, struct str token)
                 forgers_charge(&x->worker->forgers, x->client->peer, x->worker->now_ms,
                         clock_mono_us() - began_us);
         if (verdict == TOKEN_OK) {
-                verdicts_put(
-                        x->worker->verdicts, token, x->caller, world->issuers, n, world->reload);
+                verdicts_put(x->worker->verdicts, token, x->caller, world->issuers, n,
+                        world->reload, &now);
                 return NEXT;
         }
         bool keys_missing = verdict == TOKEN_UNKNOWN_KID || verdict == TOKEN_NO_KEYS;

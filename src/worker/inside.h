@@ -192,6 +192,10 @@ struct upstream {
         uint64_t generation; /* of the world that was looked at last */
         int64_t idle_until_ms;
         char host[256]; /* for logs */
+        /* see tunnel.c */
+        bool by_proxy;   /* it leads, or is to lead, through the outgoing proxy */
+        bool tunnelling; /* which has not opened the way yet: nothing else may be sent */
+        size_t tunnel_scanned;
 };
 
 /* What a step answers. */
@@ -269,14 +273,15 @@ struct trigger {
         bool look_ok;
         enum run_found found;
         char maybe[160], look_why[120];
-        int64_t look_wall_ms; /* when it was asked */
-        bool renewed;         /* it was not there, and is sent after all */
+        int64_t look_steady_ms; /* when it was asked */
+        bool renewed;           /* it was not there, and is sent after all */
         bool settled;
         int64_t until_ms;              /* monotonic: others are waited for so long */
         int64_t look_ms;               /* monotonic: not looked for again before; 0: at once */
         char first_id[TRIGGER_ID + 1]; /* of the first request with that key */
         char first_correlation_id[TRIGGER_ID + 1];
         int64_t begun_ms, lost_ms;         /* wall clock, of the first one */
+        int64_t lost_steady_ms;            /* as lost_ms, by clock_steady_ms */
         struct trigger_answer *answer;     /* the first one, to be given again; malloc'd */
         const char *state;                 /* for the record; NULL: none */
         struct buf body;                   /* of upstream's answer, as it came */
@@ -361,6 +366,8 @@ struct exchange {
         unsigned names_asked;         /* by this exchange */
         struct name_used *names_used; /* what it was decided with; in the arena */
         char ask_why[200];            /* why the last one was answered with no; "": it was not */
+        struct str challenge;         /* upstream's, for the next token; in the arena */
+        struct str ask_cause;         /* the same as far as callers may know; in the arena */
 
         struct trigger *trigger; /* in the arena; NULL: it starts nothing */
         bool orphan;             /* its client is gone, and it goes on all the same */
@@ -375,6 +382,7 @@ struct exchange {
         bool lend_refused;                              /* by the last of them, */
         enum assertion_refusal lend_refusal;            /* for this reason, */
         struct str lend_why;                            /* in words; in the arena */
+        struct str lend_cause;                          /* as any caller may know it; likewise */
 
         /* forward */
         struct upstream *upstream;
@@ -597,6 +605,8 @@ enum next ask_credential(struct exchange *x, unsigned index, uint64_t seen, enum
 enum next ask_address(struct exchange *x);
 /* Credential `index` for x->token; not the generation `rejected` (0: any). */
 enum next ask_assertion(struct exchange *x, unsigned index, uint64_t rejected);
+/* The same while generation `seen` is still good, and without waiting. */
+void ask_assertion_ahead(struct exchange *x, unsigned index, uint64_t seen);
 void ask_forget(struct exchange *x);
 
 /* What upstream knows the resource of `question` as; the answer goes into the directory. */
@@ -735,6 +745,9 @@ bool compose_location(
         struct exchange *x, int status, struct str value, struct buf *out, struct error *why);
 /* Whether upstream turned our credential away instead of answering (203 page, sign-in, 401). */
 bool response_is_sign_in(const struct h1_response *response);
+/* The challenge of an answer that wants a token that was evaluated anew (Continuous Access
+ * Evaluation: a 401 with error="insufficient_claims"); ptr NULL: it has none. */
+struct str response_wants_claims(const struct h1_response *response);
 
 /* --- place.c --- */
 /* A service of Azure DevOps as one of its hosts names it. */
@@ -775,6 +788,21 @@ bool detour_compose(struct exchange *x, struct buf *out);
 bool detour_passes(const struct h1_field *field);
 /* The status to refuse with, and why, when storage did not give the content; 0: it did. */
 int detour_refusal(struct exchange *x, const char **why);
+
+/* --- tunnel.c --- */
+/* Asks the outgoing proxy, to which `upstream` connects, for a way to `endpoint`; false with a
+ * reason: it is another proxy than this exchange knows of. */
+bool tunnel_begin(struct exchange *x, struct upstream *upstream, const struct endpoint *endpoint,
+        struct error *why);
+enum tunnel {
+        TUNNEL_OPEN,   /* TLS with the host begins */
+        TUNNEL_AGAIN,  /* on_ready will run */
+        TUNNEL_LOST,   /* the connection is broken; see stream_why */
+        TUNNEL_FAILED, /* `status` and `why` say what to refuse with */
+};
+enum tunnel tunnel_go_on(struct exchange *x, int *status, struct error *why);
+/* " through the outgoing proxy", or "" when it leads there directly. */
+const char *tunnel_words(const struct upstream *upstream);
 
 /* --- relay.c --- */
 enum next relay_begin(struct exchange *x);

@@ -37,10 +37,11 @@ void lend_answered(struct worker *worker, struct exchange *x, struct ask *ask)
         x->lend_refused = !ask->ok;
         x->lend_refusal = answer->refusal;
         x->refusal.retry_after_s = ask->ok ? 0 : answer->retry_after_s;
-        x->lend_why = STR_NONE;
-        if (!ask->ok)
-                x->lend_why =
-                        arena_copy(&x->arena, str_of(answer->why[0] ? answer->why : ask->why));
+        x->lend_why = x->lend_cause = STR_NONE;
+        if (ask->ok)
+                return;
+        x->lend_why = arena_copy(&x->arena, str_of(answer->why[0] ? answer->why : ask->why));
+        x->lend_cause = arena_copy(&x->arena, str_of(answer->cause));
 }
 
 static enum next refuse_expired(struct exchange *x)
@@ -72,14 +73,16 @@ static enum next refuse_lending(struct exchange *x)
         case ASSERTION_MISCONFIGURED:
                 x->refusal.retry_after_s = after_s;
                 return refuse(x, 502, REFUSED_NO_CREDENTIAL,
-                        "Entra ID gives tokens to none of this proxy's callers; the proxy's "
-                        "operators have to look at it, nothing is wrong with your token");
+                        "Entra ID gives tokens to none of this proxy's callers%s%.*s; the proxy's "
+                        "operators have to look at it, nothing is wrong with your token",
+                        x->lend_cause.len ? ": " : "", STR_FMT(x->lend_cause));
         case ASSERTION_LATER: break;
         }
         x->refusal.retry_after_s = after_s > 0 ? after_s : 1;
         return refuse(x, 503, REFUSED_NO_CREDENTIAL,
-                "your identity at Azure DevOps cannot be had from Entra ID at the moment; try "
-                "again");
+                "your identity at Azure DevOps cannot be had from Entra ID at the moment%s%.*s; "
+                "try again",
+                x->lend_cause.len ? ": " : "", STR_FMT(x->lend_cause));
 }
 
 enum next lend_to_caller(struct exchange *x, unsigned index)
@@ -94,8 +97,12 @@ enum next lend_to_caller(struct exchange *x, unsigned index)
                 worker->lent = lent_new(LENT_MOST);
         if (!x->lend_asks)
                 token_digest(x->token, x->token_digest);
+        /* It was lent before, to find out about a run that may have been started. */
+        if (x->credential && !x->replaced_credential &&
+                worker->now_ms < x->credential->until_mono_ms)
+                return NEXT;
         if (x->credential) {
-                rejected = x->credential->generation;
+                rejected = x->replaced_credential ? x->credential->generation : 0;
                 credential_unref(x->credential);
                 x->credential = NULL;
                 x->lend_refused = false;
@@ -109,6 +116,10 @@ enum next lend_to_caller(struct exchange *x, unsigned index)
                 x->credential_type =
                         arena_copy(&x->arena, worker->lease->world->credentials->slots[index].type);
                 x->refusal.retry_after_s = 0;
+                /* It is good; the next one is asked for meanwhile, and nobody waits for that. */
+                if (worker->now_ms >= credential->refresh_mono_ms &&
+                        lent_is_due(worker->lent, x->token_digest, index, worker->now_ms))
+                        ask_assertion_ahead(x, index, credential->generation);
                 return NEXT;
         }
         if (x->lend_refused || x->lend_asks >= ASKS_MOST)

@@ -9,13 +9,14 @@
 
 #include <stdlib.h>
 
-enum { WAYS = 8 };
+enum { WAYS = 8, AGAIN_MS = 15 * 1000 };
 
 struct place {
         uint64_t used; /* the clock below at its last use; 0: empty */
         unsigned index;
         unsigned char digest[TOKEN_DIGEST_BYTES];
         struct credential *credential;
+        int64_t renew_ms; /* not asked for another one before */
 };
 
 struct lent {
@@ -97,6 +98,16 @@ struct credential *lent_find(
         return place->credential;
 }
 
+bool lent_is_due(struct lent *lent, const unsigned char *digest, unsigned index, int64_t now_ms)
+{
+        struct place *place = find(lent, digest, index);
+
+        if (!place || now_ms < place->renew_ms)
+                return false;
+        place->renew_ms = now_ms + AGAIN_MS;
+        return true;
+}
+
 /* An empty place of the set, or the one that was used least recently. */
 static struct place *room(struct place *set)
 {
@@ -112,15 +123,19 @@ void lent_put(struct lent *lent, const unsigned char *digest, unsigned index,
         struct credential *credential)
 {
         struct place *place = find(lent, digest, index);
+        int64_t renew_ms = credential->refresh_mono_ms;
 
         if (!place)
                 place = room(set_of(lent, digest));
+        else if (place->credential == credential)
+                renew_ms = place->renew_ms; /* nothing newer was to be had */
         credential_ref(credential);
         drop(lent, place);
         place->used = ++lent->clock;
         place->index = index;
         memcpy(place->digest, digest, TOKEN_DIGEST_BYTES);
         place->credential = credential;
+        place->renew_ms = renew_ms;
         lent->held++;
 }
 

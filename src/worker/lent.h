@@ -17,6 +17,9 @@ void lent_free(struct lent *lent);
  * (TOKEN_DIGEST_BYTES), if it may be lent now; its reference stays the cache's. NULL: none. */
 struct credential *lent_find(
         struct lent *lent, const unsigned char *digest, unsigned index, int64_t now_ms);
+/* Whether what lent_find has just found is due to be renewed; true once in a while only, so that
+ * one is asked for. */
+bool lent_is_due(struct lent *lent, const unsigned char *digest, unsigned index, int64_t now_ms);
 /* Takes a reference of its own. */
 void lent_put(struct lent *lent, const unsigned char *digest, unsigned index,
         struct credential *credential);

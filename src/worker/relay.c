@@ -73,7 +73,8 @@ static void start_attempt(struct exchange *x, bool fresh)
         bool last = x->upstream->served || left_ms <= config->upstream.attempt_ms ||
                     !address_is_left(x);
         exchange_wait(x, WAIT_CONNECT, last ? left_ms : config->upstream.attempt_ms);
-        queue_request(x);
+        if (!x->upstream->tunnelling)
+                queue_request(x);
 }
 
 /* The same with all the time there is for it. */
@@ -118,7 +119,7 @@ static void lost(struct exchange *x)
         bool untouched = stream_in(&upstream->stream).len == 0;
         char text[256];
 
-        snprintf(text, sizeof(text), "%s %s: %s", upstream->host,
+        snprintf(text, sizeof(text), "%s%s %s: %s", upstream->host, tunnel_words(upstream),
                 never_connected ? "cannot be reached" : "closed the connection without an answer",
                 stream_why(&upstream->stream));
         /* Reused connections are closed by their peer at any time: that is no fault of it. */
@@ -163,6 +164,24 @@ bool relay_connect_late(struct exchange *x)
         upstream_drop(upstream);
         start_attempt(x, true);
         return true;
+}
+
+/* The way to upstream is open, or (true as well) the outgoing proxy has not opened it yet; then
+ * nothing of the request is even written. False: it will not be opened. */
+static bool open_way(struct exchange *x)
+{
+        struct error why = {{0}};
+        int status = 502;
+
+        switch (tunnel_go_on(x, &status, &why)) {
+        case TUNNEL_OPEN: queue_request(x); return x->upstream != NULL;
+        case TUNNEL_AGAIN: x->request_blocked = true; return true;
+        case TUNNEL_LOST: lost(x); return false;
+        case TUNNEL_FAILED: break;
+        }
+        x->worker->metrics.upstream_failed++;
+        fail(x, status, REFUSED_UPSTREAM, why.text);
+        return false;
 }
 
 /* Sends what can be sent of the request. False: the exchange has ended or been refused. */
@@ -221,6 +240,9 @@ static void credential_rejected(struct exchange *x)
         x->worker->metrics.credential_rejected++;
         log_info("correlation=%s credential=%.*s upstream turned it away with %d",
                 x->correlation_id, STR_FMT(x->decision.credential), x->response.status);
+        x->challenge = response_wants_claims(&x->response);
+        if (x->challenge.ptr)
+                x->challenge = arena_copy(&x->arena, x->challenge);
         upstream_drop(x->upstream);
         trigger_turned_away(x);
         if (!x->replaced_credential && x->holds_body) {
@@ -408,7 +430,7 @@ static void wait_on(struct exchange *x, enum pipe_state out)
         enum waits_for what;
         int64_t ms;
 
-        bool connected = x->upstream->served || to->sent;
+        bool connected = x->upstream->served || to->sent > x->upstream->sent_before;
         if (x->waits == WAIT_CONNECT && !connected)
                 return;
         if (connected && !x->upstream->connected)
@@ -452,6 +474,13 @@ static bool send_and_listen(struct exchange *x)
 
         do {
                 upstream = x->upstream;
+                if (upstream && upstream->tunnelling && !open_way(x)) {
+                        if (client->exchange != x || x->phase != PHASE_RELAY || !x->upstream)
+                                return false;
+                        continue; /* another address is tried */
+                }
+                if (upstream && upstream->tunnelling)
+                        return true;
                 if (!upstream || !send_request(x))
                         return false;
                 if (x->response_begun)

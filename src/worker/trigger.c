@@ -54,6 +54,7 @@ static void on_verdict(struct mail *mail, void *receiver)
         memcpy(t->first_correlation_id, ask->first_correlation_id, sizeof(t->first_correlation_id));
         t->begun_ms = ask->begun_ms;
         t->lost_ms = ask->lost_ms;
+        t->lost_steady_ms = ask->lost_steady_ms;
         free(pending);
         client_go_on(x->client);
 }

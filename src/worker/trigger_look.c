@@ -53,6 +53,12 @@ static bool credential_index(const struct exchange *x, unsigned *index)
         return credential_find(x->worker->lease->world->credentials, x->decision.credential, index);
 }
 
+/* A reference of what was lent, if it is the caller's own; NULL: it is anybody's. */
+static struct credential *callers_own(const struct exchange *x)
+{
+        return x->credential_is_callers ? credential_ref(x->credential) : NULL;
+}
+
 /* --- looking --- */
 
 static enum next cannot_tell(struct exchange *x)
@@ -80,6 +86,12 @@ static enum next begin_look(struct exchange *x)
         if (!credential_index(x, &index))
                 return refuse(x, 503, REFUSED_NO_CREDENTIAL,
                         "the credential of your binding is no longer configured");
+        /* What only this caller has can be looked for with that alone. */
+        if (lend_is_callers(x->worker->lease->world, index)) {
+                enum next next = lend_to_caller(x, index);
+                if (next != NEXT)
+                        return next;
+        }
         struct run_ask *run = run_new();
         fill_wanted(x, &run->wanted);
         buf_init_fixed(&path, memory, sizeof(memory));
@@ -87,7 +99,8 @@ static enum next begin_look(struct exchange *x)
                 free(run);
                 return cannot_tell(x);
         }
-        t->look_wall_ms = clock_wall_ms();
+        run->lent = callers_own(x);
+        t->look_steady_ms = clock_steady_ms();
         enum next next = ask_run(x, ASK_RUN, index, run);
         exchange_wait(x, WAIT_TRIGGER, LOOK_MOST_MS);
         return next;
@@ -133,10 +146,10 @@ static enum next answer_found(struct exchange *x)
 static enum next judge_absence(struct exchange *x)
 {
         struct trigger *t = x->trigger;
-        int64_t settled = t->lost_ms + x->world->config->idempotency.settle_ms;
-        int64_t left = settled - clock_wall_ms(), pause = left < PAUSE_MS ? left + 1 : PAUSE_MS;
+        int64_t settled = t->lost_steady_ms + x->world->config->idempotency.settle_ms;
+        int64_t left = settled - clock_steady_ms(), pause = left < PAUSE_MS ? left + 1 : PAUSE_MS;
 
-        if (t->look_wall_ms >= settled) {
+        if (t->look_steady_ms >= settled) {
                 x->worker->metrics.triggers_renewed++;
                 return trigger_ask_ledger(x, true);
         }
@@ -292,6 +305,7 @@ void trigger_tag(struct exchange *x)
                 snprintf(run->id, sizeof(run->id), "%.*s", STR_FMT(t->run_id));
                 snprintf(run->request_id, sizeof(run->request_id), "%s", x->request_id);
                 snprintf(run->correlation_id, sizeof(run->correlation_id), "%s", x->correlation_id);
+                run->lent = callers_own(x);
                 (void)ask_run(x, ASK_TAG, index, run);
         } else {
                 free(run);

@@ -58,11 +58,13 @@ static struct upstream *upstream_open(
 
         if (fd < 0) {
                 int error = errno;
-                error_set(why, "cannot connect to %s: %s", endpoint->host, strerror(error));
+                error_set(why, "cannot connect to %s%s: %s", endpoint->host,
+                        endpoint->via ? " through the outgoing proxy" : "", strerror(error));
                 errno = error;
                 return NULL;
         }
-        if (endpoint->tls && !(ssl = tls_connect(x->world->upstream_tls, fd, endpoint->host))) {
+        if (endpoint->tls && !endpoint->via &&
+                !(ssl = tls_connect(x->world->upstream_tls, fd, endpoint->host))) {
                 error_set(why, "cannot begin TLS with %s", endpoint->host);
                 close(fd);
                 errno = 0;
@@ -86,6 +88,10 @@ static struct upstream *upstream_open(
         stream_open(&upstream->stream, worker->base, &worker->pool, fd, ssl, on_ready, upstream);
         worker->metrics.upstream_opened++;
         worker->metrics.upstream_now++;
+        if (endpoint->via && !tunnel_begin(x, upstream, endpoint, why)) {
+                upstream_drop(upstream);
+                return NULL;
+        }
         return upstream;
 }
 

@@ -17,6 +17,7 @@
 #include "dagward/token/x5t.h"
 #include "dagward/token/keyset.h"
 #include "dagward/yaml/yaml.h"
+#include "dagward/world/way_out.h"
 
 /* --- policy files --- */
 
@@ -251,6 +252,7 @@ bool preflight_complete(
 
         *out = (struct preflight){.config = config};
         review_hosts(config, errors);
+        way_out_check(config, errors);
         expand_all(
                 config, config->policy.files, config->policy.n_files, &out->policy_files, errors);
         out->policy = load_policy(&out->policy_files, out->policy_digest, errors);
@@ -457,6 +459,7 @@ bool preflight_files(const struct config *c, struct error_list *errors)
                 check_secret(named(c, &k->bearer_file), errors);
         }
         check_authorities(named(c, &c->upstream.ca), errors);
+        check_secret(named(c, &c->outgoing_proxy.credentials_file), errors);
         for (size_t i = 0; i < c->n_credentials; i++) {
                 const struct config_credential *one = &c->credentials[i];
                 check_credential(c, one, errors);

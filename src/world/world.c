@@ -49,6 +49,7 @@ static void world_drop(struct snapshot *self)
                 tls_unref(world->listener_tls[i]);
         free(world->listener_tls);
         tls_unref(world->upstream_tls);
+        egress_unref(world->egress);
         free(world->endpoints);
         credential_store_unref(world->credentials);
         policy_unref(world->policy);
@@ -84,6 +85,7 @@ struct world *world_new(const struct world_parts *parts)
         world->endpoints = take(SERVICE_COUNT, sizeof(*world->endpoints));
         memcpy(world->endpoints, parts->endpoints, SERVICE_COUNT * sizeof(*world->endpoints));
         world->upstream_tls = tls_ref(parts->upstream_tls);
+        world->egress = egress_ref(parts->egress);
         world->listener_tls = take(config->n_listeners, sizeof(struct tls_context *));
         for (size_t i = 0; i < config->n_listeners; i++)
                 world->listener_tls[i] = tls_ref(parts->listener_tls[i]);

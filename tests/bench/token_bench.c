@@ -121,10 +121,12 @@ static void bench_alg(enum token_alg alg)
                 struct verdicts *v = verdicts_new(4096);
                 if (token_verify(compact, &view, 1, 1800000000, &caller, &index, &err) != TOKEN_OK)
                         abort();
-                verdicts_put(v, compact, caller, &view, 1, 1);
+                const struct verdicts_now now = {1800000000, 1000};
+                bool ended;
+                verdicts_put(v, compact, caller, &view, 1, 1, &now);
                 caller_unref(caller);
                 MEASURE("verdict found, same token", "ns", rounds * 10,
-                        { caller_unref(verdicts_find(v, compact, &view, 1, 1, 1800000000)); });
+                        { caller_unref(verdicts_find(v, compact, &view, 1, 1, &now, &ended)); });
                 MEASURE("CRYPTO_memcmp of the token", "ns", rounds,
                         if (CRYPTO_memcmp(compact.ptr, compact.ptr, compact.len)) abort());
                 bench_digests(compact);

@@ -2,9 +2,11 @@
 
 DAGWARD_EXPIRIES is how many tokens of five seconds must end under load; 20 by default, 1,000 for a night (ten minutes).
 """
+import base64
 import os
 import threading
 import time
+import urllib.parse
 import uuid
 
 import pytest
@@ -266,3 +268,76 @@ def test_a_stranger_tenant_is_an_error_that_stops_early(serve, tenant, operator,
         assert answer.status == 503
     assert len(tenant.entra.asked) == 1, "what somebody has to change is not asked for again and again"
     assert 'AADSTS90002 invalid_request' in proxy.log() and "99999999-9999" in proxy.log()
+
+
+@pytest.mark.parametrize("what, words", [
+    ("unknown", "Microsoft Entra refused: AADSTS700016 (the application is not in this tenant), since 2"),
+    ("new", "Microsoft Entra refused: AADSTS999999, since 2"),
+    ("ill", "Microsoft Entra answered 503, since 2"),
+    ("html", "Microsoft Entra answered with something else than a token, since 2"),
+    ("away", "Microsoft Entra is unreachable, since 2"),
+    ("no file", "a file that it is obtained with cannot be read, since 2"),
+])
+def test_503_says_whose_fault_it_is(serve, tenant, operator, credential, tmp_path, what, words):
+    answers = {"unknown": aadsts(700016, "unauthorized_client"), "new": aadsts(999999, "invalid_request"), "ill": None, "html": None}
+    if what == "away":
+        tenant.entra.down()
+    elif what in ("ill", "no file"):
+        tenant.entra.always = (503, {"error": "temporarily_unavailable"})
+    elif what == "html":
+        tenant.entra.always = (200, b"<html>", [("Content-Type", "text/html")])
+    elif what in answers:
+        tenant.entra.always = (answers[what].status, answers[what].body)
+    proxy = serve(ready=False)
+    until(lambda: proxy.events("credential.refresh_failed"), "it fails")
+    if what == "no file":
+        (tmp_path / "secret").unlink()
+        until(lambda: "No such file" in proxy.log(), "its file is missed")
+    answer = proxy.ask("GET", RUNS, operator)
+    assert answer.status == 503 and words in answer.text, answer.text
+    reason = proxy.outcome(answer)["decision"]["reason"]
+    assert words in reason and proxy.outcome(answer)["decision"]["effect"] == "error"
+    for secret in (TENANT, APP, "secret", str(tmp_path), tenant.entra.url, "trace_id"):
+        assert secret not in answer.text and secret not in reason, "an outsider learns " + secret
+
+
+WANTED = '{"access_token":{"nbf":{"essential":true,"value":"1604106651"}}}'
+
+
+def wants_claims(claims=WANTED):
+    """Continuous Access Evaluation: upstream takes no token that was evaluated before."""
+    encoded = base64.b64encode(claims.encode()).decode()
+    return message(401, "", [("WWW-Authenticate", "Basic realm=\"x\""), ("X-VSS-UserData", "id:somebody"), ("WWW-Authenticate",
+                             'Bearer authorization_uri="https://login.microsoftonline.com/t", error="insufficient_claims", claims="%s"' % encoded)])
+
+
+def claims_of(asked):
+    return urllib.parse.parse_qs(asked["body"].decode()).get("claims")
+
+
+@pytest.mark.parametrize("whose", ["the proxy's", "the caller's"])
+def test_claims_that_upstream_wants_go_into_the_next_token(serve, tenant, upstream, operator, credential, issuer, start_proxy, whose):
+    if whose == "the caller's":
+        tenant.apps[APP]["federated"].append({"issuer": issuer.url, "subject": "operator-1", "audience": "dagward"})
+        own = {"name": "etl", "type": "federated", "assertion": "caller", "tenant": TENANT, "client_id": APP, "authority": tenant.entra.url}
+        proxy = start_proxy([issuer.config()], POLICY, upstream.url, credentials=[own])
+    else:
+        proxy = serve()
+    assert proxy.ask("GET", RUNS, operator).status == 200
+    upstream.tell(wants_claims())
+    assert proxy.ask("GET", RUNS, operator).status == 200
+    assert [claims_of(a) for a in tenant.entra.asked] == [None, [WANTED]]
+    assert upstream.received[-1]["Authorization"] != upstream.received[-2]["Authorization"]
+    upstream.tell(wants_claims())
+    answer = proxy.ask("GET", RUNS, operator)
+    assert answer.status == 502 and answer["WWW-Authenticate"] is None, "once in a minute"
+    assert len(tenant.entra.asked) == 2 and "1604106651" not in proxy.log() + answer.text
+
+
+@pytest.mark.parametrize("claims", ["x" * 4000, '{"a":"%s"}' % ("x" * 1100), "[1]", "{", '{"a":1,"a":2}'],
+                         ids=["long", "longer than claims are", "a list", "cut off", "twice"])
+def test_claims_that_are_none_are_left_out(serve, tenant, upstream, operator, claims):
+    proxy = serve()
+    upstream.tell(wants_claims(claims))
+    assert proxy.ask("GET", RUNS, operator).status == 200
+    assert [claims_of(a) for a in tenant.entra.asked] == [None, None]

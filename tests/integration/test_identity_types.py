@@ -380,7 +380,9 @@ def test_the_step_that_failed_is_named(serve, tenant, upstream, operator, broken
     says = says % version if "%s" in says else says
     until(lambda: says in proxy.log(), lambda: proxy.log()[-3000:], within=10)
     answer = proxy.ask("GET", RUNS, operator)
-    assert answer.status == 503 and "AADSTS" not in answer.text and "vault" not in answer.text
+    assert answer.status == 503 and says not in answer.text, "callers learn whose fault it is, and no more"
+    assert ("Microsoft Entra refused" if broken == "secret" else " since ") in answer.text
+    assert tenant.vault.url not in answer.text and TENANT not in answer.text and "vault_credential" not in answer.text
     assert upstream.received == []
 
 

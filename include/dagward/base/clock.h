@@ -15,6 +15,9 @@ int64_t clock_wall_ms(void);
 int64_t clock_mono_ms(void);
 /* Microseconds of the monotonic clock, for measuring. */
 int64_t clock_mono_us(void);
+/* Wall time as it was when the program began, and monotonic time since: for ages of what has a wall
+ * time and must not grow old, or young, because somebody sets the clock. */
+int64_t clock_steady_ms(void);
 /* RFC 3339, UTC, milliseconds; writes CLOCK_RFC3339_LEN bytes and a NUL. Years 1970 to 9999. */
 void clock_rfc3339(int64_t wall_ms, char out[CLOCK_RFC3339_LEN + 1]);
 /* Reads `2026-11-23`, or date and time with `Z` or an offset; false if it is neither. */

@@ -237,6 +237,17 @@ size_t config_credential_files(const struct config_credential *credential,
 /* Whether two credentials obtain the same token in the same way. */
 bool config_credential_same(const struct config_credential *a, const struct config_credential *b);
 
+/* The outgoing proxy of the network: for TLS only, and none unless it is asked for. */
+struct config_outgoing_proxy {
+        struct config_url url; /* of the proxy; text.ptr NULL: none. Its user is not in here */
+        bool environment;      /* `url` is what `variable` says */
+        const char *variable;  /* NULL: none of them is set */
+        struct str *except;    /* reached directly, as egress_except reads it */
+        size_t n_except;
+        struct str no_proxy;         /* the same, as the environment has it; ptr NULL: nothing */
+        struct str credentials_file; /* "user:password" */
+};
+
 struct config_policy {
         struct str *files; /* paths or glob(7) patterns, at least one, not expanded */
         size_t n_files;
@@ -364,6 +375,7 @@ struct config {
         struct config_issuer *issuers; /* at least one */
         size_t n_issuers;
         struct config_upstream upstream;
+        struct config_outgoing_proxy outgoing_proxy;
         struct config_credential *credentials; /* at least one */
         size_t n_credentials;
         struct config_policy policy;
@@ -432,6 +444,11 @@ bool config_address_bytes(const char *text, unsigned char out[16]);
 void config_schema_write(struct buf *out);
 /* The reference of all settings, in Markdown, as in docs/configuration.md. */
 void config_reference_write(struct buf *out);
+
+/* Cuts what a variable such as HTTPS_PROXY says into a user ("user:password", percent-encoded;
+ * empty: none) and an origin. False with a reason: no http proxy that could be used. */
+bool config_proxy_cut(
+        struct str value, struct str *user, struct str *host, uint16_t *port, struct error *err);
 
 /* Parts that others need too. Text must have a NUL behind it and live as long as the result. */
 bool config_address_parse(struct str text, struct config_address *out, struct error *err);

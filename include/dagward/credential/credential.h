@@ -20,6 +20,9 @@ struct credential {
         struct secret line;    /* "Authorization: Bearer <token>\r\n", or Basic */
         uint64_t generation;   /* grows with each token of its slot, never 0 */
         int64_t until_mono_ms; /* not to be lent from then on */
+        /* A caller's own, and lent after this: time to ask for the next one. Set before it is
+         * shared; INT64_MAX unless it was. */
+        int64_t refresh_mono_ms;
 };
 
 struct credential_slot {

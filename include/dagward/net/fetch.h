@@ -3,7 +3,8 @@
  *
  * For key sets, discovery documents and token endpoints: a bounded body, a deadline, a verified
  * certificate (chain and host name, TLS 1.2 or newer). Plain http is for loopback hosts and only
- * where the caller allows it. Proxies, .netrc and cookies of the environment are not used. A
+ * where the caller allows it. Proxies, .netrc and cookies of the environment are not used; the
+ * outgoing proxy that was set is, for https only, and sees nothing of a request but its host. A
  * redirect is followed only for a GET without a secret, and only to the origin that was asked;
  * anything else is an answer with its status. Request bodies, bearer tokens and answers are wiped
  * when they are done with, and no error text holds a byte of them. The module knows no JSON and no
@@ -17,6 +18,7 @@
 #include "dagward/base/error.h"
 #include "dagward/base/secret.h"
 #include "dagward/base/str.h"
+#include "dagward/net/egress.h"
 
 struct event_base;
 struct fetcher; /* connections that may be used again, and what is under way */
@@ -39,6 +41,7 @@ struct fetch_request {
         bool allow_plain_loopback;   /* http:// to 127.0.0.0/8, ::1 and localhost */
         bool allow_plain_link_local; /* and to 169.254.0.0/16, which no router forwards */
         bool no_redirects;           /* any redirect is an answer */
+        bool no_egress;              /* not through the outgoing proxy, whatever its exceptions */
 };
 
 /* Valid during the callback only. */
@@ -49,8 +52,10 @@ struct fetch_result {
         struct str content_type; /* ptr NULL: none */
         struct str challenge;    /* the first WWW-Authenticate; ptr NULL: none */
         int64_t max_age_s; /* Cache-Control max-age, 0 for no-store and no-cache; -1: not said */
-        int64_t retry_after_s; /* seconds form, or the date form against our clock; -1: not said */
+        int64_t retry_after_s; /* seconds form, or the date form against its Date; -1: not said */
         int64_t date_ms;       /* Date, wall clock; -1: not said */
+        bool by_proxy;         /* it went through the outgoing proxy, or was to */
+        int proxy_status;      /* what that answered instead of opening a tunnel; 0: nothing */
         struct error error;
         struct fetch *fetch; /* for fetch_field */
 };
@@ -60,6 +65,8 @@ struct fetch_result {
 typedef void fetch_done(const struct fetch_result *result, void *arg);
 
 struct fetcher *fetcher_new(struct event_base *base);
+/* What is begun from now on goes through that, and NULL: directly. Takes a reference of its own. */
+void fetcher_set_egress(struct fetcher *fetcher, struct egress *egress);
 /* Cancels what is under way. Harmless on NULL. */
 void fetcher_free(struct fetcher *fetcher);
 /* Never NULL: whatever is wrong with the request reaches `done`. */

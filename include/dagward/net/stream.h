@@ -61,6 +61,9 @@ void stream_pool_clear(struct stream_pool *pool);
 /* Takes over `fd` (non-blocking) and `ssl`, and starts listening for bytes. */
 void stream_open(struct stream *stream, struct event_base *base, struct stream_pool *pool, int fd,
         SSL *ssl, void (*on_ready)(struct stream *, void *), void *owner);
+/* Goes on in TLS. Nothing may be queued, nor received and not consumed: false when there is. `sent`
+ * begins at 0 again. Takes over `ssl`, whatever it answers. */
+bool stream_secure(struct stream *stream, SSL *ssl) __attribute__((warn_unused_result));
 /* Gives everything back; harmless on a closed stream. TLS peers get a close_notify if it fits. */
 void stream_close(struct stream *stream);
 /* Whether readable bytes wake the owner. */

@@ -13,6 +13,10 @@
 
 struct verdicts;
 
+struct verdicts_now {
+        int64_t wall_s, mono_ms;
+};
+
 struct verdicts_counts {
         uint64_t hits, misses, evictions;
         size_t held; /* entries now */
@@ -23,14 +27,17 @@ struct verdicts *verdicts_new(size_t most);
 void verdicts_free(struct verdicts *verdicts);
 /* The caller that `token` was found to be, with a reference for whoever asked, or NULL.
  * `issuers` are the views in force now, in the order of verification; `config_generation` is the
- * generation of the configuration they come from. Never past `exp`. */
+ * generation of the configuration they come from. Never past `exp`, nor longer after it was put
+ * than it was good for then; `*ended` tells that this is so, and that the wall clock would have it
+ * otherwise: the token is to be refused, not verified again. */
 struct caller *verdicts_find(struct verdicts *verdicts, struct str token,
-        const struct issuer_view *issuers, size_t n, uint64_t config_generation, int64_t now_s)
-        __attribute__((warn_unused_result));
+        const struct issuer_view *issuers, size_t n, uint64_t config_generation,
+        const struct verdicts_now *now, bool *ended) __attribute__((warn_unused_result));
 /* Keeps `caller` (takes a reference of its own) and a copy of `token`, which is wiped when it makes
- * room. `issuers` must be what token_verify was given. */
+ * room. `issuers` and the wall clock of `now` must be what token_verify was given. */
 void verdicts_put(struct verdicts *verdicts, struct str token, struct caller *caller,
-        const struct issuer_view *issuers, size_t n, uint64_t config_generation);
+        const struct issuer_view *issuers, size_t n, uint64_t config_generation,
+        const struct verdicts_now *now);
 /* Drops everything whose time is over: call now and then so that dead tokens do not linger. */
 void verdicts_expire(struct verdicts *verdicts, int64_t now_s);
 void verdicts_count(const struct verdicts *verdicts, struct verdicts_counts *counts);

@@ -52,7 +52,7 @@ struct trigger_ask {
         /* the answer */
         enum trigger_verdict verdict;
         char first_id[TRIGGER_ID + 1], first_correlation_id[TRIGGER_ID + 1];
-        int64_t begun_ms, lost_ms;
+        int64_t begun_ms, lost_ms, lost_steady_ms;
         struct trigger_answer *answer; /* REPLAY; free() it */
 };
 

@@ -26,6 +26,8 @@ struct trigger_entry {
         enum trigger_state state;
         int64_t begun_ms; /* wall clock, of the first request */
         int64_t lost_ms;  /* LOST, LOOKING: since when nothing of it can be on its way any more */
+        /* The same by clock_steady_ms: what ages are judged by. Wall times are for journals. */
+        int64_t begun_steady_ms, lost_steady_ms;
         char id[TRIGGER_ID + 1];             /* of the first request: what marks its run */
         char owner[TRIGGER_ID + 1];          /* RUNNING, LOOKING: the request that has it in hand */
         char correlation_id[TRIGGER_ID + 1]; /* of the first request */
@@ -42,11 +44,12 @@ size_t trigger_table_count(const struct trigger_table *table);
 /* NULL: not known. */
 struct trigger_entry *trigger_table_find(
         struct trigger_table *table, const unsigned char key[TRIGGER_DIGEST]);
-/* A new entry, RUNNING, as the newest; the key must not be there. */
+/* A new entry, RUNNING, as the newest, begun at `now_ms` by both clocks; the key must not be
+ * there. */
 struct trigger_entry *trigger_table_add(
         struct trigger_table *table, const struct trigger_key *key, int64_t now_ms);
 void trigger_table_remove(struct trigger_table *table, struct trigger_entry *entry);
-/* Removes what began before `before_ms` and nobody has in hand. */
+/* Removes what began before `before_ms` (steady) and nobody has in hand. */
 void trigger_table_expire(struct trigger_table *table, int64_t before_ms);
 /* NULL: there is none. */
 struct trigger_entry *trigger_table_oldest(const struct trigger_table *table);
@@ -54,7 +57,8 @@ struct trigger_entry *trigger_table_oldest(const struct trigger_table *table);
  * was said before. */
 bool trigger_table_replay(struct trigger_table *table, const struct trigger_record *record,
         uint64_t at, size_t bytes);
-/* Everything has been replayed: what was in hand when the process ended is lost since `now_ms`. */
+/* Everything has been replayed: what was in hand when the process ended is lost since `now_ms`, and
+ * nothing has happened after it, whatever the clock of that time said. */
 void trigger_table_recover(struct trigger_table *table, int64_t now_ms);
 
 #endif

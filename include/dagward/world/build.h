@@ -16,6 +16,7 @@ struct world_parts {
         struct keyset *const *keysets; /* config->n_issuers; NULL where there are none yet */
         struct credential_store *credentials;
         const struct endpoint *endpoints; /* SERVICE_COUNT */
+        struct egress *egress;            /* NULL: none */
         struct tls_context *upstream_tls;
         struct tls_context *const *listener_tls; /* config->n_listeners; NULL: plain */
         bool draining;

@@ -39,6 +39,7 @@ enum run_found {
 /* A run that is looked for with credential `index`, or that is to be tagged with it. */
 struct run_ask {
         struct started_wanted wanted;
+        struct credential *lent; /* a caller's own to ask with, one reference; NULL: the ask's */
         /* the answer */
         enum run_found found;
         char id[24];
@@ -65,10 +66,12 @@ struct assertion_ask {
         struct secret token;                      /* taken out and wiped by who is asked */
         unsigned char digest[TOKEN_DIGEST_BYTES]; /* of the token */
         int64_t expires_s;                        /* its `exp` */
+        bool ahead; /* nobody waits: generation `seen` is good, and the one after it is wanted */
         struct credential *credential;  /* a reference, the asker's; NULL though ok: ask again */
         enum assertion_refusal refusal; /* when not ok */
         int retry_after_s;              /* likewise; 0: not known */
-        char why[512]; /* likewise: for people; quotes the caller's issuer, subject, audience */
+        char cause[160]; /* likewise: for callers, whoever they are; "": nothing to say */
+        char why[512];   /* likewise: for people; quotes the caller's issuer, subject, audience */
 };
 
 /* A question that identity_question wrote, and its answer. */
@@ -93,7 +96,13 @@ struct ask {
         struct mailbox *reply_to;
         void (*answered)(struct mail *mail, void *worker); /* set as mail.deliver on the way back */
         bool ok;
-        char why[200]; /* when not ok: for people, no secrets */
+        char why[200]; /* when not ok: for operators, no secrets */
+        /* ASK_CREDENTIAL and ASK_CREDENTIAL_REPLACE, when not ok: for callers; "": nothing to say
+         */
+        char cause[240];
+        /* ASK_CREDENTIAL_REPLACE and ASK_ASSERTION only: upstream's WWW-Authenticate, when it wants
+         * certain claims in the next token; malloc'd, the asker's. NULL: it does not */
+        char *challenge;
         /* ASK_ADDRESS only */
         char host[256]; /* lower case */
         struct endpoint endpoint;

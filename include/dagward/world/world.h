@@ -16,6 +16,7 @@
 #include "dagward/base/snapshot.h"
 #include "dagward/config/config.h"
 #include "dagward/credential/credential.h"
+#include "dagward/net/egress.h"
 #include "dagward/net/tls.h"
 #include "dagward/policy/policy.h"
 #include "dagward/token/keyset.h"
@@ -30,6 +31,11 @@ struct endpoint {
         struct sockaddr_storage addresses[8];
         socklen_t address_lens[8];
         size_t n_addresses; /* 0: not resolved (yet) */
+        /* Through the outgoing proxy: a tunnel to host and port has to be asked for first, and
+         * `addresses` are the proxy's. */
+        uint64_t via; /* its egress.number; 0: directly */
+        char via_host[256];
+        uint16_t via_port;
 };
 
 struct world {
@@ -45,6 +51,7 @@ struct world {
         struct issuer_view *issuers; /* config->n_issuers of them, rules and keys */
         struct credential_store *credentials;
         struct endpoint *endpoints;        /* SERVICE_COUNT of them, by enum service */
+        struct egress *egress;             /* the outgoing proxy; NULL: none */
         struct tls_context *upstream_tls;  /* verifies against config->upstream.ca */
         struct tls_context **listener_tls; /* per listener of the configuration; NULL: plain */
         bool draining;                     /* the process is about to end: answers are the last */

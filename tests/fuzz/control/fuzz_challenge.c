@@ -27,6 +27,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (challenge_param(text, STR("Bearer"), STR("authorization"), out, sizeof(out)))
                 for (const char *c = out; *c; c++)
                         assert(*c >= ' ' && *c <= '~');
+        char claims[CLAIMS_MOST];
+        if (challenge_claims(memchr(copy, '\0', size) ? copy : NULL, claims))
+                assert(claims[0] == '{' || strchr(" \t\r\n", claims[0]));
         if (challenge_arc_path(text))
                 assert(size > 26 && !memchr(copy + 26, '/', size - 26));
         free(copy);

@@ -18,7 +18,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                 return 0;
         entra_answer_read(statuses[data[0] & 7],
                 data[0] & 8 ? STR("text/html") : STR("application/json"),
-                str_view((const char *)data + 1, size - 1), &answer);
+                str_view((const char *)data + 1, size - 1), data[0] & 16, &answer);
         if (answer.verdict == ENTRA_TOKEN) {
                 assert(answer.token.len > 0);
                 assert(answer.expires_in_s > 0 && answer.expires_in_s < INT64_MAX / 1000);

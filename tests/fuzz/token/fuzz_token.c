@@ -55,7 +55,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         struct issuer_view view = {&rules, keys};
         enum token_verdict verdict =
                 token_verify(text, &view, 1, 1800000000, &caller, &index, &why);
-        again = verdicts_find(verdicts, text, &view, 1, 1, 1800000000);
+        const struct verdicts_now now = {1800000000, 1000};
+        bool ended;
+        again = verdicts_find(verdicts, text, &view, 1, 1, &now, &ended);
+        if (ended)
+                abort();
         if ((verdict == TOKEN_OK) != (caller != NULL) || index > 1)
                 abort();
         if (again && !caller)
@@ -64,7 +68,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                 /* Forged: the seeds' tokens all say who they are. */
                 if (!str_eq(caller->subject, STR("seed")) || caller->n_roles > TOKEN_MOST_ROLES)
                         abort();
-                verdicts_put(verdicts, text, caller, &view, 1, 1);
+                verdicts_put(verdicts, text, caller, &view, 1, 1, &now);
         } else if (!why.text[0]) {
                 abort();
         }

@@ -623,7 +623,7 @@ def too_few_descriptors(w):
     w.config["limits"]["connections"] = 20000
 
 
-@seed("limits-proxy-ignored", "directly", "https_proxy", level="warning", env={**os.environ, "https_proxy": "http://proxy.corp.example:3128"})
+@seed("limits-proxy-ignored", "directly", "environment: true", level="warning", env={**os.environ, "https_proxy": "http://proxy.corp.example:3128"})
 def a_proxy_in_the_environment(w):
     pass
 

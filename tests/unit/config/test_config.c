@@ -744,6 +744,103 @@ static void credentials_are_checked(void **state)
         assert_findings(cases, sizeof(cases) / sizeof(*cases));
 }
 
+static const char *proxies(const char *name)
+{
+        static const char *const variables[][2] = {
+                {"HTTPS_PROXY", "http://edge:a%40b@Proxy.example:3128/"},
+                {"all_proxy", "http://other.example"}, {"no_proxy", ""},
+                {"NO_PROXY", ".internal, 10.0.0.0/8"}};
+
+        for (size_t i = 0; i < sizeof(variables) / sizeof(*variables); i++)
+                if (strcmp(name, variables[i][0]) == 0)
+                        return variables[i][1];
+        return NULL;
+}
+
+static const char *a_proxy_over_tls(const char *name)
+{
+        return strcmp(name, "https_proxy") == 0 ? "https://proxy.example:443" : NULL;
+}
+
+static void the_outgoing_proxy_is_none_or_the_one_that_is_named(void **state)
+{
+        static const struct bad cases[] = {
+                {"outgoing_proxy: {url: 'https://p:1'}\n" MINIMAL,
+                        "1:23: `url` must begin with http://: the proxy is asked for a tunnel in "
+                        "plain, and what passes through the tunnel is TLS"},
+                {"outgoing_proxy: {url: 'http://p:1', environment: true}\n" MINIMAL,
+                        "1:23: `url` and `environment` exclude each other: one proxy at most"},
+                {"outgoing_proxy: {credentials_file: f}\n" MINIMAL,
+                        "1:36: `credentials_file` has no meaning without a proxy: add `url` or "
+                        "`environment: true`"},
+                {"outgoing_proxy: {url: 'http://u:p@p:1'}\n" MINIMAL,
+                        "1:23: `url` must not hold a user or password"},
+        };
+        struct error_list errors;
+        char found[512];
+        struct config *c = load_good(MINIMAL, proxies);
+
+        (void)state;
+        assert_null(c->outgoing_proxy.url.text.ptr);
+        config_unref(c);
+        c = load_good("outgoing_proxy: {environment: true, except: [a]}\n" MINIMAL, proxies);
+        assert_str(c->outgoing_proxy.url.text, "http://Proxy.example:3128");
+        assert_str(c->outgoing_proxy.url.host, "proxy.example");
+        assert_string_equal(c->outgoing_proxy.variable, "HTTPS_PROXY");
+        assert_str(c->outgoing_proxy.no_proxy, ".internal, 10.0.0.0/8");
+        assert_int_equal(c->outgoing_proxy.n_except, 1);
+        config_unref(c);
+        c = load_good("outgoing_proxy: {environment: true}\n" MINIMAL, environment);
+        assert_null(c->outgoing_proxy.url.text.ptr);
+        assert_null(c->outgoing_proxy.variable);
+        config_unref(c);
+        assert_findings(cases, sizeof(cases) / sizeof(*cases));
+        error_list_init(&errors);
+        assert_null(
+                load("outgoing_proxy: {environment: true}\n" MINIMAL, a_proxy_over_tls, &errors));
+        findings_of(&errors, found, sizeof(found));
+        assert_string_equal(found, "1:31: `environment`: https_proxy names a proxy that is not "
+                                   "spoken to over http://");
+        error_list_clear(&errors);
+}
+
+static void what_a_proxy_variable_says_is_cut(void **state)
+{
+        static const struct {
+                const char *text, *user, *host;
+                unsigned port; /* 0: it is refused */
+        } cases[] = {
+                {"http://p:3128", "", "p", 3128},
+                {"p:3128", "", "p", 3128},
+                {"HTTP://p", "", "p", 1080},
+                {"http://u:x@y@p:1/", "u:x@y", "p", 1},
+                {"u:x@p", "u:x", "p", 1080},
+                {"http://[::1]:8", "", "::1", 8},
+                {"http://[::1]", "", "::1", 1080},
+                {"http://p:0", NULL, NULL, 0},
+                {"http://p:65536", NULL, NULL, 0},
+                {"http://p:", NULL, NULL, 0},
+                {"http://p:x", NULL, NULL, 0},
+                {"http://", NULL, NULL, 0},
+                {"http://u:p@", NULL, NULL, 0},
+                {"http://a b", NULL, NULL, 0},
+                {"socks5://p:1", NULL, NULL, 0},
+                {"https://p:1", NULL, NULL, 0},
+        };
+
+        (void)state;
+        for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+                struct str user, host;
+                uint16_t port = 0;
+                bool good = config_proxy_cut(str_of(cases[i].text), &user, &host, &port, NULL);
+                if (good != (cases[i].port > 0))
+                        fail_msg("%s", cases[i].text);
+                if (good && (port != cases[i].port || !str_eq(host, str_of(cases[i].host)) ||
+                                    !str_eq(user, str_of(cases[i].user))))
+                        fail_msg("%s", cases[i].text);
+        }
+}
+
 static void limits_fit_together(void **state)
 {
         static const struct bad cases[] = {
@@ -1181,6 +1278,8 @@ int main(void)
                 cmocka_unit_test(default_is_what_the_environment_offers),
                 cmocka_unit_test(who_opens_a_vault_is_found),
                 cmocka_unit_test(credentials_are_checked),
+                cmocka_unit_test(the_outgoing_proxy_is_none_or_the_one_that_is_named),
+                cmocka_unit_test(what_a_proxy_variable_says_is_cut),
                 cmocka_unit_test(limits_fit_together),
                 cmocka_unit_test(trusted_addresses_are_those_of_the_networks_and_no_others),
                 cmocka_unit_test(secrets_in_the_file_are_refused_and_never_repeated),

@@ -82,7 +82,7 @@ static void every_code_has_a_cause_and_a_remedy(void **state)
                         "\"error_codes\":[%d],\"trace_id\":\"t-1\",\"correlation_id\":\"c-1\"}",
                         cases[i].code);
                 snprintf(number, sizeof(number), "AADSTS%d invalid_client: ", cases[i].code);
-                entra_answer_read(400, JSON, str_of(body), &answer);
+                entra_answer_read(400, JSON, str_of(body), false, &answer);
                 if (answer.verdict != (cases[i].retry ? ENTRA_RETRY : ENTRA_OPERATOR) ||
                         answer.aadsts != cases[i].code || !holds(answer.why.text, number) ||
                         !holds(answer.why.text, cases[i].advice) ||
@@ -294,6 +294,33 @@ static void only_the_keys_of_the_agent_are_read(void **state)
                 assert_false(challenge_arc_path(str_of(bad[i])));
 }
 
+static void claims_are_taken_out_of_a_challenge(void **state)
+{
+        static const struct {
+                const char *challenge, *claims; /* NULL: none */
+        } cases[] = {
+                {"Bearer error=\"insufficient_claims\", claims=\"eyJhIjoxfQ==\"", "{\"a\":1}"},
+                {"Bearer error=\"insufficient_claims\", claims=\"eyJhIjoxfQ\"", "{\"a\":1}"},
+                {"Basic realm=\"x\", Bearer a=b, claims=eyJhIjoxfQ, error=insufficient_claims",
+                        "{\"a\":1}"},
+                {"Bearer error=\"invalid_token\", claims=\"eyJhIjoxfQ==\"", NULL},
+                {"Basic error=\"insufficient_claims\", claims=\"eyJhIjoxfQ==\"", NULL},
+                {"Bearer error=\"insufficient_claims\"", NULL},
+                {"Bearer error=\"insufficient_claims\", claims=\"WzFd\"", NULL},     /* [1] */
+                {"Bearer error=\"insufficient_claims\", claims=\"eyJhIjox\"", NULL}, /* cut */
+                {"Bearer error=\"insufficient_claims\", claims=\"e y\"", NULL},
+                {NULL, NULL},
+        };
+
+        (void)state;
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+                char out[CLAIMS_MOST] = "before";
+                bool found = challenge_claims(cases[i].challenge, out);
+                assert_int_equal(found, cases[i].claims != NULL);
+                assert_string_equal(out, found ? cases[i].claims : "");
+        }
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -304,6 +331,7 @@ int main(void)
                 cmocka_unit_test(an_identity_endpoint_that_refuses_says_what_to_do),
                 cmocka_unit_test(challenges_are_read_and_never_believed),
                 cmocka_unit_test(only_the_keys_of_the_agent_are_read),
+                cmocka_unit_test(claims_are_taken_out_of_a_challenge),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

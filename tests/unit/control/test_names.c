@@ -57,7 +57,7 @@ static struct names *names_of(
 
         config = (struct config){
                 .upstream = {.hosts = hosts, .n_hosts = n_hosts, .resolve_ms = 60 * 1000}};
-        return names_new(&config, base, lookup, &hooks);
+        return names_new(&config, NULL, base, lookup, &hooks);
 }
 
 static void every_service_is_found_where_the_catalogue_says(void **state)

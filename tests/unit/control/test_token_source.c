@@ -211,15 +211,15 @@ static void a_rejected_token_is_replaced_once(void **state)
         rig_start(&rig);
         uint64_t first = rig.source->credential->generation;
         stub_set(rig.stub, TOKEN_PATH, 200, JSON_TYPE, ANSWER("tok2", "3600"));
-        assert_int_equal(token_source_replace(rig.source, first, &why), SOURCE_WAIT);
+        assert_int_equal(token_source_replace(rig.source, first, NULL, &why), SOURCE_WAIT);
         assert_null(rig.source->credential); /* nobody else is lent what was rejected */
-        assert_int_equal(token_source_replace(rig.source, first, &why), SOURCE_WAIT);
+        assert_int_equal(token_source_replace(rig.source, first, NULL, &why), SOURCE_WAIT);
         assert_true(turn_until(rig.base, &rig.told.settled, 2, 5000));
         assert_true(lends(&rig, "tok2"));
-        assert_int_equal(token_source_replace(rig.source, first, &why), SOURCE_NEWER);
+        assert_int_equal(token_source_replace(rig.source, first, NULL, &why), SOURCE_NEWER);
         /* The new one is rejected as well: that is no matter of tokens. */
         uint64_t second = rig.source->credential->generation;
-        assert_int_equal(token_source_replace(rig.source, second, &why), SOURCE_NO);
+        assert_int_equal(token_source_replace(rig.source, second, NULL, &why), SOURCE_NO);
         assert_true(holds(why.text, "member of the organization"));
         assert_true(lends(&rig, "tok2"));
         assert_int_equal(stub_hits(rig.stub, TOKEN_PATH), 2);
@@ -237,7 +237,8 @@ static void a_replacement_that_fails_brings_the_old_token_back(void **state)
         stub_set(rig.stub, TOKEN_PATH, 200, JSON_TYPE, ANSWER("tok1", "3600"));
         rig_start(&rig);
         stub_set(rig.stub, TOKEN_PATH, 500, "", "");
-        assert_int_equal(token_source_replace(rig.source, rig.source->credential->generation, &why),
+        assert_int_equal(
+                token_source_replace(rig.source, rig.source->credential->generation, NULL, &why),
                 SOURCE_WAIT);
         assert_true(turn_until(rig.base, &rig.told.settled, 2, 5000));
         assert_false(rig.told.ok);
@@ -356,7 +357,7 @@ static void a_static_file_is_read_again_when_it_changes(void **state)
         rig_start(&rig);
         assert_true(lends(&rig, "tok1"));
         uint64_t first = rig.source->credential->generation;
-        assert_int_equal(token_source_replace(rig.source, first, &why), SOURCE_NO);
+        assert_int_equal(token_source_replace(rig.source, first, NULL, &why), SOURCE_NO);
         assert_true(lends(&rig, "tok1"));
         file_write(rig.file, "tok2\n");
         assert_true(turn_until(rig.base, &rig.told.changed, 2, SOURCE_FILE_POLL_MS + 3000));
@@ -443,7 +444,7 @@ static void the_same_token_again_is_no_new_one(void **state)
         stub_set(rig.stub, TOKEN_PATH, 200, JSON_TYPE, ANSWER("tok1", "3600"));
         rig_start(&rig);
         uint64_t first = rig.source->credential->generation;
-        assert_int_equal(token_source_replace(rig.source, first, &why), SOURCE_WAIT);
+        assert_int_equal(token_source_replace(rig.source, first, NULL, &why), SOURCE_WAIT);
         assert_true(turn_until(rig.base, &rig.told.settled, 2, 5000));
         /* Sending the request again would be refused again. */
         assert_false(rig.told.ok);

@@ -6,6 +6,8 @@
         "{\"iss\":\"https://issuer.example\",\"aud\":\"dagward\",\"sub\":\"s%d\","                 \
         "\"exp\":%" PRId64 "}"
 
+enum { NOW_MONO_MS = 5000000 };
+
 static struct mint_key *key;
 static struct keyset *keys, *other_keys;
 static struct issuer_view view;
@@ -43,7 +45,8 @@ static struct secret remember(struct verdicts *verdicts, int n, int64_t exp_s)
         struct secret token = kit_sign(key, TOKEN_EDDSA, claims);
         assert_int_equal(token_verify(secret_reveal(&token), &view, 1, NOW, &caller, &index, NULL),
                 TOKEN_OK);
-        verdicts_put(verdicts, secret_reveal(&token), caller, &view, 1, 7);
+        verdicts_put(verdicts, secret_reveal(&token), caller, &view, 1, 7,
+                &(struct verdicts_now){NOW, NOW_MONO_MS});
         caller_unref(caller);
         return token;
 }
@@ -52,7 +55,9 @@ static bool found(struct verdicts *verdicts, struct str token, const struct keys
         uint64_t config, int64_t now_s)
 {
         struct issuer_view now_view = {&kit_rules, now_keys};
-        struct caller *caller = verdicts_find(verdicts, token, &now_view, 1, config, now_s);
+        const struct verdicts_now now = {now_s, NOW_MONO_MS + (now_s - NOW) * 1000};
+        bool ended;
+        struct caller *caller = verdicts_find(verdicts, token, &now_view, 1, config, &now, &ended);
 
         caller_unref(caller);
         return caller != NULL;
@@ -178,7 +183,8 @@ static void a_caller_outlives_the_cache(void **state)
 {
         struct verdicts *verdicts = verdicts_new(8);
         struct secret token = remember(verdicts, 5, NOW + 100);
-        struct caller *caller = verdicts_find(verdicts, secret_reveal(&token), &view, 1, 7, NOW);
+        struct caller *caller = verdicts_find(verdicts, secret_reveal(&token), &view, 1, 7,
+                &(struct verdicts_now){NOW, NOW_MONO_MS}, &(bool){false});
 
         (void)state;
         verdicts_free(verdicts);
@@ -186,6 +192,35 @@ static void a_caller_outlives_the_cache(void **state)
         assert_non_null(caller);
         assert_true(str_eq(caller->subject, STR("s5")));
         caller_unref(caller);
+}
+
+static void a_clock_that_is_set_makes_no_token_live_longer(void **state)
+{
+        static const struct {
+                int64_t wall_s, mono_ms;
+                bool hit, ended;
+        } cases[] = {
+                {NOW - 3600, NOW_MONO_MS + 99999, true, false},
+                {NOW - 3600, NOW_MONO_MS + 100000, false, true},
+                {NOW - 3600, NOW_MONO_MS + 3600000, false,
+                        true}, /* and again: it is not forgotten */
+                {NOW + 3600, NOW_MONO_MS + 1, false, false},
+        };
+        struct verdicts *verdicts = verdicts_new(8);
+        struct secret token = remember(verdicts, 1, NOW + 100);
+
+        (void)state;
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+                const struct verdicts_now now = {cases[i].wall_s, cases[i].mono_ms};
+                bool ended;
+                struct caller *caller =
+                        verdicts_find(verdicts, secret_reveal(&token), &view, 1, 7, &now, &ended);
+                assert_int_equal(caller != NULL, cases[i].hit);
+                assert_int_equal(ended, cases[i].ended);
+                caller_unref(caller);
+        }
+        secret_drop(&token);
+        verdicts_free(verdicts);
 }
 
 int main(void)
@@ -197,6 +232,7 @@ int main(void)
                 cmocka_unit_test(the_dead_are_cleared_away),
                 cmocka_unit_test(putting_twice_keeps_one),
                 cmocka_unit_test(a_caller_outlives_the_cache),
+                cmocka_unit_test(a_clock_that_is_set_makes_no_token_live_longer),
         };
         return cmocka_run_group_tests(tests, make_keys, drop_keys);
 }

@@ -154,6 +154,30 @@ static void a_credential_in_use_outlives_the_cache(void **state)
         assert_int_equal(lent_held(NULL), 0);
 }
 
+static void what_is_due_is_asked_for_once_in_a_while(void **state)
+{
+        const unsigned char digest[TOKEN_DIGEST_BYTES] = {9};
+        struct lent *lent = lent_new(8);
+        struct credential *one = credential_new(STR("one"), 1, 100000);
+        struct credential *next = credential_new(STR("next"), 2, 200000);
+
+        (void)state;
+        one->refresh_mono_ms = 5000;
+        lent_put(lent, digest, 0, one);
+        assert_false(lent_is_due(lent, digest, 0, 4999));
+        assert_true(lent_is_due(lent, digest, 0, 5000));
+        assert_false(lent_is_due(lent, digest, 0, 5001));
+        assert_false(lent_is_due(lent, digest, 1, 5001)); /* another credential's */
+        lent_put(lent, digest, 0, one); /* the answer: there is nothing newer yet */
+        assert_false(lent_is_due(lent, digest, 0, 5002));
+        assert_true(lent_is_due(lent, digest, 0, 5000 + 15000));
+        lent_put(lent, digest, 0, next); /* whose caller's token ends no later */
+        assert_false(lent_is_due(lent, digest, 0, 199999));
+        credential_unref(one);
+        credential_unref(next);
+        lent_free(lent);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -163,6 +187,7 @@ int main(void)
                 cmocka_unit_test(it_holds_no_more_than_it_may_and_nobody_gets_anothers),
                 cmocka_unit_test(who_is_used_stays),
                 cmocka_unit_test(a_credential_in_use_outlives_the_cache),
+                cmocka_unit_test(what_is_due_is_asked_for_once_in_a_while),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

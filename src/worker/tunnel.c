@@ -1,0 +1,101 @@
+/*
+ * tunnel: the way through the outgoing proxy.
+ *
+ * A new connection to a host behind it is one to the proxy, which is asked for a way (CONNECT) and
+ * told host and port only. Until it has said yes the connection is in plain, and nothing else is
+ * put on it: the request is not even composed. Then TLS begins, with the host, whose certificate is
+ * verified as ever; a proxy that looks into it is a certificate that is not accepted.
+ */
+#include "inside.h"
+
+#include "dagward/http/connect.h"
+#include "dagward/net/tls.h"
+
+/* That of the exchange's world, or of a newer one from which the address was had. */
+static const struct egress *egress_of(const struct exchange *x, uint64_t number)
+{
+        const struct egress *here = x->world->egress, *newest = x->worker->lease->world->egress;
+
+        if (here && here->number == number)
+                return here;
+        return newest && newest->number == number ? newest : NULL;
+}
+
+bool tunnel_begin(struct exchange *x, struct upstream *upstream, const struct endpoint *endpoint,
+        struct error *why)
+{
+        const struct egress *egress = egress_of(x, endpoint->via);
+        char memory[4096];
+        struct buf head;
+
+        if (!egress)
+                return error_set(why, "the outgoing proxy is another one now; try again");
+        buf_init_fixed(&head, memory, sizeof(memory));
+        connect_write(&head, endpoint->host, endpoint->port, secret_reveal(&egress->authorization));
+        bool ok = !head.overflow && stream_queue(&upstream->stream, buf_str(&head));
+        secret_wipe(memory, head.len);
+        upstream->by_proxy = upstream->tunnelling = true;
+        return ok || error_set(why, "the credentials of the outgoing proxy are too long");
+}
+
+static enum tunnel failed(
+        struct exchange *x, int *status, struct error *why, int as, const char *text)
+{
+        *status = as;
+        error_set(why, "%s cannot be reached: the outgoing proxy %s", x->upstream->host, text);
+        log_info("correlation=%s outgoing_proxy=%s:%u %s", x->correlation_id,
+                upstream_endpoint(x)->via_host, (unsigned)upstream_endpoint(x)->via_port,
+                why->text);
+        return TUNNEL_FAILED;
+}
+
+/* What passes from here on is TLS. */
+static enum tunnel secure(struct exchange *x, int *status, struct error *why)
+{
+        struct upstream *upstream = x->upstream;
+        struct stream *stream = &upstream->stream;
+        SSL *ssl = tls_connect(x->world->upstream_tls, stream->fd, upstream->host);
+
+        stream_consume(stream, stream_in(stream).len);
+        if (!ssl || !stream_secure(stream, ssl))
+                return failed(x, status, why, 502, "opened a way, but TLS cannot begin");
+        upstream->tunnelling = false;
+        upstream->sent_before = 0;
+        return TUNNEL_OPEN;
+}
+
+enum tunnel tunnel_go_on(struct exchange *x, int *status, struct error *why)
+{
+        struct upstream *upstream = x->upstream;
+        struct stream *stream = &upstream->stream;
+        int said;
+
+        (void)stream_flush(stream); /* if it is broken, reading will tell */
+        /* Of the request nothing has gone: it may be sent elsewhere. */
+        upstream->sent_before = stream->sent;
+        for (;;) {
+                switch (connect_judge(stream_in(stream), &upstream->tunnel_scanned, &said)) {
+                case CONNECT_OPEN: return secure(x, status, why);
+                case CONNECT_NO:
+                        return failed(x, status, why, connect_refusal_status(said),
+                                connect_refusal(said));
+                case CONNECT_STRAY: return failed(x, status, why, 502, "sent more than its answer");
+                case CONNECT_BROKEN:
+                        return failed(
+                                x, status, why, 502, "answered with something that is not HTTP");
+                case CONNECT_AGAIN: break;
+                }
+                switch (stream_fill(stream)) {
+                case STREAM_OK: continue;
+                case STREAM_AGAIN: return TUNNEL_AGAIN;
+                case STREAM_FULL: /* not with that little a head */
+                case STREAM_EOF:
+                case STREAM_ERROR: return TUNNEL_LOST;
+                }
+        }
+}
+
+const char *tunnel_words(const struct upstream *upstream)
+{
+        return upstream->by_proxy ? " through the outgoing proxy" : "";
+}
