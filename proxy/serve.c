@@ -16,8 +16,10 @@
 #include "confine.h"
 #include "dagward/base/log.h"
 #include "dagward/control/control.h"
+#include "dagward/sink/sinks.h"
 #include "dagward/trigger/ledger.h"
 #include "dagward/worker/worker.h"
+#include "serve_sinks.h"
 
 enum { WORKERS_MOST = 256 };
 
@@ -25,6 +27,7 @@ enum { WORKERS_MOST = 256 };
 struct serving {
         struct control *control;
         struct scribe *scribe;
+        struct serve_sinks sinks;
         struct ledger *ledger; /* NULL: triggers are not told apart */
         struct worker *workers[WORKERS_MOST];
         struct worker_port ports[WORKERS_MOST];
@@ -80,8 +83,13 @@ static bool open_scribe(struct serving *it, const struct config *config, struct 
         case DURABILITY_ALL: settings.durability = SCRIBE_SYNC_ALL; break;
         case DURABILITY_NONE: settings.durability = SCRIBE_SYNC_NONE; break;
         }
+        serve_sinks_prepare(&it->sinks, audit);
+        if (audit->rotate.wait_for_sinks) {
+                settings.readers = it->sinks.paths;
+                settings.n_readers = audit->n_sinks;
+        }
         it->scribe = scribe_open(&settings, err);
-        return it->scribe != NULL;
+        return it->scribe && serve_sinks_open(&it->sinks, audit, it->scribe, err);
 }
 
 static bool open_ledger(struct serving *it, const struct config *config, struct error *err)
@@ -118,6 +126,8 @@ static void attach(struct serving *it)
         for (unsigned i = 0; i < it->n_workers; i++)
                 worker_attach(it->workers[i], it->scribe, it->ledger);
         control_attach(it->control, it->ports, it->n_workers, it->scribe);
+        if (it->sinks.sinks)
+                control_attach_sinks(it->control, it->sinks.sinks);
 }
 
 static bool start_workers(struct serving *it, struct error *err)
@@ -139,15 +149,18 @@ static bool start(struct serving *it, struct error_list *errors, struct error *e
                 !open_scribe(it, config, err) || !open_ledger(it, config, err))
                 return false;
         attach(it);
-        return control_boot(it->control, 0, err) && start_workers(it, err);
+        return control_boot(it->control, 0, err) && serve_sinks_start(&it->sinks, err) &&
+               start_workers(it, err);
 }
 
-static void stop(struct serving *it)
+static void stop(struct serving *it, int status)
 {
         for (unsigned i = 0; i < it->n_started; i++)
                 worker_join(it->workers[i]);
         /* What is still on its way between the threads finds its receiver until the last line. */
         ledger_close(it->ledger);
+        scribe_stop(it->scribe);
+        serve_sinks_close(&it->sinks, status);
         scribe_close(it->scribe);
         control_free(it->control);
         for (unsigned i = 0; i < it->n_workers; i++)
@@ -190,6 +203,6 @@ int command_serve(int argc, char **argv)
                 log_error("%s", err.text);
         }
         error_list_clear(&errors);
-        stop(&it);
+        stop(&it, status);
         return status;
 }

@@ -43,6 +43,10 @@ struct scribe {
         int64_t rotate_after_ms;   /* monotonic; the last attempt failed */
         struct expire *expiring;   /* what is to be said of closed files */
         struct scribe_watch *watches;
+        struct scribe_await *awaits;
+        uint64_t opened_seq; /* as scribe_opened_seq */
+        uint64_t synced_seq; /* records up to here are known to be on disk */
+        bool stopped;        /* the thread has ended */
 };
 
 /* All on the scribe's thread. */

@@ -236,6 +236,7 @@ void config_check(struct reader *r)
         check_issuers(r);
         check_upstream(r);
         config_check_credentials(r);
+        config_check_sinks(r);
         check_limits(r);
         check_triggers(r);
 }

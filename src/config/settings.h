@@ -71,6 +71,7 @@ struct settings {
 
 extern const struct settings settings_root;
 extern const struct settings settings_credentials; /* settings_credential.c */
+extern const struct settings settings_sinks;       /* settings_sink.c */
 /* settings_evidence.c */
 extern const struct settings settings_audit, settings_idempotency, settings_correlation;
 
@@ -122,6 +123,8 @@ struct mark config_at(const struct reader *r, const void *field, const void *sec
 void config_check_confidential(struct reader *r, const char *key, const struct config_url *url);
 /* config_credential.c */
 void config_check_credentials(struct reader *r);
+/* config_sink.c */
+void config_check_sinks(struct reader *r);
 
 /* "90s", "24h"; "1MiB": in the largest unit that divides it. */
 void config_duration_text(uint64_t ms, char out[32]);

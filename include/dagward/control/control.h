@@ -30,6 +30,7 @@
 #include "dagward/audit/scribe.h"
 #include "dagward/base/error.h"
 #include "dagward/config/config.h"
+#include "dagward/sink/sinks.h"
 #include "dagward/world/ports.h"
 #include "dagward/world/world.h"
 
@@ -52,6 +53,9 @@ const struct config *control_config(const struct control *control);
  * Before control_boot. */
 void control_attach(
         struct control *control, const struct worker_port *ports, size_t n, struct scribe *scribe);
+/* The sinks of the audit log, if there are any, which outlive control_run. Before control_boot and
+ * sinks_start. */
+void control_attach_sinks(struct control *control, struct sinks *sinks);
 /* Where workers post their asks. Valid from control_new on. */
 struct control_port control_port(struct control *control);
 /* Binds the admin listener, takes the signals, begins to fetch. Then runs the loop until keys,
