@@ -7,6 +7,7 @@
 #include "dagward/sink/monitor.h"
 
 #include <event2/event.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -104,25 +105,33 @@ static bool gather(struct upload *u)
 
 /* --- one call --- */
 
+/* `error.code` and `error.message` of a refusal, as far as they are printable. */
+static void read_refusal(struct upload *u, struct str body)
+{
+        json_t *json = json_loadb(body.ptr, body.len, JSON_REJECT_DUPLICATES, NULL);
+        const json_t *error = json_object_get(json, "error");
+        const char *code = json_string_value(json_object_get(error, "code"));
+        const char *message = json_string_value(json_object_get(error, "message"));
+
+        snprintf(u->said, sizeof(u->said), "%s%s%s", code ? code : "", code && message ? ": " : "",
+                message ? message : "");
+        for (char *c = u->said; *c; c++)
+                if (*c < ' ' || *c > '~')
+                        *c = '?';
+        json_decref(json);
+}
+
 static void answered(const struct fetch_result *result, void *owner)
 {
         struct upload *u = owner;
-        ssize_t at = str_find_str(result->body, STR("\"message\":\""));
 
         u->done = true;
         u->status = result->answered ? result->status : 0;
         u->retry_after_s = result->retry_after_s;
         u->why = result->error;
         u->said[0] = '\0';
-        if (at < 0)
-                return;
-        struct str said = str_head(str_from(result->body, (size_t)at + 11), sizeof(u->said) - 1);
-        size_t n = 0;
-        /* Words for people: no quotes, no controls. */
-        while (n < said.len && said.ptr[n] >= ' ' && said.ptr[n] <= '~' && said.ptr[n] != '"' &&
-                said.ptr[n] != '\\')
-                n++;
-        snprintf(u->said, sizeof(u->said), "%.*s", (int)n, said.ptr);
+        if (result->body.len)
+                read_refusal(u, result->body);
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *owner)

@@ -92,7 +92,6 @@ class Receiver:
         while True:
             try:
                 peer, _ = listener.accept()
-                peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
                 if self.tls:
                     peer = self.tls.wrap_socket(peer, server_side=True)
             except OSError:
@@ -109,7 +108,7 @@ class Receiver:
             while True:
                 while not self.reading:
                     time.sleep(0.02)
-                piece = peer.recv(16384)
+                piece = peer.recv(65536)
                 if not piece:
                     break
                 data += piece
@@ -137,6 +136,7 @@ class Receiver:
     def stop(self):
         """Like a machine that is gone: whatever was received and not read is lost."""
         if self.listener:
+            self.listener.shutdown(socket.SHUT_RDWR)  # closing alone does not wake who accepts
             self.listener.close()
         self.listener = None
         for peer in self.live:
