@@ -39,8 +39,8 @@ static void usage(FILE *out)
                      "Exit status: 0 yes or done, 1 a negative answer, 2 wrong usage or input.\n");
 }
 
-/* What is opened later must not get the number of a standard stream that was closed: what is written
- * there would go into it. In its place stands what cannot be written. */
+/* What is opened later must not get the number of a standard stream that was closed: what is
+ * written there would go into it. In its place stands what cannot be written. */
 static void fill_standard_streams(void)
 {
         for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)

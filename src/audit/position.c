@@ -57,8 +57,8 @@ bool position_write(const char *path, const struct chain_head *head, struct erro
 {
         char line[LINE + 1];
         bool fresh = access(path, F_OK) != 0;
-        int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW | O_NONBLOCK,
-                0640);
+        int fd = open(
+                path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW | O_NONBLOCK, 0640);
 
         snprintf(line, sizeof(line), WORDS "%020llu %s\n", (unsigned long long)head->seq,
                 head->hash);

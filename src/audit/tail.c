@@ -22,8 +22,8 @@ enum {
 
 struct tail {
         char *log;
-        uint64_t seq; /* given or lost */
-        int fd;       /* -1: no file */
+        uint64_t seq;         /* given or lost */
+        int fd;               /* -1: no file */
         uint64_t closed_last; /* of a file that is closed: its last seq; 0: it is written */
         struct unzip *unzip;  /* NULL: a plain file */
         bool ended;           /* nothing more can be unfolded: damaged */
@@ -216,8 +216,8 @@ static enum filled fill(struct tail *tail, uint64_t until)
         if (!tail->unzip) {
                 if (!buf_reserve(&tail->bytes, PIECE))
                         return FILLED_DAMAGED;
-                ssize_t n = read_at(tail->fd, tail->bytes.data + tail->bytes.len, PIECE,
-                        tail->offset);
+                ssize_t n =
+                        read_at(tail->fd, tail->bytes.data + tail->bytes.len, PIECE, tail->offset);
                 if (n <= 0)
                         return n < 0 ? FILLED_DAMAGED : FILLED_NOT;
                 tail->bytes.len += (size_t)n;
@@ -230,8 +230,7 @@ static enum filled fill(struct tail *tail, uint64_t until)
                 return n == 0 && unzip_whole(tail->unzip) ? FILLED_NOT : FILLED_DAMAGED;
         tail->offset += n;
         /* What came out before the damage is used. */
-        tail->ended =
-                unzip_feed(tail->unzip, piece, (size_t)n, take_bytes, tail) != UNZIP_GOOD;
+        tail->ended = unzip_feed(tail->unzip, piece, (size_t)n, take_bytes, tail) != UNZIP_GOOD;
         return FILLED;
 }
 
@@ -275,8 +274,7 @@ static void find_hashes(struct tail_record *record)
 static enum tail_state lost(
         struct tail *tail, uint64_t last, bool unreadable, struct tail_record *out)
 {
-        *out = (struct tail_record){
-                .first = tail->seq + 1, .last = last, .unreadable = unreadable};
+        *out = (struct tail_record){.first = tail->seq + 1, .last = last, .unreadable = unreadable};
         tail->seq = last;
         tail->looks = 0;
         return TAIL_LOST;

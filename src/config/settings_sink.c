@@ -1,10 +1,9 @@
 /* The rows of `audit.sinks`: where copies of the audit log go. */
 #include "settings.h"
 
-static const struct choice type_choices[] = {
-        {.name = "stdout",
-                .value = CONFIG_SINK_STDOUT,
-                .help = "standard output, one record a line"},
+static const struct choice type_choices[] = {{.name = "stdout",
+                                                     .value = CONFIG_SINK_STDOUT,
+                                                     .help = "standard output, one record a line"},
         {.name = "syslog",
                 .value = CONFIG_SINK_SYSLOG,
                 .help = "RFC 5424 messages over TCP, TLS or a socket of this machine"},
@@ -19,10 +18,8 @@ static const struct choice from_choices[] = {
                 .help = "with the oldest record that is in the files"},
         {0}};
 /* RFC 5424 6.2.1, table 1; the names are those of syslog.conf. */
-static const struct choice facility_choices[] = {
-        {.name = "user", .value = 1, .help = "1"},
-        {.name = "daemon", .value = 3, .help = "3"},
-        {.name = "auth", .value = 4, .help = "4"},
+static const struct choice facility_choices[] = {{.name = "user", .value = 1, .help = "1"},
+        {.name = "daemon", .value = 3, .help = "3"}, {.name = "auth", .value = 4, .help = "4"},
         {.name = "authpriv", .value = 10, .help = "10"},
         {.name = "audit", .value = 13, .help = "13, log audit"},
         {.name = "local0", .value = 16, .help = "16"},
@@ -32,19 +29,13 @@ static const struct choice facility_choices[] = {
         {.name = "local4", .value = 20, .help = "20"},
         {.name = "local5", .value = 21, .help = "21"},
         {.name = "local6", .value = 22, .help = "22"},
-        {.name = "local7", .value = 23, .help = "23"},
-        {0}};
+        {.name = "local7", .value = 23, .help = "23"}, {0}};
 /* RFC 5424 6.2.1, table 2. */
-static const struct choice severity_choices[] = {
-        {.name = "emerg", .value = 0, .help = "0"},
-        {.name = "alert", .value = 1, .help = "1"},
-        {.name = "crit", .value = 2, .help = "2"},
-        {.name = "err", .value = 3, .help = "3"},
-        {.name = "warning", .value = 4, .help = "4"},
-        {.name = "notice", .value = 5, .help = "5"},
-        {.name = "info", .value = 6, .help = "6"},
-        {.name = "debug", .value = 7, .help = "7"},
-        {0}};
+static const struct choice severity_choices[] = {{.name = "emerg", .value = 0, .help = "0"},
+        {.name = "alert", .value = 1, .help = "1"}, {.name = "crit", .value = 2, .help = "2"},
+        {.name = "err", .value = 3, .help = "3"}, {.name = "warning", .value = 4, .help = "4"},
+        {.name = "notice", .value = 5, .help = "5"}, {.name = "info", .value = 6, .help = "6"},
+        {.name = "debug", .value = 7, .help = "7"}, {0}};
 
 static const struct setting severity_rows[] = {
         {.key = "routine",

@@ -74,8 +74,8 @@ struct control {
 
         struct worker_port *ports;
         size_t n_ports;
-        struct scribe *scribe; /* NULL: none */
-        struct sinks *sinks;   /* NULL: none */
+        struct scribe *scribe;          /* NULL: none */
+        struct sinks *sinks;            /* NULL: none */
         struct sink_state *sink_states; /* first_config->audit.n_sinks; NULL: none */
 
         struct waiter *waiters, **last_waiter;

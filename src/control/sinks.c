@@ -82,8 +82,8 @@ struct sink_tokens *sink_tokens_new(struct control *control)
                 token->sink = i;
                 token->config = config->credentials[audit->sinks[i].credential_index];
                 rescope(&token->config, audit->sinks[i].scope);
-                token->source = token_source_new(&token->config, i, control->base,
-                        control->fetcher, &control->credential_generations, &hooks);
+                token->source = token_source_new(&token->config, i, control->base, control->fetcher,
+                        &control->credential_generations, &hooks);
                 tokens->sources[tokens->n++] = token->source;
         }
         const struct source_hooks hooks = {on_changed, on_settled, on_event, tokens->items};

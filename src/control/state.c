@@ -379,9 +379,9 @@ static void write_audit(const struct control_counts *counts, struct buf *out)
 }
 
 /* One series for each sink. */
-static void write_sink(struct control *control, struct buf *out, const char *name,
-        const char *type, const char *help,
-        double (*value)(const struct sink_stats *stats, uint64_t seq), uint64_t seq)
+static void write_sink(struct control *control, struct buf *out, const char *name, const char *type,
+        const char *help, double (*value)(const struct sink_stats *stats, uint64_t seq),
+        uint64_t seq)
 {
         const struct config_audit *audit = &control->first_config->audit;
 
@@ -457,8 +457,8 @@ static void write_sinks(
         write_sink(control, out, "audit_sink_failures_total", "counter",
                 "Attempts that failed and are made again.", sink_failures, seq);
         write_sink(control, out, "audit_sink_unconfirmed_records_total", "counter",
-                "Records sent again because nobody can say whether they arrived.",
-                sink_unconfirmed, seq);
+                "Records sent again because nobody can say whether they arrived.", sink_unconfirmed,
+                seq);
         head(out, "audit_sink_lost_records_total", "counter",
                 "Records that are in the log and will not be handed on, by reason.");
         for (size_t i = 0; i < audit->n_sinks; i++) {

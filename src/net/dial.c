@@ -95,8 +95,8 @@ static void tls_why(SSL *ssl, const char *host, struct error *err)
                 error_set(err, "TLS: %s", tls_reason());
 }
 
-static bool handshake(struct dial *dial, const struct dial_settings *settings,
-        int64_t deadline_ms, struct error *err)
+static bool handshake(struct dial *dial, const struct dial_settings *settings, int64_t deadline_ms,
+        struct error *err)
 {
         dial->ssl = tls_connect(settings->tls, dial->fd, settings->host);
         if (!dial->ssl)
@@ -246,8 +246,7 @@ ssize_t dial_send(struct dial *dial, struct str bytes, short *events, struct err
                 return send_plain(dial, bytes, events, err);
         ERR_clear_error();
         errno = 0;
-        int n = SSL_write(
-                dial->ssl, bytes.ptr, bytes.len < INT_MAX ? (int)bytes.len : INT_MAX);
+        int n = SSL_write(dial->ssl, bytes.ptr, bytes.len < INT_MAX ? (int)bytes.len : INT_MAX);
         if (n > 0)
                 return n;
         *events = wanted(dial, n, err);

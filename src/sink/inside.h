@@ -72,8 +72,8 @@ void sink_delivered(struct sink *sink, uint64_t seq, uint64_t records, uint64_t 
 /* And will not lose them: a restart goes on behind. `hash` has CHAIN_HEX digits, or is NULL. */
 void sink_confirm(struct sink *sink, uint64_t seq, const char *hash);
 /* They will not be handed on. */
-void sink_lose(struct sink *sink, enum sink_loss why, uint64_t first, uint64_t last,
-        uint64_t records);
+void sink_lose(
+        struct sink *sink, enum sink_loss why, uint64_t first, uint64_t last, uint64_t records);
 /* Waits for `events` of `fd` (-1: of nothing), for mail, or for so long; what is due beside is
  * done. Returns what poll found. */
 short sink_wait(struct sink *sink, int fd, short events, int64_t timeout_ms);

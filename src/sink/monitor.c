@@ -39,8 +39,8 @@ struct upload {
         uint64_t seq, records, size;
         char hash[CHAIN_HEX];
         int64_t first_ms;
-        bool full; /* there are more */
-        bool done; /* the call is */
+        bool full;  /* there are more */
+        bool done;  /* the call is */
         int status; /* 0: no answer */
         int64_t retry_after_s;
         struct error why;
@@ -262,8 +262,8 @@ static void open_upload(struct upload *u, struct sink *sink)
         buf_init(&u->body, MONITOR_CALL_MOST + 4 * CHAIN_LINE_MOST);
         buf_init(&u->packed, MONITOR_CALL_MOST + 8 * CHAIN_LINE_MOST);
         snprintf(u->url, sizeof(u->url),
-                "%s/dataCollectionRules/%s/streams/%s?api-version=" API_VERSION,
-                settings->endpoint, settings->rule, settings->stream);
+                "%s/dataCollectionRules/%s/streams/%s?api-version=" API_VERSION, settings->endpoint,
+                settings->rule, settings->stream);
         if (gethostname(u->source, sizeof(u->source) - 1) != 0)
                 u->source[0] = '\0';
 }

@@ -14,8 +14,8 @@ enum {
         GATHER_MS = 50, /* between two questions to the scribe: records come in groups */
         SAVE_MS = 1000, /* a crash repeats what was handed on since */
         TELL_MS = 500,
-        LOSS_MS = 60 * 1000,   /* between two events about one kind of loss */
-        REREAD_MS = 200,       /* something that should be there is not yet */
+        LOSS_MS = 60 * 1000, /* between two events about one kind of loss */
+        REREAD_MS = 200,     /* something that should be there is not yet */
         BACKOFF_MOST_MS = 60 * 1000,
         WAIT_MOST_MS = 3600 * 1000,
 };
@@ -103,8 +103,8 @@ bool sink_init(struct sink *sink, struct error *err)
         sink->tail = tail_new(log);
         sink->stats.ok = true;
         sink->stats_changed = true;
-        if (!sink_position_path(log, sink->settings->name, sink->position_path,
-                    sizeof(sink->position_path)))
+        if (!sink_position_path(
+                    log, sink->settings->name, sink->position_path, sizeof(sink->position_path)))
                 return error_set(err, "%s: the path is too long", log);
         switch (position_read(sink->position_path, &sink->position)) {
         case POSITION_NONE: begin(sink); break;
@@ -185,8 +185,7 @@ static void tell_losses(struct sink *sink, bool all)
 {
         for (int why = 0; why < SINK_LOSSES; why++) {
                 const struct sink_losing *losing = &sink->losing[why];
-                if (losing->records &&
-                        (all || clock_mono_ms() >= losing->told_mono_ms + LOSS_MS))
+                if (losing->records && (all || clock_mono_ms() >= losing->told_mono_ms + LOSS_MS))
                         tell_loss(sink, (enum sink_loss)why);
         }
 }
@@ -216,8 +215,7 @@ bool sink_next(struct sink *sink, struct tail_record *out)
                         return false;
                 case TAIL_LOST:
                         sink->check_position = false;
-                        sink_lose(sink,
-                                out->unreadable ? SINK_LOST_UNREADABLE : SINK_LOST_DELETED,
+                        sink_lose(sink, out->unreadable ? SINK_LOST_UNREADABLE : SINK_LOST_DELETED,
                                 out->first, out->last, out->last - out->first + 1);
                         continue;
                 case TAIL_RECORD: break;

@@ -22,7 +22,7 @@ enum {
         SETTLE_MS = 5 * 1000, /* acknowledged so long ago, it counts as read */
         STALL_MS = 30 * 1000,
         CONNECT_MS = 5 * 1000,
-        LOOK_MS = 100,    /* at acknowledgements, while some are missing */
+        LOOK_MS = 100,      /* at acknowledgements, while some are missing */
         FAREWELL_MS = 2000, /* for the server to end the connection as well */
         IDLE_MS = 60 * 1000,
 };
@@ -42,7 +42,7 @@ struct talk {
         bool datagrams;
         struct buf out;
         size_t out_start;
-        struct sent_mark filling;       /* what `out` holds */
+        struct sent_mark filling;      /* what `out` holds */
         struct sent_mark marks[MARKS]; /* a ring: first those that were acknowledged */
         size_t first, n, n_acknowledged;
         bool starved; /* there were no more records */
@@ -265,8 +265,8 @@ static enum outcome talk(struct talk *t, struct error *err)
                 if (!pending(t))
                         t->moved_ms = now;
                 if (now - t->moved_ms > STALL_MS) {
-                        (void)error_set(err, "the server has taken nothing for %d s",
-                                STALL_MS / 1000);
+                        (void)error_set(
+                                err, "the server has taken nothing for %d s", STALL_MS / 1000);
                         return TALK_FAILED;
                 }
                 if (sink_over(t->sink))

@@ -117,8 +117,7 @@ static void write_header(
         header_field(out, str_of(writer->hostname), sizeof(writer->hostname));
         header_field(out, str_of(settings->app_name), APP_NAME_MOST);
         buf_printf(out, "%ld ", writer->pid);
-        header_field(out, f->kind == AUDIT_EVENT ? f->event.name : kind_name(f->kind),
-                MSGID_MOST);
+        header_field(out, f->kind == AUDIT_EVENT ? f->event.name : kind_name(f->kind), MSGID_MOST);
         structured_data(out, settings, record);
 }
 

@@ -16,8 +16,8 @@ struct dial;
 struct dial_settings {
         const char *host; /* a name or an address; the certificate must be for it */
         uint16_t port;
-        const struct tls_context *tls; /* NULL: plain */
-        int64_t timeout_ms;            /* for connecting and TLS together, each address */
+        const struct tls_context *tls;  /* NULL: plain */
+        int64_t timeout_ms;             /* for connecting and TLS together, each address */
         bool (*cancelled)(void *owner); /* asked while it waits; NULL: never */
         void *owner;
 };

@@ -61,12 +61,12 @@ enum sink_loss {
 extern const char *const sink_loss_names[SINK_LOSSES];
 
 struct sink_stats {
-        bool ok;             /* what was tried last worked */
-        char error[256];     /* why not */
-        int64_t oldest_ms;   /* `time` of the oldest record that waits, about; 0: none does */
-        uint64_t seq;        /* the last record that the other side has taken */
-        uint64_t delivered;  /* records, repeated ones each time */
-        uint64_t bytes;      /* of these records as they are in the file */
+        bool ok;            /* what was tried last worked */
+        char error[256];    /* why not */
+        int64_t oldest_ms;  /* `time` of the oldest record that waits, about; 0: none does */
+        uint64_t seq;       /* the last record that the other side has taken */
+        uint64_t delivered; /* records, repeated ones each time */
+        uint64_t bytes;     /* of these records as they are in the file */
         uint64_t attempts_failed;
         uint64_t unconfirmed; /* sent again, because a connection broke with them in it */
         uint64_t lost[SINK_LOSSES];
@@ -76,16 +76,15 @@ struct sinks;
 
 struct sinks_settings {
         const char *log; /* path of the audit log */
-        bool sync; /* records are on disk before they are handed on */
+        bool sync;       /* records are on disk before they are handed on */
         const struct sink_settings *items;
         size_t n; /* at least one */
 };
 
 /* Reads positions, makes those that are not there. `scribe` outlives the sinks. NULL with a reason.
  * Settings are not copied. */
-struct sinks *sinks_new(
-        const struct sinks_settings *settings, struct scribe *scribe, struct error *err)
-        __attribute__((warn_unused_result));
+struct sinks *sinks_new(const struct sinks_settings *settings, struct scribe *scribe,
+        struct error *err) __attribute__((warn_unused_result));
 
 /* Who wants to know; the mailbox outlives the sinks. Both run on its thread. Before sinks_start. */
 struct sinks_watch {
