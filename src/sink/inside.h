@@ -45,6 +45,9 @@ struct sink {
         bool torn;                     /* stdout: a line was begun and not ended */
         unsigned failures;             /* in a row */
         int64_t failing_wall_ms;       /* 0: works */
+        bool failure_told;             /* by an event, so that its end is told as well */
+        int64_t failure_mono_ms;       /* when that was last; 0: never */
+        int64_t complained_mono_ms;    /* of what goes wrong here; 0: never */
         int64_t wait_least_ms;         /* the receiver said so, for the next attempt */
         int64_t read_ms;               /* `time` of the record that was read last */
         struct sink_losing losing[SINK_LOSSES];

@@ -14,8 +14,8 @@ enum {
         GATHER_MS = 50, /* between two questions to the scribe: records come in groups */
         SAVE_MS = 1000, /* a crash repeats what was handed on since */
         TELL_MS = 500,
-        LOSS_MS = 60 * 1000, /* between two events about one kind of loss */
-        REREAD_MS = 200,     /* something that should be there is not yet */
+        QUIET_MS = 60 * 1000, /* between two events, or words in the log, about one thing */
+        REREAD_MS = 200,      /* something that should be there is not yet */
         BACKOFF_MOST_MS = 60 * 1000,
         WAIT_MOST_MS = 3600 * 1000,
 };
@@ -42,6 +42,23 @@ bool sink_cancelled(void *owner)
 
         sink_attend(sink);
         return sink->stop && (sink->failures || sink_over(sink));
+}
+
+static bool quiet(int64_t *said_mono_ms)
+{
+        int64_t now = clock_mono_ms();
+
+        if (*said_mono_ms && now < *said_mono_ms + QUIET_MS)
+                return true;
+        *said_mono_ms = now;
+        return false;
+}
+
+/* Of files here, which are looked at several times a second. */
+static void complain(struct sink *sink, const char *what, const struct error *err)
+{
+        if (!quiet(&sink->complained_mono_ms))
+                log_error("audit sink %s: %s%s", sink->settings->name, what, err->text);
 }
 
 /* --- positions --- */
@@ -130,8 +147,7 @@ static void save(struct sink *sink)
         if (position_write(sink->position_path, &sink->position, &err))
                 sink->position_moved = false;
         else
-                log_error("audit sink %s: its position is not kept: %s", sink->settings->name,
-                        err.text);
+                complain(sink, "its position is not kept: ", &err);
 }
 
 void sink_clear(struct sink *sink)
@@ -177,7 +193,7 @@ void sink_lose(
         sink->stats.lost[why] += records;
         sink->stats_changed = true;
         /* The event is a record as well, which may be lost in the same way: not for each one. */
-        if (!losing->told_mono_ms || clock_mono_ms() >= losing->told_mono_ms + LOSS_MS)
+        if (!losing->told_mono_ms || clock_mono_ms() >= losing->told_mono_ms + QUIET_MS)
                 tell_loss(sink, why);
 }
 
@@ -185,7 +201,7 @@ static void tell_losses(struct sink *sink, bool all)
 {
         for (int why = 0; why < SINK_LOSSES; why++) {
                 const struct sink_losing *losing = &sink->losing[why];
-                if (losing->records && (all || clock_mono_ms() >= losing->told_mono_ms + LOSS_MS))
+                if (losing->records && (all || clock_mono_ms() >= losing->told_mono_ms + QUIET_MS))
                         tell_loss(sink, (enum sink_loss)why);
         }
 }
@@ -210,9 +226,7 @@ bool sink_next(struct sink *sink, struct tail_record *out)
         for (;;) {
                 switch (tail_next(sink->tail, sink->known, out, &err)) {
                 case TAIL_END: return false;
-                case TAIL_ERROR:
-                        log_error("audit sink %s: %s", sink->settings->name, err.text);
-                        return false;
+                case TAIL_ERROR: complain(sink, "", &err); return false;
                 case TAIL_LOST:
                         sink->check_position = false;
                         sink_lose(sink, out->unreadable ? SINK_LOST_UNREADABLE : SINK_LOST_DELETED,
@@ -244,6 +258,9 @@ static void works_again(struct sink *sink)
                 return;
         clock_rfc3339(sink->failing_wall_ms, since);
         sink->failing_wall_ms = 0;
+        if (!sink->failure_told)
+                return;
+        sink->failure_told = false;
         log_info("audit sink %s: works again", sink->settings->name);
         struct pair detail[] = {
                 {STR("sink"), str_of(sink->settings->name)},
@@ -285,7 +302,7 @@ static void await_answered(struct scribe_await *await, void *receiver)
                 tail_sync(sink->all->settings.log, &err))
                 sink->known = await->seq;
         else
-                log_error("audit sink %s: %s", sink->settings->name, err.text);
+                complain(sink, "", &err);
 }
 
 static void ask(struct sink *sink)
@@ -302,7 +319,7 @@ static void ask(struct sink *sink)
 /* Does what is due; how long nothing else is. */
 static int64_t housekeep(struct sink *sink)
 {
-        int64_t now = clock_mono_ms(), wait = LOSS_MS;
+        int64_t now = clock_mono_ms(), wait = QUIET_MS;
 
         if (!sink->awaiting && !sink->stop) {
                 int64_t left = sink->answered_mono_ms + GATHER_MS - now;
@@ -383,6 +400,11 @@ static void fail(struct sink *sink, const struct error *why)
         if (sink->failing_wall_ms)
                 return;
         sink->failing_wall_ms = clock_wall_ms();
+        /* The event is a record, with which a receiver that breaks off after each one is served: it
+         * must not become the cause of the next. */
+        if (quiet(&sink->failure_mono_ms))
+                return;
+        sink->failure_told = true;
         log_error("audit sink %s: %s", sink->settings->name, why->text);
         struct pair detail[] = {
                 {STR("sink"), str_of(sink->settings->name)},

@@ -39,7 +39,7 @@ struct talk {
         struct sink *sink;
         struct syslog_writer writer;
         struct dial *dial;
-        bool datagrams;
+        bool datagrams, plain;
         struct buf out;
         size_t out_start;
         struct sent_mark filling;      /* what `out` holds */
@@ -202,7 +202,8 @@ static bool pending(const struct talk *t)
 }
 
 /* The server has ended the connection in order; a kernel does that only for a program that has read
- * all there was (else it is a reset). */
+ * all there was (else it is a reset). TLS can end above that, and is believed only when it was told
+ * first. */
 static void confirm_all(struct talk *t)
 {
         while (t->n)
@@ -256,7 +257,7 @@ static enum outcome talk(struct talk *t, struct error *err)
                         return TALK_FAILED;
                 if (peer == DIAL_ENDED) {
                         look(t);
-                        if (!pending(t))
+                        if (!pending(t) && (t->plain || !t->n))
                                 return TALK_ENDED;
                         (void)error_set(err, "the server closed the connection");
                         return TALK_FAILED;
@@ -312,6 +313,7 @@ bool syslog_deliver(struct sink *sink, struct error *err)
                 abort();
         t->sink = sink;
         t->datagrams = sink->settings->syslog.transport == SINK_UNIX;
+        t->plain = sink->settings->syslog.transport == SINK_TCP;
         syslog_writer_init(&t->writer, &sink->settings->syslog);
         buf_init(&t->out, GROUP_BYTES + 2 * CHAIN_LINE_MOST);
         while (outcome == TALK_ENDED && open_dial(t, err)) {

@@ -12,6 +12,7 @@ from kit.azure import MONITOR, Refused, Server
 from kit.waiting import free_port, until
 
 RULE, STREAM = "dcr-0123456789abcdef0123456789abcdef", "Custom-Dagward_CL"
+RUNS = "/contoso/analytics/_apis/pipelines/42/runs"
 MESSAGE = re.compile(r"<(\d+)>1 (\S+) (\S+) (\S+) (\S+) (\S+) \[(.*?[^\\])\] (\ufeff?)(\{.*\})$", re.S)
 
 
@@ -185,3 +186,34 @@ class Ingestion(Server):
     def seqs(self):
         with self.lock:
             return [row["Seq"] for row in self.taken]
+
+
+# --- looking at a proxy with sinks ---
+
+
+def sink(proxy, what, name="siem"):
+    return proxy.metric(r'^dagward_audit_sink_%s\{sink="%s"' % (what, name))
+
+
+def ask(proxy, operator, n, method="GET"):
+    """Requests, and their records are in the file when it returns."""
+    before = proxy.metric("^dagward_audit_seq ")
+    for _ in range(n):
+        assert proxy.ask(method, RUNS, operator, body=b"{}" if method == "POST" else b"").status in (200, 404, 502)
+    until(lambda: proxy.metric("^dagward_audit_seq ") >= before + n, "the records")
+
+
+def lines_of(proxy):
+    return proxy.audit_file.read_text().splitlines()
+
+
+def caught_up(proxy, name="siem"):
+    until(lambda: sink(proxy, "ok", name) == 1 and sink(proxy, "pending_records", name) == 0,
+          lambda: "the sink is behind: " + "\n".join(l for l in proxy.admin_get("/metrics").text.splitlines() if "audit_sink" in l), within=30)
+
+
+def at_least_once(seqs, upto, first=1):
+    """Nothing is missing; what comes again comes in one piece, as from a position that is a little old."""
+    assert sorted(set(seqs)) == list(range(first, upto + 1)), "missing: %s" % sorted(set(range(first, upto + 1)) - set(seqs))[:20]
+    for before, after in zip(seqs, seqs[1:]):
+        assert after <= before + 1, "seq %d follows %d" % (after, before)
