@@ -160,8 +160,9 @@ static void stop(struct serving *it, int status)
         /* What is still on its way between the threads finds its receiver until the last line. */
         ledger_close(it->ledger);
         scribe_stop(it->scribe);
-        serve_sinks_close(&it->sinks, status);
+        serve_sinks_stop(&it->sinks, status);
         scribe_close(it->scribe);
+        serve_sinks_free(&it->sinks);
         control_free(it->control);
         for (unsigned i = 0; i < it->n_workers; i++)
                 worker_free(it->workers[i]);

@@ -88,12 +88,17 @@ bool serve_sinks_start(struct serve_sinks *it, struct error *err)
         return !it->sinks || sinks_start(it->sinks, err);
 }
 
-void serve_sinks_close(struct serve_sinks *it, int status)
+void serve_sinks_stop(struct serve_sinks *it, int status)
 {
-        if (!sinks_close(it->sinks)) {
-                fflush(NULL);
-                _exit(status);
-        }
+        if (sinks_stop(it->sinks))
+                return;
+        fflush(NULL);
+        _exit(status);
+}
+
+void serve_sinks_free(struct serve_sinks *it)
+{
+        sinks_free(it->sinks);
         for (size_t i = 0; i < it->n; i++)
                 free((void *)(uintptr_t)it->paths[i]);
         free(it->paths);

@@ -18,6 +18,8 @@ bool serve_sinks_open(struct serve_sinks *it, const struct config_audit *audit,
         struct scribe *scribe, struct error *err);
 bool serve_sinks_start(struct serve_sinks *it, struct error *err);
 /* When a thread cannot be ended, the process ends here, with `status`. */
-void serve_sinks_close(struct serve_sinks *it, int status);
+void serve_sinks_stop(struct serve_sinks *it, int status);
+/* After scribe_close. */
+void serve_sinks_free(struct serve_sinks *it);
 
 #endif

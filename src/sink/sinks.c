@@ -48,7 +48,7 @@ struct sinks *sinks_new(
         }
         if (ok)
                 return sinks;
-        (void)!sinks_close(sinks);
+        sinks_free(sinks);
         return NULL;
 }
 
@@ -181,7 +181,7 @@ static bool join(struct sink *sink, int64_t deadline_mono_ms)
         return false;
 }
 
-bool sinks_close(struct sinks *sinks)
+bool sinks_stop(struct sinks *sinks)
 {
         bool ended = true;
 
@@ -197,11 +197,15 @@ bool sinks_close(struct sinks *sinks)
         int64_t deadline = clock_mono_ms() + FINISH_MS + JOIN_MS;
         for (size_t i = 0; i < sinks->settings.n; i++)
                 ended = join(&sinks->items[i], deadline) && ended;
-        if (!ended)
-                return false;
+        return ended;
+}
+
+void sinks_free(struct sinks *sinks)
+{
+        if (!sinks)
+                return;
         for (size_t i = 0; i < sinks->settings.n; i++)
                 sink_clear(&sinks->items[i]);
         free(sinks->items);
         free(sinks);
-        return true;
 }

@@ -81,8 +81,8 @@ struct sinks_settings {
         size_t n; /* at least one */
 };
 
-/* Reads positions, makes those that are not there. `scribe` outlives the sinks. NULL with a reason.
- * Settings are not copied. */
+/* Reads positions, makes those that are not there. `scribe` outlives their threads, and they it.
+ * NULL with a reason. Settings are not copied. */
 struct sinks *sinks_new(const struct sinks_settings *settings, struct scribe *scribe,
         struct error *err) __attribute__((warn_unused_result));
 
@@ -100,9 +100,12 @@ void sinks_lend(struct sinks *sinks, unsigned index, struct credential *credenti
 
 bool sinks_start(struct sinks *sinks, struct error *err) __attribute__((warn_unused_result));
 /* After scribe_stop: hands on what is there still, for a few seconds at most, and ends the threads.
- * False: a thread cannot be ended, because the name service does not answer; nothing is freed, and
- * what it uses must stay as it is. Harmless on NULL. */
-bool sinks_close(struct sinks *sinks) __attribute__((warn_unused_result));
+ * False: a thread cannot be ended, because the name service does not answer; what it uses must stay
+ * as it is. Harmless on NULL. */
+bool sinks_stop(struct sinks *sinks) __attribute__((warn_unused_result));
+/* After that and after scribe_close, whose mailbox may hold a question of a sink to the last.
+ * Harmless on NULL. */
+void sinks_free(struct sinks *sinks);
 
 /* `<log>.sink-<name>`; false when it is too long. */
 bool sink_position_path(const char *log, const char *name, char *out, size_t size)
