@@ -3,7 +3,7 @@ include(GNUInstallDirs)
 
 install(FILES ${PROJECT_SOURCE_DIR}/docs/dagward.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
 
-file(GLOB guides CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/docs/*.md)
+file(GLOB guides CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/docs/*.md ${PROJECT_SOURCE_DIR}/docs/*.json)
 install(FILES ${guides} DESTINATION ${CMAKE_INSTALL_DOCDIR})
 
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/policies/

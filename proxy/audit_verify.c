@@ -156,6 +156,15 @@ static int put_in_order(struct verifying *v, char **files)
 
 /* --- the anchor --- */
 
+/* The record in a line: the line itself, or what a syslog server or a collector has put something
+ * in front of. Whether it is one, its hash and signature tell. */
+static struct str record_in(struct str line)
+{
+        ssize_t at = str_find_str(line, STR("{\"seq\":"));
+
+        return at > 0 ? str_trim(str_from(line, (size_t)at)) : line;
+}
+
 static int read_anchor(struct verifying *v)
 {
         FILE *file = fopen(v->anchor, "re");
@@ -167,7 +176,8 @@ static int read_anchor(struct verifying *v)
                 return audit_unreadable(v->anchor);
         while ((len = getline(&line, &cap, file)) > 0) {
                 bool whole = line[len - 1] == '\n';
-                if (!whole || !verify_anchor(&v->verify, str_view(line, (size_t)len - 1)))
+                struct str text = record_in(str_view(line, (size_t)len - 1));
+                if (!whole || !verify_anchor(&v->verify, text))
                         v->anchor_others++;
         }
         bool good = !ferror(file);

@@ -28,7 +28,7 @@ static void usage(FILE *out)
               "  --config FILE  the configuration\n"
               "  --token FILE   a caller's token: says why it is refused, or which bindings apply\n"
               "  --only PART    configuration, policy, listener, issuer, token, credential,\n"
-              "                 upstream, audit or limits; may be given more than once\n"
+              "                 upstream, audit, sink or limits; may be given more than once\n"
               "  --json         the findings as one JSON object on stdout\n\n"
               "Run it as the user that dagward runs as: rights on files are that user's.\n"
               "docs/doctor.md lists all findings.\n"

@@ -29,6 +29,8 @@ struct heir {
 
         /* the audit thread's */
         struct mailbox *audit_box;
+        struct mailbox *told_box; /* whose business it is that the other has gone */
+        struct mail *told;
         struct audit_batch batch;
         bool batch_back;
 
@@ -68,6 +70,7 @@ static void *run_audit(void *argument)
 
         while (passed_read(heir->audit_fd, &heir->batch) && write_batch(heir))
                 audit_batch_reset(&heir->batch);
+        mailbox_post(heir->told_box, heir->told);
         return NULL;
 }
 
@@ -268,8 +271,11 @@ static bool start_thread(pthread_t *thread, void *(*run)(void *), struct heir *h
         return ok;
 }
 
-bool heir_start(struct heir *heir, struct scribe *scribe, struct ledger *ledger, struct error *err)
+bool heir_start(struct heir *heir, struct scribe *scribe, struct ledger *ledger,
+        struct mailbox *box, struct mail *gone, struct error *err)
 {
+        heir->told_box = box;
+        heir->told = gone;
         heir->scribe = scribe;
         heir->ledger = ledger;
         for (size_t i = 0; ledger && i < heir->n_held; i++)

@@ -16,8 +16,11 @@ struct heir;
 /* Waits until the other process has let go of both files; the descriptors are the heir's from now
  * on. NULL with a reason. */
 struct heir *heir_new(int audit_fd, int triggers_fd, struct error *err);
-/* Tells the ledger (NULL: there is none) what the other has in hand, and starts the threads. */
-bool heir_start(struct heir *heir, struct scribe *scribe, struct ledger *ledger, struct error *err)
+/* Tells the ledger (NULL: there is none) what the other has in hand, and starts the threads. When
+ * the other has gone and all it had to say is written, or heir_stop came first, `gone` is posted to
+ * `box`; both outlive the heir. */
+bool heir_start(struct heir *heir, struct scribe *scribe, struct ledger *ledger,
+        struct mailbox *box, struct mail *gone, struct error *err)
         __attribute__((warn_unused_result));
 /* Whether the other process is still there. From any thread. */
 bool heir_is_needed(const struct heir *heir);

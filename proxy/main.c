@@ -1,8 +1,10 @@
 /*
  * dagward: an identity-aware reverse proxy between Apache Airflow and Azure DevOps.
  */
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "commands.h"
 #include "dagward/base/error.h"
@@ -37,10 +39,20 @@ static void usage(FILE *out)
                      "Exit status: 0 yes or done, 1 a negative answer, 2 wrong usage or input.\n");
 }
 
+/* What is opened later must not get the number of a standard stream that was closed: what is
+ * written there would go into it. In its place stands what cannot be written. */
+static void fill_standard_streams(void)
+{
+        for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+                if (fcntl(fd, F_GETFD) < 0)
+                        (void)!open("/dev/null", O_RDONLY);
+}
+
 int main(int argc, char **argv)
 {
         struct str names[N_COMMANDS];
 
+        fill_standard_streams();
         if (argc < 2) {
                 usage(stderr);
                 return EXIT_USAGE;

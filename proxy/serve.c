@@ -17,11 +17,13 @@
 #include "confine.h"
 #include "dagward/base/log.h"
 #include "dagward/control/control.h"
+#include "dagward/sink/sinks.h"
 #include "dagward/trigger/ledger.h"
 #include "dagward/trigger/passed.h"
 #include "dagward/worker/worker.h"
 #include "dagward/world/budget.h"
 #include "heir.h"
+#include "serve_sinks.h"
 #include "takeover.h"
 
 enum {
@@ -36,6 +38,7 @@ struct serving {
         struct notifier notifier;
         struct control *control;
         struct scribe *scribe;
+        struct serve_sinks sinks;
         struct ledger *ledger; /* NULL: triggers are not told apart */
         struct budget *budget; /* what the workers count together */
         struct worker *workers[WORKERS_MOST];
@@ -45,6 +48,11 @@ struct serving {
         const char *path; /* where processes hand over; NULL: they do not */
         struct takeover takeover;
         struct heir *heir; /* NULL: nobody was here before */
+        struct gone_mail {
+                struct mail mail;
+                struct serving *it;
+        } gone;        /* comes when the process before this one has */
+        bool stopping; /* too late to begin anything */
 };
 
 static void usage(FILE *out)
@@ -119,6 +127,11 @@ static bool open_scribe(struct serving *it, const struct config *config, struct 
         case DURABILITY_ALL: settings.durability = SCRIBE_SYNC_ALL; break;
         case DURABILITY_NONE: settings.durability = SCRIBE_SYNC_NONE; break;
         }
+        serve_sinks_prepare(&it->sinks, audit);
+        if (audit->rotate.wait_for_sinks) {
+                settings.readers = it->sinks.paths;
+                settings.n_readers = audit->n_sinks;
+        }
         it->scribe = scribe_open(&settings, err);
         return it->scribe != NULL;
 }
@@ -181,14 +194,40 @@ static bool start_workers(struct serving *it, struct error *err)
         return true;
 }
 
+static bool attach_sinks(struct serving *it, struct error *err)
+{
+        struct world *world = control_world(it->control);
+        bool ok = serve_sinks_open(
+                &it->sinks, &control_config(it->control)->audit, world->egress, it->scribe, err);
+
+        world_unref(world);
+        if (it->sinks.sinks)
+                control_attach_sinks(it->control, it->sinks.sinks);
+        return ok;
+}
+
+/* Until here the other process has handed copies of the log on, up to where it gave it away; its
+ * sinks have left word of how far they came. */
+static void on_gone(struct mail *mail, void *receiver)
+{
+        struct serving *it = ((struct gone_mail *)mail)->it;
+        struct error err;
+
+        (void)receiver;
+        if (!it->stopping && (!attach_sinks(it, &err) || !serve_sinks_start(&it->sinks, &err)))
+                log_error("audit: no copies go anywhere until the next start: %s", err.text);
+}
+
 /* For a process that runs: who serves until then is its own business. */
 static bool take_place(struct serving *it, const struct config *config, struct error *err)
 {
         if (!control_warm(it->control, WARM_MS, err) || !takeover_get_files(&it->takeover, err))
                 return false;
         it->heir = heir_new(it->takeover.audit, it->takeover.triggers, err);
+        it->gone = (struct gone_mail){{.deliver = on_gone}, it};
         if (!it->heir || !open_scribe(it, config, err) || !open_ledger(it, config, err) ||
-                !heir_start(it->heir, it->scribe, it->ledger, err) ||
+                !heir_start(it->heir, it->scribe, it->ledger, control_port(it->control).box,
+                        &it->gone.mail, err) ||
                 !control_open(it->control, it->scribe, err))
                 return false;
         attach_workers(it);
@@ -204,7 +243,8 @@ static bool take_files(struct serving *it, const struct config *config, struct e
                 return false;
         attach_workers(it);
         control_attach(it->control, it->ports, it->n_workers, it->scribe);
-        return control_boot(it->control, 0, err) && start_workers(it, err);
+        return attach_sinks(it, err) && control_boot(it->control, 0, err) &&
+               serve_sinks_start(&it->sinks, err) && start_workers(it, err);
 }
 
 static bool start(struct serving *it, struct error_list *errors, struct error *err)
@@ -290,15 +330,19 @@ static void listen_handover(struct serving *it)
                 control_listen_handover(it->control, it->takeover.listen, &hooks);
 }
 
-static void stop(struct serving *it)
+static void stop(struct serving *it, int status)
 {
+        it->stopping = true;
         for (unsigned i = 0; i < it->n_started; i++)
                 worker_join(it->workers[i]);
         heir_stop(it->heir);
         /* What is still on its way between the threads finds its receiver until the last line. */
         ledger_close(it->ledger);
+        scribe_stop(it->scribe);
+        serve_sinks_stop(&it->sinks, status);
         scribe_close(it->scribe);
         heir_free(it->heir);
+        serve_sinks_free(&it->sinks);
         control_free(it->control);
         for (unsigned i = 0; i < it->n_workers; i++)
                 worker_free(it->workers[i]);
@@ -359,7 +403,7 @@ int command_serve(int argc, char **argv)
                 takeover_fail(&it.takeover, err.text);
         }
         error_list_clear(&errors);
-        stop(&it);
+        stop(&it, status);
         notifier_close(&it.notifier);
         return status;
 }

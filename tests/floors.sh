@@ -17,8 +17,9 @@ declare -A allowed=(
     [config]="base yaml"
     [net]="base"
     [confine]="base"
+    [sink]="base audit credential net"
     [world]="base yaml http token azdo policy credential audit config net confine"
-    [control]="base http token azdo policy credential audit config net world"
+    [control]="base http token azdo policy credential audit config net sink world"
     [doctor]="base http token azdo policy audit config net world control"
     [worker]="base http token azdo policy credential audit trigger config net world"
 )
@@ -47,7 +48,7 @@ only '#include <yaml\.h>' src/yaml/yaml_load.c
 for file in $(grep -lE '#include <openssl/' -r src include); do
     case $file in
     src/token/* | include/dagward/token/* | src/audit/chain.c | src/audit/signing.c | \
-        src/trigger/key.c | src/net/tls.c | src/net/stream.c | src/net/certificate.c | \
+        src/trigger/key.c | src/net/tls.c | src/net/stream.c | src/net/certificate.c | src/net/dial.c | \
         include/dagward/net/tls.h | include/dagward/net/stream.h) ;;
     *) complain "$file includes OpenSSL" ;;
     esac

@@ -162,6 +162,8 @@ static bool sync_file(struct scribe *scribe, struct error *err)
         int64_t start = clock_mono_us();
         bool ok = journal_sync(&scribe->journal, err);
 
+        if (ok)
+                scribe->synced_seq = scribe->journal.head.seq;
         scribe->synced_us = clock_mono_us();
         uint64_t took = (uint64_t)(scribe->synced_us - start);
         scribe->stats.syncs++;

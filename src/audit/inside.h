@@ -49,6 +49,10 @@ struct scribe {
         int heir_fd;                     /* to the process that gets the file; -1: there is none */
         bool released;                   /* it has it, or nobody: no journal, no keeper */
         int patience_ms;                 /* how long its lock is waited for when it has gone */
+        struct scribe_await *awaits;
+        uint64_t opened_seq; /* as scribe_opened_seq */
+        uint64_t synced_seq; /* records up to here are known to be on disk */
+        bool stopped;        /* the thread has ended */
 };
 
 /* All on the scribe's thread. */

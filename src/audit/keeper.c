@@ -14,6 +14,7 @@
 
 #include "dagward/audit/checkpoint.h"
 #include "dagward/audit/closed.h"
+#include "dagward/audit/position.h"
 #include "dagward/base/clock.h"
 #include "dagward/base/log.h"
 
@@ -35,6 +36,8 @@ struct keeper {
         bool compress;
         uint64_t keep;   /* closed files; 0: all */
         int64_t keep_ms; /* 0: for ever */
+        char **readers;  /* paths of positions that must be behind a file before it goes */
+        size_t n_readers;
         bool stop, look;
         struct buf waiting; /* checkpoints for the anchor */
         size_t lost;        /* of them, because the anchor was away for too long */
@@ -309,6 +312,20 @@ static void delete_files(struct expire *expire, void *receiver)
         keeper->look |= expire->ok;
 }
 
+/* The last record that all who read the log have read; one who has not begun has read nothing. */
+static uint64_t read_by_all(const struct keeper *keeper)
+{
+        uint64_t least = UINT64_MAX;
+        struct chain_head head;
+
+        for (size_t i = 0; i < keeper->n_readers; i++) {
+                if (position_read(keeper->readers[i], &head) != POSITION_GOOD)
+                        return 0;
+                least = head.seq < least ? head.seq : least;
+        }
+        return least;
+}
+
 static void ask_to_delete(struct keeper *keeper, const struct closed_list *closed)
 {
         struct expire *expire = &keeper->expire;
@@ -319,11 +336,13 @@ static void ask_to_delete(struct keeper *keeper, const struct closed_list *close
         if (keeper->asked || (!keeper->keep && !keeper->keep_ms))
                 return;
         *expire = (struct expire){.reply_to = keeper->box, .done = delete_files};
+        const uint64_t read = read_by_all(keeper);
         for (size_t i = 0; i < closed->n && expire->n < EXPIRE_MOST; i++) {
                 const struct closed_file *file = &closed->items[i];
                 /* Where both are set, a file goes when it is over both. */
                 if ((keeper->keep && closed->n - i <= keeper->keep) ||
-                        (keeper->keep_ms && now - file->closed_wall_ms < keeper->keep_ms))
+                        (keeper->keep_ms && now - file->closed_wall_ms < keeper->keep_ms) ||
+                        file->last_seq > read)
                         break;
                 const char *next = i + 1 < closed->n ? closed->items[i + 1].path : keeper->log;
                 if (!describe(file, next, &expire->files[expire->n]))
@@ -419,6 +438,9 @@ static void clear(struct keeper *keeper)
 {
         mailbox_free(keeper->box);
         buf_clear(&keeper->waiting);
+        for (size_t i = 0; i < keeper->n_readers; i++)
+                free(keeper->readers[i]);
+        free(keeper->readers);
         free(keeper->log);
         free(keeper->anchor);
         free(keeper);
@@ -441,6 +463,14 @@ struct keeper *keeper_new(
                 .keep_ms = settings->keep_ms,
                 .look = true,
         };
+        keeper->readers = calloc(settings->n_readers + 1, sizeof(*keeper->readers));
+        if (!keeper->readers)
+                abort();
+        while (keeper->n_readers < settings->n_readers) {
+                keeper->readers[keeper->n_readers] =
+                        str_dup(str_of(settings->readers[keeper->n_readers]));
+                keeper->n_readers++;
+        }
         keeper->box = mailbox_new(keeper);
         buf_init(&keeper->waiting, 2 * ANCHOR_BYTES);
         sigfillset(&all);

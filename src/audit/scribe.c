@@ -187,6 +187,46 @@ void scribe_expire(struct scribe *scribe, struct expire *expire)
         wake(scribe);
 }
 
+static void await_arrived(struct mail *mail, void *receiver)
+{
+        struct scribe *scribe = receiver;
+        struct scribe_await *await = (struct scribe_await *)mail;
+
+        await->next = scribe->awaits;
+        scribe->awaits = await;
+}
+
+void scribe_await(struct scribe *scribe, struct scribe_await *await)
+{
+        await->mail.deliver = await_arrived;
+        mailbox_post(scribe->box, &await->mail);
+}
+
+static void await_answered(struct mail *mail, void *receiver)
+{
+        struct scribe_await *await = (struct scribe_await *)mail;
+
+        await->done(await, receiver);
+}
+
+static void answer_awaits(struct scribe *scribe)
+{
+        struct scribe_await **link = &scribe->awaits;
+
+        while (*link) {
+                struct scribe_await *await = *link;
+                if (scribe->journal.head.seq <= await->after) {
+                        link = &await->next;
+                        continue;
+                }
+                *link = await->next;
+                await->seq = scribe->journal.head.seq;
+                await->synced_seq = scribe->synced_seq;
+                await->mail.deliver = await_answered;
+                mailbox_post(await->reply_to, &await->mail);
+        }
+}
+
 static void anchor_works(struct mail *mail, void *receiver)
 {
         ((struct scribe *)receiver)->stats.anchor_ok = true;
@@ -369,6 +409,7 @@ static void *run(void *argument)
                 else
                         write_turn(scribe);
                 answer_asks(scribe);
+                answer_awaits(scribe);
         }
         if (scribe->released)
                 (void)scribe_pass_on(scribe);
@@ -451,6 +492,7 @@ struct scribe *scribe_open(const struct scribe_settings *settings, struct error 
                 return NULL;
         }
         take_settings(scribe, settings);
+        scribe->opened_seq = scribe->journal.head.seq;
         scribe->box = mailbox_new(scribe);
         scribe->urgent_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
         scribe->last = &scribe->first;
@@ -468,15 +510,28 @@ struct scribe *scribe_open(const struct scribe_settings *settings, struct error 
         return scribe;
 }
 
-void scribe_close(struct scribe *scribe)
+uint64_t scribe_opened_seq(const struct scribe *scribe)
+{
+        return scribe->opened_seq;
+}
+
+void scribe_stop(struct scribe *scribe)
 {
         struct error err;
 
-        if (!scribe)
+        if (!scribe || scribe->stopped)
                 return;
         post_word(scribe, stop_arrived);
         pthread_join(scribe->thread, NULL);
+        scribe->stopped = true;
         if (!scribe->released && !journal_sync(&scribe->journal, &err))
                 log_error("audit: %s: %s", scribe->journal.path, err.text);
+}
+
+void scribe_close(struct scribe *scribe)
+{
+        if (!scribe)
+                return;
+        scribe_stop(scribe);
         scribe_free(scribe);
 }

@@ -218,5 +218,6 @@ void config_check(struct reader *r)
         config_check_credentials(r);
         config_check_outgoing_proxy(r);
         config_check_limits(r);
+        config_check_sinks(r);
         check_triggers(r);
 }

@@ -72,6 +72,7 @@ extern const struct settings settings_root;
 extern const struct settings settings_credentials;    /* settings_credential.c */
 extern const struct settings settings_limits;         /* settings_limits.c */
 extern const struct settings settings_outgoing_proxy; /* config_proxy.c */
+extern const struct settings settings_sinks;          /* settings_sink.c */
 /* settings_evidence.c */
 extern const struct settings settings_audit, settings_idempotency, settings_correlation;
 
@@ -127,6 +128,8 @@ void config_check_credentials(struct reader *r);
 void config_check_limits(struct reader *r);
 /* config_proxy.c: looks into the environment, if that is wanted. */
 void config_check_outgoing_proxy(struct reader *r);
+/* config_sink.c */
+void config_check_sinks(struct reader *r);
 
 /* "90s", "24h"; "1MiB": in the largest unit that divides it. */
 void config_duration_text(uint64_t ms, char out[32]);

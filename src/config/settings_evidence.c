@@ -75,6 +75,13 @@ static const struct setting rotate_rows[] = {
                 .most = 36500 * DAY,
                 .help = "How long a closed file stays. With `keep` set as well, a file is deleted "
                         "when it is over both."},
+        {.key = "wait_for_sinks",
+                .type = SETTING_BOOL,
+                .restart = true,
+                AT(config_rotate, wait_for_sinks),
+                .fallback = "false",
+                .help = "Closed files are not deleted before every sink has what is in them. A "
+                        "sink that is dead then fills the disk."},
         {.key = "compress",
                 .type = SETTING_BOOL,
                 .restart = true,
@@ -128,6 +135,12 @@ static const struct setting audit_rows[] = {
                 AT(config_audit, rotate),
                 .section = &rotate,
                 .help = "When a file is closed, and how long closed ones stay."},
+        {.key = "sinks",
+                .type = SETTING_SECTIONS,
+                LIST(config_audit, sinks),
+                .section = &settings_sinks,
+                .without = "the file is all there is",
+                .help = "Where copies of all records go ([audit.md](audit.md#sinks))."},
 };
 const struct settings settings_audit = TABLE(struct config_audit, audit_rows);
 

@@ -222,6 +222,7 @@ void control_free(struct control *control)
         control->stopped = true;
         mailbox_drain(control->box);
         control_answer_all(control, false, STOPPING);
+        sink_tokens_free(control->sink_tokens);
         control_sources_free(control->issuers, control->parts->config->n_issuers, control->sources,
                 control->parts->config->n_credentials, control->supply, control->names);
         handover_free(control->handover);
@@ -246,6 +247,7 @@ void control_free(struct control *control)
         watch_clear(&control->watch);
         config_unref(control->first_config);
         free(control->drains);
+        free(control->sink_states);
         free(control->ports);
         free(control->path);
         free(control);

@@ -15,6 +15,7 @@
 #include "runs.h"
 #include "tags.h"
 #include "names.h"
+#include "sinks.h"
 #include "token_source.h"
 #include "watch.h"
 
@@ -60,6 +61,7 @@ struct control {
         struct issuer **issuers;       /* parts->config->n_issuers */
         struct token_source **sources; /* parts->config->n_credentials */
         struct supply *supply;         /* what these need of each other */
+        struct sink_tokens *sink_tokens;
         struct names *names;
         names_lookup *lookup; /* tests have their own */
         struct lookups *lookups;
@@ -75,7 +77,9 @@ struct control {
 
         struct worker_port *ports;
         size_t n_ports;
-        struct scribe *scribe; /* NULL: none */
+        struct scribe *scribe;          /* NULL: none */
+        struct sinks *sinks;            /* NULL: none */
+        struct sink_state *sink_states; /* first_config->audit.n_sinks; NULL: none */
 
         struct waiter *waiters, **last_waiter;
 

@@ -126,6 +126,7 @@ void control_sources_make(struct control *control)
                         control->base, control->fetcher, &control->credential_generations, &hooks);
         control->supply = supply_new(config, control->sources, config->n_credentials, control->base,
                 control->fetcher, &control->credential_generations, &hooks);
+        control->sink_tokens = sink_tokens_new(control);
         control->names =
                 names_new(config, control->parts->egress, control->base, control->lookup, &hooks);
         control->names->found = control_found;
@@ -137,6 +138,7 @@ void control_sources_start(struct control *control)
                 issuer_start(control->issuers[i]);
         for (size_t i = 0; i < control->parts->config->n_credentials; i++)
                 token_source_start(control->sources[i]);
+        sink_tokens_start(control->sink_tokens);
         names_start(control->names);
 }
 

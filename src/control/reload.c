@@ -186,6 +186,7 @@ static void swap(struct control *control, struct parts *fresh)
         struct issuer **issuers = control->issuers;
         struct token_source **sources = control->sources;
         struct supply *supply = control->supply;
+        struct sink_tokens *sink_tokens = control->sink_tokens;
         struct names *names = control->names;
         struct waiter *waiting = control->waiters, **last = control->last_waiter;
 
@@ -202,6 +203,8 @@ static void swap(struct control *control, struct parts *fresh)
         assertions_reconfigure(control->assertions, fresh->config);
         control_sources_make(control);
         adopt(control, issuers, old->config->n_issuers, sources, old->config->n_credentials, names);
+        sink_tokens_adopt(control->sink_tokens, sink_tokens);
+        sink_tokens_free(sink_tokens);
         control_sources_free(issuers, old->config->n_issuers, sources, old->config->n_credentials,
                 supply, names);
         control_sources_start(control);

@@ -460,6 +460,99 @@ static void write_audit(const struct control_counts *counts, struct buf *out)
                 counts->scribe_answered && s->anchor_ok ? 1 : 0);
 }
 
+/* One series for each sink. */
+static void write_sink(struct control *control, struct buf *out, const char *name, const char *type,
+        const char *help, double (*value)(const struct sink_stats *stats, uint64_t seq),
+        uint64_t seq)
+{
+        const struct config_audit *audit = &control->first_config->audit;
+
+        head(out, name, type, help);
+        for (size_t i = 0; i < audit->n_sinks; i++)
+                if (control->sink_states[i].told)
+                        named(out, name, "sink", audit->sinks[i].name,
+                                value(&control->sink_states[i].stats, seq));
+}
+
+static double sink_ok(const struct sink_stats *stats, uint64_t seq)
+{
+        (void)seq;
+        return stats->ok;
+}
+
+static double sink_pending(const struct sink_stats *stats, uint64_t seq)
+{
+        return seq > stats->seq ? (double)(seq - stats->seq) : 0;
+}
+
+static double sink_lag(const struct sink_stats *stats, uint64_t seq)
+{
+        int64_t now = clock_wall_ms();
+
+        if (seq <= stats->seq || !stats->oldest_ms || now <= stats->oldest_ms)
+                return 0;
+        return (double)(now - stats->oldest_ms) / 1000;
+}
+
+static double sink_delivered_records(const struct sink_stats *stats, uint64_t seq)
+{
+        (void)seq;
+        return (double)stats->delivered;
+}
+
+static double sink_delivered_bytes(const struct sink_stats *stats, uint64_t seq)
+{
+        (void)seq;
+        return (double)stats->bytes;
+}
+
+static double sink_failures(const struct sink_stats *stats, uint64_t seq)
+{
+        (void)seq;
+        return (double)stats->attempts_failed;
+}
+
+static double sink_unconfirmed(const struct sink_stats *stats, uint64_t seq)
+{
+        (void)seq;
+        return (double)stats->unconfirmed;
+}
+
+static void write_sinks(
+        struct control *control, const struct control_counts *counts, struct buf *out)
+{
+        const struct config_audit *audit = &control->first_config->audit;
+        uint64_t seq = counts->scribe.seq;
+
+        if (!control->sink_states)
+                return;
+        write_sink(control, out, "audit_sink_ok", "gauge",
+                "Whether what the sink tried last worked.", sink_ok, seq);
+        write_sink(control, out, "audit_sink_pending_records", "gauge",
+                "Records that the sink's other side has not taken.", sink_pending, seq);
+        write_sink(control, out, "audit_sink_lag_seconds", "gauge",
+                "Age of the oldest of them, about.", sink_lag, seq);
+        write_sink(control, out, "audit_sink_delivered_records_total", "counter",
+                "Records handed on, repeated ones each time.", sink_delivered_records, seq);
+        write_sink(control, out, "audit_sink_delivered_bytes_total", "counter",
+                "Bytes of these records as they are in the file.", sink_delivered_bytes, seq);
+        write_sink(control, out, "audit_sink_failures_total", "counter",
+                "Attempts that failed and are made again.", sink_failures, seq);
+        write_sink(control, out, "audit_sink_unconfirmed_records_total", "counter",
+                "Records sent again because nobody can say whether they arrived.", sink_unconfirmed,
+                seq);
+        head(out, "audit_sink_lost_records_total", "counter",
+                "Records that are in the log and will not be handed on, by reason.");
+        for (size_t i = 0; i < audit->n_sinks; i++) {
+                for (int why = 0; why < SINK_LOSSES && control->sink_states[i].told; why++) {
+                        buf_printf(out, "dagward_audit_sink_lost_records_total{");
+                        label(out, "sink", audit->sinks[i].name);
+                        buf_printf(out, ",reason=\"%s\"} %llu\n", sink_loss_names[why],
+                                (unsigned long long)control->sink_states[i].stats.lost[why]);
+                }
+        }
+}
+
 static void write_process(
         struct control *control, const struct control_counts *counts, struct buf *out)
 {
@@ -509,4 +602,5 @@ void control_metrics_write(
         write_credentials(control, out);
         write_assertions(control, &counts->workers, out);
         write_audit(counts, out);
+        write_sinks(control, counts, out);
 }

@@ -61,6 +61,8 @@ void ask_start(struct doctor *doctor, struct ask_once *ask, const struct ask_set
                 .url = ask->url,
                 .bearer = settings->bearer,
                 .secret_field = settings->secret_field,
+                .body = settings->body,
+                .content_type = settings->body.ptr ? "application/json" : NULL,
                 .fields = fields,
                 .n_fields = settings->suppress_sign_in ? 1 : 0,
                 .ca = settings->ca,

@@ -6,7 +6,7 @@
 #include "judge.h"
 
 static const char *const part_names[DOCTOR_PARTS] = {"configuration", "policy", "listener",
-        "issuer", "token", "credential", "upstream", "audit", "limits"};
+        "issuer", "token", "credential", "upstream", "audit", "sink", "limits"};
 
 const char *doctor_part_name(enum doctor_part part)
 {

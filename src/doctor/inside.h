@@ -62,6 +62,7 @@ struct ask_once {
 
 struct ask_settings {
         const struct secret *bearer, *secret_field; /* as in struct fetch_request */
+        struct str body;                            /* JSON to POST; ptr NULL: a GET */
         const char *ca;
         bool plain; /* http:// is configured: allowed to loopback */
         int64_t timeout_ms;
@@ -140,6 +141,27 @@ void upstream_check_prepare(struct upstream_check *check);
 void upstream_check_start(struct upstream_check *check);
 void upstream_check_judge(struct upstream_check *check);
 
+/* --- sinks.c --- */
+
+struct sink_check {
+        struct doctor *doctor;
+        const struct config_sink *config;
+        unsigned index;
+        struct reach *reach;                 /* NULL: no other machine */
+        struct config_credential credential; /* a copy with the sink's scope */
+        struct credential_probe *probe;
+        bool started;
+        char why[512];
+        struct secret field; /* the header line */
+        struct ask_once call;
+        struct sink_seen seen;
+};
+
+void sink_check_prepare(struct sink_check *check);
+void sink_check_start(struct sink_check *check);
+void sink_check_judge(struct sink_check *check);
+void sink_check_clear(struct sink_check *check);
+
 /* --- machine.c: what needs no network --- */
 
 struct machine {
@@ -182,6 +204,7 @@ struct doctor {
         struct issuer_check *issuers;
         struct credential_check *credentials;
         struct upstream_check upstream;
+        struct sink_check *sinks;
         struct machine machine;
 };
 

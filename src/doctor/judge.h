@@ -229,6 +229,23 @@ struct audit_seen {
 };
 void judge_audit(struct diagnoses *out, const struct about *about, const struct audit_seen *seen);
 
+/* --- sinks --- */
+
+struct sink_seen {
+        const struct config_sink *config;
+        int socket_error;      /* errno of connecting to a socket of this machine; 0 */
+        bool tried, obtained;  /* azure_monitor: a token */
+        const char *why;       /* when none was */
+        struct http_seen http; /* of an empty call */
+        char said[256];        /* in its answer */
+        bool has_position;
+        uint64_t position, oldest, last; /* seq: of the sink, and the ends of the log */
+};
+/* What is beyond reaching its host. */
+void judge_sink(struct diagnoses *out, const struct about *about, const struct sink_seen *seen);
+/* How far it is; says nothing of one that has not run. */
+void judge_position(struct diagnoses *out, const struct about *about, const struct sink_seen *seen);
+
 /* --- limits --- */
 
 struct limits_seen {

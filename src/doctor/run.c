@@ -180,7 +180,8 @@ static void prepare(struct doctor *doctor)
 
         doctor->issuers = calloc(config->n_issuers, sizeof(*doctor->issuers));
         doctor->credentials = calloc(config->n_credentials, sizeof(*doctor->credentials));
-        if (!doctor->issuers || !doctor->credentials)
+        doctor->sinks = calloc(config->audit.n_sinks + 1, sizeof(*doctor->sinks));
+        if (!doctor->issuers || !doctor->credentials || !doctor->sinks)
                 abort();
         reaches_init(&doctor->reaches, doctor->egress);
         for (unsigned i = 0; i < config->n_issuers && wants_issuers(doctor); i++) {
@@ -196,6 +197,11 @@ static void prepare(struct doctor *doctor)
                 doctor->credentials[i] = (struct credential_check){
                         .doctor = doctor, .config = &config->credentials[i], .index = i};
                 credential_check_prepare(&doctor->credentials[i]);
+        }
+        for (unsigned i = 0; i < config->audit.n_sinks && doctor_wants(doctor, DOCTOR_SINK); i++) {
+                doctor->sinks[i] = (struct sink_check){
+                        .doctor = doctor, .config = &config->audit.sinks[i], .index = i};
+                sink_check_prepare(&doctor->sinks[i]);
         }
 }
 
@@ -213,6 +219,8 @@ static void observe(struct doctor *doctor)
         for (unsigned i = 0; i < config->n_credentials && doctor_wants(doctor, DOCTOR_CREDENTIAL);
                 i++)
                 credential_check_start(&doctor->credentials[i]);
+        for (unsigned i = 0; i < config->audit.n_sinks && doctor_wants(doctor, DOCTOR_SINK); i++)
+                sink_check_start(&doctor->sinks[i]);
         if (--doctor->n_pending == 0)
                 return;
         int64_t left = doctor->deadline_mono_ms - clock_mono_ms();
@@ -237,6 +245,8 @@ static void judge(struct doctor *doctor)
                 credential_check_judge(&doctor->credentials[i]);
         if (doctor_wants(doctor, DOCTOR_UPSTREAM))
                 upstream_check_judge(&doctor->upstream);
+        for (unsigned i = 0; i < config->audit.n_sinks && doctor_wants(doctor, DOCTOR_SINK); i++)
+                sink_check_judge(&doctor->sinks[i]);
 }
 
 static void clear(struct doctor *doctor)
@@ -248,11 +258,14 @@ static void clear(struct doctor *doctor)
         for (size_t i = 0; i < config->n_credentials && doctor_wants(doctor, DOCTOR_CREDENTIAL);
                 i++)
                 credential_check_clear(&doctor->credentials[i]);
+        for (size_t i = 0; i < config->audit.n_sinks && doctor_wants(doctor, DOCTOR_SINK); i++)
+                sink_check_clear(&doctor->sinks[i]);
         ask_clear(&doctor->upstream.anonymous);
         machine_clear(doctor);
         reaches_clear(&doctor->reaches);
         free(doctor->issuers);
         free(doctor->credentials);
+        free(doctor->sinks);
         fetcher_free(doctor->fetcher);
         egress_unref(doctor->egress);
         event_base_free(doctor->base);

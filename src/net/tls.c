@@ -113,6 +113,29 @@ struct tls_context *tls_client(const char *ca, struct error *err)
         return context;
 }
 
+struct tls_context *tls_client_certified(
+        const char *ca, const char *certificate, const char *key, struct error *err)
+{
+        struct tls_context *context = tls_client(ca, err);
+
+        if (!context)
+                return NULL;
+        SSL_CTX_set_alpn_protos(context->ctx, NULL, 0);
+        if (!certificate)
+                return context;
+        if (SSL_CTX_use_certificate_chain_file(context->ctx, certificate) != 1)
+                error_set(err, "%s: cannot read the certificate: %s", certificate, tls_reason());
+        else if (SSL_CTX_use_PrivateKey_file(context->ctx, key, SSL_FILETYPE_PEM) != 1)
+                error_set(err, "%s: cannot read the private key: %s", key, tls_reason());
+        else if (SSL_CTX_check_private_key(context->ctx) != 1)
+                error_set(err, "%s: is not the key of certificate %s: %s", key, certificate,
+                        tls_reason());
+        else
+                return context;
+        tls_unref(context);
+        return NULL;
+}
+
 SSL *tls_connect(const struct tls_context *context, int fd, const char *host)
 {
         SSL *ssl = SSL_new(context->ctx);

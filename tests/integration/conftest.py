@@ -51,11 +51,15 @@ def start_proxy(tmp_path):
     """Starts proxies for this test alone; at its end each must end well and leave whole evidence."""
     started = []
 
-    def start(*arguments, ready=True, file_size=None, **settings):
+    def make(*arguments, **settings):
         proxy = Proxy(tmp_path / ("proxy%d" % len(started)), *arguments, **settings)
         started.append(proxy)
-        return proxy.start(ready=ready, file_size=file_size)
+        return proxy
 
+    def start(*arguments, ready=True, file_size=None, **settings):
+        return make(*arguments, **settings).start(ready=ready, file_size=file_size)
+
+    start.unstarted = make
     yield start
     try:
         for proxy in started:

@@ -220,6 +220,6 @@ def test_the_list_of_findings_is_whole_and_true():
     listed = {name for line in page.splitlines() if line.startswith("| `") for name in re.findall(r"`([a-z-]+)`", line.split("|")[1])}
     assert {s.values[1] for s in seeds.SEEDS} <= listed
     sources = "".join(file.read_text() for file in (root / "src" / "doctor").glob("*.c"))
-    prefixes = re.compile("^(issuer-keys|configuration|policy|binding|listener|issuer|token|credential|authority|organization|upstream|audit|limits)-")
+    prefixes = re.compile("^(issuer-keys|configuration|policy|binding|listener|issuer|token|credential|authority|organization|upstream|audit|sink|limits)-")
     for name in sorted(listed):
         assert prefixes.match(name) and '"%s"' % prefixes.sub("", name, count=1) in sources, name

@@ -39,6 +39,10 @@ struct scribe_settings {
         uint64_t keep;               /* closed files that stay; 0: all */
         int64_t keep_ms; /* how long they stay; 0: for ever. Both set: until over both */
         bool compress;   /* closed files become gzip */
+        /* Files in the shape of position.h: a closed file stays until all of them are behind it.
+         * Copied. */
+        const char *const *readers;
+        size_t n_readers;
 };
 
 struct scribe;
@@ -54,9 +58,13 @@ struct scribe;
  */
 struct scribe *scribe_open(const struct scribe_settings *settings, struct error *err)
         __attribute__((warn_unused_result));
-/* Writes what was posted before and a checkpoint, makes it durable, ends the threads and frees.
- * Batches are still posted back while this waits: mailboxes named in them must outlive it. Harmless
- * on NULL. */
+/* The last record that there was when it was opened. */
+uint64_t scribe_opened_seq(const struct scribe *scribe);
+/* Writes what was posted before and a checkpoint, makes it durable and ends the thread: nothing is
+ * written any more. Batches are still posted back while this waits: mailboxes named in them must
+ * outlive it. Harmless on NULL, and the second time. */
+void scribe_stop(struct scribe *scribe);
+/* The same, and frees: what is posted to it after that goes wrong. Harmless on NULL. */
 void scribe_close(struct scribe *scribe);
 
 /* --- batches --- */
@@ -118,6 +126,19 @@ struct scribe_watch {
         struct scribe_watch *next;
 };
 void scribe_watch(struct scribe *scribe, struct scribe_watch *watch);
+
+/* Somebody who reads the file and wants to know when there is more in it. Belongs to the scribe
+ * until `done` runs on the thread of reply_to; never answered when the scribe stops before. */
+struct scribe_await {
+        struct mail mail;
+        uint64_t after;      /* it is answered when there is a record behind this one */
+        uint64_t seq;        /* answer: the last record in the file */
+        uint64_t synced_seq; /* answer: the last one that is known to be on disk */
+        struct mailbox *reply_to;
+        void (*done)(struct scribe_await *await, void *receiver);
+        struct scribe_await *next;
+};
+void scribe_await(struct scribe *scribe, struct scribe_await *await);
 
 /* The public key of checkpoints as a PEM file; ends with the scribe. */
 const char *scribe_public_key(const struct scribe *scribe);

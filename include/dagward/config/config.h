@@ -282,7 +282,42 @@ struct config_rotate {
         int64_t age_ms;      /* or is so old; 0: for ever */
         uint64_t keep;       /* closed files that stay; 0: all */
         int64_t keep_ms;     /* how long they do; 0: for ever */
+        bool wait_for_sinks; /* and until all sinks have what is in them */
         bool compress;
+};
+
+/* Where copies of the audit log go. */
+enum config_sink_type { CONFIG_SINK_STDOUT = 1, CONFIG_SINK_SYSLOG, CONFIG_SINK_MONITOR };
+enum config_sink_from { CONFIG_SINK_NOW, CONFIG_SINK_START };
+enum config_sink_transport { CONFIG_SINK_TCP = 1, CONFIG_SINK_TLS, CONFIG_SINK_UNIX };
+
+/* RFC 5424 severities. */
+struct config_severity {
+        unsigned routine, denied, failed;
+};
+
+struct config_sink {
+        struct str name;
+        enum config_sink_type type;
+        enum config_sink_from from; /* where a new sink begins */
+        struct str server;          /* syslog; as written */
+        enum config_sink_transport transport;
+        struct str host; /* of `server`; unix: the path of the socket */
+        uint16_t port;
+        bool insecure; /* tcp:// beyond loopback is wanted */
+        unsigned facility;
+        struct config_severity severity;
+        struct str hostname; /* default: the machine's */
+        struct str app_name;
+        uint64_t enterprise;
+        struct str certificate, key; /* shown to the server */
+        struct config_url endpoint;  /* azure_monitor, without slash at the end */
+        struct str rule, stream;
+        struct str credential;     /* its name, */
+        unsigned credential_index; /* and its place in `credentials` */
+        struct str scope;          /* default: by the cloud of the endpoint */
+        int64_t interval_ms;
+        struct str ca; /* PEM bundle; default: the system's */
 };
 
 struct config_audit {
@@ -293,6 +328,8 @@ struct config_audit {
         struct config_checkpoints checkpoints;
         struct str anchor; /* checkpoints go there as well; default: nowhere */
         struct config_rotate rotate;
+        struct config_sink *sinks;
+        size_t n_sinks;
 };
 
 /* Triggers that are sent once; see docs/triggers.md. */

@@ -32,6 +32,7 @@
 #include "dagward/base/error.h"
 #include "dagward/config/config.h"
 #include "dagward/net/notify.h"
+#include "dagward/sink/sinks.h"
 #include "dagward/world/ports.h"
 #include "dagward/world/world.h"
 
@@ -60,6 +61,9 @@ void control_set_notifier(struct control *control, const struct notifier *notifi
 /* A listening socket for the admin listener, which control owns from now on; before control_boot,
  * which binds one otherwise. */
 void control_take_admin_socket(struct control *control, int fd);
+/* The sinks of the audit log, if there are any, which outlive control_run. Before sinks_start; what
+ * they show to their receivers is lent to them as soon as there is any. */
+void control_attach_sinks(struct control *control, struct sinks *sinks);
 /* Where workers post their asks. Valid from control_new on. */
 struct control_port control_port(struct control *control);
 /* Binds the admin listener, takes the signals, begins to fetch. Then runs the loop until keys,

@@ -24,6 +24,7 @@ enum doctor_part {
         DOCTOR_CREDENTIAL,
         DOCTOR_UPSTREAM,
         DOCTOR_AUDIT,
+        DOCTOR_SINK,
         DOCTOR_LIMITS,
 };
 enum { DOCTOR_PARTS = DOCTOR_LIMITS + 1 };

@@ -23,6 +23,10 @@ struct tls_context *tls_server(
         const char *certificate, const char *key, const char *client_ca, struct error *err);
 /* For the upstream side. `ca` is a PEM bundle, NULL for the system's. */
 struct tls_context *tls_client(const char *ca, struct error *err);
+/* For what is no HTTP: no protocol is negotiated. `certificate` and `key` are shown to a server
+ * that asks; both may be NULL. */
+struct tls_context *tls_client_certified(
+        const char *ca, const char *certificate, const char *key, struct error *err);
 /* A connection of a client context that will accept only a certificate for `host` (DNS name, sent
  * as SNI, or IP address). The caller owns it. NULL when memory is out or the name is unusable. */
 SSL *tls_connect(const struct tls_context *context, int fd, const char *host);

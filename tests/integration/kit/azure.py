@@ -26,6 +26,7 @@ from kit.issuers import b64, number, some_key
 
 ADO = "499b84ac-1321-427f-aa17-267ca6975798"
 VAULT = "https://vault.azure.net"
+MONITOR = "https://monitor.azure.com"
 TENANT = "11111111-1111-1111-1111-111111111111"
 APP = "22222222-2222-2222-2222-222222222222"
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -205,7 +206,7 @@ class Entra(Server):
         if not form["scope"].endswith("/.default") or " " in form["scope"]:
             raise aadsts(70011, "invalid_scope")
         resource = form["scope"][:-len("/.default")]
-        if resource not in (ADO, VAULT):
+        if resource not in (ADO, VAULT, MONITOR):
             raise aadsts(500011, "invalid_resource")
         app = tenant.apps.get(form["client_id"])
         if not app:

@@ -52,6 +52,7 @@ class Proxy:
             self.config[key] = value
         self.policy = policy
         self.process = None
+        self.stdout, self.close_stdout = subprocess.DEVNULL, False
         self.whole_audit = True  # False: a test broke the file on purpose
         self.seen_outcomes = set()
 
@@ -68,6 +69,8 @@ class Proxy:
         self.write_files()
 
         def limits():
+            if self.close_stdout:
+                os.close(1)
             if file_size:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
@@ -76,7 +79,7 @@ class Proxy:
             command = ["bash", "-c", 'export LISTEN_PID=$$; exec "$0" "$@" ' + passed(sockets)] + command
             environment = {"LISTEN_FDS": str(len(sockets)), **(environment or {})}
         self.process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=open(self.stderr_file, "ab"),
+            command, stdin=subprocess.DEVNULL, stdout=self.stdout, stderr=open(self.stderr_file, "ab"),
             preexec_fn=limits, pass_fds=[s.fileno() for s in sockets], env={**os.environ, **(environment or {})})
         if not expect_failure:
             until(self.is_ready if ready else self.is_alive, lambda: "the proxy is not there: " + self.log()[-2000:], within=15)

@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from kit.audit_log import AuditLog
 from kit.issuers import some_key
 from kit.sickness import CLIENT, ISSUER_URL, TENANT, Certificates, jwt, weak_key
 from kit.waiting import BINARY, free_port
@@ -609,6 +610,87 @@ def an_audit_file_of_something_else(w):
 @seed("audit-not-a-file", "read again", "audit.jsonl")
 def an_audit_file_that_is_a_folder(w):
     w.audit.mkdir()
+
+
+# sinks
+
+
+def sink(w, **settings):
+    w.config["audit"]["sinks"] = [{"name": "siem", **settings}]
+
+
+def syslog(w, port, **more):
+    sink(w, type="syslog", server="tls://localhost:%d" % port, ca=str(w.authority.file), **more)
+
+
+@seed("sink-refused", "nothing listens", lambda w: "localhost")
+def a_syslog_server_that_is_not_there(w):
+    syslog(w, free_port())
+
+
+@seed("sink-tls-untrusted", "stranger", "stranger")
+def a_syslog_server_of_another_authority(w):
+    stranger = Certificates(w.folder / "stranger", "stranger")
+    syslog(w, w.serve({}, tls=stranger.issue("localhost", stem="log")).port)
+
+
+@seed("sink-tls-name", "logs.example", "subjectAltName")
+def a_syslog_server_of_another_name(w):
+    syslog(w, w.serve({}, tls=w.authority.issue("logs.example", stem="log")).port)
+
+
+@seed("sink-socket", "no syslog daemon", "nowhere")
+def a_socket_that_nobody_has(w):
+    sink(w, type="syslog", server="unix:%s" % (w.folder / "nowhere"))
+
+
+def monitor(w, status, **error):
+    server = w.serve({"*": (status, "application/json", {"error": error} if error else {})})
+    sink(w, type="azure_monitor", endpoint=server.url, rule="dcr-1", credential="etl")
+
+
+@seed("sink-forbidden", "Monitoring Metrics Publisher", "dcr-1")
+def a_rule_that_the_credential_may_not_write_to(w):
+    monitor(w, 403, message="The authentication token provided does not have access.")
+
+
+@seed("sink-not-found", "immutable id", "data-collection rule show")
+def a_rule_that_does_not_exist(w):
+    monitor(w, 404, message="Data collection rule was not found.")
+
+
+@seed("sink-token-rejected", "https://monitor.azure.com/.default", "scope")
+def an_endpoint_of_another_cloud(w):
+    monitor(w, 401, message="Wrong audience.")
+
+
+@seed("sink-answer", "Custom-Dagward_CL", "streamDeclarations", level="warning")
+def a_stream_that_the_rule_does_not_have(w):
+    monitor(w, 400, message="The stream is not configured.")
+
+
+def behind(w, seq):
+    (w.audit.parent / "audit.jsonl.sink-siem").write_text("dagward position 1 %020d %s\n" % (seq, "0" * 64))
+    sink(w, type="stdout")
+
+
+@seed("sink-behind", "receiver", "dagward_audit_sink_ok", level="warning")
+def a_sink_that_is_far_behind(w):
+    log = AuditLog(w.audit)
+    for _ in range(10020):
+        log.event("made.up", step=1)
+    log.close()
+    behind(w, 7)
+
+
+@seed("sink-lost", "audit.rotate", "wait_for_sinks")
+def a_sink_that_retention_has_overtaken(w):
+    log = AuditLog(w.folder / "deleted")
+    for _ in range(20):
+        log.event("made.up")
+    log.begin(w.audit)
+    log.close()
+    behind(w, 7)
 
 
 # limits
