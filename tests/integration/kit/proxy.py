@@ -21,6 +21,8 @@ class Proxy:
     """`dagward serve` in a folder of its own. Configuration and policy are dictionaries (JSON is
     YAML) or text; what is not said here has a default that suits most tests."""
 
+    runner = ()  # a program that runs it, with its options
+
     def __init__(self, folder, issuers, policy, upstream=None, workers=2, policies=None, **settings):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -70,7 +72,7 @@ class Proxy:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
         self.process = subprocess.Popen(
-            [BINARY, "serve", "--config", self.config_file], stdin=subprocess.DEVNULL,
+            [*self.runner, BINARY, "serve", "--config", self.config_file], stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL, stderr=open(self.stderr_file, "ab"), preexec_fn=limits)
         if not expect_failure:
             until(self.is_ready if ready else self.is_alive, lambda: "the proxy is not there: " + self.log()[-2000:], within=15)
