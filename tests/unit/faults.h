@@ -50,9 +50,18 @@ static inline bool faults_now(void)
         return true;
 }
 
-#define FAULTS_FAIL                                                                                \
+/* What wakes a thread is no file, and never fails. */
+static inline bool faults_on(int fd)
+{
+        struct stat status;
+
+        return faults.armed && fstatat(fd, "", &status, AT_EMPTY_PATH) == 0 &&
+               (S_ISREG(status.st_mode) || S_ISDIR(status.st_mode)) && faults_now();
+}
+
+#define FAULTS_FAIL(condition)                                                                     \
         do {                                                                                       \
-                if (faults_now())                                                                  \
+                if (condition)                                                                     \
                         return -1;                                                                 \
         } while (0)
 
@@ -66,13 +75,13 @@ int open(const char *path, int flags, ...)
                 mode = va_arg(args, mode_t);
                 va_end(args);
         }
-        FAULTS_FAIL;
+        FAULTS_FAIL(faults_now());
         return (int)syscall(SYS_openat, AT_FDCWD, path, flags, mode);
 }
 
 ssize_t write(int fd, const void *bytes, size_t n)
 {
-        if (faults_now()) {
+        if (faults_on(fd)) {
                 if (!faults.halve || n < 2)
                         return -1;
                 n /= 2;
@@ -82,7 +91,7 @@ ssize_t write(int fd, const void *bytes, size_t n)
 
 ssize_t pwrite(int fd, const void *bytes, size_t n, off_t offset)
 {
-        if (faults_now()) {
+        if (faults_on(fd)) {
                 if (!faults.halve || n < 2)
                         return -1;
                 n /= 2;
@@ -92,61 +101,61 @@ ssize_t pwrite(int fd, const void *bytes, size_t n, off_t offset)
 
 ssize_t pread(int fd, void *bytes, size_t n, off_t offset)
 {
-        FAULTS_FAIL;
+        FAULTS_FAIL(faults_on(fd));
         return syscall(SYS_pread64, fd, bytes, n, offset);
 }
 
 ssize_t read(int fd, void *bytes, size_t n)
 {
-        FAULTS_FAIL;
+        FAULTS_FAIL(faults_on(fd));
         return syscall(SYS_read, fd, bytes, n);
 }
 
 int fstat(int fd, struct stat *status)
 {
-        FAULTS_FAIL;
+        FAULTS_FAIL(faults_on(fd));
         return fstatat(fd, "", status, AT_EMPTY_PATH);
 }
 
 int fsync(int fd)
 {
-        FAULTS_FAIL;
+        FAULTS_FAIL(faults_on(fd));
         return (int)syscall(SYS_fsync, fd);
 }
 
 int fdatasync(int fd)
 {
-        FAULTS_FAIL;
+        FAULTS_FAIL(faults_on(fd));
         return (int)syscall(SYS_fdatasync, fd);
 }
 
 int ftruncate(int fd, off_t size)
 {
-        FAULTS_FAIL;
+        FAULTS_FAIL(faults_on(fd));
         return (int)syscall(SYS_ftruncate, fd, size);
 }
 
 int rename(const char *from, const char *to)
 {
-        FAULTS_FAIL;
+        FAULTS_FAIL(faults_now());
         return renameat(AT_FDCWD, from, AT_FDCWD, to);
 }
 
 int link(const char *from, const char *to)
 {
-        FAULTS_FAIL;
+        FAULTS_FAIL(faults_now());
         return linkat(AT_FDCWD, from, AT_FDCWD, to, 0);
 }
 
 int unlink(const char *path)
 {
-        FAULTS_FAIL;
+        FAULTS_FAIL(faults_now());
         return unlinkat(AT_FDCWD, path, 0);
 }
 
 int flock(int fd, int how)
 {
-        FAULTS_FAIL;
+        FAULTS_FAIL(faults_on(fd));
         return (int)syscall(SYS_flock, fd, how);
 }
 
