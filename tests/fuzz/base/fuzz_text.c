@@ -1,6 +1,7 @@
 /* Texts from outside that are looked at everywhere: times, ids, numbers, UTF-8 and patterns. The
  * first byte says where the text is cut in two. */
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "dagward/base/buf.h"
