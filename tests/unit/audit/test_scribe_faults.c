@@ -112,7 +112,7 @@ static void whatever_call_fails_what_was_acknowledged_is_there(void **state)
 
         (void)state;
         log_set_level(LOG_LEVEL_NONE);
-        for (bool hit = true; hit; n += 1 + n / 40) {
+        for (bool hit = true; hit; n += 1 + n / 12) {
                 assert_true(n < MOST_CALLS);
                 setup(NULL);
                 memset(acknowledged, 0, sizeof(acknowledged));
