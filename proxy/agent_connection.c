@@ -215,6 +215,11 @@ static bool is_left_out(const struct h1_request *request, const struct h1_field 
         for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
                 if (str_eq_fold(field->name, str_of(names[i])))
                         return true;
+        /* What says where the request ends, and whose it is, stays, whatever Connection names: what
+         * follows the head is passed on as it comes. */
+        if (field->id == H1_HOST || field->id == H1_CONTENT_LENGTH ||
+                field->id == H1_TRANSFER_ENCODING)
+                return false;
         bool reason = str_eq_fold(field->name, STR("X-Dagward-Reason"));
         return (str_starts_fold(field->name, STR("X-Dagward-")) && !reason) ||
                h1_connection_names(request, field->name);

@@ -344,7 +344,8 @@ void export_ocsf(struct buf *out, const struct audit_line *line)
         class(out, event ? 0 : API_ACTIVITY, event ? "Base Event" : "API Activity", activity);
         report_member(out, "activity_name",
                 event ? f->event.name : str_of(activity_name(activity, f->request.access)));
-        report_count(out, "time", (uint64_t)f->time_ms);
+        /* No record of ours is older; OCSF counts from 1970 on. */
+        report_count(out, "time", f->time_ms > 0 ? (uint64_t)f->time_ms : 0);
         severity(out, line);
         metadata(out, line, !event);
         if (event) {

@@ -213,7 +213,8 @@ static int show_option(struct show *show, int option, const char *value, char id
         case 'j': show->json = true; return 0;
         case 'e':
                 show->filter.effect = str_of(value);
-                if (strcmp(value, "allow") && strcmp(value, "deny") && strcmp(value, "error"))
+                if (strcmp(value, "allow") != 0 && strcmp(value, "deny") != 0 &&
+                        strcmp(value, "error") != 0)
                         return audit_usage("--effect is allow, deny or error, not `%s`", value);
                 return 0;
         case 'l':

@@ -200,7 +200,7 @@ static pid_t spawn(const char *folder, int out, const char *const *argv)
         pid_t parent = getpid();
         size_t n = 1;
 
-        for (; argv[n] && n < WORDS_MOST; n++)
+        for (; n < WORDS_MOST && argv[n]; n++)
                 words[n] = argv[n];
         if (argv[0])
                 words[0] = argv[0];

@@ -220,7 +220,7 @@ static bool take_value(struct reader *r, const struct row *row, struct audit_lin
 #define AT(member) .at = offsetof(struct audit_line, member)
 #define FIELD(member) AT(fields.member)
 #define LIST(member, count) FIELD(member), .n_at = offsetof(struct audit_line, fields.count)
-#define ROWS(table) .rows = table, .n_rows = sizeof(table) / sizeof(table[0])
+#define ROWS(table) .rows = (table), .n_rows = sizeof(table) / sizeof((table)[0])
 
 static const struct row caller_rows[] = {
         ROW("issuer", TEXT, FIELD(caller.issuer), .tells_cut = true),

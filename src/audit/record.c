@@ -353,7 +353,7 @@ static struct str kind_name(enum audit_kind kind)
         case AUDIT_OUTCOME: return STR("outcome");
         case AUDIT_EVENT: return STR("event");
         }
-        assert(!"a kind of record");
+        assert(false && "a kind of record");
         return STR_NONE;
 }
 
@@ -365,7 +365,7 @@ static struct str effect_name(enum audit_effect effect)
         case AUDIT_DENY: return STR("deny");
         case AUDIT_ERROR: return STR("error");
         }
-        assert(!"an effect");
+        assert(false && "an effect");
         return STR_NONE;
 }
 

@@ -140,7 +140,7 @@ static void add_query(struct making *m, struct str name, struct str value)
 /* Puts `leaf` (taken over) where `place` says, below *at; see walk.h for places. */
 static void put(json_t **at, struct str place, struct str key, json_t *leaf)
 {
-        struct str step, rest = place;
+        struct str step, rest;
 
         if (!place.len) {
                 json_decref(*at);

@@ -286,7 +286,8 @@ static bool gather_path(struct gatherer *gatherer, const struct gather_row *row)
 /* A scalar that stands where a row of the table looks. */
 static bool add_json(struct gatherer *gatherer, const struct gather_row *row, const json_t *json)
 {
-        struct str value = STR_NONE;
+        struct str value;
+
         if (json_is_null(json))
                 return true;
         if ((row->flags & ROW_VEILS) && !json_is_string(json)) {

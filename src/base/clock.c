@@ -80,6 +80,9 @@ static bool expect(const char **at, const char *end, char c)
 
 bool clock_parse(struct str text, int64_t *wall_ms)
 {
+        if (!text.len)
+                return false; /* perhaps there is no text: nothing may be added to NULL */
+
         const char *at = text.ptr, *end = text.ptr + text.len;
         struct tm tm = {0};
         int ms = 0, offset = 0;

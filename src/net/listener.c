@@ -25,9 +25,9 @@ static bool split(const char *address, char host[256], char port[8])
         }
         memcpy(host, address, len);
         host[len] = '\0';
-        strcpy(port, colon + 1);
+        memcpy(port, colon + 1, strlen(colon + 1) + 1);
         if (strcmp(host, "localhost") == 0)
-                strcpy(host, "127.0.0.1");
+                memcpy(host, "127.0.0.1", sizeof("127.0.0.1"));
         return true;
 }
 
@@ -37,10 +37,10 @@ int listener_open(const char *address, bool reuse_port, struct error *err)
                 .ai_socktype = SOCK_STREAM};
         struct addrinfo *info = NULL;
         char host[256], port[8];
-        int on = 1, failed;
+        int on = 1;
 
         if (!split(address, host, port) ||
-                (failed = getaddrinfo(host[0] ? host : NULL, port, &hints, &info)) != 0) {
+                getaddrinfo(host[0] ? host : NULL, port, &hints, &info) != 0) {
                 error_set(err, "%s: not an address of the form ip:port", address);
                 return -1;
         }

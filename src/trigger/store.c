@@ -267,8 +267,7 @@ static bool copy_all(struct store *from, struct store *to, struct trigger_table 
                 if (!copy_entry(from, to, entry, &places[i++], err))
                         return false;
         return (fdatasync(to->fd) == 0 || fails(err, "cannot sync")) &&
-               (rename(to->path, from->path) == 0 || fails(err, "cannot rename")) &&
-               sync_folder(from->path, err);
+               (rename(to->path, from->path) == 0 || fails(err, "cannot rename"));
 }
 
 bool store_tidy(struct store *store, struct trigger_table *table, struct error *err)
@@ -293,8 +292,12 @@ bool store_tidy(struct store *store, struct trigger_table *table, struct error *
                 close(store->fd);
                 store->fd = fresh.fd;
                 store->size = store->tidied = fresh.size;
-                store->failed = false;
                 fresh.fd = -1;
+                /* The name leads to the new file by now: the old one must not be written any more.
+                 * But a power failure might bring it back, so nothing is promised until another
+                 * try has ended well. */
+                ok = sync_folder(store->path, err);
+                store->failed = !ok;
         } else {
                 store->tidied = store->size; /* not again before it has grown */
         }

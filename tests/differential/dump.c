@@ -5,33 +5,7 @@
  * Usage: dump FILE MUTANTS-PER-CASE
  */
 #include "mutants.h"
-
-static void put_hex(const char *bytes, size_t len)
-{
-        putchar('"');
-        for (size_t i = 0; i < len; i++)
-                printf("%02x", (unsigned)(unsigned char)bytes[i]);
-        putchar('"');
-}
-
-static void put_seen(const struct seen *seen)
-{
-        printf("{\"method\":");
-        put_hex(seen->method.ptr, seen->method.len);
-        printf(",\"target\":");
-        put_hex(seen->target.ptr, seen->target.len);
-        printf(",\"fields\":[");
-        for (size_t i = 0; i < seen->n_fields; i++) {
-                printf(i ? "," : "");
-                put_hex(seen->fields[i].name.ptr, seen->fields[i].name.len);
-                printf(",");
-                put_hex(seen->fields[i].value.ptr, seen->fields[i].value.len);
-        }
-        printf("],\"body\":");
-        put_hex(seen->body, seen->body_len);
-        printf(",\"complete\":%s,\"keepAlive\":%s}", seen->complete ? "true" : "false",
-                seen->keep_alive ? "true" : "false");
-}
+#include "seen_json.h"
 
 static void put_reading(const struct message_case *message)
 {
@@ -42,12 +16,9 @@ static void put_reading(const struct message_case *message)
                 return;
         printf("{\"name\":\"%s\",\"raw\":", message->name);
         put_hex(message->raw, reading.used);
-        printf(",\"seen\":[");
-        for (size_t i = 0; i < reading.n; i++) {
-                printf(i ? "," : "");
-                put_seen(&reading.seen[i]);
-        }
-        printf("]}\n");
+        printf(",\"seen\":");
+        put_all_seen(&reading);
+        printf("}\n");
 }
 
 int main(int argc, char **argv)

@@ -137,6 +137,13 @@ def test_what_the_client_brings_is_no_credential(world, agent):
     assert answer.status_code == 200 and answer.json()["subject"] == "airflow-worker", answer.text
 
 
+def test_what_says_where_a_request_ends_goes_on(world, agent):
+    body = b'{"resources": {}}'
+    answer = requests.post(agent.url + RUNS, data=body, headers={"Content-Type": "application/json", "Connection": "Content-Length, Host"}, timeout=seconds(10))
+    assert answer.status_code == 200, answer.text
+    assert world.records()[-1]["request"]["bytes"] == len(body)
+
+
 @pytest.mark.parametrize("fields", [{"Host": "evil.example"}, {"Host": "127.0.0.1.evil.example"}, {"Host": "localhost.evil.example:8021"}, {"Origin": "https://evil.example"}, {"Origin": "null"},
                                     {"Sec-Fetch-Site": "cross-site"}])
 def test_a_web_page_gets_nothing(world, agent, fields):

@@ -21,6 +21,8 @@ class Proxy:
     """`dagward serve` in a folder of its own. Configuration and policy are dictionaries (JSON is
     YAML) or text; what is not said here has a default that suits most tests."""
 
+    runner = ()  # a program that runs it, with its options
+
     def __init__(self, folder, issuers, policy, upstream=None, workers=2, policies=None, **settings):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -74,7 +76,7 @@ class Proxy:
             if file_size:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
-        command = [BINARY, "serve", "--config", self.config_file, *arguments]
+        command = [*self.runner, BINARY, "serve", "--config", self.config_file, *arguments]
         if sockets:  # the number of the process is known only to itself
             command = ["bash", "-c", 'export LISTEN_PID=$$; exec "$0" "$@" ' + passed(sockets)] + command
             environment = {"LISTEN_FDS": str(len(sockets)), **(environment or {})}
