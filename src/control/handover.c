@@ -178,7 +178,11 @@ static void on_acceptable(evutil_socket_t fd, short what, void *arg)
         if (peer < 0)
                 return;
         if (!may_take(peer, &pid) || handover->state != NOBODY) {
+                char unread[64];
                 log_error("handover: process %ld is turned away", (long)pid);
+                /* What is left unread would be a reset, and the reason lost. */
+                shutdown(peer, SHUT_RD);
+                (void)!recv(peer, unread, sizeof(unread), MSG_DONTWAIT);
                 (void)!descriptors_send(peer,
                         pid ? "NO another process is taking over just now" : "NO it is not for you",
                         NULL, 0);

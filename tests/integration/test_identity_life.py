@@ -320,7 +320,8 @@ def test_claims_that_upstream_wants_go_into_the_next_token(serve, tenant, upstre
     if whose == "the caller's":
         tenant.apps[APP]["federated"].append({"issuer": issuer.url, "subject": "operator-1", "audience": "dagward"})
         own = {"name": "etl", "type": "federated", "assertion": "caller", "tenant": TENANT, "client_id": APP, "authority": tenant.entra.url}
-        proxy = start_proxy([issuer.config()], POLICY, upstream.url, credentials=[own])
+        # Each worker keeps what it lent: another one would begin with the older token.
+        proxy = start_proxy([issuer.config()], POLICY, upstream.url, credentials=[own], workers=1)
     else:
         proxy = serve()
     assert proxy.ask("GET", RUNS, operator).status == 200

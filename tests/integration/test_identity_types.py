@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from kit import secrets, upstreams
-from kit.azure import ADO, APP, ARC_FOLDER, TENANT, VAULT, Certificate, Tenant
+from kit.azure import ADO, APP, ARC_FOLDER, TENANT, VAULT, Certificate, Tenant, arc_folder
 from kit.policies import POLICY
 from kit.proxy import Proxy
 from kit.waiting import BINARY, until
@@ -226,7 +226,7 @@ def test_App_Service_is_found_by_its_variables(serve, tenant, upstream, operator
 
 def need_arc_folder():
     try:
-        os.makedirs(ARC_FOLDER, exist_ok=True)
+        arc_folder()
     except OSError as error:
         pytest.skip("the folder of Azure Arc's agent cannot be made: %s" % error)
 

@@ -160,7 +160,7 @@ def test_the_environment_counts_only_if_it_is_asked_for(proxied, outgoing, azure
     direct = start_proxy([issuer.config()], POLICY, {"ca": str(authority.file), "hosts": {"*": here.url}})
     assert direct.ask("GET", ITEM, operator).status == 200
     alone = start_proxy([issuer.config()], POLICY, {"ca": str(authority.file), "timeouts": {"connect": "1s"}}, ready=False)
-    assert alone.ask("GET", ITEM, operator).status in (502, 504)
+    assert alone.ask("GET", ITEM, operator).status in (502, 503, 504)
     assert not outgoing.heads, "the environment's proxy was used"
     told = proxied({"environment": True})
     assert told.ask("GET", ITEM, operator).status == 200
@@ -179,7 +179,7 @@ def test_user_and_exceptions_of_the_environment(proxied, outgoing, azure, operat
     monkeypatch.setenv("NO_PROXY", ".azure.com")
     direct = proxied({"environment": True}, upstream={"timeouts": {"connect": "1s"}}, ready=False)
     before = len(outgoing.heads)
-    assert direct.ask("GET", ITEM, operator).status in (502, 504)
+    assert direct.ask("GET", ITEM, operator).status in (502, 503, 504)
     assert len(outgoing.heads) == before
 
 

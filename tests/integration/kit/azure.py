@@ -3,12 +3,15 @@
 Exact in what they ask for and how they refuse: signatures, thumbprints and audiences are checked for real, and what the real ones
 refuse is refused. One `Tenant` is behind all of them and keeps a record of who got which token.
 """
+import atexit
 import base64
 import datetime
+import fcntl
 import hashlib
 import http.server
 import json
 import os
+import tempfile
 import threading
 import time
 import urllib.parse
@@ -31,6 +34,25 @@ TENANT = "11111111-1111-1111-1111-111111111111"
 APP = "22222222-2222-2222-2222-222222222222"
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 ARC_FOLDER = "/var/opt/azcmagent/tokens"
+
+
+def arc_folder():
+    """Makes the agent's folder. A confined proxy may read the very folder that was there when it started, and tests run
+    side by side: the last process that has used it removes it, unless a real agent lives there."""
+    if not hasattr(arc_folder, "lock"):
+        lock = arc_folder.lock = open(os.path.join(tempfile.gettempdir(), "dagward-arc.lock"), "a")
+        fcntl.flock(lock, fcntl.LOCK_SH)
+
+        def leave():
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.rmdir(ARC_FOLDER)
+                os.rmdir(os.path.dirname(ARC_FOLDER))
+            except OSError:
+                pass
+
+        atexit.register(leave)
+    os.makedirs(ARC_FOLDER, exist_ok=True)
 
 
 def unb64(text):
@@ -387,7 +409,7 @@ class Arc(Managed):
             return self.realm
         path = "%s/%s.key" % (ARC_FOLDER, uuid.uuid4())
         self.keys[path] = secrets.upstream(os.urandom(24).hex())
-        os.makedirs(ARC_FOLDER, exist_ok=True)
+        arc_folder()
         with open(path, "w") as file:
             file.write(self.keys[path])
         return path
@@ -409,11 +431,6 @@ class Arc(Managed):
         for path in self.keys:
             if os.path.exists(path):
                 os.unlink(path)
-        for folder in (ARC_FOLDER, os.path.dirname(ARC_FOLDER)):
-            try:
-                os.rmdir(folder)  # unless a real agent lives there
-            except OSError:
-                pass
 
 
 class Vault(Server):

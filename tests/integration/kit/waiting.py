@@ -39,7 +39,7 @@ def until(what, about, within=10, every=0.02):
         if got:
             return got
         if time.monotonic() > deadline:
-            raise AssertionError("waited %.0f s in vain: %s" % (seconds(within), about))
+            raise AssertionError("waited %.0f s in vain: %s" % (seconds(within), about() if callable(about) else about))
         time.sleep(every)
 
 
