@@ -108,8 +108,40 @@ static bool typ_is_ours(const json_t *typ)
         return str_eq_fold(name, STR("JWT")) || str_eq_fold(name, STR("at+jwt"));
 }
 
+/* The tokens of one issuer begin alike: the header that was accepted last is not parsed again. */
+static _Thread_local struct {
+        char text[512], kid[256];
+        size_t len, kid_len;
+        enum token_alg alg;
+} last_header;
+
+static bool is_last_header(struct trial *t)
+{
+        if (!last_header.len ||
+                !str_eq(t->header_text, str_view(last_header.text, last_header.len)))
+                return false;
+        t->alg = last_header.alg;
+        t->kid = last_header.kid_len ? str_view(last_header.kid, last_header.kid_len) : STR_NONE;
+        return true;
+}
+
+static void keep_header(const struct trial *t)
+{
+        last_header.len = 0;
+        if (t->header_text.len > sizeof(last_header.text) || t->kid.len > sizeof(last_header.kid))
+                return;
+        memcpy(last_header.text, t->header_text.ptr, t->header_text.len);
+        if (t->kid.len)
+                memcpy(last_header.kid, t->kid.ptr, t->kid.len);
+        last_header.len = t->header_text.len;
+        last_header.kid_len = t->kid.len;
+        last_header.alg = t->alg;
+}
+
 static enum token_verdict read_header(struct trial *t)
 {
+        if (is_last_header(t))
+                return TOKEN_OK;
         t->header = read_part(t, t->header_text);
         const json_t *kid = json_object_get(t->header, "kid");
 
@@ -132,6 +164,7 @@ static enum token_verdict read_header(struct trial *t)
                 error_set(t->why, "`kid` is not a string of 1 to %d bytes", KID_MOST_BYTES);
                 return TOKEN_MALFORMED;
         }
+        keep_header(t);
         return TOKEN_OK;
 }
 

@@ -1,6 +1,7 @@
 #include "dagward/token/keyset.h"
 
 #include <limits.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <openssl/bn.h>
 #include <openssl/ec.h>
@@ -58,12 +59,128 @@ static size_t ecdsa_to_der(struct str raw, unsigned char out[DER_MOST_BYTES])
         return head + len;
 }
 
+/* --- what a thread keeps ready ---
+ *
+ * OpenSSL looks algorithms up by name for each signature that is begun anew, which costs a fifth of
+ * an RSA verification. A context that is kept holds its key, so no other one can have its address.
+ */
+enum { KEPT = 8 };
+
+struct kept {
+        EVP_PKEY_CTX *ctx; /* NULL: free */
+        const EVP_PKEY *pkey;
+        enum token_alg alg;
+};
+
+struct bench {
+        struct kept kept[KEPT];
+        unsigned next; /* is given up for another */
+        EVP_MD *digests[TOKEN_ALG_COUNT];
+        EVP_MD_CTX *hash;
+};
+
+static pthread_key_t bench_key;
+static pthread_once_t bench_once = PTHREAD_ONCE_INIT;
+
+static void bench_free(void *arg)
+{
+        struct bench *bench = arg;
+
+        for (size_t i = 0; i < KEPT; i++)
+                EVP_PKEY_CTX_free(bench->kept[i].ctx);
+        for (size_t i = 0; i < TOKEN_ALG_COUNT; i++)
+                EVP_MD_free(bench->digests[i]);
+        EVP_MD_CTX_free(bench->hash);
+        free(bench);
+}
+
+static void bench_make_key(void)
+{
+        if (pthread_key_create(&bench_key, bench_free) != 0)
+                abort();
+}
+
+static struct bench *bench_here(void)
+{
+        pthread_once(&bench_once, bench_make_key);
+        struct bench *bench = pthread_getspecific(bench_key);
+        if (bench)
+                return bench;
+        bench = calloc(1, sizeof(*bench));
+        if (!bench || !(bench->hash = EVP_MD_CTX_new()) ||
+                pthread_setspecific(bench_key, bench) != 0)
+                abort();
+        return bench;
+}
+
+static EVP_MD *digest_of(struct bench *bench, enum token_alg alg)
+{
+        if (!bench->digests[alg])
+                bench->digests[alg] = EVP_MD_fetch(NULL, ways[alg].digest, NULL);
+        return bench->digests[alg];
+}
+
+static EVP_PKEY_CTX *ready_for(struct bench *bench, EVP_PKEY *pkey, enum token_alg alg)
+{
+        for (size_t i = 0; i < KEPT; i++)
+                if (bench->kept[i].pkey == pkey && bench->kept[i].alg == alg && bench->kept[i].ctx)
+                        return bench->kept[i].ctx;
+        EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(NULL, pkey, NULL);
+        if (!ctx)
+                abort();
+        bool good = EVP_PKEY_verify_init(ctx) == 1 &&
+                    EVP_PKEY_CTX_set_signature_md(ctx, digest_of(bench, alg)) == 1;
+        /* PKCS #1 v1.5 is OpenSSL's default padding; said here so that no default decides. */
+        if (good && EVP_PKEY_get_base_id(pkey) == EVP_PKEY_RSA)
+                good = EVP_PKEY_CTX_set_rsa_padding(
+                               ctx, ways[alg].pss ? RSA_PKCS1_PSS_PADDING : RSA_PKCS1_PADDING) == 1;
+        if (good && ways[alg].pss)
+                good = EVP_PKEY_CTX_set_rsa_pss_saltlen(ctx, RSA_PSS_SALTLEN_DIGEST) == 1;
+        if (!good) {
+                EVP_PKEY_CTX_free(ctx);
+                return NULL;
+        }
+        struct kept *place = &bench->kept[bench->next++ % KEPT];
+        EVP_PKEY_CTX_free(place->ctx);
+        *place = (struct kept){ctx, pkey, alg};
+        return ctx;
+}
+
+static bool verify_digest(EVP_PKEY *pkey, enum token_alg alg, struct str input,
+        const unsigned char *signature, size_t len)
+{
+        struct bench *bench = bench_here();
+        unsigned char digest[EVP_MAX_MD_SIZE];
+        unsigned size = 0;
+        EVP_MD *md = digest_of(bench, alg);
+        EVP_PKEY_CTX *ctx = md ? ready_for(bench, pkey, alg) : NULL;
+
+        return ctx && EVP_DigestInit_ex2(bench->hash, md, NULL) == 1 &&
+               EVP_DigestUpdate(bench->hash, input.ptr, input.len) == 1 &&
+               EVP_DigestFinal_ex(bench->hash, digest, &size) == 1 &&
+               EVP_PKEY_verify(ctx, signature, len, digest, size) == 1;
+}
+
+/* EdDSA reads the message itself. */
+static bool verify_message(
+        EVP_PKEY *pkey, struct str input, const unsigned char *signature, size_t len)
+{
+        EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+
+        if (!ctx)
+                abort();
+        bool good = EVP_DigestVerifyInit_ex(ctx, NULL, NULL, NULL, NULL, pkey, NULL) == 1 &&
+                    EVP_DigestVerify(
+                            ctx, signature, len, (const unsigned char *)input.ptr, input.len) == 1;
+        EVP_MD_CTX_free(ctx);
+        return good;
+}
+
 bool key_verify(const struct key *key, enum token_alg alg, struct str input, struct str signature)
 {
         unsigned char der[DER_MOST_BYTES];
         const unsigned char *bytes = (const unsigned char *)signature.ptr;
         size_t len = signature.len;
-        EVP_PKEY_CTX *pctx = NULL;
 
         if (!(key->algorithms & TOKEN_ALG_BIT(alg)) || len != key->signature_bytes)
                 return false;
@@ -73,20 +190,8 @@ bool key_verify(const struct key *key, enum token_alg alg, struct str input, str
                 if (!len)
                         return false;
         }
-        EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-        if (!ctx)
-                abort();
-        bool good = EVP_DigestVerifyInit_ex(
-                            ctx, &pctx, ways[alg].digest, NULL, NULL, key->pkey, NULL) == 1;
-        /* PKCS #1 v1.5 is OpenSSL's default padding; said here so that no default decides. */
-        if (good && EVP_PKEY_get_base_id(key->pkey) == EVP_PKEY_RSA)
-                good = EVP_PKEY_CTX_set_rsa_padding(pctx,
-                               ways[alg].pss ? RSA_PKCS1_PSS_PADDING : RSA_PKCS1_PADDING) == 1;
-        if (good && ways[alg].pss)
-                good = EVP_PKEY_CTX_set_rsa_pss_saltlen(pctx, RSA_PSS_SALTLEN_DIGEST) == 1;
-        good = good &&
-               EVP_DigestVerify(ctx, bytes, len, (const unsigned char *)input.ptr, input.len) == 1;
-        EVP_MD_CTX_free(ctx);
+        bool good = ways[alg].digest ? verify_digest(key->pkey, alg, input, bytes, len)
+                                     : verify_message(key->pkey, input, bytes, len);
         if (!good)
                 ERR_clear_error(); /* a forged token must leave nothing for others to find */
         return good;
