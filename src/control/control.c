@@ -258,6 +258,22 @@ const struct config *control_config(const struct control *control)
         return control->first_config;
 }
 
+static void on_audit_state(bool ok, void *receiver)
+{
+        struct control *control = receiver;
+
+        control->audit_failing = !ok;
+}
+
+static void take_scribe(struct control *control, struct scribe *scribe)
+{
+        control->scribe = scribe;
+        control->audit_watch =
+                (struct scribe_watch){.reply_to = control->box, .changed = on_audit_state};
+        if (scribe)
+                scribe_watch(scribe, &control->audit_watch);
+}
+
 void control_attach(
         struct control *control, const struct worker_port *ports, size_t n, struct scribe *scribe)
 {
@@ -267,7 +283,7 @@ void control_attach(
         if (n)
                 memcpy(control->ports, ports, n * sizeof(*ports));
         control->n_ports = n;
-        control->scribe = scribe;
+        take_scribe(control, scribe);
 }
 
 void control_set_notifier(struct control *control, const struct notifier *notifier)
@@ -369,7 +385,7 @@ bool control_warm(struct control *control, int64_t wait_ms, struct error *err)
 
 bool control_open(struct control *control, struct scribe *scribe, struct error *err)
 {
-        control->scribe = scribe;
+        take_scribe(control, scribe);
         control->admin = admin_new(control, err);
         if (!control->admin)
                 return false;

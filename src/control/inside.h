@@ -77,7 +77,9 @@ struct control {
 
         struct worker_port *ports;
         size_t n_ports;
-        struct scribe *scribe;          /* NULL: none */
+        struct scribe *scribe; /* NULL: none */
+        struct scribe_watch audit_watch;
+        bool audit_failing;             /* records cannot be written: nothing is changed upstream */
         struct sinks *sinks;            /* NULL: none */
         struct sink_state *sink_states; /* first_config->audit.n_sinks; NULL: none */
 

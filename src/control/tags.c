@@ -160,7 +160,11 @@ static void begin_due(struct tags *tags)
 
         for (struct job *job = tags->jobs, *next; job; job = next) {
                 next = job->next; /* beginning may end it */
-                if (!job->fetch && job->due_mono_ms <= now && tags->n_active < TAGS_AT_ONCE)
+                if (job->fetch || job->due_mono_ms > now)
+                        continue;
+                if (tags->control->audit_failing)
+                        job->due_mono_ms = now + TAGS_PAUSE_MS;
+                else if (tags->n_active < TAGS_AT_ONCE)
                         begin(job);
         }
         /* What is due and has not begun begins when one that has is answered. */
