@@ -37,7 +37,7 @@ def outgoing(azure):
 @pytest.fixture
 def proxied(start_proxy, issuer, outgoing, authority):
     def start(setting=None, **settings):
-        return start_proxy([issuer.config()], POLICY, {"ca": str(authority.file), "timeouts": {"connect": "2s"}, **settings.pop("upstream", {})},
+        return start_proxy([issuer.config()], POLICY, {"ca": str(authority.file), "timeouts": {"connect": "%gs" % seconds(2)}, **settings.pop("upstream", {})},
                            outgoing_proxy={"url": outgoing.url} if setting is None else setting, **settings)
 
     return start
