@@ -8,7 +8,7 @@ install(FILES ${guides} DESTINATION ${CMAKE_INSTALL_DOCDIR})
 
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/policies/
         DESTINATION ${CMAKE_INSTALL_DATADIR}/dagward/policies
-        FILES_MATCHING PATTERN "*.yaml")
+        FILES_MATCHING PATTERN "*.yaml" PATTERN "*.schema.json") # the first line of examples names it
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/policies/
         DESTINATION ${CMAKE_INSTALL_DATADIR}/dagward/schemas
         FILES_MATCHING PATTERN "*.schema.json")

@@ -15,12 +15,15 @@ trap 'rm -rf "$folder"' EXIT
 sed -e "s|/usr/bin/dagward|$program|" -e 's|^User=.*|User=daemon|' -e 's|^Group=.*|Group=daemon|' \
     "$units/dagward.service" >"$folder/dagward.service"
 cp "$units/dagward.socket" "$folder"
+# As it is installed once more, for instances of which one takes the place of another.
+cp "$folder/dagward.service" "$folder/dagward@.service"
 
 failed=0
-told=$(systemd-analyze verify --man=no "$folder/dagward.service" "$folder/dagward.socket" 2>&1)
+told=$(systemd-analyze verify --man=no "$folder/dagward.service" "$folder/dagward.socket" \
+    "$folder/dagward@blue.service" 2>&1)
 status=$?
 # Of other units of this machine it may say what it likes.
-if ((status)) || grep -q "$folder\|dagward\.\(service\|socket\)" <<<"$told"; then
+if ((status)) || grep -q "$folder\|dagward\(@blue\)\?\.\(service\|socket\)" <<<"$told"; then
     echo "units: verify ($status): $told" >&2
     failed=1
 fi
