@@ -26,6 +26,7 @@ struct sink {
         struct mailbox *box;
         pthread_t thread;
         bool started;
+        int ended_fd; /* an eventfd: the thread is at its end */
 
         struct tail *tail;
         char position_path[4096];

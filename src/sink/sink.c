@@ -2,7 +2,9 @@
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "dagward/audit/position.h"
 #include "dagward/base/clock.h"
@@ -156,6 +158,7 @@ void sink_clear(struct sink *sink)
         mailbox_free(sink->box);
         credential_unref(sink->credential);
         tail_free(sink->tail);
+        close(sink->ended_fd);
 }
 
 /* --- losses --- */
@@ -448,5 +451,6 @@ void *sink_run(void *argument)
         if (sink->position_moved)
                 save(sink);
         sink_tell(sink);
+        eventfd_write(sink->ended_fd, 1);
         return NULL;
 }

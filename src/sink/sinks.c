@@ -1,9 +1,10 @@
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+#include <sys/eventfd.h>
 
 #include "dagward/base/clock.h"
 #include "dagward/base/log.h"
@@ -43,6 +44,9 @@ struct sinks *sinks_new(
         for (unsigned i = 0; i < settings->n; i++) {
                 struct sink *sink = &sinks->items[i];
                 *sink = (struct sink){.settings = &settings->items[i], .all = sinks, .index = i};
+                sink->ended_fd = eventfd(0, EFD_CLOEXEC);
+                if (sink->ended_fd < 0)
+                        abort();
                 sink->box = mailbox_new(sink);
                 ok = ok && sink_init(sink, err);
         }
@@ -168,12 +172,13 @@ bool sinks_start(struct sinks *sinks, struct error *err)
 
 static bool join(struct sink *sink, int64_t deadline_mono_ms)
 {
-        struct timespec until = {.tv_sec = (time_t)(deadline_mono_ms / 1000),
-                .tv_nsec = (long)(deadline_mono_ms % 1000) * 1000000};
+        struct pollfd ended = {.fd = sink->ended_fd, .events = POLLIN};
+        int64_t left = deadline_mono_ms - clock_mono_ms();
 
         if (!sink->started)
                 return true;
-        if (pthread_clockjoin_np(sink->thread, NULL, CLOCK_MONOTONIC, &until) == 0) {
+        if (poll(&ended, 1, left > 0 ? (int)left : 0) == 1) {
+                pthread_join(sink->thread, NULL);
                 sink->started = false;
                 return true;
         }
