@@ -1,6 +1,7 @@
 """Through the proxy of the network: everything if that is configured, nothing if it is not."""
 import json
 import os
+import socket
 import subprocess
 
 import pytest
@@ -139,6 +140,17 @@ def test_a_way_that_is_not_opened_has_a_reason(proxied, outgoing, azure, operato
     assert "canary" not in proxy.log()
     outgoing.answer = None
     assert proxy.ask("POST", RUNS, operator, [("Content-Type", "application/json")], b'{"a": 1}').status == 200
+
+
+@pytest.mark.skipif("::1" not in {entry[4][0] for entry in socket.getaddrinfo("localhost", 80)}, reason="localhost has one address")
+def test_an_address_that_opens_no_way_in_time_is_followed_by_the_next(proxied, outgoing, azure, operator):
+    silent = socket.create_server(("::1", outgoing.port), family=socket.AF_INET6)  # connects, and never answers
+    with silent:
+        proxy = proxied({"url": "http://localhost:%d" % outgoing.port})
+        for _ in range(3):
+            posted = proxy.ask("POST", RUNS, operator, [("Content-Type", "application/json")], b"{}")
+            assert posted.status == 200, posted.body
+        assert [r.method for r in azure.received] == ["POST"] * 3
 
 
 def test_a_proxy_that_opens_tls_gets_nothing(proxied, outgoing, azure, operator, tmp_path):
