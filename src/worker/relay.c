@@ -154,9 +154,13 @@ bool relay_connect_late(struct exchange *x)
 {
         struct upstream *upstream = x->upstream;
 
-        if (!upstream || upstream->served || upstream->stream.sent)
+        if (!upstream || upstream->served || upstream->stream.sent != upstream->sent_before)
                 return false; /* what may have been seen is not sent elsewhere */
-        address_failed_for(upstream, FAULT_UNREACHABLE, "no connection in time");
+        /* A proxy that was asked for a way was reached; what is slow may be behind it. */
+        if (upstream->tunnelling && upstream->stream.sent)
+                address_failed_for(upstream, FAULT_ANSWER, "did not open a way in time");
+        else
+                address_failed_for(upstream, FAULT_UNREACHABLE, "no connection in time");
         if (x->worker->now_ms >= x->connect_until_ms || !address_is_left(x))
                 return false;
         log_info("correlation=%s %s did not connect in time; another address is tried",

@@ -11,7 +11,8 @@ enum { LINE = 64 };
 enum { NEAR = 8 };               /* slots in which something is looked for: an address has a line */
 enum { IDENTITIES = 16 * 1024 }; /* a power of two; 1 MiB */
 enum { ADDRESSES_LEAST = 1024 }; /* likewise */
-enum { COUNT_BITS = 24 };        /* of an address's word; the rest tells whose it is */
+enum { CLOCKS_DIFFER_US = 1000 * 1000 };
+enum { COUNT_BITS = 24 }; /* of an address's word; the rest tells whose it is */
 
 /* One word: the address's number above, its connections below. No connections: the slot is free. */
 struct address_slot {
@@ -242,6 +243,18 @@ void budget_end(struct budget *budget, budget_place place, bool stream)
         atomic_fetch_sub_explicit(&slot->requests, 1, memory_order_relaxed);
 }
 
+/* When a bucket of `burst` could be full again at the latest. What says more was filled under
+ * another rate: who was given more by a reload is not made to wait for what he owed before.
+ * Workers' clocks differ by a turn of their loops, which is no reason. The shared account keeps
+ * what others owe. */
+static int64_t latest_of(struct budget *budget, const struct identity_slot *slot, int64_t full_us,
+        int64_t emptied_us)
+{
+        return slot != &budget->identities[0] && full_us - emptied_us > CLOCKS_DIFFER_US
+                       ? emptied_us
+                       : full_us;
+}
+
 /* A request costs per/requests; the bucket holds burst of them. */
 int64_t budget_spend(struct budget *budget, uint64_t identity, enum budget_flow flow,
         const struct config_bucket *bucket, int64_t now_us)
@@ -249,17 +262,21 @@ int64_t budget_spend(struct budget *budget, uint64_t identity, enum budget_flow 
         struct identity_slot *slot = slot_of(budget, identity, now_us);
         int64_t one_us = bucket->per_ms * 1000 / (int64_t)bucket->requests;
         int64_t full_us = atomic_load_explicit(&slot->full_us[flow], memory_order_relaxed);
-        int64_t next_us;
+        int64_t next_us, wait_us;
 
         one_us = one_us > 0 ? one_us : 1;
+        int64_t whole_us = one_us * (int64_t)bucket->burst;
         do {
-                next_us = (full_us > now_us ? full_us : now_us) + one_us;
-                int64_t wait_us = next_us - now_us - one_us * (int64_t)bucket->burst;
-                if (wait_us > 0)
+                int64_t owed_us = latest_of(budget, slot, full_us, now_us + whole_us);
+                next_us = (owed_us > now_us ? owed_us : now_us) + one_us;
+                wait_us = next_us - now_us - whole_us;
+                if (wait_us > 0 && owed_us == full_us)
                         return wait_us;
+                if (wait_us > 0)
+                        next_us = owed_us; /* is forgotten for good, not anew each time */
         } while (!atomic_compare_exchange_weak_explicit(&slot->full_us[flow], &full_us, next_us,
                 memory_order_relaxed, memory_order_relaxed));
-        return 0;
+        return wait_us > 0 ? wait_us : 0;
 }
 
 uint64_t budget_crowded(const struct budget *budget)

@@ -1,7 +1,9 @@
 """Through the proxy of the network: everything if that is configured, nothing if it is not."""
 import json
 import os
+import socket
 import subprocess
+import threading
 
 import pytest
 
@@ -10,7 +12,7 @@ from kit.emulator import Emulator
 from kit.outgoing import ESTABLISHED, Front, Outgoing
 from kit.policies import POLICY
 from kit.upstreams import Upstream, message
-from kit.waiting import BINARY, seconds, until
+from kit.waiting import BINARY, free_port, seconds, until
 
 ITEM = "/contoso/analytics/_apis/git/repositories/dags/items"
 RUNS = "/contoso/analytics/_apis/pipelines/42/runs"
@@ -139,6 +141,18 @@ def test_a_way_that_is_not_opened_has_a_reason(proxied, outgoing, azure, operato
     assert "canary" not in proxy.log()
     outgoing.answer = None
     assert proxy.ask("POST", RUNS, operator, [("Content-Type", "application/json")], b'{"a": 1}').status == 200
+
+
+def test_an_address_that_opens_no_way_in_time_is_followed_by_the_next(proxied, outgoing, azure, operator):
+    """The first address of localhost connects, and never answers."""
+    port = free_port()
+    with socket.create_server(("127.0.0.1", port)), socket.create_server(("::1", port), family=socket.AF_INET6) as good:
+        threading.Thread(target=outgoing.accept, args=(good,), daemon=True).start()
+        proxy = proxied({"url": "http://localhost:%d" % port}, upstream={"timeouts": {"connect": "10s", "attempt": "300ms"}})
+        for _ in range(3):
+            posted = proxy.ask("POST", RUNS, operator, [("Content-Type", "application/json")], b"{}")
+            assert posted.status == 200, posted.body
+        assert [r.method for r in azure.received] == ["POST"] * 3
 
 
 def test_a_proxy_that_opens_tls_gets_nothing(proxied, outgoing, azure, operator, tmp_path):

@@ -151,6 +151,27 @@ static void a_bucket_gives_its_burst_and_then_its_rate(void **state)
 }
 
 /* Somebody who may call himself anything, and comes back as who he was. */
+static void who_is_given_more_does_not_wait_for_what_was_owed_under_another_rate(void **state)
+{
+        const struct config_bucket hourly = {.requests = 1, .per_ms = 3600 * 1000, .burst = 10};
+        const struct config_bucket fast = {.requests = 10, .per_ms = 1000, .burst = 10};
+        struct budget *budget = budget_new(1000);
+        uint64_t me = budget_identity(budget, STR("airflow"), STR("worker"));
+        int64_t now_us = 1000000;
+
+        (void)state;
+        for (int i = 0; i < 10; i++)
+                assert_int_equal(budget_spend(budget, me, BUDGET_READS, &hourly, now_us), 0);
+        assert_true(budget_spend(budget, me, BUDGET_READS, &hourly, now_us) > 3500000000);
+        assert_int_equal(budget_spend(budget, me, BUDGET_READS, &fast, now_us), 100000);
+        assert_int_equal(budget_spend(budget, me, BUDGET_READS, &fast, now_us + 99999), 1);
+        assert_int_equal(budget_spend(budget, me, BUDGET_READS, &fast, now_us + 100000), 0);
+        /* A worker whose clock is behind gives nothing back. */
+        assert_true(budget_spend(budget, me, BUDGET_READS, &fast, now_us - 400000) > 0);
+        assert_true(budget_spend(budget, me, BUDGET_READS, &fast, now_us + 100000) > 0);
+        budget_free(budget);
+}
+
 static void nobody_is_forgotten_by_being_others_in_between(void **state)
 {
         static const struct config_bucket bucket = {.requests = 1, .per_ms = 60000, .burst = 1};
@@ -243,6 +264,8 @@ int main(void)
                 cmocka_unit_test(identities_are_told_apart_wherever_a_name_ends),
                 cmocka_unit_test(an_identity_has_so_many_requests_and_a_quarter_is_not_for_streams),
                 cmocka_unit_test(a_bucket_gives_its_burst_and_then_its_rate),
+                cmocka_unit_test(
+                        who_is_given_more_does_not_wait_for_what_was_owed_under_another_rate),
                 cmocka_unit_test(nobody_is_forgotten_by_being_others_in_between),
                 cmocka_unit_test(threads_lose_nothing),
         };
