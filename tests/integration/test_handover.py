@@ -1,5 +1,6 @@
 """A new process takes the place of one that serves (`--handover`): no connection is refused, no request is
 lost, the audit log stays one chain, and a trigger is sent once, whichever of the two has it in hand."""
+import json
 import os
 import socket
 import subprocess
@@ -288,6 +289,35 @@ def test_what_an_old_process_had_in_hand_when_it_was_killed_is_looked_up(line, i
     finally:
         emulator.process.kill()
         emulator.process.wait()
+
+
+def seqs(file):
+    """Of whole lines: the last may be under way."""
+    return [json.loads(line)["seq"] for line in file.read_bytes().split(b"\n")[:-1]]
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["done", "failed"])
+def test_copies_of_the_log_go_on_behind_a_handover(line, operator, tmp_path, fails):
+    """The old process hands on what it wrote; the new one goes on there when that has ended. Each record at least once,
+    whichever wrote it. When the new one fails, the old one's go on."""
+    proxy = line.proxy
+    proxy.config["audit"]["sinks"] = [{"name": "collector", "type": "stdout"}]
+    out = tmp_path / "collected"
+    with open(out, "ab") as proxy.stdout:
+        old = line.start()
+        with Load(lambda _: proxy.connect(timeout=40), operator) as load:
+            until(lambda: len(load.statuses) > 50, lambda: "requests are served: %s" % load.failures)
+            if fails:
+                proxy.config["upstream"]["ca"] = "missing.pem"
+                line.failed_next()
+            else:
+                line.next()
+                line.gone(old)
+            served = len(load.statuses)
+            until(lambda: len(load.statuses) > served + 50, lambda: "requests are served: %s" % load.failures)
+        assert not load.failures
+        last = lambda: max(r["seq"] for r in proxy.records())
+        until(lambda: set(range(1, last() + 1)) <= set(seqs(out)), lambda: "missing of %d: %s" % (last(), sorted(set(range(1, last() + 1)) - set(seqs(out)))[:9]), within=30)
 
 
 STRANGER = """
