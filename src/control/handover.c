@@ -11,6 +11,10 @@
 #include "dagward/net/descriptors.h"
 #include "inside.h"
 
+/* Longer than a new process waits for its keys and tokens; who says nothing for so long keeps
+ * others from taking over. */
+enum { PATIENCE_S = 60 };
+
 enum state {
         NOBODY,
         CONNECTED,
@@ -136,7 +140,12 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
         char text[DESCRIPTORS_TEXT];
         struct str rest, word;
 
-        (void)what;
+        if (what & EV_TIMEOUT) {
+                /* Who has the files holds their locks as well: it is waited for. */
+                if (handover->state != GIVEN)
+                        refuse(handover, "it was not ready in time");
+                return;
+        }
         if (!descriptors_receive(fd, text, NULL, NULL)) {
                 failed(handover, handover->state == GIVEN ? "it ended before it served"
                                                           : "it ended before it was ready");
@@ -194,7 +203,8 @@ static void on_acceptable(evutil_socket_t fd, short what, void *arg)
         handover->state = CONNECTED;
         event_assign(&handover->readable, handover->control->base, peer, EV_READ | EV_PERSIST,
                 on_readable, handover);
-        event_add(&handover->readable, NULL);
+        const struct timeval patience = {PATIENCE_S, 0};
+        event_add(&handover->readable, &patience);
 }
 
 struct handover *handover_new(
