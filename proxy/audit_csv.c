@@ -155,7 +155,6 @@ static void answer(struct row *row, const struct audit_fields *f)
 
 void export_csv(struct buf *out, const struct audit_line *line)
 {
-        static const struct str kinds[] = {{"intent", 6}, {"outcome", 7}, {"event", 5}};
         const struct audit_fields *f = &line->fields;
         static struct row row;
 
@@ -163,7 +162,7 @@ void export_csv(struct buf *out, const struct audit_line *line)
         row.more = false;
         number(&row, true, line->seq);
         cell(&row, line->time);
-        cell(&row, kinds[f->kind]);
+        cell(&row, audit_kind_names[f->kind]);
         cell(&row, f->request_id);
         cell(&row, f->correlation_id);
         cell(&row, f->traceparent);

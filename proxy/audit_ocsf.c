@@ -286,11 +286,10 @@ static void unmapped_event(struct buf *out, const struct audit_fields *f)
 /* What OCSF has no place for, under the names of the record. */
 static void unmapped(struct buf *out, const struct audit_line *line)
 {
-        static const struct str kinds[] = {{"intent", 6}, {"outcome", 7}, {"event", 5}};
         const struct audit_fields *f = &line->fields;
 
         begin(out, "unmapped");
-        report_member(out, "kind", kinds[f->kind]);
+        report_member(out, "kind", audit_kind_names[f->kind]);
         text(out, "traceparent", f->traceparent);
         unmapped_event(out, f);
         text(out, "caller.via", f->caller.via);

@@ -174,8 +174,6 @@ static bool take_choice(struct reader *r, const struct str *names, unsigned n, u
 
 static bool take_value(struct reader *r, const struct row *row, struct audit_line *out)
 {
-        static const struct str kinds[] = {{"intent", 6}, {"outcome", 7}, {"event", 5}};
-        static const struct str effects[] = {{"", 0}, {"allow", 5}, {"deny", 4}, {"error", 5}};
         void *to = (char *)out + row->at;
         uint64_t number;
         unsigned choice;
@@ -186,12 +184,12 @@ static bool take_value(struct reader *r, const struct row *row, struct audit_lin
                 return pull_text(&r->json, &out->time) &&
                        clock_parse(out->time, &out->fields.time_ms);
         case KIND:
-                if (!take_choice(r, kinds, 3, &choice))
+                if (!take_choice(r, audit_kind_names, AUDIT_KINDS, &choice))
                         return false;
                 out->fields.kind = (enum audit_kind)choice;
                 return true;
         case EFFECT:
-                if (!take_choice(r, effects, 4, &choice))
+                if (!take_choice(r, audit_effect_names, AUDIT_EFFECTS, &choice))
                         return false;
                 out->fields.decision.effect = (enum audit_effect)choice;
                 return true;

@@ -346,28 +346,13 @@ static void write_time(struct buf *out, int64_t wall_ms)
         buf_add(out, kept, CLOCK_RFC3339_LEN);
 }
 
-static struct str kind_name(enum audit_kind kind)
-{
-        switch (kind) {
-        case AUDIT_INTENT: return STR("intent");
-        case AUDIT_OUTCOME: return STR("outcome");
-        case AUDIT_EVENT: return STR("event");
-        }
-        assert(false && "a kind of record");
-        return STR_NONE;
-}
-
-static struct str effect_name(enum audit_effect effect)
-{
-        switch (effect) {
-        case AUDIT_UNDECIDED: return STR_NONE;
-        case AUDIT_ALLOW: return STR("allow");
-        case AUDIT_DENY: return STR("deny");
-        case AUDIT_ERROR: return STR("error");
-        }
-        assert(false && "an effect");
-        return STR_NONE;
-}
+const struct str audit_kind_names[AUDIT_KINDS] = {[AUDIT_INTENT] = {"intent", 6},
+        [AUDIT_OUTCOME] = {"outcome", 7},
+        [AUDIT_EVENT] = {"event", 5}};
+const struct str audit_effect_names[AUDIT_EFFECTS] = {[AUDIT_UNDECIDED] = {"", 0},
+        [AUDIT_ALLOW] = {"allow", 5},
+        [AUDIT_DENY] = {"deny", 4},
+        [AUDIT_ERROR] = {"error", 5}};
 
 static void write_caller(struct buf *out, const struct audit_fields *f)
 {
@@ -423,7 +408,7 @@ static void write_decision(struct buf *out, const struct audit_fields *f)
         struct object decision = {.out = out, .name = "decision"};
         struct object credential = {.out = out, .name = "credential"};
 
-        TEXT(&decision, "effect", effect_name(f->decision.effect), MOST_WORD);
+        TEXT(&decision, "effect", audit_effect_names[f->decision.effect], MOST_WORD);
         TEXT(&decision, "role", f->decision.role, MOST_ID);
         TEXT(&decision, "binding", f->decision.binding, MOST_ID);
         TEXT(&decision, "rule", f->decision.rule, MOST_PLACE);
@@ -520,7 +505,7 @@ bool audit_record_write(struct buf *out, const struct audit_fields *fields)
         BUF_LITERAL(out, "\"time\":\"");
         write_time(out, fields->time_ms);
         BUF_LITERAL(out, "\",\"kind\":\"");
-        buf_str_add(out, kind_name(fields->kind));
+        buf_str_add(out, audit_kind_names[fields->kind]);
         buf_char(out, '"');
         CLAIM(&record, "request_id", fields->request_id, MOST_ID);
         CLAIM(&record, "correlation_id", fields->correlation_id, MOST_ID);

@@ -21,33 +21,12 @@ static void number(struct buf *out, const char *name, int64_t value)
                 buf_printf(out, ",\"%s\":%lld", name, (long long)value);
 }
 
-static struct str kind_name(enum audit_kind kind)
-{
-        switch (kind) {
-        case AUDIT_INTENT: return STR("intent");
-        case AUDIT_OUTCOME: return STR("outcome");
-        case AUDIT_EVENT: return STR("event");
-        }
-        return STR_NONE;
-}
-
-static struct str effect_name(enum audit_effect effect)
-{
-        switch (effect) {
-        case AUDIT_UNDECIDED: return STR_NONE;
-        case AUDIT_ALLOW: return STR("allow");
-        case AUDIT_DENY: return STR("deny");
-        case AUDIT_ERROR: return STR("error");
-        }
-        return STR_NONE;
-}
-
 static void columns(struct buf *out, const struct audit_line *line)
 {
         const struct audit_fields *f = &line->fields;
 
         number(out, "Seq", (int64_t)line->seq);
-        text(out, "Kind", kind_name(f->kind));
+        text(out, "Kind", audit_kind_names[f->kind]);
         text(out, "RequestId", f->request_id);
         text(out, "CorrelationId", f->correlation_id);
         text(out, "Issuer", f->caller.issuer);
@@ -60,7 +39,7 @@ static void columns(struct buf *out, const struct audit_line *line)
         text(out, "Access", f->request.access);
         text(out, "Organization", f->request.organization);
         text(out, "Project", f->request.project);
-        text(out, "Effect", effect_name(f->decision.effect));
+        text(out, "Effect", audit_effect_names[f->decision.effect]);
         text(out, "Rule", f->decision.rule);
         text(out, "Reason", f->decision.reason);
         text(out, "BreakGlass", f->decision.break_glass);

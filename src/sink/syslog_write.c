@@ -68,27 +68,6 @@ static void parameter(struct buf *out, const char *name, struct str value)
         buf_char(out, '"');
 }
 
-static struct str kind_name(enum audit_kind kind)
-{
-        switch (kind) {
-        case AUDIT_INTENT: return STR("intent");
-        case AUDIT_OUTCOME: return STR("outcome");
-        case AUDIT_EVENT: return STR("event");
-        }
-        return STR_NONE;
-}
-
-static struct str effect_name(enum audit_effect effect)
-{
-        switch (effect) {
-        case AUDIT_UNDECIDED: return STR_NONE;
-        case AUDIT_ALLOW: return STR("allow");
-        case AUDIT_DENY: return STR("deny");
-        case AUDIT_ERROR: return STR("error");
-        }
-        return STR_NONE;
-}
-
 static void structured_data(
         struct buf *out, const struct sink_syslog *settings, const struct audit_line *record)
 {
@@ -98,10 +77,10 @@ static void structured_data(
         snprintf(seq, sizeof(seq), "%llu", (unsigned long long)record->seq);
         buf_printf(out, "[dagward@%llu", (unsigned long long)settings->enterprise);
         parameter(out, "seq", str_of(seq));
-        parameter(out, "kind", kind_name(f->kind));
+        parameter(out, "kind", audit_kind_names[f->kind]);
         parameter(out, "correlationId", f->correlation_id);
         parameter(out, "requestId", f->request_id);
-        parameter(out, "effect", effect_name(f->decision.effect));
+        parameter(out, "effect", audit_effect_names[f->decision.effect]);
         buf_add(out, "] ", 2);
 }
 
@@ -117,7 +96,8 @@ static void write_header(
         header_field(out, str_of(writer->hostname), sizeof(writer->hostname));
         header_field(out, str_of(settings->app_name), APP_NAME_MOST);
         buf_printf(out, "%ld ", writer->pid);
-        header_field(out, f->kind == AUDIT_EVENT ? f->event.name : kind_name(f->kind), MSGID_MOST);
+        header_field(out, f->kind == AUDIT_EVENT ? f->event.name : audit_kind_names[f->kind],
+                MSGID_MOST);
         structured_data(out, settings, record);
 }
 

@@ -7,28 +7,8 @@ import subprocess
 import pytest
 
 from kit.policies import POLICY
-from kit.sinks import RUNS, Receiver, Rsyslog, ask, at_least_once, caught_up, lines_of, parse, sink
+from kit.sinks import RUNS, Receiver, Rsyslog, ask, at_least_once, caught_up, lines_of, parse, receiver, serve, sink  # noqa: F401, as fixtures
 from kit.waiting import BINARY, until
-
-
-@pytest.fixture
-def serve(start_proxy, issuer, upstream):
-    def start(*sinks, stdout=None, rotate=None, ready=True, **audit):
-        if rotate:
-            audit["rotate"] = rotate
-        proxy = start_proxy.unstarted([issuer.config()], POLICY, upstream.url, audit={"sinks": list(sinks), **audit})
-        if stdout is not None:
-            proxy.stdout = stdout
-        return proxy.start(ready=ready)
-
-    return start
-
-
-@pytest.fixture
-def receiver():
-    receiver = Receiver()
-    yield receiver
-    receiver.stop()
 
 
 # stdout

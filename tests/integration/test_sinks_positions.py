@@ -5,29 +5,8 @@ import subprocess
 import pytest
 
 from kit.audit_log import AuditLog
-from kit.policies import POLICY
-from kit.sinks import Receiver, ask, at_least_once, caught_up, sink
+from kit.sinks import Receiver, ask, at_least_once, caught_up, receiver, serve, sink  # noqa: F401, as fixtures
 from kit.waiting import BINARY, until
-
-
-@pytest.fixture
-def serve(start_proxy, issuer, upstream):
-    def start(*sinks, stdout=None, rotate=None, ready=True, **audit):
-        if rotate:
-            audit["rotate"] = rotate
-        proxy = start_proxy.unstarted([issuer.config()], POLICY, upstream.url, audit={"sinks": list(sinks), **audit})
-        if stdout is not None:
-            proxy.stdout = stdout
-        return proxy.start(ready=ready)
-
-    return start
-
-
-@pytest.fixture
-def receiver():
-    receiver = Receiver()
-    yield receiver
-    receiver.stop()
 
 
 def test_kills_and_restarts_repeat_and_lose_nothing(serve, operator, receiver):

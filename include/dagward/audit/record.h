@@ -20,6 +20,10 @@ enum { AUDIT_RECORD_MOST = 18 * 1024 };
 enum audit_kind { AUDIT_INTENT, AUDIT_OUTCOME, AUDIT_EVENT };
 /* AUDIT_UNDECIDED is left out of the record. */
 enum audit_effect { AUDIT_UNDECIDED, AUDIT_ALLOW, AUDIT_DENY, AUDIT_ERROR };
+enum { AUDIT_KINDS = AUDIT_EVENT + 1, AUDIT_EFFECTS = AUDIT_ERROR + 1 };
+/* As they stand in a record; that of AUDIT_UNDECIDED is empty. */
+extern const struct str audit_kind_names[AUDIT_KINDS];
+extern const struct str audit_effect_names[AUDIT_EFFECTS];
 
 /* Starts as all zeros. An empty view, an empty list and an effect of AUDIT_UNDECIDED leave their
  * member out; an object none of whose members is there is left out too. Views are the caller's. */

@@ -8,7 +8,10 @@ import subprocess
 import threading
 import time
 
+import pytest
+
 from kit.azure import MONITOR, Refused, Server
+from kit.policies import POLICY
 from kit.waiting import free_port, until
 
 RULE, STREAM = "dcr-0123456789abcdef0123456789abcdef", "Custom-Dagward_CL"
@@ -217,3 +220,26 @@ def at_least_once(seqs, upto, first=1):
     assert sorted(set(seqs)) == list(range(first, upto + 1)), "missing: %s" % sorted(set(range(first, upto + 1)) - set(seqs))[:20]
     for before, after in zip(seqs, seqs[1:]):
         assert after <= before + 1, "seq %d follows %d" % (after, before)
+
+
+# fixtures of the files that import them
+
+
+@pytest.fixture
+def serve(start_proxy, issuer, upstream):
+    def start(*sinks, stdout=None, rotate=None, ready=True, **audit):
+        if rotate:
+            audit["rotate"] = rotate
+        proxy = start_proxy.unstarted([issuer.config()], POLICY, upstream.url, audit={"sinks": list(sinks), **audit})
+        if stdout is not None:
+            proxy.stdout = stdout
+        return proxy.start(ready=ready)
+
+    return start
+
+
+@pytest.fixture
+def receiver():
+    receiver = Receiver()
+    yield receiver
+    receiver.stop()
