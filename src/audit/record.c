@@ -2,6 +2,7 @@
 
 #include <assert.h>
 
+#include "dagward/base/block.h"
 #include "dagward/base/clock.h"
 #include "redact.h"
 
@@ -33,33 +34,24 @@ _Static_assert(WORDS *(MOST_WORD + MARKER) + IDS * (MOST_ID + MARKER) +
 
 /* --- strings --- */
 
-static bool plain_word(const char *p)
+static bool plain_block(block b)
 {
-        const uint64_t ones = 0x0101010101010101u, high = ones * 0x80;
-        uint64_t w;
-
-        memcpy(&w, p, sizeof(w));
-        uint64_t quote = w ^ (ones * '"'), slash = w ^ (ones * '\\');
-        uint64_t delete = w ^ (ones * 0x7F);
-        return !(
-                ((w - ones * 0x20) | (quote - ones) | (slash - ones) | (delete - ones) | w) & high);
+        return !block_any((block)((b < 0x20) | (b > 0x7E) | (b == '"') | (b == '\\')));
 }
 
-/* No byte that needs an escape or is not ASCII; eight at a time, the last eight overlapping. */
+/* No byte that needs an escape or is not ASCII; the last block overlaps the one before. */
 static bool plain(struct str s)
 {
-        if (s.len >= 8) {
-                for (size_t i = 0; i + 8 < s.len; i += 8)
-                        if (!plain_word(s.ptr + i))
-                                return false;
-                return plain_word(s.ptr + s.len - 8);
+        if (s.len < BLOCK_BYTES) {
+                block b = (block){0} + ' ';
+                if (s.len)
+                        memcpy(&b, s.ptr, s.len);
+                return plain_block(b);
         }
-        for (size_t i = 0; i < s.len; i++) {
-                unsigned char c = (unsigned char)s.ptr[i];
-                if (c < 0x20 || c > 0x7E || c == '"' || c == '\\')
+        for (size_t i = 0; i + BLOCK_BYTES < s.len; i += BLOCK_BYTES)
+                if (!plain_block(block_load(s.ptr + i)))
                         return false;
-        }
-        return true;
+        return plain_block(block_load(s.ptr + s.len - BLOCK_BYTES));
 }
 
 /* How much of `s` takes at most `most` bytes when buf_json_str writes it; never splits a

@@ -2,6 +2,7 @@
 #ifndef DAGWARD_HTTP_BYTES_H
 #define DAGWARD_HTTP_BYTES_H
 
+#include "dagward/base/block.h"
 #include "dagward/base/str.h"
 
 enum byte_class {
@@ -42,36 +43,14 @@ static inline uint64_t bytes_word(const char *p)
         return word;
 }
 
-typedef unsigned char bytes_block __attribute__((vector_size(16)));
-
-/* How far into the block the first byte of 0xFF stands; all others are 0. 16: there is none. */
-static inline size_t bytes_first_set(bytes_block block)
-{
-        uint64_t halves[2];
-
-        memcpy(halves, &block, sizeof(halves));
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-        if (halves[0])
-                return (size_t)__builtin_ctzll(halves[0]) / 8;
-        return halves[1] ? 8 + (size_t)__builtin_ctzll(halves[1]) / 8 : 16;
-#else
-        size_t at = halves[0] | halves[1] ? 0 : 16;
-        while (at < 16 && !block[at])
-                at++;
-        return at;
-#endif
-}
-
 /* The first control byte (BYTE_CONTROL) in [p, end), or `end`. Tab is none. Sixteen bytes at a
  * time: most of a head is values, and this loop is most of the work. */
 static inline const char *bytes_find_control(const char *p, const char *end)
 {
-        for (; end - p >= 16; p += 16) {
-                bytes_block block;
-                memcpy(&block, p, sizeof(block));
-                size_t at = bytes_first_set(
-                        (bytes_block)(((block < 0x20) & (block != '\t')) | (block == 0x7F)));
-                if (at < 16)
+        for (; end - p >= BLOCK_BYTES; p += BLOCK_BYTES) {
+                block b = block_load(p);
+                size_t at = block_first((block)(((b < 0x20) & (b != '\t')) | (b == 0x7F)));
+                if (at < BLOCK_BYTES)
                         return p + at;
         }
         while (p < end && !byte_is(*p, BYTE_CONTROL))

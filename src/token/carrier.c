@@ -1,5 +1,6 @@
 #include "dagward/token/carrier.h"
 
+#include "dagward/base/block.h"
 #include "dagward/token/base64.h"
 #include "dagward/token/token.h"
 
@@ -24,18 +25,22 @@ static struct str trim_end(struct str s)
         return s;
 }
 
-/* How many bytes at the front are visible ASCII, by eights: tokens are nothing else. */
+static block not_visible(const char *p)
+{
+        block b = block_load(p);
+
+        return (block)((b < 0x21) | (b > 0x7E));
+}
+
+/* How many bytes at the front are visible ASCII, by pairs of blocks: tokens are nothing else. */
 static size_t visible_front(struct str s)
 {
-        const uint64_t ones = 0x0101010101010101u, high = ones * 0x80;
+        enum { PAIR = 2 * BLOCK_BYTES };
         size_t i = 0;
 
-        for (; i + 8 <= s.len; i += 8) {
-                uint64_t word;
-                memcpy(&word, s.ptr + i, sizeof(word));
-                if (((word - ones * 0x21) | ((word ^ ones * 0x7f) - ones) | word) & high)
+        for (; i + PAIR <= s.len; i += PAIR)
+                if (block_any(not_visible(s.ptr + i) | not_visible(s.ptr + i + BLOCK_BYTES)))
                         break;
-        }
         return i;
 }
 

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "dagward/base/block.h"
 #include "dagward/base/id.h"
 #include "dagward/base/secret.h"
 
@@ -15,6 +16,8 @@
  * they are wiped then.
  */
 enum { WAYS = 4, LEAST = 8, TAIL_WORDS = 4, TAIL_BYTES = TAIL_WORDS * 8 };
+_Static_assert(TAIL_BYTES >= 2 * (int)BLOCK_BYTES,
+        "what is compared by pairs of blocks is as long as one");
 
 struct entry {
         uint64_t tag;
@@ -88,26 +91,28 @@ static struct entry *set_of(struct verdicts *v, uint64_t tag)
         return v->entries + (tag & (v->sets - 1)) * WAYS;
 }
 
-/* Equality in a time that depends on the length only. */
+static block differences(const char *a, const char *b)
+{
+        return block_load(a) ^ block_load(b);
+}
+
+/* Equality in a time that depends on the length only, which is at least TAIL_BYTES. */
 static bool same_bytes(const char *a, const char *b, size_t len)
 {
-        enum { BLOCK = 8 };
-        uint64_t x[BLOCK], y[BLOCK], difference = 0;
-        size_t i = 0;
+        /* The last pair of blocks overlaps the one before. */
+        const size_t pair = (size_t)2 * BLOCK_BYTES;
+        size_t last = len - pair;
+        block found = differences(a + last, b + last) |
+                      differences(a + last + BLOCK_BYTES, b + last + BLOCK_BYTES);
 
-        for (; i + sizeof(x) <= len; i += sizeof(x)) {
-                memcpy(x, a + i, sizeof(x));
-                memcpy(y, b + i, sizeof(y));
-                difference |= ((x[0] ^ y[0]) | (x[1] ^ y[1])) | ((x[2] ^ y[2]) | (x[3] ^ y[3])) |
-                              ((x[4] ^ y[4]) | (x[5] ^ y[5])) | ((x[6] ^ y[6]) | (x[7] ^ y[7]));
+        for (size_t i = 0; i < last; i += pair) {
+                found |= differences(a + i, b + i) |
+                         differences(a + i + BLOCK_BYTES, b + i + BLOCK_BYTES);
                 /* The compiler is told that it cannot know the value, or it might one day learn to
                  * leave the loop early. */
-                __asm__ volatile("" : "+r"(difference));
+                __asm__ volatile("" : "+m"(found));
         }
-        for (; i < len; i++)
-                difference |= (uint64_t)(unsigned char)(a[i] ^ b[i]);
-        __asm__ volatile("" : "+r"(difference));
-        return difference == 0;
+        return !block_any(found);
 }
 
 static struct entry *find_entry(struct verdicts *v, struct str token, uint64_t tag)
