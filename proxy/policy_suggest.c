@@ -394,7 +394,7 @@ static void print_all(const struct suggesting *s)
         buf_clear(&policy);
 }
 
-int policy_print_suggestion(const struct policy *policy, const char *const *logs, size_t n_logs,
+int policy_print_suggestion(const struct policy *policy, const struct past_log *log,
         int64_t since_ms, enum report_format format)
 {
         struct suggesting s = {
@@ -408,7 +408,7 @@ int policy_print_suggestion(const struct policy *policy, const char *const *logs
 
         buf_init(&s.unused, 1 << 30);
         buf_init(&s.drift, 1 << 30);
-        if (past_read(logs, n_logs, seen, &s, &counts)) {
+        if (past_read(log, seen, &s, &counts)) {
                 status = s.n ? EXIT_YES : EXIT_NO;
                 policy_usage_unused(s.usage, add_unused, &s);
                 policy_usage_new_uses(s.usage, add_drift, &s);

@@ -159,7 +159,7 @@ const struct entry *decide(const struct policy *policy, const struct policy_gran
         out->reason[0] = '\0';
         if (!entry)
                 glass_find(policy, grants, request, out);
-        if (out->effect == EFFECT_DENY)
+        if (out->effect == EFFECT_DENY && !request->no_reason)
                 reason_write(grants, request, entry, out, out->reason, sizeof(out->reason), policy);
         return entry;
 }
