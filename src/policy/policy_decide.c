@@ -109,6 +109,10 @@ static struct candidates candidates_of(const struct role *role, const struct op_
         const unsigned *from = role->list + (deny ? class->start : class->middle);
         const unsigned *to = role->list + (deny ? class->middle : class->end);
 
+        struct candidates found;
+
+        if (!deny && class->says && index_says(class->says, request, &found))
+                return found;
         if (index)
                 return index_candidates(index, request, what, from, to);
         return (struct candidates){.n = 1, .runs = {{from, to}}};
