@@ -20,6 +20,7 @@
 #include "policy_log.h"
 
 enum { MOST_FILES = 200, MOST_ROLES = 512, MOST_INPUT_BYTES = 16 << 20, MOST_CLAIMED = 16 };
+enum { DIFF_MOST = 1000000 }; /* half a minute */
 
 static const char help[] =
         "usage: dagward policy test    POLICY [--verbose]\n"
@@ -28,7 +29,7 @@ static const char help[] =
         "       dagward policy who-can POLICY OPERATION [SELECTOR=VALUE...] [--at TIME]\n"
         "       dagward policy can     POLICY CALLER [--at TIME]\n"
         "       dagward policy lint    POLICY [--at TIME]\n"
-        "       dagward policy diff    OLD NEW\n"
+        "       dagward policy diff    OLD NEW [--limit REQUESTS]\n"
         "       dagward policy replay  POLICY --log FILE... [--key PUBLIC] [--unverified]\n"
         "       dagward policy suggest [POLICY] --log FILE... [--since TIME] [--key PUBLIC] "
         "[--unverified]\n"
@@ -88,6 +89,7 @@ struct options {
         const char *policies[MOST_FILES];
         size_t n_policies;
         struct past_log log;
+        size_t most;             /* requests that diff tries */
         int64_t at_ms, since_ms; /* since_ms: INT64_MIN: there is only one period */
         const char *claims, *issuer, *subject, *body, *reason;
         struct pair claimed[MOST_CLAIMED];
@@ -142,6 +144,16 @@ static bool take_log(struct options *o, const char *name)
         return true;
 }
 
+static bool take_limit(struct options *o, const char *text)
+{
+        uint64_t number;
+
+        if (!str_to_u64(str_of(text), &number) || !number || number > SIZE_MAX)
+                return complain("--limit is a number of requests, not ", text);
+        o->most = (size_t)number;
+        return true;
+}
+
 static bool take_option(struct options *o, int option)
 {
         switch (option) {
@@ -158,6 +170,7 @@ static bool take_option(struct options *o, int option)
                         return complain("too many keys", "");
                 o->log.keys[o->log.n_keys++] = optarg;
                 return true;
+        case 'L': return take_limit(o, optarg);
         case 'S': return take_time("--since", &o->since_ms);
         case 'C': o->claims = optarg; return true;
         case 'i': o->issuer = optarg; return true;
@@ -190,7 +203,7 @@ static const char *const taken[SUBCOMMANDS] = {[TEST] = "cpv",
         [WHO_CAN] = "cpa",
         [CAN] = "cpCisra",
         [LINT] = "cpa",
-        [DIFF] = "",
+        [DIFF] = "L",
         [REPLAY] = "cpluk",
         [SUGGEST] = "cplukS"};
 static const char everybody_takes[] = "fjh", repeatable[] = "plrmk";
@@ -218,6 +231,7 @@ static bool parse(int argc, char **argv, struct options *o, enum subcommand what
                 {"log", required_argument, NULL, 'l'},
                 {"unverified", no_argument, NULL, 'u'},
                 {"key", required_argument, NULL, 'k'},
+                {"limit", required_argument, NULL, 'L'},
                 {"since", required_argument, NULL, 'S'},
                 {"claims", required_argument, NULL, 'C'},
                 {"issuer", required_argument, NULL, 'i'},
@@ -535,7 +549,7 @@ static int run(struct options *o, enum subcommand what, char **words, int n)
         }
         if (what == DIFF) {
                 if (n == 2)
-                        return policy_print_diff(words[0], words[1], o->format);
+                        return policy_print_diff(words[0], words[1], o->most, o->format);
                 complain("diff needs OLD and NEW", "");
                 return status;
         }
@@ -567,7 +581,7 @@ static int run(struct options *o, enum subcommand what, char **words, int n)
 
 int command_policy(int argc, char **argv)
 {
-        struct options o = {.at_ms = clock_wall_ms(), .since_ms = INT64_MIN};
+        struct options o = {.at_ms = clock_wall_ms(), .since_ms = INT64_MIN, .most = DIFF_MOST};
         const char *what = argc > 1 ? argv[1] : "";
 
         if (strcmp(what, "--help") == 0 || strcmp(what, "-h") == 0) {

@@ -289,7 +289,7 @@ static void print_all(struct printing *p, const struct policy_diff_counts *count
         }
 }
 
-int policy_print_diff(const char *old, const char *new_one, enum report_format format)
+int policy_print_diff(const char *old, const char *new_one, size_t most, enum report_format format)
 {
         struct policy *before = load(old), *after = load(new_one);
         struct printing p = {.format = format};
@@ -302,6 +302,7 @@ int policy_print_diff(const char *old, const char *new_one, enum report_format f
                         .binding_changed = binding_changed,
                         .unsure = is_unsure,
                         .owner = &p,
+                        .most = most,
                 };
                 buf_init(&p.changes, 1 << 30);
                 buf_init(&p.bindings, 1 << 30);
