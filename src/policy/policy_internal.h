@@ -453,6 +453,14 @@ const struct entry *decide(const struct policy *policy, const struct policy_gran
  * POLICY_MOST_TOGETHER, which no policy that was loaded has. */
 size_t role_with_included(const struct policy *policy, unsigned role, unsigned *list, size_t n);
 
+/* policy_looks.c */
+
+/* Whether the text is not what it seems to be: letters of several alphabets in one word, characters
+ * that are not seen, blanks at its ends. `why`: "has ...: U+0430". */
+bool looks_deceptive(struct str text, char *why, size_t bytes);
+/* Whether two different texts are read as one: o and 0, l and 1. */
+bool looks_alike(struct str a, struct str b);
+
 /* policy_analyse.c */
 
 /* "issuer airflow; subject system:*" */
