@@ -131,6 +131,42 @@ says out "[every-project]"
 says out "[everybody]"
 expect 1 "lint as JSON" lint --policy "$work/wide.yaml" --json
 says out "\"check\":\"every-project\""
+# lint_says TEXT ENTRY [DENY]: of a role with that entry
+lint_says() {
+        printf 'version: 1\nroles:\n  r:\n    allow:\n    - %s\n    %s\nbindings: [{callers: {issuer: i, subject: s}, roles: [r], credential: c}]\n' "$2" "${3-}" >"$work/entry.yaml"
+        expect 1 "lint of $2 ${3-}" lint --policy "$work/entry.yaml"
+        says out "$1"
+}
+lint_says "entry.yaml:5: error: no operation is all that this asks for: it can never match [never-matches]" \
+        '{operations: [pipelines.runs.run], access: [read], projects: [a]}'
+lint_says "no operation of this entry touches any pipelines" '{operations: [git.fetch], pipelines: [42]}'
+lint_says "entry.yaml:6: error: no operation of this entry touches any pipelines" '{operations: [git.fetch], projects: [a]}' \
+        'deny: [{operations: [git.fetch], pipelines: [42]}]'
+lint_says "has the method GET" '{operations: [pipelines.runs.run], method: GET, projects: [a]}'
+lint_says "mixes Latin letters with ones of another alphabet that look like them: U+0430 [look-alike]" \
+        '{operations: [pipelines.runs.run], projects: [anаlytics]}'
+lint_says "has a character that is not seen: U+200B" '{operations: [pipelines.runs.run], projects: ["b\u200b"]}'
+lint_says 'the project `c ` begins or ends with a blank' '{operations: [pipelines.runs.run], projects: ["c "]}'
+lint_says "U+2010" '{operations: [pipelines.runs.run], projects: [a‐b]}'
+printf 'version: 1\nroles:\n  "ор": {allow: [{operations: [git.fetch], projects: [Москва, größe]}]}\n  etl-0: {allow: [{operations: [git.fetch], projects: [a]}]}\n  etl-O: {allow: [{operations: [git.fetch], projects: [a]}]}\nbindings: [{callers: {issuer: i, subject: "ѕystem:x"}, roles: ["ор", etl-0, etl-O], credential: c}]\n' >"$work/alike.yaml"
+expect 1 "lint of names" lint --policy "$work/alike.yaml"
+says out "the role \`ор\` has no letter that does not look like a Latin one"
+says out "the role \`etl-O\` is easily read as \`etl-0\` (alike.yaml:4)"
+says out "the subject \`ѕystem:x\` mixes Latin letters"
+says out "3 findings, 0 of them errors"
+for s in 0 1; do
+        cat <<POLICY >"$work/many-$s.yaml"
+version: 1
+roles:
+  r: {allow: [{operations: [build.builds.list], projects: [$(seq -s, -f p%g $((1 + s)) 900)], pipelines: [$(seq -s, $((1 + s)) 400)]}]}
+bindings: [{callers: {issuer: i, subject: s}, roles: [r], credential: c}]
+POLICY
+done
+expect 1 "a difference that is bounded" diff "$work/many-0.yaml" "$work/many-1.yaml" --limit 100
+says out "NOT EXHAUSTIVE: 1 operations"
+expect 1 "the same as JSON" diff "$work/many-0.yaml" "$work/many-1.yaml" --limit 100 --json
+says out '"unfinished":1'
+expect 2 "no limit" diff "$work/many-0.yaml" "$work/many-1.yaml" --limit 0
 printf '{"roles": ["User"]}' >"$work/claims.json"
 expect 0 "can" can --policy "$policies/airflow-roles.yaml" --issuer entra --subject u --claims "$work/claims.json"
 says out "may     operations pipelines.runs.run, build.builds.queue (2 operations), only: organizations contoso; projects analytics; pipelines 42, 57"
