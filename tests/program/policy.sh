@@ -166,6 +166,7 @@ expect 1 "a difference that is bounded" diff "$work/many-0.yaml" "$work/many-1.y
 says out "NOT EXHAUSTIVE: 1 operations"
 expect 1 "the same as JSON" diff "$work/many-0.yaml" "$work/many-1.yaml" --limit 100 --json
 says out '"unfinished":1'
+says out '"exhaustive":false'
 expect 2 "no limit" diff "$work/many-0.yaml" "$work/many-1.yaml" --limit 0
 printf '{"roles": ["User"]}' >"$work/claims.json"
 expect 0 "can" can --policy "$policies/airflow-roles.yaml" --issuer entra --subject u --claims "$work/claims.json"
@@ -319,7 +320,7 @@ POLICY
 sed 's/42/42, 43/' "$work/builds.yaml" >"$work/more-builds.yaml"
 expect 1 "a difference that upstream would have to tell" diff "$work/builds.yaml" "$work/more-builds.yaml"
 says out "NOT EXHAUSTIVE: what 2 entries do hinges on"
-says out "  ? added more-builds.yaml:3: build.builds.update"
+says out "  ? cannot be tried: entry more-builds.yaml:3 was added, and what it does to build.builds.update"
 expect 1 "the same as JSON" diff "$work/builds.yaml" "$work/more-builds.yaml" --json
 says out '"rule":"more-builds.yaml:3","operation":"build.builds.update","operations":1'
 expect 1 "the same as Markdown" diff "$work/builds.yaml" "$work/more-builds.yaml" --format markdown
