@@ -8,6 +8,7 @@
 
 #include "audit_files.h"
 #include "dagward/audit/read.h"
+#include "dagward/audit/signing.h"
 #include "dagward/azdo/batch.h"
 #include "dagward/azdo/facts.h"
 #include "dagward/azdo/identity.h"
@@ -270,38 +271,90 @@ void past_reader_free(struct past_reader *r)
         free(r);
 }
 
-static bool read_one(struct past_reader *r, const char *name, past_seen *seen, void *owner,
-        struct past_counts *counts)
+/* --- files --- */
+
+static bool pin(struct verify *verify, const struct past_log *log)
 {
-        struct audit_file file;
+        char key[SIGNING_KEY_LEN + 1];
+        struct error error;
+
+        verify_init(verify);
+        for (size_t i = 0; i < log->n_keys; i++)
+                if (!signing_public_load(log->keys[i], key, &error) || !verify_pin(verify, key)) {
+                        fprintf(stderr, "dagward policy: %s: no key to check a log with\n",
+                                log->keys[i]);
+                        return false;
+                }
+        return true;
+}
+
+/* Whether the file is what was written. */
+static bool is_genuine(struct verify *verify, const struct audit_file *file)
+{
+        verify_file_end(verify);
+        verify_end(verify, false);
+        if (verify_good(verify) && !file->too_long)
+                return true;
+        if (verify_good(verify))
+                fprintf(stderr, "dagward policy: %s: a line that is too long for a record",
+                        file->name);
+        else
+                fprintf(stderr, "dagward policy: %s:%llu: %s: %s", verify->first.file,
+                        (unsigned long long)verify->first.line,
+                        verify_fault_name(verify->first.fault), verify->first.text);
+        fprintf(stderr, "; nothing is concluded from it. `dagward audit verify` says more, "
+                        "--unverified takes the log as it is\n");
+        return false;
+}
+
+static bool read_lines(struct past_reader *r, struct audit_file *file, struct verify *verify,
+        past_seen *seen, void *owner, struct past_counts *counts)
+{
         char place[4200];
         struct str line;
+
+        while (audit_file_line(file, &line)) {
+                snprintf(place, sizeof(place), "%s:%llu", file->name,
+                        (unsigned long long)file->number);
+                past_reader_line(r, line, str_of(place), seen, owner, counts);
+                if (verify) /* with its newline, which stands behind the view */
+                        verify_feed(verify, line.ptr, line.len + !file->torn);
+        }
+        if (file->why[0])
+                fprintf(stderr, "dagward policy: %s: %s\n", file->name, file->why);
+        counts->damaged += file->too_long;
+        return !file->why[0];
+}
+
+static bool read_one(struct past_reader *r, const char *name, const struct past_log *log,
+        past_seen *seen, void *owner, struct past_counts *counts)
+{
+        struct audit_file file;
+        struct verify verify;
 
         if (!audit_file_open(&file, name)) {
                 fprintf(stderr, "dagward policy: %s: %s\n", name, strerror(errno));
                 return false;
         }
-        while (audit_file_line(&file, &line)) {
-                snprintf(place, sizeof(place), "%s:%llu", name, (unsigned long long)file.number);
-                past_reader_line(r, line, str_of(place), seen, owner, counts);
-        }
-        bool good = !file.why[0];
-        if (!good)
-                fprintf(stderr, "dagward policy: %s: %s\n", name, file.why);
-        counts->damaged += file.too_long;
+        bool good = pin(&verify, log);
+        verify_file(&verify, file.name);
+        good = good && read_lines(r, &file, log->unverified ? NULL : &verify, seen, owner, counts);
+        good = good && (log->unverified || is_genuine(&verify, &file));
+        verify_clear(&verify);
         audit_file_close(&file);
         return good;
 }
 
-bool past_read(const char *const *files, size_t n, past_seen *seen, void *owner,
-        struct past_counts *counts)
+bool past_read(const struct past_log *log, past_seen *seen, void *owner, struct past_counts *counts)
 {
         struct past_reader *r = past_reader_new();
+        struct past_log sorted = *log;
         bool good = true;
 
         *counts = (struct past_counts){0};
-        for (size_t i = 0; i < n && good; i++)
-                good = read_one(r, files[i], seen, owner, counts);
+        audit_files_sort(sorted.files, sorted.n_files);
+        for (size_t i = 0; i < sorted.n_files && good; i++)
+                good = read_one(r, sorted.files[i], log, seen, owner, counts);
         past_reader_free(r);
         return good;
 }
@@ -434,8 +487,11 @@ static enum past_answer decide_push(const struct past_judge *judge,
 }
 
 enum past_answer past_decide(
-        struct past_judge *judge, const struct past *past, struct decision *decision)
+        struct past_judge *judge, const struct past *past, bool reasons, struct decision *decision)
 {
+        struct past asked = *past;
+        asked.request.no_reason = !reasons;
+        past = &asked;
         const struct policy_grants *grants = kept_grants(judge, past);
         const struct operation *op = past->request.op;
         bool by_ref = op && operation_is_push(op) &&

@@ -8,6 +8,7 @@
 #ifndef DAGWARD_PROXY_PAST_H
 #define DAGWARD_PROXY_PAST_H
 
+#include "dagward/audit/verify.h"
 #include "dagward/base/arena.h"
 #include "dagward/policy/policy.h"
 
@@ -41,10 +42,22 @@ void past_reader_free(struct past_reader *reader);
 void past_reader_line(struct past_reader *reader, struct str line, struct str place,
         past_seen *seen, void *owner, struct past_counts *counts);
 
-/* Reads files oldest first, gzip or not; `-` is standard input. False when one cannot be read (said
- * on stderr). */
-bool past_read(const char *const *files, size_t n, past_seen *seen, void *owner,
-        struct past_counts *counts) __attribute__((warn_unused_result));
+enum { PAST_MOST_FILES = 200 };
+
+/* Where requests are read from. Views. */
+struct past_log {
+        const char *files[PAST_MOST_FILES]; /* gzip or not; `-` is standard input */
+        size_t n_files;
+        const char *keys[VERIFY_KEYS_MOST]; /* files (PEM): only these may have signed; none: any */
+        size_t n_keys;
+        bool unverified; /* taken as it is: a log that was changed by somebody, too */
+};
+
+/* Reads the files, oldest first, and checks the chain and the signatures of each by itself, unless
+ * it is told not to. False, after all was seen, when one cannot be read or is not what was written
+ * (said on stderr): what was made of it is worth nothing. */
+bool past_read(const struct past_log *log, past_seen *seen, void *owner, struct past_counts *counts)
+        __attribute__((warn_unused_result));
 
 /* Decides again what was decided; remembers the bindings of callers. Free with past_judge_free. */
 struct past_judge *past_judge_new(const struct policy *policy);
@@ -52,9 +65,9 @@ struct past_judge *past_judge_new(const struct policy *policy);
 void past_judge_free(struct past_judge *judge);
 
 enum past_answer { PAST_ALLOWED, PAST_DENIED, PAST_UNCLEAR };
-/* What the policy makes of it now. `*decision`: by which entry; of an unclear one, as if the values
- * of all that it said were unknown. */
+/* What the policy makes of it now. `*decision`: by which entry, and if `reasons` why; of an unclear
+ * one, as if the values of all that it said were unknown. */
 enum past_answer past_decide(
-        struct past_judge *judge, const struct past *past, struct decision *decision);
+        struct past_judge *judge, const struct past *past, bool reasons, struct decision *decision);
 
 #endif

@@ -20,6 +20,7 @@
 #include "policy_log.h"
 
 enum { MOST_FILES = 200, MOST_ROLES = 512, MOST_INPUT_BYTES = 16 << 20, MOST_CLAIMED = 16 };
+enum { DIFF_MOST = 1000000 }; /* half a minute */
 
 static const char help[] =
         "usage: dagward policy test    POLICY [--verbose]\n"
@@ -28,9 +29,10 @@ static const char help[] =
         "       dagward policy who-can POLICY OPERATION [SELECTOR=VALUE...] [--at TIME]\n"
         "       dagward policy can     POLICY CALLER [--at TIME]\n"
         "       dagward policy lint    POLICY [--at TIME]\n"
-        "       dagward policy diff    OLD NEW\n"
-        "       dagward policy replay  POLICY --log FILE...\n"
-        "       dagward policy suggest [POLICY] --log FILE... [--since TIME]\n"
+        "       dagward policy diff    OLD NEW [--limit REQUESTS]\n"
+        "       dagward policy replay  POLICY --log FILE... [--key PUBLIC] [--unverified]\n"
+        "       dagward policy suggest [POLICY] --log FILE... [--since TIME] [--key PUBLIC] "
+        "[--unverified]\n"
         "\n"
         "POLICY is --config FILE, which takes the policy files, and where issuers keep roles, "
         "from\n"
@@ -52,12 +54,13 @@ static const char help[] =
         "lint     tells what looks like a mistake: what can never allow, adds nothing, is for "
         "every\n"
         "         project or everybody, grants credentials or tunnels, has expired, is a wide or\n"
-        "         long break-glass binding. Exit status: 0 nothing found, 1 something.\n"
+        "         long break-glass binding, can never match, has a name that looks like another.\n"
+        "         Exit status: 0 nothing found, 1 something.\n"
         "diff     tells what one policy allows and the other does not, role by role, with an "
         "example\n"
-        "         request for each; OLD and NEW are files, or directories of *.yaml. Exit status: "
-        "0\n"
-        "         no difference, 1 some.\n"
+        "         request for each; OLD and NEW are files, or directories of *.yaml. At most\n"
+        "         --limit requests (1000000) are tried. Exit status: 0 no difference, 1 some, or\n"
+        "         not everything could be tried.\n"
         "replay   decides the requests of audit logs again. Exit status: 0 nothing would change, "
         "1\n"
         "         something would, or cannot be told.\n"
@@ -65,6 +68,10 @@ static const char help[] =
         "of\n"
         "         its rights were never used; with --since, what was used since then and never\n"
         "         before. Exit status: 0 something was used, 1 nothing.\n"
+        "\n"
+        "replay and suggest check the chain of each log as `dagward audit verify` does, and make\n"
+        "nothing of one that was changed (exit status 2). --key PUBLIC (PEM): only this key may\n"
+        "have signed; --unverified: the log is taken as it is, as one of lines picked out of it.\n"
         "\n"
         "CALLER is  --claims FILE    the token's payload, as JSON (`-`: standard input)\n"
         "           --issuer NAME    as bindings name it; default: found by the `iss` claim\n"
@@ -82,8 +89,8 @@ struct options {
         const char *config;
         const char *policies[MOST_FILES];
         size_t n_policies;
-        const char *logs[MOST_FILES];
-        size_t n_logs;
+        struct past_log log;
+        size_t most;             /* requests that diff tries */
         int64_t at_ms, since_ms; /* since_ms: INT64_MIN: there is only one period */
         const char *claims, *issuer, *subject, *body, *reason;
         struct pair claimed[MOST_CLAIMED];
@@ -130,6 +137,24 @@ static bool take_time(const char *option, int64_t *wall_ms)
         return complain(text, optarg);
 }
 
+static bool take_log(struct options *o, const char *name)
+{
+        if (o->log.n_files == PAST_MOST_FILES)
+                return complain("too many logs: give them in parts", "");
+        o->log.files[o->log.n_files++] = name;
+        return true;
+}
+
+static bool take_limit(struct options *o, const char *text)
+{
+        uint64_t number;
+
+        if (!str_to_u64(str_of(text), &number) || !number || number > SIZE_MAX)
+                return complain("--limit is a number of requests, not ", text);
+        o->most = (size_t)number;
+        return true;
+}
+
 static bool take_option(struct options *o, int option)
 {
         switch (option) {
@@ -139,11 +164,14 @@ static bool take_option(struct options *o, int option)
                         return complain("too many policy files", "");
                 o->policies[o->n_policies++] = optarg;
                 return true;
-        case 'l':
-                if (o->n_logs == MOST_FILES)
-                        return complain("too many logs", "");
-                o->logs[o->n_logs++] = optarg;
+        case 'l': return take_log(o, optarg);
+        case 'u': o->log.unverified = true; return true;
+        case 'k':
+                if (o->log.n_keys == VERIFY_KEYS_MOST)
+                        return complain("too many keys", "");
+                o->log.keys[o->log.n_keys++] = optarg;
                 return true;
+        case 'L': return take_limit(o, optarg);
         case 'S': return take_time("--since", &o->since_ms);
         case 'C': o->claims = optarg; return true;
         case 'i': o->issuer = optarg; return true;
@@ -165,14 +193,46 @@ static bool take_option(struct options *o, int option)
         }
 }
 
-enum needs { NEEDS_POLICY, MAY_HAVE_POLICY, NEEDS_NO_POLICY };
+static const struct str subcommands[] = {{"test", 4}, {"explain", 7}, {"who-can", 7}, {"can", 3},
+        {"lint", 4}, {"diff", 4}, {"replay", 6}, {"suggest", 7}};
+enum subcommand { TEST, EXPLAIN, WHO_CAN, CAN, LINT, DIFF, REPLAY, SUGGEST };
+enum { SUBCOMMANDS = SUGGEST + 1 };
 
-static bool parse(int argc, char **argv, struct options *o, enum needs needs)
+/* The options that each takes, beside those that all do; and those that may be given twice. */
+static const char *const taken[SUBCOMMANDS] = {[TEST] = "cpv",
+        [EXPLAIN] = "cpCisrmbaR",
+        [WHO_CAN] = "cpa",
+        [CAN] = "cpCisra",
+        [LINT] = "cpa",
+        [DIFF] = "L",
+        [REPLAY] = "cpluk",
+        [SUGGEST] = "cplukS"};
+static const char everybody_takes[] = "fjh", repeatable[] = "plrmk";
+
+/* What would be passed over is refused: who gave it, meant something by it. */
+static bool is_taken(enum subcommand what, const struct option *option, bool seen)
+{
+        char text[100];
+        int letter = option->val;
+
+        if (!strchr(taken[what], letter) && !strchr(everybody_takes, letter)) {
+                snprintf(text, sizeof(text), "%s takes no --", subcommands[what].ptr);
+                return complain(text, option->name);
+        }
+        if (seen && !strchr(repeatable, letter))
+                return complain("given twice: --", option->name);
+        return true;
+}
+
+static bool parse(int argc, char **argv, struct options *o, enum subcommand what)
 {
         static const struct option longs[] = {
                 {"config", required_argument, NULL, 'c'},
                 {"policy", required_argument, NULL, 'p'},
                 {"log", required_argument, NULL, 'l'},
+                {"unverified", no_argument, NULL, 'u'},
+                {"key", required_argument, NULL, 'k'},
+                {"limit", required_argument, NULL, 'L'},
                 {"since", required_argument, NULL, 'S'},
                 {"claims", required_argument, NULL, 'C'},
                 {"issuer", required_argument, NULL, 'i'},
@@ -188,17 +248,21 @@ static bool parse(int argc, char **argv, struct options *o, enum needs needs)
                 {"help", no_argument, NULL, 'h'},
                 {0},
         };
+        bool seen[128] = {false};
         int option;
 
-        while ((option = getopt_long(argc, argv, "c:p:vh", longs, NULL)) != -1)
-                if (!take_option(o, option))
+        while ((option = getopt_long(argc, argv, "c:p:vh", longs, NULL)) != -1) {
+                const struct option *one = longs;
+                while (one->name && one->val != option)
+                        one++;
+                if ((one->name && !is_taken(what, one, seen[one->val])) || !take_option(o, option))
                         return false;
-        if (o->help)
+                if (one->name)
+                        seen[one->val] = true;
+        }
+        if (o->help || what == DIFF)
                 return true;
-        if (needs == NEEDS_NO_POLICY)
-                return (!o->config && !o->n_policies) ||
-                       complain("diff takes OLD and NEW, not --config or --policy", "");
-        if (needs == MAY_HAVE_POLICY && !o->config && !o->n_policies)
+        if (what == SUGGEST && !o->config && !o->n_policies)
                 return true;
         if (!o->config == !o->n_policies)
                 return complain("give either --config FILE or --policy FILE", "");
@@ -472,17 +536,6 @@ static int can(struct options *o, const struct preflight *p)
         return status;
 }
 
-static const struct str subcommands[] = {{"test", 4}, {"explain", 7}, {"who-can", 7}, {"can", 3},
-        {"lint", 4}, {"diff", 4}, {"replay", 6}, {"suggest", 7}};
-enum subcommand { TEST, EXPLAIN, WHO_CAN, CAN, LINT, DIFF, REPLAY, SUGGEST };
-enum { SUBCOMMANDS = SUGGEST + 1 };
-
-/* What each subcommand asks for beside its options. */
-static enum needs needs_of(enum subcommand what)
-{
-        return what == DIFF ? NEEDS_NO_POLICY : what == SUGGEST ? MAY_HAVE_POLICY : NEEDS_POLICY;
-}
-
 static int run(struct options *o, enum subcommand what, char **words, int n)
 {
         struct preflight p = {0};
@@ -497,19 +550,15 @@ static int run(struct options *o, enum subcommand what, char **words, int n)
         }
         if (what == DIFF) {
                 if (n == 2)
-                        return policy_print_diff(words[0], words[1], o->format);
+                        return policy_print_diff(words[0], words[1], o->most, o->format);
                 complain("diff needs OLD and NEW", "");
                 return status;
         }
         /* The shell makes several words of --log audit*.jsonl. */
-        for (int i = 0; reads_logs && i < n && o->n_logs; i++) {
-                if (o->n_logs == MOST_FILES) {
-                        complain("too many logs: give them in parts", "");
+        for (int i = 0; reads_logs && i < n && o->log.n_files; i++)
+                if (!take_log(o, words[i]))
                         return status;
-                }
-                o->logs[o->n_logs++] = words[i];
-        }
-        if (reads_logs && !o->n_logs) {
+        if (reads_logs && !o->log.n_files) {
                 complain("--log FILE is missing", "");
                 return status;
         }
@@ -520,12 +569,9 @@ static int run(struct options *o, enum subcommand what, char **words, int n)
                 case WHO_CAN: status = who_can(o, &p, words, n); break;
                 case CAN: status = can(o, &p); break;
                 case LINT: status = policy_print_lint(p.policy, o->at_ms, o->format); break;
-                case REPLAY:
-                        status = policy_print_replay(p.policy, o->logs, o->n_logs, o->format);
-                        break;
+                case REPLAY: status = policy_print_replay(p.policy, &o->log, o->format); break;
                 case SUGGEST:
-                        status = policy_print_suggestion(
-                                p.policy, o->logs, o->n_logs, o->since_ms, o->format);
+                        status = policy_print_suggestion(p.policy, &o->log, o->since_ms, o->format);
                         break;
                 case DIFF: break; /* has policies of its own */
                 }
@@ -536,7 +582,7 @@ static int run(struct options *o, enum subcommand what, char **words, int n)
 
 int command_policy(int argc, char **argv)
 {
-        struct options o = {.at_ms = clock_wall_ms(), .since_ms = INT64_MIN};
+        struct options o = {.at_ms = clock_wall_ms(), .since_ms = INT64_MIN, .most = DIFF_MOST};
         const char *what = argc > 1 ? argv[1] : "";
 
         if (strcmp(what, "--help") == 0 || strcmp(what, "-h") == 0) {
@@ -552,7 +598,7 @@ int command_policy(int argc, char **argv)
                         error_did_you_mean(str_of(what), subcommands, SUBCOMMANDS), help);
                 return EXIT_USAGE;
         }
-        if (!parse(argc - 1, argv + 1, &o, needs_of((enum subcommand)which)))
+        if (!parse(argc - 1, argv + 1, &o, (enum subcommand)which))
                 return EXIT_USAGE;
         if (o.help) {
                 fputs(help, stdout);

@@ -236,8 +236,12 @@ static void is_unsure(void *owner, const struct policy_unsure *unsure)
                                 unsure->subject, unsure->rule, str_of(change), str_of(count)},
                         4);
         } else {
-                buf_printf(out, "%.*s\n  ? %s %.*s: %s%s\n", STR_FMT(unsure->subject), change,
-                        STR_FMT(unsure->rule), unsure->op->id, unsure->n > 1 ? " and others" : "");
+                buf_printf(out,
+                        "%.*s\n  ? cannot be tried: entry %.*s was %s, and what it does to %s%s is "
+                        "up to what "
+                        "Azure DevOps knows of a name or an id\n",
+                        STR_FMT(unsure->subject), STR_FMT(unsure->rule), change, unsure->op->id,
+                        unsure->n > 1 ? " and others" : "");
         }
 }
 
@@ -250,8 +254,10 @@ static void print_buf(const struct buf *text)
 static void print_all(struct printing *p, const struct policy_diff_counts *counts)
 {
         if (p->format == REPORT_JSON) {
-                printf("{\"allowed\":%zu,\"denied\":%zu,\"requests\":%zu,\"unfinished\":%zu,"
+                printf("{\"exhaustive\":%s,\"allowed\":%zu,\"denied\":%zu,\"requests\":%zu,"
+                       "\"unfinished\":%zu,"
                        "\"untried\":%zu,\n\"bindings\":[",
+                        counts->unfinished || counts->untried || counts->unsure ? "false" : "true",
                         counts->allowed, counts->denied, counts->requests, counts->unfinished,
                         counts->untried);
                 print_buf(&p->bindings);
@@ -289,7 +295,7 @@ static void print_all(struct printing *p, const struct policy_diff_counts *count
         }
 }
 
-int policy_print_diff(const char *old, const char *new_one, enum report_format format)
+int policy_print_diff(const char *old, const char *new_one, size_t most, enum report_format format)
 {
         struct policy *before = load(old), *after = load(new_one);
         struct printing p = {.format = format};
@@ -302,6 +308,7 @@ int policy_print_diff(const char *old, const char *new_one, enum report_format f
                         .binding_changed = binding_changed,
                         .unsure = is_unsure,
                         .owner = &p,
+                        .most = most,
                 };
                 buf_init(&p.changes, 1 << 30);
                 buf_init(&p.bindings, 1 << 30);

@@ -5,6 +5,6 @@
 #include "dagward/base/report.h"
 
 /* `old` and `new_one`: policy files, or directories of *.yaml. An exit status: 0 no difference. */
-int policy_print_diff(const char *old, const char *new_one, enum report_format format);
+int policy_print_diff(const char *old, const char *new_one, size_t most, enum report_format format);
 
 #endif

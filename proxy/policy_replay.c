@@ -46,6 +46,7 @@ static void add_to_group(struct replaying *r, enum past_answer answer, const str
         const struct decision *now)
 {
         struct buf *key = &r->key;
+        struct decision why;
 
         buf_reset(key);
         buf_printf(key, "%.*s (issuer %.*s)", STR_FMT(past->caller.subject),
@@ -65,6 +66,7 @@ static void add_to_group(struct replaying *r, enum past_answer answer, const str
                 r->left_out++;
                 return;
         }
+        (void)past_decide(r->judge, past, true, &why);
         r->groups[r->n_groups++] = (struct group){
                 .answer = answer,
                 .hash = hash,
@@ -73,7 +75,7 @@ static void add_to_group(struct replaying *r, enum past_answer answer, const str
                 .caller = shown(str_head(buf_str(key), caller_bytes)),
                 .before = shown(past->rule),
                 .after = shown(now->rule),
-                .reason = shown(str_of(now->reason)),
+                .reason = shown(str_of(why.reason)),
                 .place = shown(past->place),
                 .correlation_id = shown(past->correlation_id),
                 .path = shown(past->request.path),
@@ -85,7 +87,7 @@ static void seen(void *owner, const struct past *past)
 {
         struct replaying *r = owner;
         struct decision now;
-        enum past_answer answer = past_decide(r->judge, past, &now);
+        enum past_answer answer = past_decide(r->judge, past, false, &now);
         bool was_allowed = past->effect == EFFECT_ALLOW;
 
         if (answer == (was_allowed ? PAST_ALLOWED : PAST_DENIED)) {
@@ -194,8 +196,8 @@ static void print_all(
         buf_clear(&out);
 }
 
-int policy_print_replay(const struct policy *policy, const char *const *logs, size_t n_logs,
-        enum report_format format)
+int policy_print_replay(
+        const struct policy *policy, const struct past_log *log, enum report_format format)
 {
         struct replaying r = {.judge = past_judge_new(policy)};
         struct past_counts counts;
@@ -205,7 +207,7 @@ int policy_print_replay(const struct policy *policy, const char *const *logs, si
         r.groups = calloc(MOST_GROUPS, sizeof(*r.groups));
         if (!r.groups)
                 abort();
-        if (past_read(logs, n_logs, seen, &r, &counts)) {
+        if (past_read(log, seen, &r, &counts)) {
                 print_all(&r, &counts, format);
                 status = r.allowed || r.denied || r.unclear || counts.damaged ? EXIT_NO : EXIT_YES;
         }

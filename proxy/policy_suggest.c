@@ -15,10 +15,13 @@
 #include "policy_log.h"
 #include "policy_usage.h"
 
+enum { MOST_COMPARED = 1000 };
+
 struct suggesting {
         struct policy_usage *usage;
-        json_t *roles;   /* role -> operation -> kind of resource -> value -> how often */
-        json_t *callers; /* role -> issuer -> credential -> subject -> how often */
+        json_t *roles;      /* role -> operation -> what one request touches -> how often */
+        struct buf request; /* scratch */
+        json_t *callers;    /* role -> issuer -> credential -> subject -> how often */
         size_t n, left_out;
         size_t broke_glass; /* allowed, but by what is there for emergencies */
         enum report_format format;
@@ -48,38 +51,69 @@ static void count(json_t *object, struct str key)
                 json_object_setn_new(object, key.ptr, key.len, json_integer(1));
 }
 
-/* Kinds that a request leaves open cannot be asked for: counted as the value "*". */
-static void note_resources(json_t *operation, const struct past *past)
+static void open_member(struct buf *out, const char *name)
+{
+        BUF_LITERAL(out, ",");
+        buf_json_str(out, str_of(name));
+        BUF_LITERAL(out, ":[");
+}
+
+/* What one request touches: {"projects":["a"],"pipelines":["42"]}. Kinds that it leaves open cannot
+ * be asked for, and are left out. */
+static void write_touched(struct buf *out, const struct past *past)
 {
         const struct resources *resources = past->request.resources;
 
         for (int k = 0; k < RESOURCE_KINDS; k++) {
-                if (!policy_usage_lasts((enum resource_kind)k))
+                bool any = false;
+                if (!policy_usage_lasts((enum resource_kind)k) || resources->unresolved[k])
                         continue;
-                struct str name = str_of(resource_kind_selector((enum resource_kind)k));
-                bool any = resources->unresolved[k];
                 for (size_t i = 0; i < resources->n; i++) {
-                        const struct resource *item = &resources->items[i];
-                        if (item->kind != (enum resource_kind)k)
+                        if (resources->items[i].kind != (enum resource_kind)k)
                                 continue;
+                        if (any)
+                                buf_char(out, ',');
+                        else
+                                open_member(out, resource_kind_selector((enum resource_kind)k));
                         any = true;
-                        count(at(operation, name), item->value);
+                        buf_json_str(out, resources->items[i].value);
                 }
-                if (!any)
-                        continue;
-                count(at(operation, STR("")), name);
-                if (resources->unresolved[k])
-                        count(at(operation, name), STR("*"));
+                if (any)
+                        buf_char(out, ']');
         }
 }
 
-static void note_said(json_t *operation, const struct past *past)
+/* What it said, by name. */
+static void write_said(struct buf *out, const struct past *past)
 {
         size_t n;
         const struct fact_kind *kinds = facts_all(&n);
 
-        for (size_t i = 0; past->said && i < past->said->n; i++)
-                count(at(operation, STR("where")), str_of(kinds[past->said->items[i].kind].name));
+        for (unsigned kind = 0; past->said && kind < n; kind++)
+                for (size_t i = 0; i < past->said->n; i++) {
+                        if (past->said->items[i].kind != kind)
+                                continue;
+                        if (out->len && out->data[out->len - 1] == '"')
+                                buf_char(out, ',');
+                        else
+                                open_member(out, "where");
+                        buf_json_str(out, str_of(kinds[kind].name));
+                        break;
+                }
+        if (out->len && out->data[out->len - 1] == '"')
+                buf_char(out, ']');
+}
+
+static void note_request(struct suggesting *s, json_t *operation, const struct past *past)
+{
+        struct buf *out = &s->request;
+
+        buf_reset(out);
+        BUF_LITERAL(out, "{\"\":[]");
+        write_touched(out, past);
+        write_said(out, past);
+        buf_char(out, '}');
+        count(operation, buf_str(out));
 }
 
 /* As a value of a policy the text is itself: no wildcard, no group, nothing that ends it early.
@@ -117,36 +151,139 @@ static void seen(void *owner, const struct past *past)
                 return;
         }
         s->n++;
-        json_t *operation = at(at(s->roles, past->role), str_of(key));
-        count(at(operation, STR("")), STR(""));
-        note_resources(operation, past);
-        note_said(operation, past);
+        note_request(s, at(at(s->roles, past->role), str_of(key)), past);
         json_t *credentials = at(at(s->callers, past->role), past->caller.issuer);
         count(at(credentials, past->credential), past->caller.subject);
 }
 
 /* --- the policy --- */
 
-/* How often the operation was used, and in how many of these something of a kind was named. */
-static json_int_t uses_of(const json_t *operation, const char *kind)
+/* The requests of an operation, each as sets: kind -> value -> true. */
+static json_t *requests_of(const json_t *operation)
 {
-        return json_integer_value(json_object_get(json_object_get(operation, ""), kind));
+        json_t *all = json_array(), *seen, *values, *value;
+        const char *text, *kind;
+        size_t i;
+
+        json_object_foreach((json_t *)operation, text, seen)
+        {
+                json_t *lists = json_loads(text, JSON_ALLOW_NUL, NULL), *sets = json_object();
+                json_object_foreach(lists, kind, values)
+                {
+                        json_t *set = json_object();
+                        json_array_foreach(values, i, value)
+                        {
+                                json_object_setn_new(set, json_string_value(value),
+                                        json_string_length(value), json_true());
+                        }
+                        if (*kind)
+                                json_object_set_new(sets, kind, set);
+                        else
+                                json_decref(set);
+                }
+                json_array_append_new(all, sets);
+                json_decref(lists);
+        }
+        return all;
 }
 
-/* The selectors that all of its requests met, as text: two operations with the same share an entry.
- * Each request named one of the kind, and none left one open. */
-static char *selectors_of(json_t *operation)
+/* Joins those that differ in the values of that one kind only: together they are these and no
+ * other. */
+static json_t *joined_by(json_t *all, const char *kind)
 {
-        json_t *out = json_object();
-        const char *kind, *value;
-        json_t *values, *n;
+        json_t *kept = json_array(), *places = json_object(), *sets;
+        size_t i;
 
-        json_object_foreach(operation, kind, values)
+        json_array_foreach(all, i, sets)
         {
-                if (!*kind || json_object_get(values, "*"))
+                json_t *values = json_incref(json_object_get(sets, kind));
+                if (!values) {
+                        json_array_append(kept, sets);
                         continue;
-                if (strcmp(kind, "where") != 0 && uses_of(operation, kind) < uses_of(operation, ""))
-                        continue;
+                }
+                json_object_del(sets, kind);
+                char *rest = json_dumps(sets, JSON_SORT_KEYS | JSON_COMPACT);
+                json_object_set(sets, kind, values);
+                json_t *first = json_object_get(places, rest);
+                if (first) {
+                        json_object_update(json_object_get(first, kind), values);
+                } else {
+                        json_object_set(places, rest, sets);
+                        json_array_append(kept, sets);
+                }
+                free(rest);
+                json_decref(values);
+        }
+        json_decref(places);
+        json_decref(all);
+        return kept;
+}
+
+static bool has_guarded(const json_t *said)
+{
+        size_t n;
+        const struct fact_kind *kinds = facts_all(&n);
+
+        for (size_t i = 0; i < n; i++)
+                if (kinds[i].is_guarded && json_object_get(said, kinds[i].name))
+                        return true;
+        return false;
+}
+
+/* Whether an entry of `whole` allows all that one of `part` does. */
+static bool contains(json_t *whole, json_t *part)
+{
+        const char *kind, *value;
+        json_t *values, *one;
+
+        json_object_foreach(whole, kind, values)
+        {
+                json_t *of_part = json_object_get(part, kind);
+                if (!of_part)
+                        return false;
+                json_object_foreach(of_part, value, one)
+                {
+                        if (!json_object_get(values, value))
+                                return false;
+                }
+        }
+        return json_object_get(whole, "where") || !has_guarded(json_object_get(part, "where"));
+}
+
+static bool is_contained(const json_t *all, size_t which)
+{
+        json_t *sets, *part = json_array_get(all, which);
+        size_t i;
+
+        if (json_array_size(all) > MOST_COMPARED)
+                return false;
+        json_array_foreach(all, i, sets)
+        {
+                if (i != which && contains(sets, part) && (!contains(part, sets) || i < which))
+                        return true;
+        }
+        return false;
+}
+
+/* The fewest entries that are easily found and allow just these requests: one value after the other
+ * is joined where all else is the same. */
+static json_t *entries_of(const json_t *operation)
+{
+        json_t *all = requests_of(operation);
+
+        for (int k = RESOURCE_KINDS - 1; k >= 0; k--)
+                all = joined_by(all, resource_kind_selector((enum resource_kind)k));
+        return all;
+}
+
+/* As text, with lists: operations with the same share an entry. */
+static char *selectors_of(json_t *sets)
+{
+        json_t *out = json_object(), *values, *n;
+        const char *kind, *value;
+
+        json_object_foreach(sets, kind, values)
+        {
                 json_t *list = json_array();
                 json_object_foreach(values, value, n)
                 {
@@ -211,7 +348,29 @@ static void add_entry(struct buf *out, const char *operations, const char *selec
         json_decref(all);
 }
 
-/* Operations with the same selectors, in one entry; each that is spelt out has its own. */
+/* One that is spelt out has entries of its own; others go to those with the same selectors. */
+static void add_operation(struct buf *out, json_t *entries, const char *id, const json_t *operation)
+{
+        json_t *all = entries_of(operation), *sets;
+        size_t i;
+
+        json_array_foreach(all, i, sets)
+        {
+                if (is_contained(all, i))
+                        continue;
+                char *text = selectors_of(sets);
+                const char *so_far = json_string_value(json_object_get(entries, text));
+                if (strstr(id, " /"))
+                        add_entry(out, id, text);
+                else
+                        json_object_set_new(entries, text,
+                                json_sprintf(
+                                        "%s%s%s", so_far ? so_far : "", so_far ? ", " : "", id));
+                free(text);
+        }
+        json_decref(all);
+}
+
 static void add_role(struct buf *out, const char *role, json_t *operations)
 {
         json_t *entries = json_object(), *operation, *list;
@@ -222,15 +381,7 @@ static void add_role(struct buf *out, const char *role, json_t *operations)
         BUF_LITERAL(out, ":\n    allow:\n");
         json_object_foreach(operations, id, operation)
         {
-                char *text = selectors_of(operation);
-                const char *so_far = json_string_value(json_object_get(entries, text));
-                if (strstr(id, " /"))
-                        add_entry(out, id, text);
-                else
-                        json_object_set_new(entries, text,
-                                json_sprintf(
-                                        "%s%s%s", so_far ? so_far : "", so_far ? ", " : "", id));
-                free(text);
+                add_operation(out, entries, id, operation);
         }
         json_object_foreach(entries, selectors, list)
         {
@@ -394,7 +545,7 @@ static void print_all(const struct suggesting *s)
         buf_clear(&policy);
 }
 
-int policy_print_suggestion(const struct policy *policy, const char *const *logs, size_t n_logs,
+int policy_print_suggestion(const struct policy *policy, const struct past_log *log,
         int64_t since_ms, enum report_format format)
 {
         struct suggesting s = {
@@ -406,9 +557,10 @@ int policy_print_suggestion(const struct policy *policy, const char *const *logs
         struct past_counts counts;
         int status = EXIT_USAGE;
 
+        buf_init(&s.request, 1 << 20);
         buf_init(&s.unused, 1 << 30);
         buf_init(&s.drift, 1 << 30);
-        if (past_read(logs, n_logs, seen, &s, &counts)) {
+        if (past_read(log, seen, &s, &counts)) {
                 status = s.n ? EXIT_YES : EXIT_NO;
                 policy_usage_unused(s.usage, add_unused, &s);
                 policy_usage_new_uses(s.usage, add_drift, &s);
@@ -426,6 +578,7 @@ int policy_print_suggestion(const struct policy *policy, const char *const *logs
                                 "caller, has a `*` or is no value of a policy\n",
                                 s.left_out);
         }
+        buf_clear(&s.request);
         buf_clear(&s.unused);
         buf_clear(&s.drift);
         json_decref(s.roles);

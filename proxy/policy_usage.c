@@ -72,7 +72,7 @@ static void note_rule(struct policy_usage *usage, const struct past *past, const
 {
         struct decision now;
 
-        if (past_decide(usage->judge, past, &now) != PAST_ALLOWED)
+        if (past_decide(usage->judge, past, false, &now) != PAST_ALLOWED)
                 return;
         json_t *operations = json_object_getn(usage->rules, now.rule.ptr, now.rule.len);
         if (!operations) {

@@ -3,7 +3,7 @@
 #include "dagward/base/clock.h"
 #include "dagward/base/pull.h"
 
-enum { MOST_ITEMS = 512, MOST_DETAILS = 32 };
+enum { MOST_ITEMS = 512, MOST_DETAILS = 32, LOOK_AHEAD = 4 };
 
 struct reader {
         struct pull json;
@@ -307,14 +307,20 @@ static const struct row record_rows[] = {
 };
 static const struct row line_row = ROW("a record", OBJECT, ROWS(record_rows));
 
-static const struct row *row_named(
-        const struct row *rows, unsigned n, unsigned likely, struct str name)
+static const struct row *row_named(const struct row *rows, unsigned n, struct str name)
 {
-        for (unsigned i = 0; i < n; i++) {
-                const struct row *row = &rows[(likely + i) % n];
-                if (str_eq(row->name, name))
-                        return row;
-        }
+        for (unsigned i = 0; i < n; i++)
+                if (str_eq(rows[i].name, name))
+                        return &rows[i];
+        return NULL;
+}
+
+/* The next row, or one a little further on, when its name comes next. */
+static const struct row *likely_row(struct reader *r, const struct row *object, unsigned likely)
+{
+        for (unsigned i = likely; i < object->n_rows && i < likely + LOOK_AHEAD; i++)
+                if (pull_name(&r->json, object->rows[i].name))
+                        return &object->rows[i];
         return NULL;
 }
 
@@ -329,9 +335,12 @@ static bool take_members(struct reader *r, const struct row *object, struct audi
         if (pull_char(&r->json, '}'))
                 return true;
         do {
-                if (!pull_text(&r->json, &name) || !pull_char(&r->json, ':'))
-                        return false;
-                const struct row *row = row_named(object->rows, object->n_rows, likely, name);
+                const struct row *row = likely_row(r, object, likely);
+                if (!row) {
+                        if (!pull_text(&r->json, &name) || !pull_char(&r->json, ':'))
+                                return false;
+                        row = row_named(object->rows, object->n_rows, name);
+                }
                 if (!row) {
                         if (!pull_skip(&r->json))
                                 return false;

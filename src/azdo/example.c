@@ -87,6 +87,18 @@ enum takes operation_takes(const struct operation *op, enum resource_kind kind)
         return row->source == SOURCE_PATH && !may_be_left_out ? TAKES_ALWAYS : TAKES_MAYBE;
 }
 
+bool operation_touches(const struct operation *op, enum resource_kind kind)
+{
+        const struct operation_extra *extra = &table_extras[op->index];
+
+        if ((extra->touches | extra->body_kinds) >> kind & 1)
+                return true;
+        for (size_t i = 0; i < extra->n_rows; i++)
+                if (gather_row(extra->rows[i])->kind == kind)
+                        return true;
+        return false;
+}
+
 /* A parameter that no wish is about: anything of its type. */
 static struct str free_value(struct str name, char type)
 {

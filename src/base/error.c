@@ -123,6 +123,10 @@ const char *error_did_you_mean(struct str word, const struct str *names, size_t 
         struct str found = STR_NONE;
 
         for (size_t i = 0; i < n; i++) {
+                size_t longer =
+                        word.len > names[i].len ? word.len - names[i].len : names[i].len - word.len;
+                if (longer >= best)
+                        continue; /* so many letters are missing at least */
                 unsigned distance = str_distance(word, names[i]);
                 if (distance < best) {
                         best = distance;

@@ -1,19 +1,6 @@
 #include "dagward/base/pull.h"
 
-void pull_blanks(struct pull *r)
-{
-        while (r->p < r->end && (*r->p == ' ' || *r->p == '\t' || *r->p == '\r' || *r->p == '\n'))
-                r->p++;
-}
-
-bool pull_char(struct pull *r, char c)
-{
-        pull_blanks(r);
-        if (r->p == r->end || *r->p != c)
-                return false;
-        r->p++;
-        return true;
-}
+#include <endian.h>
 
 /* Four hexadecimal digits. */
 static bool take_hex(struct pull *r, unsigned *out)
@@ -112,13 +99,15 @@ static bool take_escaped(struct pull *r, const char *begin, struct str *out)
         return true;
 }
 
-/* Whether one of eight bytes is a quote, a backslash, a control or beyond ASCII. */
-static bool has_special(const char *p)
+/* Those of eight bytes that are a quote, a backslash, a control or beyond ASCII have their highest
+ * bit set: surely the first of them in memory, and maybe others behind it. */
+static uint64_t specials(const char *p)
 {
         const uint64_t ones = 0x0101010101010101, highs = 0x8080808080808080;
         uint64_t w;
 
         memcpy(&w, p, sizeof(w));
+        w = le64toh(w); /* borrows go away from the first byte */
         uint64_t quote = w ^ ones * '"', backslash = w ^ ones * '\\';
         return (((quote - ones) & ~quote) | ((backslash - ones) & ~backslash) | (w - ones * 0x20) |
                        w) &
@@ -132,8 +121,13 @@ bool pull_text(struct pull *r, struct str *out)
         if (!pull_char(r, '"'))
                 return false;
         const char *begin = r->p;
-        while (r->end - r->p >= 8 && !has_special(r->p))
-                r->p += 8;
+        for (; r->end - r->p >= 8; r->p += 8) {
+                uint64_t special = specials(r->p);
+                if (special) {
+                        r->p += __builtin_ctzll(special) / 8;
+                        break;
+                }
+        }
         for (; r->p < r->end; r->p++) {
                 unsigned char c = (unsigned char)*r->p;
                 if (c == '"' || c == '\\')
@@ -148,6 +142,17 @@ bool pull_text(struct pull *r, struct str *out)
                 return take_escaped(r, begin, out) && str_utf8_valid(*out);
         *out = str_view(begin, (size_t)(r->p++ - begin));
         return seen < 0x80 || str_utf8_valid(*out);
+}
+
+bool pull_name(struct pull *r, struct str name)
+{
+        const char *p = r->p;
+
+        if ((size_t)(r->end - p) < name.len + 3 || p[0] != '"' || p[name.len + 1] != '"' ||
+                p[name.len + 2] != ':' || memcmp(p + 1, name.ptr, name.len) != 0)
+                return false;
+        r->p += name.len + 3;
+        return true;
 }
 
 bool pull_number(struct pull *r, struct str *out)

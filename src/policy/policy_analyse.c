@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "dagward/azdo/example.h"
 #include "policy_internal.h"
 
 enum { TEXT_BYTES = 2000 };
@@ -200,6 +201,130 @@ static void lint_redundant(
         }
 }
 
+static bool set_touches(const struct operation_set *set, enum resource_kind kind)
+{
+        size_t n;
+        const struct operation *all = catalogue_all(&n);
+
+        for (size_t i = 0; i < n; i++) {
+                const struct operation *whole =
+                        *all[i].part_of ? catalogue_find(str_of(all[i].part_of)) : &all[i];
+                if (operation_set_has(set, all[i].index) &&
+                        (operation_touches(&all[i], kind) ||
+                                (whole && operation_touches(whole, kind))))
+                        return true;
+        }
+        return false;
+}
+
+static bool set_has_method(const struct operation_set *set, const struct entry *entry)
+{
+        size_t n;
+        const struct operation *all = catalogue_all(&n);
+
+        for (size_t i = 0; i < n; i++) {
+                struct str method = str_of(all[i].method);
+                if (!operation_set_has(set, all[i].index))
+                        continue;
+                if (str_eq(method, STR("*")) || methods_match(entry, method) ||
+                        (str_eq(method, STR("GET")) && methods_match(entry, STR("HEAD"))))
+                        return true;
+        }
+        return false;
+}
+
+/* What no request can be. What the catalogue does not know may be anything. */
+static void lint_possible(struct linting *l, size_t index)
+{
+        const struct entry *entry = &l->policy->entries[index];
+        const struct operation_set *set = &l->sets[index];
+
+        if (is_empty(set)) {
+                tell(l, true, "never-matches", entry->rule,
+                        "no operation is all that this asks for: it can never match");
+                return;
+        }
+        if (operation_set_has(set, UNKNOWN_OPERATION))
+                return;
+        for (size_t i = 0; i < entry->n_selectors; i++)
+                if (!set_touches(set, entry->selectors[i].kind))
+                        tell(l, true, "never-matches", entry->rule,
+                                "no operation of this entry touches any %s: it can never match",
+                                resource_kind_selector(entry->selectors[i].kind));
+        if (entry->methods.n && !set_has_method(set, entry))
+                tell(l, true, "never-matches", entry->rule,
+                        "no operation of this entry has the method %.*s: it can never match",
+                        STR_FMT(entry->methods.shown));
+}
+
+/* --- names --- */
+
+static void lint_name(struct linting *l, struct str place, const char *what, struct str text)
+{
+        char why[160], shown[160];
+
+        if (!looks_deceptive(text, why, sizeof(why)))
+                return;
+        struct line line = line_over(shown, sizeof(shown));
+        line_add_most(&line, text, 100);
+        tell(l, false, "look-alike", place, "the %s `%s` %s", what, shown, why);
+}
+
+static void lint_patterns(struct linting *l, struct str place, const char *what,
+        const struct pattern *patterns, size_t n)
+{
+        for (size_t i = 0; i < n; i++)
+                lint_name(l, place, what, patterns[i].text);
+}
+
+static void lint_entry_names(struct linting *l, const struct entry *entry)
+{
+        for (size_t i = 0; i < entry->n_selectors; i++)
+                for (size_t v = 0; v < entry->selectors[i].n; v++) {
+                        const struct value *value = &entry->selectors[i].values[v];
+                        const char *what = resource_kind_name(entry->selectors[i].kind);
+                        lint_name(l, entry->rule, what, value->name.text);
+                        if (value->has_project)
+                                lint_name(l, entry->rule, "project", value->project.text);
+                }
+        for (size_t c = 0; c < entry->n_conditions; c++)
+                for (size_t k = 0; k < entry->conditions[c].n; k++) {
+                        const struct keyed_values *keyed = &entry->conditions[c].keys[k];
+                        lint_name(l, entry->rule, "name", keyed->key.text);
+                        lint_patterns(l, entry->rule, "value", keyed->values, keyed->n);
+                }
+}
+
+static void lint_binding_names(struct linting *l, const struct binding *binding)
+{
+        lint_name(l, binding->place, "binding", binding->name);
+        lint_name(l, binding->place, "issuer", binding->issuer);
+        lint_name(l, binding->place, "credential", binding->credential);
+        lint_patterns(l, binding->place, "subject", binding->subjects, binding->n_subjects);
+        lint_patterns(l, binding->place, "role", binding->token_roles, binding->n_token_roles);
+        for (size_t i = 0; i < binding->n_claims; i++) {
+                lint_name(l, binding->place, "claim", binding->claims[i].path);
+                lint_patterns(l, binding->place, "claim's value", binding->claims[i].values,
+                        binding->claims[i].n);
+        }
+}
+
+static void lint_role_names(struct linting *l)
+{
+        const struct policy *policy = l->policy;
+
+        for (size_t i = 0; i < policy->n_roles; i++) {
+                const struct role *role = &policy->roles[i];
+                lint_name(l, role->place, "role", role->name);
+                for (size_t k = 0; k < i; k++)
+                        if (looks_alike(role->name, policy->roles[k].name))
+                                tell(l, false, "look-alike", role->place,
+                                        "the role `%.*s` is easily read as `%.*s` (%.*s)",
+                                        STR_FMT(role->name), STR_FMT(policy->roles[k].name),
+                                        STR_FMT(policy->roles[k].place));
+        }
+}
+
 static bool names_a_resource(const struct entry *entry)
 {
         for (size_t i = 0; i < entry->n_selectors; i++)
@@ -316,6 +441,8 @@ size_t policy_lint(const struct policy *policy, int64_t now_ms, policy_found *fo
                 struct operation_set denied;
                 struct str by = always_denied(&l, role, &denied);
                 for (size_t i = role->first; i < role->first + role->n; i++) {
+                        lint_possible(&l, i);
+                        lint_entry_names(&l, &policy->entries[i]);
                         if (policy->entries[i].effect != EFFECT_ALLOW || is_empty(&sets[i]))
                                 continue;
                         lint_denied(&l, role, i, &denied, by);
@@ -324,6 +451,9 @@ size_t policy_lint(const struct policy *policy, int64_t now_ms, policy_found *fo
                 }
         }
         free(outlines);
+        lint_role_names(&l);
+        for (size_t i = 0; i < policy->n_bindings; i++)
+                lint_binding_names(&l, &policy->bindings[i]);
         for (size_t i = 0; i < policy->n_bindings; i++)
                 lint_binding(&l, &policy->bindings[i], now_ms);
         free(sets);

@@ -266,14 +266,8 @@ static void compile_role(struct policy *policy, struct role *role, struct classe
         role->class_of = policy_take(policy, sizeof(classes->of));
         memcpy(role->class_of, classes->of, sizeof(classes->of));
         fill_classes(policy, role, classes);
-        for (size_t i = 0; i < classes->n; i++) {
-                struct op_class *class = &role->classes[i];
-                const unsigned *list = role->list;
-                class->denies = index_build(
-                        policy, list + class->start, class->middle - class->start, class->kinds);
-                class->allows = index_build(
-                        policy, list + class->middle, class->end - class->middle, class->kinds);
-        }
+        for (size_t i = 0; i < classes->n; i++)
+                index_class(policy, role, &role->classes[i]);
 }
 
 void policy_compile(struct policy *policy)

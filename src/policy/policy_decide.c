@@ -109,6 +109,10 @@ static struct candidates candidates_of(const struct role *role, const struct op_
         const unsigned *from = role->list + (deny ? class->start : class->middle);
         const unsigned *to = role->list + (deny ? class->middle : class->end);
 
+        struct candidates found;
+
+        if (!deny && class->says && index_says(class->says, request, &found))
+                return found;
         if (index)
                 return index_candidates(index, request, what, from, to);
         return (struct candidates){.n = 1, .runs = {{from, to}}};
@@ -159,7 +163,7 @@ const struct entry *decide(const struct policy *policy, const struct policy_gran
         out->reason[0] = '\0';
         if (!entry)
                 glass_find(policy, grants, request, out);
-        if (out->effect == EFFECT_DENY)
+        if (out->effect == EFFECT_DENY && !request->no_reason)
                 reason_write(grants, request, entry, out, out->reason, sizeof(out->reason), policy);
         return entry;
 }

@@ -5,6 +5,8 @@
 
 enum {
         MOST_COMBINATIONS = 20000, /* of one operation for one subject */
+        MOST_CHANGED = 500,        /* entries of one subject, of which it is worth while to see what
+                                      matters beside them */
         ARENA_BLOCK = 64 * 1024,
         ARENA_CEILING = 256 << 20,
 };
@@ -112,32 +114,36 @@ static void number_texts(struct diffing *d)
 
 /* --- what is in play for an operation --- */
 
-static void add_in_play(struct side *side, const struct entry *entry)
+static void begin_play(struct side *side)
 {
-        for (size_t i = 0; i < side->n; i++)
-                if (side->in_play[i] == entry)
-                        return;
+        side->n = 0;
+        side->stamp++;
+}
+
+static void add_in_play(struct side *side, size_t index)
+{
+        if (side->stamps[index] == side->stamp)
+                return;
+        side->stamps[index] = side->stamp;
+        side->text_stamps[side->texts[index]] = side->stamp;
         side->in_play = grow(side->in_play, side->n, &side->cap, sizeof(struct entry *));
-        side->in_play[side->n++] = entry;
+        side->in_play[side->n++] = &side->policy->entries[index];
 }
 
 static void put_in_play(struct side *side, unsigned slot)
 {
-        side->n = 0;
+        begin_play(side);
         for (size_t g = 0; side->grants && g < side->grants->n; g++) {
                 const struct role *role = side->grants->grants[g].role;
                 const struct op_class *class = &role->classes[role->class_of[slot]];
                 for (unsigned i = class->start; i < class->end; i++)
-                        add_in_play(side, &side->policy->entries[role->list[i]]);
+                        add_in_play(side, role->list[i]);
         }
 }
 
 static bool has_text(const struct side *side, unsigned text)
 {
-        for (size_t k = 0; k < side->n; k++)
-                if (side->texts[side->in_play[k] - side->policy->entries] == text)
-                        return true;
-        return false;
+        return side->text_stamps[text] == side->stamp;
 }
 
 static bool all_in(const struct side *part, const struct side *whole)
@@ -146,6 +152,90 @@ static bool all_in(const struct side *part, const struct side *whole)
                 if (!has_text(whole, part->texts[part->in_play[i] - part->policy->entries]))
                         return false;
         return true;
+}
+
+/* --- what can matter --- */
+
+static bool may_be_one(const struct pattern *a, const struct pattern *b)
+{
+        if (a->id != b->id)
+                return true; /* a name and an id, or what begins so: nobody knows */
+        if (!str_is_ascii(a->text) || !str_is_ascii(b->text))
+                return true; /* upstream may fold them */
+        if (a->prefix && (b->prefix ? b->text.len >= a->text.len : true))
+                return str_starts_fold(b->text, a->text);
+        return b->prefix ? str_starts_fold(a->text, b->text) : str_eq_fold(a->text, b->text);
+}
+
+static bool may_meet(const struct selector *a, const struct selector *b)
+{
+        for (size_t i = 0; i < a->n; i++)
+                for (size_t k = 0; k < b->n; k++)
+                        if (may_be_one(&a->values[i].name, &b->values[k].name))
+                                return true;
+        return false;
+}
+
+/* Whether some request may match both, as far as resources tell. */
+static bool may_match_both(const struct entry *a, const struct entry *b)
+{
+        for (size_t i = 0; i < a->n_selectors; i++)
+                for (size_t k = 0; k < b->n_selectors; k++)
+                        if (a->selectors[i].kind == b->selectors[k].kind &&
+                                !may_meet(&a->selectors[i], &b->selectors[k]))
+                                return false;
+        return true;
+}
+
+static void note_relevant(struct side *side, const struct entry *changed)
+{
+        for (size_t i = 0; i < side->n; i++) {
+                bool *relevant = &side->relevant[side->in_play[i] - side->policy->entries];
+                *relevant = *relevant || may_match_both(side->in_play[i], changed);
+        }
+}
+
+/* A request that is decided otherwise matches an entry that came or went; so only these matter, and
+ * what a request can match beside one of them. */
+static void find_relevant(struct diffing *d)
+{
+        size_t n_changed = 0;
+
+        for (int s = 0; s < 2; s++) {
+                struct side *side = &d->sides[s];
+                begin_play(side);
+                for (size_t g = 0; side->grants && g < side->grants->n; g++) {
+                        const struct role *role = side->grants->grants[g].role;
+                        for (size_t i = 0; i < role->n; i++)
+                                add_in_play(side, role->first + i);
+                }
+                memset(side->relevant, 0, side->policy->n_entries * sizeof(bool));
+        }
+        for (int s = 0; s < 2; s++) {
+                const struct side *side = &d->sides[s];
+                for (size_t i = 0; i < side->n; i++) {
+                        const struct entry *entry = side->in_play[i];
+                        if (has_text(&d->sides[!s], side->texts[entry - side->policy->entries]))
+                                continue;
+                        for (int k = 0; k < 2 && n_changed < MOST_CHANGED; k++)
+                                note_relevant(&d->sides[k], entry);
+                        n_changed++;
+                }
+        }
+        /* Too many to tell apart: all may. */
+        for (int s = 0; s < 2 && n_changed > MOST_CHANGED; s++)
+                for (size_t i = 0; i < d->sides[s].policy->n_entries; i++)
+                        d->sides[s].relevant[i] = true;
+}
+
+static void keep_relevant(struct side *side)
+{
+        size_t n = 0;
+
+        for (size_t i = 0; i < side->n; i++)
+                if (side->relevant[side->in_play[i] - side->policy->entries])
+                        side->in_play[n++] = side->in_play[i];
+        side->n = n;
 }
 
 /* --- one request --- */
@@ -286,22 +376,25 @@ static void report(struct diffing *d, const struct operation *op)
 
 static void try_combinations(struct diffing *d, const struct operation *op)
 {
-        size_t n = diff_combinations(d), step = 1;
+        size_t n = diff_combinations(d), step = 1, most = d->left;
         struct policy_question question;
         struct policy_request request;
 
-        if (n > MOST_COMBINATIONS) {
+        if (most > MOST_COMBINATIONS)
+                most = MOST_COMBINATIONS;
+        if (n > most || d->cut) {
                 d->counts.unfinished++;
-                step = n / MOST_COMBINATIONS | 1;
+                step = most ? n / most | 1 : 1;
         }
         size_t before = d->counts.requests;
-        for (size_t i = 0, tried = 0; i < n && tried < MOST_COMBINATIONS; i += step, tried++) {
+        for (size_t i = 0, tried = 0; i < n && tried < most; i += step, tried++) {
+                d->left--;
                 diff_take(d, i);
                 if (diff_spell(d, op, &question, &request))
                         compare(d, &question, &request);
                 arena_reset(&d->scratch);
         }
-        d->counts.untried += d->counts.requests == before;
+        d->counts.untried += most && d->counts.requests == before;
 }
 
 static void diff_operation(struct diffing *d, const struct operation *op)
@@ -310,6 +403,12 @@ static void diff_operation(struct diffing *d, const struct operation *op)
         put_in_play(&d->sides[1], op->index);
         if (all_in(&d->sides[0], &d->sides[1]) && all_in(&d->sides[1], &d->sides[0]))
                 return;
+        if (!d->left) {
+                d->counts.unfinished++;
+                return;
+        }
+        keep_relevant(&d->sides[0]);
+        keep_relevant(&d->sides[1]);
         diff_dimensions(d, op);
         try_combinations(d, op);
         report(d, op);
@@ -380,6 +479,7 @@ static void diff_subject(struct diffing *d, const char *what, struct str name)
 
         snprintf(subject, sizeof(subject), "%s %.*s", what, STR_FMT(name));
         d->subject = str_of(subject);
+        find_relevant(d);
         for (size_t i = 0; i < n; i++)
                 diff_operation(d, &all[i]);
         diff_paths(d);
@@ -594,9 +694,16 @@ struct policy_diff_counts policy_diff(const struct policy *old, const struct pol
         arena_init(&d->scratch, ARENA_BLOCK, ARENA_CEILING);
         arena_init(&d->kept, ARENA_BLOCK, SIZE_MAX);
         number_texts(d);
-        for (int s = 0; s < 2; s++)
-                d->sides[s].unsure = must(
-                        calloc(d->sides[s].policy->n_entries + 1, sizeof(*d->sides[s].unsure)));
+        d->left = options->most ? options->most : SIZE_MAX;
+        for (int s = 0; s < 2; s++) {
+                struct side *side = &d->sides[s];
+                size_t n = side->policy->n_entries + 1;
+                side->unsure = must(calloc(n, sizeof(*side->unsure)));
+                side->stamps = must(calloc(n, sizeof(*side->stamps)));
+                side->text_stamps = must(calloc(
+                        old->n_entries + new_one->n_entries + 1, sizeof(*side->text_stamps)));
+                side->relevant = must(calloc(n, sizeof(*side->relevant)));
+        }
         for (size_t i = 0; i < new_one->n_bindings; i++)
                 diff_binding(
                         d, counterpart(new_one, &new_one->bindings[i], old), &new_one->bindings[i]);
@@ -607,6 +714,9 @@ struct policy_diff_counts policy_diff(const struct policy *old, const struct pol
         for (int s = 0; s < 2; s++) {
                 free(d->sides[s].texts);
                 free(d->sides[s].unsure);
+                free(d->sides[s].stamps);
+                free(d->sides[s].text_stamps);
+                free(d->sides[s].relevant);
                 free(d->sides[s].in_play);
         }
         for (size_t i = 0; i < MOST_DIMENSIONS; i++)

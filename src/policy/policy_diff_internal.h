@@ -8,7 +8,7 @@
 #include "dagward/policy/diff.h"
 #include "policy_internal.h"
 
-enum { MOST_DIMENSIONS = 40 };
+enum { MOST_DIMENSIONS = 40, MOST_SPOKEN = 1024 };
 
 /* What a request may have in one place. */
 struct dimension {
@@ -35,8 +35,10 @@ struct side {
         struct policy_grants *grants; /* NULL: the subject is not in it */
         unsigned *texts;              /* by entry: equal numbers, equal entries in either policy */
         struct unsure *unsure;        /* by entry */
+        bool *relevant;               /* by entry: it matters to the subject at hand */
         const struct entry **in_play; /* for the operation at hand */
         size_t n, cap;
+        unsigned stamp, *stamps, *text_stamps; /* in play now: by entry, by its text's number */
 };
 
 struct alike;
@@ -51,6 +53,9 @@ struct diffing {
         struct arena kept;        /* of one operation */
         struct dimension dims[MOST_DIMENSIONS];
         size_t n_dims;
+        bool adding_others; /* what nobody names, which always has room */
+        bool cut;           /* a dimension has more values than it may */
+        size_t left;        /* requests that may still be tried */
         struct alike *found;
         size_t n_found, cap_found;
 };

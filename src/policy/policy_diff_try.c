@@ -4,12 +4,16 @@
 
 /* --- dimensions --- */
 
-static void add_spoken(struct dimension *dim, struct str key, struct str value)
+static void add_spoken(struct diffing *d, struct dimension *dim, struct str key, struct str value)
 {
         for (size_t i = 0; i < dim->n; i++)
                 if (str_eq(dim->values[i].key, key) && str_eq(dim->values[i].value, value) &&
                         !dim->values[i].value.ptr == !value.ptr)
                         return;
+        if (dim->n >= MOST_SPOKEN && !d->adding_others) {
+                d->cut = true;
+                return;
+        }
         dim->values = grow(dim->values, dim->n, &dim->cap, sizeof(*dim->values));
         dim->values[dim->n++] = (struct spoken){key, value, 0};
 }
@@ -85,12 +89,12 @@ static void add_resource_values(
         for (size_t v = 0; v < selector->n; v++) {
                 const struct value *value = &selector->values[v];
                 if (dim && !pattern_any(&value->name))
-                        add_spoken(dim, STR_NONE, sample_of(d, &value->name));
+                        add_spoken(d, dim, STR_NONE, sample_of(d, &value->name));
                 if (!value->has_project || takes(op, RESOURCE_PROJECT) == TAKES_NONE)
                         continue;
                 projects = add_dimension(d, OF_RESOURCE, RESOURCE_PROJECT, STR_NONE);
                 if (projects && !pattern_any(&value->project))
-                        add_spoken(projects, STR_NONE, sample_of(d, &value->project));
+                        add_spoken(d, projects, STR_NONE, sample_of(d, &value->project));
         }
 }
 
@@ -106,16 +110,16 @@ static void add_fact_values(
                 const struct keyed_values *keyed = &condition->keys[i];
                 struct str key = sample_of(d, &keyed->key);
                 for (size_t v = 0; v < keyed->n; v++)
-                        add_spoken(dim, key, sample_of(d, &keyed->values[v]));
-                add_spoken(dim, key, str_of(d->other));
+                        add_spoken(d, dim, key, sample_of(d, &keyed->values[v]));
+                add_spoken(d, dim, key, str_of(d->other));
         }
         if (dim) {
-                add_spoken(dim, STR("anything"), str_of(d->other));
-                add_spoken(dim, STR("anything"), STR("true"));
+                add_spoken(d, dim, STR("anything"), str_of(d->other));
+                add_spoken(d, dim, STR("anything"), STR("true"));
                 /* A guarded fact that says no need not be named; a deny may catch it all the same.
                  */
                 if (facts_all(&n)[condition->fact].is_guarded)
-                        add_spoken(dim, STR("anything"), STR("false"));
+                        add_spoken(d, dim, STR("anything"), STR("false"));
         }
 }
 
@@ -124,9 +128,9 @@ static void add_claim_values(struct diffing *d, const struct claimed *claimed)
         struct dimension *dim = add_dimension(d, OF_CLAIM, 0, claimed->name);
 
         for (size_t v = 0; dim && v < claimed->n; v++)
-                add_spoken(dim, STR_NONE, sample_of(d, &claimed->values[v]));
+                add_spoken(d, dim, STR_NONE, sample_of(d, &claimed->values[v]));
         if (dim)
-                add_spoken(dim, STR_NONE, str_of(d->other));
+                add_spoken(d, dim, STR_NONE, str_of(d->other));
 }
 
 static void add_entry_values(
@@ -175,30 +179,33 @@ static void add_others(struct diffing *d, const struct operation *op)
                 struct dimension *dim = &d->dims[i];
                 if (dim->of == OF_RESOURCE) {
                         if (dim->kind == RESOURCE_REF) {
-                                add_spoken(dim, STR_NONE, other_ref(d, "heads"));
-                                add_spoken(dim, STR_NONE, other_ref(d, "tags"));
+                                add_spoken(d, dim, STR_NONE, other_ref(d, "heads"));
+                                add_spoken(d, dim, STR_NONE, other_ref(d, "tags"));
                         } else {
-                                add_spoken(dim, STR_NONE, str_of(d->other));
-                                add_spoken(dim, STR_NONE, STR("2147480001"));
-                                add_spoken(
-                                        dim, STR_NONE, STR("0e15e8e1-5e4e-4e15-8e1e-e15e8e15e8e1"));
+                                add_spoken(d, dim, STR_NONE, str_of(d->other));
+                                add_spoken(d, dim, STR_NONE, STR("2147480001"));
+                                add_spoken(d, dim, STR_NONE,
+                                        STR("0e15e8e1-5e4e-4e15-8e1e-e15e8e15e8e1"));
                         }
                 }
                 if (dim->of != OF_TIME &&
                         (dim->of != OF_RESOURCE ||
                                 takes(op, (enum resource_kind)dim->kind) == TAKES_MAYBE))
-                        add_spoken(dim, STR_NONE, STR_NONE);
+                        add_spoken(d, dim, STR_NONE, STR_NONE);
                 dim->at = 0;
         }
 }
 
 void diff_dimensions(struct diffing *d, const struct operation *op)
 {
+        d->cut = false;
         diff_moments(d);
         for (int s = 0; s < 2; s++)
                 for (size_t i = 0; i < d->sides[s].n; i++)
                         add_entry_values(d, op, d->sides[s].in_play[i]);
+        d->adding_others = true;
         add_others(d, op);
+        d->adding_others = false;
 }
 
 size_t diff_combinations(const struct diffing *d)

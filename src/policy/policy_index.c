@@ -20,13 +20,26 @@ static uint32_t hash_more(uint32_t hash, char c)
         return (hash ^ (unsigned char)char_lower(c)) * 16777619u;
 }
 
-static uint32_t hash_of(struct str text)
+static uint32_t hash_on(uint32_t hash, struct str text)
 {
-        uint32_t hash = hash_start;
-
         for (size_t i = 0; i < text.len; i++)
                 hash = hash_more(hash, text.ptr[i]);
         return hash;
+}
+
+static uint32_t hash_of(struct str text)
+{
+        return hash_on(hash_start, text);
+}
+
+static void prepare_keyed(struct policy *policy, struct keyed_values *keyed)
+{
+        uint32_t hash = hash_of(keyed->key.text);
+
+        keyed->key_hash = hash_more(hash, '\0');
+        keyed->hashes = policy_take(policy, keyed->n * sizeof(*keyed->hashes));
+        for (size_t v = 0; v < keyed->n; v++)
+                keyed->hashes[v] = hash_on(keyed->key_hash, keyed->values[v].text);
 }
 
 void index_prepare(struct policy *policy)
@@ -38,7 +51,22 @@ void index_prepare(struct policy *policy)
                         for (size_t v = 0; v < selector->n; v++)
                                 selector->values[v].hash = hash_of(selector->values[v].name.text);
                 }
+                for (size_t c = 0; c < entry->n_conditions; c++)
+                        for (size_t k = 0; k < entry->conditions[c].n; k++)
+                                prepare_keyed(policy, &entry->conditions[c].keys[k]);
         }
+}
+
+/* What entries are told apart by. */
+struct aspect {
+        bool by_fact;
+        unsigned fact;
+        enum resource_kind kind;
+};
+
+static bool can_be_found(const struct pattern *name)
+{
+        return !name->prefix || (name->text.len && name->text.len <= LONGEST_PREFIX);
 }
 
 /* The entry's selector of that kind, if each of its values can be found by what it begins with. */
@@ -48,31 +76,99 @@ static const struct selector *telling_selector(const struct entry *entry, enum r
                 const struct selector *selector = &entry->selectors[i];
                 if (selector->kind != kind)
                         continue;
-                for (size_t v = 0; v < selector->n; v++) {
-                        const struct pattern *name = &selector->values[v].name;
-                        if (name->prefix && (!name->text.len || name->text.len > LONGEST_PREFIX))
+                for (size_t v = 0; v < selector->n; v++)
+                        if (!can_be_found(&selector->values[v].name))
                                 return NULL;
-                }
                 return selector;
         }
         return NULL;
 }
 
-/* How many entries a look-up by that kind leaves on the average: those without a telling selector,
- * and a bucket. */
+/* Likewise of its conditions. Keys have to be whole. */
+static const struct condition *telling_condition(const struct entry *entry, unsigned fact)
+{
+        size_t n;
+        bool is_map = facts_all(&n)[fact].is_map;
+
+        for (size_t i = 0; i < entry->n_conditions; i++) {
+                const struct condition *condition = &entry->conditions[i];
+                if (condition->fact != fact)
+                        continue;
+                for (size_t k = 0; k < condition->n; k++) {
+                        const struct keyed_values *keyed = &condition->keys[k];
+                        if (is_map && keyed->key.prefix)
+                                return NULL;
+                        for (size_t v = 0; v < keyed->n; v++)
+                                if (!can_be_found(&keyed->values[v]))
+                                        return NULL;
+                }
+                return condition;
+        }
+        return NULL;
+}
+
+/* The values by which an entry is found, one by one. */
+struct teller {
+        const struct selector *selector; /* one of these; or neither: it is never told apart */
+        const struct condition *condition;
+        size_t key, value;
+};
+
+static struct teller teller_of(const struct entry *entry, const struct aspect *aspect)
+{
+        struct teller teller = {0};
+
+        if (aspect->by_fact)
+                teller.condition = telling_condition(entry, aspect->fact);
+        else
+                teller.selector = telling_selector(entry, aspect->kind);
+        return teller;
+}
+
+static bool tells(const struct teller *teller)
+{
+        return teller->selector || teller->condition;
+}
+
+static bool next_value(struct teller *teller, const struct pattern **name, uint32_t *hash)
+{
+        if (teller->selector) {
+                if (teller->value == teller->selector->n)
+                        return false;
+                const struct value *value = &teller->selector->values[teller->value++];
+                *name = &value->name;
+                *hash = value->hash;
+                return true;
+        }
+        while (teller->condition && teller->key < teller->condition->n) {
+                const struct keyed_values *keyed = &teller->condition->keys[teller->key];
+                if (teller->value < keyed->n) {
+                        *name = &keyed->values[teller->value];
+                        *hash = keyed->hashes[teller->value++];
+                        return true;
+                }
+                teller->key++;
+                teller->value = 0;
+        }
+        return false;
+}
+
+/* How many entries a look-up by that aspect leaves on the average: those that it does not tell
+ * apart, and a bucket. */
 static double left_by(const struct policy *policy, const unsigned *entries, unsigned n,
-        enum resource_kind kind, unsigned mask, unsigned *counts)
+        const struct aspect *aspect, unsigned mask, unsigned *counts)
 {
         double values = 0, squares = 0;
+        const struct pattern *name;
         unsigned others = 0;
+        uint32_t hash;
 
         memset(counts, 0, (mask + 1u) * sizeof(*counts));
         for (unsigned i = 0; i < n; i++) {
-                const struct selector *selector =
-                        telling_selector(&policy->entries[entries[i]], kind);
-                others += !selector;
-                for (size_t v = 0; selector && v < selector->n; v++) {
-                        unsigned *count = &counts[selector->values[v].hash & mask];
+                struct teller teller = teller_of(&policy->entries[entries[i]], aspect);
+                others += !tells(&teller);
+                while (next_value(&teller, &name, &hash)) {
+                        unsigned *count = &counts[hash & mask];
                         squares += 2.0 * *count + 1;
                         ++*count;
                         values++;
@@ -104,20 +200,21 @@ static void note_value(struct op_index *index, const struct pattern *name, unsig
 static void place(const struct policy *policy, struct op_index *index, const unsigned *entries,
         unsigned n, unsigned *at, unsigned *last)
 {
+        const struct aspect aspect = {index->by_fact, index->fact, index->kind};
         struct entry_list *lists[] = {&index->others, &index->names, &index->ids};
+        const struct pattern *name;
+        uint32_t hash;
 
         memset(last, 0xff, (index->mask + 1u) * sizeof(*last));
         for (size_t i = 0; i < 3; i++)
                 lists[i]->n = lists[i]->last = 0;
         for (unsigned i = 0; i < n; i++) {
-                const struct selector *selector =
-                        telling_selector(&policy->entries[entries[i]], index->kind);
-                if (!selector)
+                struct teller teller = teller_of(&policy->entries[entries[i]], &aspect);
+                if (!tells(&teller))
                         add_once(&index->others, entries[i]);
-                for (size_t v = 0; selector && v < selector->n; v++) {
-                        const struct value *value = &selector->values[v];
-                        unsigned bucket = value->hash & index->mask;
-                        note_value(index, &value->name, entries[i]);
+                while (next_value(&teller, &name, &hash)) {
+                        unsigned bucket = hash & index->mask;
+                        note_value(index, name, entries[i]);
                         if (last[bucket] == entries[i])
                                 continue;
                         last[bucket] = entries[i];
@@ -149,36 +246,101 @@ static void fill(struct policy *policy, struct op_index *index, const unsigned *
         free(last);
 }
 
-struct op_index *index_build(
-        struct policy *policy, const unsigned *entries, unsigned n, unsigned kinds)
+static struct op_index *build(struct policy *policy, const unsigned *entries, unsigned n,
+        const struct aspect *aspect, unsigned mask)
 {
-        unsigned mask = 1;
-        double best = n;
-        enum resource_kind kind = RESOURCE_PROJECT;
-
-        if (n < WORTH_IT)
-                return NULL;
-        while (mask < n)
-                mask = mask * 2 + 1;
-        unsigned *counts = calloc(mask + 1u, sizeof(*counts));
-        if (!counts)
-                abort();
-        for (int k = 0; k < RESOURCE_KINDS; k++) {
-                if (!(kinds >> k & 1))
-                        continue;
-                double one = left_by(policy, entries, n, (enum resource_kind)k, mask, counts);
-                if (one >= best)
-                        continue;
-                best = one;
-                kind = (enum resource_kind)k;
-        }
-        free(counts);
-        if (best * 2 > n)
-                return NULL;
         struct op_index *index = policy_take(policy, sizeof(*index));
-        *index = (struct op_index){.kind = kind, .mask = mask};
+
+        *index = (struct op_index){.kind = aspect->kind,
+                .by_fact = aspect->by_fact,
+                .fact = aspect->fact,
+                .mask = mask};
         fill(policy, index, entries, n);
         return index;
+}
+
+/* The kind of resource that tells the entries apart best. */
+static struct aspect best_kind(const struct policy *policy, const unsigned *entries, unsigned n,
+        unsigned kinds, unsigned mask, double *left)
+{
+        unsigned *counts = calloc(mask + 1u, sizeof(*counts));
+        struct aspect best = {.kind = RESOURCE_PROJECT};
+
+        if (!counts)
+                abort();
+        *left = n;
+        for (int k = 0; k < RESOURCE_KINDS; k++) {
+                const struct aspect aspect = {.kind = (enum resource_kind)k};
+                if (!(kinds >> k & 1))
+                        continue;
+                double one = left_by(policy, entries, n, &aspect, mask, counts);
+                if (one >= *left)
+                        continue;
+                *left = one;
+                best = aspect;
+        }
+        free(counts);
+        return best;
+}
+
+/* What requests say that tells the entries apart best; it has to be asked for by most of them. */
+static struct aspect best_fact(const struct policy *policy, const unsigned *entries, unsigned n,
+        unsigned mask, double *left)
+{
+        size_t n_facts;
+        (void)facts_all(&n_facts);
+        unsigned *asked = calloc(n_facts, sizeof(*asked));
+        unsigned *counts = calloc(mask + 1u, sizeof(*counts));
+        struct aspect best = {.by_fact = true};
+
+        if (!counts || !asked)
+                abort();
+        *left = n;
+        for (unsigned i = 0; i < n; i++) {
+                const struct entry *entry = &policy->entries[entries[i]];
+                for (size_t c = 0; c < entry->n_conditions; c++)
+                        asked[entry->conditions[c].fact]++;
+        }
+        for (unsigned fact = 0; fact < n_facts; fact++) {
+                const struct aspect aspect = {.by_fact = true, .fact = fact};
+                if (asked[fact] * 2 < n)
+                        continue;
+                double one = left_by(policy, entries, n, &aspect, mask, counts);
+                if (one >= *left)
+                        continue;
+                *left = one;
+                best = aspect;
+        }
+        free(counts);
+        free(asked);
+        return best;
+}
+
+void index_class(struct policy *policy, const struct role *role, struct op_class *class)
+{
+        double by_kind, by_fact;
+
+        for (int allow = 0; allow < 2; allow++) {
+                const unsigned *list = role->list + (allow ? class->middle : class->start);
+                unsigned n = allow ? class->end - class->middle : class->middle - class->start;
+                unsigned mask = 1;
+                if (n < WORTH_IT)
+                        continue;
+                while (mask < n)
+                        mask = mask * 2 + 1;
+                struct aspect kind = best_kind(policy, list, n, class->kinds, mask, &by_kind);
+                /* A deny may match what is not said quite as it is listed. */
+                if (allow && class->kinds & BODY_FACTS) {
+                        struct aspect fact = best_fact(policy, list, n, mask, &by_fact);
+                        if (by_fact * 2 <= by_kind)
+                                class->says = build(policy, list, n, &fact, mask);
+                }
+                /* What requests do not say holds of them, so then a project that is the same in all
+                 * entries has to keep others out. */
+                if (by_kind * 2 <= n || (allow && class->says && by_kind < n + 1))
+                        *(allow ? &class->allows : &class->denies) =
+                                build(policy, list, n, &kind, mask);
+        }
 }
 
 /* --- looking up --- */
@@ -216,11 +378,10 @@ static void add_bucket(struct search *search, uint32_t hash)
                 index->items + index->starts[bucket + 1]);
 }
 
-/* Entries with a value that the text is, or begins with. */
-static void add_text(struct search *search, struct str text)
+/* Entries with a value that the text is, or begins with; `hash`: of what stands before it. */
+static void add_buckets(struct search *search, uint32_t hash, struct str text)
 {
         const uint64_t *starts_at = search->index->starts_at;
-        uint32_t hash = hash_start;
 
         for (size_t i = 0; i < text.len; i++) {
                 if (i <= LONGEST_PREFIX && starts_at[i / 64] >> i % 64 & 1)
@@ -228,6 +389,11 @@ static void add_text(struct search *search, struct str text)
                 hash = hash_more(hash, text.ptr[i]);
         }
         add_bucket(search, hash);
+}
+
+static void add_text(struct search *search, struct str text)
+{
+        add_buckets(search, hash_start, text);
         /* Upstream may fold such letters: see pattern_state. */
         search->all |= search->possible && !str_is_ascii(text);
 }
@@ -303,4 +469,29 @@ struct candidates index_candidates(const struct op_index *index,
         if (search.all || (!any && holds_without(index, request, what)))
                 return (struct candidates){.n = 1, .runs = {{all, all_end}}};
         return search.found;
+}
+
+bool index_says(
+        const struct op_index *index, const struct policy_request *request, struct candidates *out)
+{
+        const struct facts *facts = request->facts;
+        struct search search = {.index = index};
+        const struct fact *fact = NULL;
+        size_t n;
+
+        if (!facts || !request->op)
+                return false;
+        for (size_t i = 0; i < facts->n && !fact; i++)
+                if (facts->items[i].kind == index->fact)
+                        fact = &facts->items[i];
+        if (!fact && !facts->unread)
+                return false;
+        /* Each that it says has to be listed, so the first; what nobody has read never is. */
+        add_list(&search, &index->others);
+        if (fact && fact->value.ptr && !facts->unread) {
+                struct str key = facts_all(&n)[index->fact].is_map ? fact->key : STR("");
+                add_buckets(&search, hash_more(hash_of(key), '\0'), fact->value);
+        }
+        *out = search.found;
+        return !search.all;
 }

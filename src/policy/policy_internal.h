@@ -85,7 +85,8 @@ struct names {
 struct keyed_values {
         struct pattern key;
         struct pattern *values;
-        size_t n; /* 0: it may not be said */
+        size_t n;                   /* 0: it may not be said */
+        uint32_t key_hash, *hashes; /* of the key, and of it and each value, for the index */
 };
 
 /* One condition of `where`. */
@@ -140,11 +141,13 @@ struct entry_list {
         unsigned last; /* while it is made: 1 + the last one */
 };
 
-/* The entries of a class and effect, by the values they name of one kind of resource: of many, only
- * those in the buckets of the request's own resource can match, and those that do not insist on
- * one. */
+/* The entries of a class and effect, by the values they name of one kind of resource, or of what
+ * requests say: of many, only those in the buckets of the request's own value can match, and those
+ * that do not insist on one. */
 struct op_index {
         enum resource_kind kind;
+        bool by_fact; /* by a condition of `where` on `fact` instead */
+        unsigned fact;
         bool has_paths;           /* a value is a pipeline's folder */
         unsigned mask;            /* of the value's hash */
         uint64_t starts_at[4];    /* bit n: a value is n bytes and `*` */
@@ -160,6 +163,7 @@ struct op_class {
         unsigned start, middle, end;
         unsigned kinds; /* bit per resource kind that these entries look at; BODY_FACTS */
         struct op_index *denies, *allows; /* NULL: too few to be worth it */
+        struct op_index *says;            /* allows, by what requests say; NULL likewise */
 };
 
 struct role {
@@ -370,10 +374,8 @@ void policy_compile(struct policy *policy);
 
 /* What index_build needs to know of all values. */
 void index_prepare(struct policy *policy);
-/* Makes an index over `n` entries of one effect, which look at `kinds`; NULL when they are few or
- * name nothing to tell them apart by. */
-struct op_index *index_build(
-        struct policy *policy, const unsigned *entries, unsigned n, unsigned kinds);
+/* Makes indexes of the entries of a class, deny and allow, where it is worth it. */
+void index_class(struct policy *policy, const struct role *role, struct op_class *class);
 
 enum { CANDIDATE_RUNS = 8 };
 /* Entries that may matter: ascending runs, in which one may stand twice. */
@@ -392,6 +394,10 @@ enum search_for {
 struct candidates index_candidates(const struct op_index *index,
         const struct policy_request *request, enum search_for what, const unsigned *all,
         const unsigned *all_end);
+/* Of allow entries, those that may matter to what the request says; false: it does not say what
+ * they are told apart by, so that any of them may. */
+bool index_says(
+        const struct op_index *index, const struct policy_request *request, struct candidates *out);
 /* The next in ascending order, each once. */
 static inline bool candidates_next(struct candidates *from, unsigned *entry)
 {
@@ -446,6 +452,14 @@ const struct entry *decide(const struct policy *policy, const struct policy_gran
  * reached; `list` has room for all roles. How many it holds then: no more than one over
  * POLICY_MOST_TOGETHER, which no policy that was loaded has. */
 size_t role_with_included(const struct policy *policy, unsigned role, unsigned *list, size_t n);
+
+/* policy_looks.c */
+
+/* Whether the text is not what it seems to be: letters of several alphabets in one word, characters
+ * that are not seen, blanks at its ends. `why`: "has ...: U+0430". */
+bool looks_deceptive(struct str text, char *why, size_t bytes);
+/* Whether two different texts are read as one: o and 0, l and 1. */
+bool looks_alike(struct str a, struct str b);
 
 /* policy_analyse.c */
 

@@ -156,7 +156,7 @@ static void shape_where(struct buf *out)
         for (unsigned i = 0; i < rules; i++)
                 buf_printf(out,
                         "    - {operations: [pipelines.runs.run], projects: [analytics], "
-                        "where: {templateParameters: {team: [t%u]}}}\n",
+                        "where: {templateParameters: {team: ['-%u']}}}\n",
                         i + 1);
 }
 

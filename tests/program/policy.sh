@@ -1,7 +1,7 @@
 #!/bin/sh
 # `dagward policy`: exit status and what it prints. Usage: policy.sh PROGRAM SOURCE_DIR
 set -u
-program=$1 source=$2
+program=$1 source=$2 python=${3-/usr/bin/python3}
 policies=$source/policies
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
@@ -131,6 +131,43 @@ says out "[every-project]"
 says out "[everybody]"
 expect 1 "lint as JSON" lint --policy "$work/wide.yaml" --json
 says out "\"check\":\"every-project\""
+# lint_says TEXT ENTRY [DENY]: of a role with that entry
+lint_says() {
+        printf 'version: 1\nroles:\n  r:\n    allow:\n    - %s\n    %s\nbindings: [{callers: {issuer: i, subject: s}, roles: [r], credential: c}]\n' "$2" "${3-}" >"$work/entry.yaml"
+        expect 1 "lint of $2 ${3-}" lint --policy "$work/entry.yaml"
+        says out "$1"
+}
+lint_says "entry.yaml:5: error: no operation is all that this asks for: it can never match [never-matches]" \
+        '{operations: [pipelines.runs.run], access: [read], projects: [a]}'
+lint_says "no operation of this entry touches any pipelines" '{operations: [git.fetch], pipelines: [42]}'
+lint_says "entry.yaml:6: error: no operation of this entry touches any pipelines" '{operations: [git.fetch], projects: [a]}' \
+        'deny: [{operations: [git.fetch], pipelines: [42]}]'
+lint_says "has the method GET" '{operations: [pipelines.runs.run], method: GET, projects: [a]}'
+lint_says "mixes Latin letters with ones of another alphabet that look like them: U+0430 [look-alike]" \
+        '{operations: [pipelines.runs.run], projects: [anаlytics]}'
+lint_says "has a character that is not seen: U+200B" '{operations: [pipelines.runs.run], projects: ["b\u200b"]}'
+lint_says 'the project `c ` begins or ends with a blank' '{operations: [pipelines.runs.run], projects: ["c "]}'
+lint_says "U+2010" '{operations: [pipelines.runs.run], projects: [a‐b]}'
+printf 'version: 1\nroles:\n  "ор": {allow: [{operations: [git.fetch], projects: [Москва, größe]}]}\n  etl-0: {allow: [{operations: [git.fetch], projects: [a]}]}\n  etl-O: {allow: [{operations: [git.fetch], projects: [a]}]}\nbindings: [{callers: {issuer: i, subject: "ѕystem:x"}, roles: ["ор", etl-0, etl-O], credential: c}]\n' >"$work/alike.yaml"
+expect 1 "lint of names" lint --policy "$work/alike.yaml"
+says out "the role \`ор\` has no letter that does not look like a Latin one"
+says out "the role \`etl-O\` is easily read as \`etl-0\` (alike.yaml:4)"
+says out "the subject \`ѕystem:x\` mixes Latin letters"
+says out "3 findings, 0 of them errors"
+for s in 0 1; do
+        cat <<POLICY >"$work/many-$s.yaml"
+version: 1
+roles:
+  r: {allow: [{operations: [build.builds.list], projects: [$(seq -s, -f p%g $((1 + s)) 900)], pipelines: [$(seq -s, $((1 + s)) 400)]}]}
+bindings: [{callers: {issuer: i, subject: s}, roles: [r], credential: c}]
+POLICY
+done
+expect 1 "a difference that is bounded" diff "$work/many-0.yaml" "$work/many-1.yaml" --limit 100
+says out "NOT EXHAUSTIVE: 1 operations"
+expect 1 "the same as JSON" diff "$work/many-0.yaml" "$work/many-1.yaml" --limit 100 --json
+says out '"unfinished":1'
+says out '"exhaustive":false'
+expect 2 "no limit" diff "$work/many-0.yaml" "$work/many-1.yaml" --limit 0
 printf '{"roles": ["User"]}' >"$work/claims.json"
 expect 0 "can" can --policy "$policies/airflow-roles.yaml" --issuer entra --subject u --claims "$work/claims.json"
 says out "may     operations pipelines.runs.run, build.builds.queue (2 operations), only: organizations contoso; projects analytics; pipelines 42, 57"
@@ -182,26 +219,58 @@ POLICY
         record 2026-02-02T00:00:00Z worker-1 99 deny "" ""
         echo '{"seq":2,"time":"2026-01-01T00:00:00Z","kind":"event","event":{"name":"log.opened"}}'
 } >"$work/audit.jsonl"
-expect 0 "replay: as before" replay --policy "$work/live.yaml" --log "$work/audit.jsonl"
+expect 0 "replay: as before" replay --policy "$work/live.yaml" --unverified --log "$work/audit.jsonl"
 says out "3 requests: 3 as before, 0 now allowed, 0 now denied, 0 cannot be told"
 sed 's/42, 57/42, 99/' "$work/live.yaml" >"$work/moved.yaml"
-expect 1 "replay: other answers" replay --policy "$work/moved.yaml" --log "$work/audit.jsonl"
+expect 1 "replay: other answers" replay --policy "$work/moved.yaml" --unverified --log "$work/audit.jsonl"
 says out "3 requests: 1 as before, 1 now allowed, 1 now denied, 0 cannot be told"
 says out "now allowed, 1 times: pipelines.runs.run by worker-1 (issuer airflow)"
 says out "  before: nothing allowed it; after: moved.yaml:5"
 says out "audit.jsonl:2, /contoso/analytics/_apis/pipelines/57/runs, c-57"
-expect 1 "replay as Markdown" replay --policy "$work/moved.yaml" --format markdown --log "$work/audit.jsonl"
+expect 1 "replay as Markdown" replay --policy "$work/moved.yaml" --format markdown --unverified --log "$work/audit.jsonl"
 says out '| `now denied` | `1` | `pipelines.runs.run` | `worker-2 (issuer airflow)` | `live.yaml:5` |  | `c-57` |'
-expect 1 "replay as JSON" replay --policy "$work/moved.yaml" --json --log "$work/audit.jsonl"
+expect 1 "replay as JSON" replay --policy "$work/moved.yaml" --json --unverified --log "$work/audit.jsonl"
 says out '"records":3,"same":1,"allowed":1,"denied":1,"unclear":0,"others":1,"damaged":0'
 sed 's/57\]}/57], where: {templateParameters: {environment: [test]}}}/' "$work/live.yaml" >"$work/where.yaml"
-expect 1 "replay: values are not recorded" replay --policy "$work/where.yaml" --log "$work/audit.jsonl"
+expect 1 "replay: values are not recorded" replay --policy "$work/where.yaml" --unverified --log "$work/audit.jsonl"
 says out "cannot tell, 1 times"
 says out "depends on what the record does not tell"
 { cat "$work/audit.jsonl"; printf '{"seq":3,"time":'; } >"$work/torn.jsonl"
-expect 1 "replay of a torn log" replay --policy "$work/live.yaml" --log "$work/torn.jsonl"
+expect 1 "replay of a torn log" replay --policy "$work/live.yaml" --unverified --log "$work/torn.jsonl"
 says out "1 lines are no audit records"
 expect 0 "replay of standard input" replay --policy "$work/live.yaml" --log -
+# A log that was changed proves nothing; nor does one that another key signed.
+"$python" "$source/tests/bench/audit_log" 40 >"$work/chained.jsonl"
+expect 1 "replay of a log that is whole" replay --policy "$work/live.yaml" --log "$work/chained.jsonl"
+says out "40 requests: "
+gzip -k "$work/chained.jsonl"
+expect 0 "suggest from a log that is whole" suggest --log "$work/chained.jsonl.gz"
+sed '20s/contoso/fabrikam/' "$work/chained.jsonl" >"$work/edited.jsonl"
+for command in replay suggest; do
+        expect 2 "$command of a log that was edited" $command --policy "$work/live.yaml" --log "$work/edited.jsonl"
+        says err "edited.jsonl:20: edited: "
+        says err "nothing is concluded from it"
+        if [ -s "$work/out" ]; then
+                echo "FAILED: $what: something is concluded"
+                failed=1
+        fi
+done
+sed 20d "$work/chained.jsonl" >"$work/deleted.jsonl"
+expect 2 "replay of a log with a gap" replay --policy "$work/live.yaml" --log "$work/deleted.jsonl"
+says err "deleted.jsonl:20: deleted: "
+expect 1 "the same, taken as it is" replay --policy "$work/live.yaml" --log "$work/deleted.jsonl" --unverified
+openssl genpkey -algorithm ed25519 2>/dev/null | openssl pkey -pubout >"$work/key.pem" 2>/dev/null
+expect 2 "replay of a log that the key did not sign" replay --policy "$work/live.yaml" --log "$work/chained.jsonl" --key "$work/key.pem"
+says err "unsigned: "
+expect 2 "a key that is none" replay --policy "$work/live.yaml" --log "$work/chained.jsonl" --key "$work/live.yaml"
+# What a subcommand would pass over.
+for given in "test --at 2027-01-01" "test --issuer airflow" "lint --role x" "who-can --body x" "can --body x" "explain --log x" \
+        "replay --since 2027-01-01" "diff --policy x" "diff --at 2027-01-01" "suggest --at 2027-01-01" "lint --unverified"; do
+        expect 2 "an option that it does not take: $given" $given --policy "$policies/teams.yaml"
+        says err "takes no --"
+done
+expect 2 "an option twice" lint --policy "$policies/teams.yaml" --at 2027-01-01 --at 2027-01-02
+says err "given twice: --at"
 set -- --log
 for i in $(seq 201); do set -- "$@" /dev/null; done
 expect 2 "replay of more logs than it takes" replay --policy "$work/live.yaml" "$@"
@@ -209,16 +278,16 @@ says err "too many logs"
 expect 2 "replay without a log" replay --policy "$work/live.yaml"
 says err "--log FILE is missing"
 expect 2 "replay of a log that is not there" replay --policy "$work/live.yaml" --log "$work/none.jsonl"
-expect 2 "replay without a policy" replay --log "$work/audit.jsonl"
-expect 0 "suggest" suggest --policy "$work/live.yaml" --log "$work/audit.jsonl" --since 2026-01-15
+expect 2 "replay without a policy" replay --unverified --log "$work/audit.jsonl"
+expect 0 "suggest" suggest --policy "$work/live.yaml" --unverified --log "$work/audit.jsonl" --since 2026-01-15
 says out "live.yaml:6, role starter: never used (operations git.fetch; repositories analytics/dags)"
 says out "new since then: pipelines.runs.run by starter: organizations contoso projects analytics pipelines 57"
 cp "$work/out" "$work/suggested.yaml"
-expect 0 "what is suggested is a policy that allows just that" replay --policy "$work/suggested.yaml" --log "$work/audit.jsonl"
+expect 0 "what is suggested is a policy that allows just that" replay --policy "$work/suggested.yaml" --unverified --log "$work/audit.jsonl"
 says out "3 requests: 3 as before"
-expect 0 "suggest as JSON" suggest --policy "$work/live.yaml" --log "$work/audit.jsonl" --json
+expect 0 "suggest as JSON" suggest --policy "$work/live.yaml" --unverified --log "$work/audit.jsonl" --json
 says out '"used":0'
-expect 0 "suggest as Markdown" suggest --log "$work/audit.jsonl" --format markdown
+expect 0 "suggest as Markdown" suggest --unverified --log "$work/audit.jsonl" --format markdown
 says out '```yaml'
 # What somebody asked for with a `*`, and another's credential, are nobody's to have; a line of text
 # stays one.
@@ -230,7 +299,7 @@ says out '```yaml'
         record 2026-01-01T00:00:00Z worker-2 57 allow live.yaml:5 "" | sed 's/"name":"etl"/"name":"admin"/'
         record 2026-01-01T00:00:00Z worker-1 '42\nroles: {}' allow live.yaml:5 ""
 } >"$work/hostile.jsonl"
-expect 0 "suggest from what somebody wants to be suggested" suggest --log "$work/hostile.jsonl" --since 2025-01-01
+expect 0 "suggest from what somebody wants to be suggested" suggest --unverified --log "$work/hostile.jsonl" --since 2025-01-01
 says err "3 requests cannot be named by an entry"
 says out '42\x0aroles: {} refs'
 if grep -q '\*\|group:\|^roles: {}' "$work/out" || ! grep -A2 -F '["worker-1"]' "$work/out" | grep -q '"etl"' ||
@@ -251,13 +320,13 @@ POLICY
 sed 's/42/42, 43/' "$work/builds.yaml" >"$work/more-builds.yaml"
 expect 1 "a difference that upstream would have to tell" diff "$work/builds.yaml" "$work/more-builds.yaml"
 says out "NOT EXHAUSTIVE: what 2 entries do hinges on"
-says out "  ? added more-builds.yaml:3: build.builds.update"
+says out "  ? cannot be tried: entry more-builds.yaml:3 was added, and what it does to build.builds.update"
 expect 1 "the same as JSON" diff "$work/builds.yaml" "$work/more-builds.yaml" --json
 says out '"rule":"more-builds.yaml:3","operation":"build.builds.update","operations":1'
 expect 1 "the same as Markdown" diff "$work/builds.yaml" "$work/more-builds.yaml" --format markdown
 says out '| `role r` | `more-builds.yaml:3` | `added` | `build.builds.update` |'
 expect 1 "suggest from nothing" suggest --log /dev/null
-expect 2 "suggest since no time" suggest --log "$work/audit.jsonl" --since yesterday
+expect 2 "suggest since no time" suggest --unverified --log "$work/audit.jsonl" --since yesterday
 
 for subcommand in "test" "lint" "who-can pipelines.runs.run" "can $worker" "explain $worker $run42"; do
         "$program" policy ${subcommand%% *} $trigger --format markdown ${subcommand#"${subcommand%% *}"} >"$work/out" 2>&1

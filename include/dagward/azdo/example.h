@@ -31,6 +31,8 @@ enum takes {
 };
 /* Whether requests for `op` can name a resource of that kind. */
 enum takes operation_takes(const struct operation *op, enum resource_kind kind);
+/* Whether they can touch one, named or not: if not, no selector of the kind ever holds for them. */
+bool operation_touches(const struct operation *op, enum resource_kind kind);
 
 /* Writes the request into the arena; parameters that no wish is about get any value that fits.
  * False when a wish has no place in requests for `op`, or the arena's ceiling was met. */

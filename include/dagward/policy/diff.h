@@ -44,13 +44,14 @@ struct policy_diff_options {
         void (*binding_changed)(void *owner, struct str name, struct str old, struct str new_one);
         void (*unsure)(void *owner, const struct policy_unsure *unsure);
         void *owner;
+        size_t most; /* requests are tried; 0: as many as there are */
 };
 
 struct policy_diff_counts {
         size_t allowed, denied; /* changes reported */
         size_t bindings;        /* likewise */
         size_t requests;        /* decided by both */
-        size_t unfinished;      /* operations that had more combinations than were tried */
+        size_t unfinished;      /* operations, of each subject, with combinations left untried */
         size_t unsure;          /* entries told of as such */
         size_t untried;         /* operations of which no request could be made */
 };

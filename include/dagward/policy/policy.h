@@ -106,6 +106,7 @@ struct policy_request {
          */
         unsigned reason_chars;
         int64_t now_ms; /* wall time, for `not_before`, `expires` and `where.time` */
+        bool no_reason; /* leaves `reason` of a denial empty, where nobody would read it */
 };
 
 enum effect { EFFECT_ALLOW, EFFECT_DENY };

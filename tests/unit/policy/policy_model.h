@@ -206,6 +206,8 @@ static const struct {
         {"bypassPolicy", "git.pullRequests.update", false}};
 static const char *const fact_values[] = {"staging", "prod", "pr*", "*", "1", "-3", "s*", "/dags/*",
         "true", "\xc3\xa9", "Staging", "none"};
+static const char *const plain_values[] = {
+        "staging", "prod", "1", "-3", "true", "s*", "/dags/*", "none", "\xc3\xa9", "Staging"};
 static const char *const fact_items[] = {"staging", "prod", "STAGING", "1", "-3", "/dags/x",
         "/dags/../x", "\\x", "true", "false", "\xc3\x89", "none"};
 static const char *const fact_keys[] = {"environment", "env*", "*", "day", "Environment"};
@@ -330,17 +332,45 @@ static inline void random_entry(struct model_entry *entry, bool deny)
                 SOME(&entry->operations, operation_values, 1);
 }
 
-/* Many entries about one operation, told apart by one kind of resource: what an index is for. */
+/* A condition on that fact, mostly with literal values. */
+static inline void random_saying(struct model_entry *entry, size_t which)
+{
+        struct model_where *where = &entry->where[0];
+
+        *where = (struct model_where){
+                .fact = fact_words[which].name, .is_map = fact_words[which].is_map};
+        entry->n_where = 1;
+        where->n = where->is_map ? 1 + chance(2) : 1;
+        for (size_t k = 0; k < where->n; k++) {
+                where->keys[k] = chance(20) ? (k ? "day" : "environment") : k ? "d*" : "env*";
+                SOME(&where->values[k], fact_values, 1);
+                for (size_t v = 0; v < where->values[k].n && chance(10); v++)
+                        where->values[k].items[v] = ANY(plain_values);
+                if (!entry->deny && where->is_map && chance(8) == 0)
+                        where->values[k] = (struct words){.given = true};
+        }
+}
+
+/* Many entries about one operation, told apart by one kind of resource, or by what requests say:
+ * what indexes are for. */
 static inline void random_crowd(struct model_role *role, bool deny, size_t n)
 {
         const struct vocabulary *words = &vocabularies[chance(4)];
         const char *operation = operation_values[chance(3)];
+        size_t which = chance(COUNT(fact_words));
+        bool says = chance(2);
+
+        if (says)
+                operation = fact_words[which].operation;
 
         for (size_t i = 0; i < n; i++) {
                 struct model_entry *entry = &role->entries[role->n++];
                 *entry = (struct model_entry){.deny = deny};
                 entry->operations = (struct words){.items = {operation}, .n = 1, .given = true};
-                SOME(&entry->kinds[words->kind], words->values, 1);
+                if (says && chance(12))
+                        random_saying(entry, which);
+                if (!says || chance(4) == 0)
+                        SOME(&entry->kinds[words->kind], words->values, 1);
                 for (size_t k = 0; k < 4; k++)
                         SOME(&entry->kinds[vocabularies[k].kind], vocabularies[k].values, 6);
                 SOME(&entry->windows, window_values, 10);
