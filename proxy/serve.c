@@ -30,6 +30,7 @@ enum {
         WORKERS_MOST = 256,
         OFFERED_MOST = 64, /* sockets, for a process that comes after this one */
         WARM_MS = 30 * 1000,
+        PASSING_MS = 5 * 1000, /* for a record that goes through another process: as a disk's */
 };
 
 /* What serve holds; cleared in the reverse order. */
@@ -223,7 +224,8 @@ static bool take_place(struct serving *it, const struct config *config, struct e
 {
         if (!control_warm(it->control, WARM_MS, err) || !takeover_get_files(&it->takeover, err))
                 return false;
-        it->heir = heir_new(it->takeover.audit, it->takeover.triggers, err);
+        it->heir = heir_new(
+                it->takeover.audit, it->takeover.triggers, config->timeouts.handover_ms, err);
         it->gone = (struct gone_mail){{.deliver = on_gone}, it};
         if (!it->heir || !open_scribe(it, config, err) || !open_ledger(it, config, err) ||
                 !heir_start(it->heir, it->scribe, it->ledger, control_port(it->control).box,
@@ -252,6 +254,7 @@ static bool start(struct serving *it, struct error_list *errors, struct error *e
         const struct config *config = control_config(it->control);
 
         log_set_level(config->log_level);
+        it->takeover.limit_ms = config->timeouts.handover_ms;
         if ((it->path && !takeover_begin(&it->takeover, it->path, &it->inherited, err)) ||
                 !make_workers(it, config, err) || !settle_sockets(it, config, err) ||
                 !confine_serve(config, errors, err))
@@ -313,10 +316,13 @@ static const char *unable_to_go(void *owner)
 static void give_files(void *owner, int audit_fd, int triggers_fd)
 {
         struct serving *it = owner;
+        int64_t limit_ms = control_config(it->control)->timeouts.handover_ms;
 
-        scribe_hand_over(it->scribe, audit_fd);
+        if (limit_ms > PASSING_MS)
+                limit_ms = PASSING_MS;
+        scribe_hand_over(it->scribe, audit_fd, limit_ms);
         if (it->ledger)
-                ledger_hand_over(it->ledger, triggers_fd);
+                ledger_hand_over(it->ledger, triggers_fd, limit_ms);
         else if (!passed_nothing(triggers_fd))
                 log_error("the new process cannot be told that no triggers are kept");
 }
