@@ -156,8 +156,8 @@ static bool make_workers(struct serving *it, const struct config *config, struct
                 wanted = WORKERS_MOST;
         while (ok && it->n_workers < wanted) {
                 unsigned n = it->n_workers;
-                it->workers[n] = worker_new(
-                        n, (unsigned)wanted, world, &it->inherited, control_port(it->control), err);
+                it->workers[n] = worker_new(n, (unsigned)wanted, n ? it->workers[0] : NULL, world,
+                        &it->inherited, control_port(it->control), err);
                 ok = it->workers[n] != NULL;
                 if (ok)
                         it->ports[it->n_workers++] = worker_port(it->workers[n]);
@@ -247,6 +247,20 @@ static bool take_files(struct serving *it, const struct config *config, struct e
         control_attach(it->control, it->ports, it->n_workers, it->scribe);
         return attach_sinks(it, err) && control_boot(it->control, 0, err) &&
                serve_sinks_start(&it->sinks, err) && start_workers(it, err);
+}
+
+/* No worker drains yet, which would close its sockets. */
+static void log_listeners(const struct serving *it)
+{
+        const struct config *config = control_config(it->control);
+        char text[LISTENER_TEXT];
+
+        for (size_t i = 0; i < config->n_listeners; i++) {
+                worker_address(it->workers[0], i, text);
+                log_info("listening address=%s tls=%s workers=%u%s", text,
+                        config->listeners[i].has_tls ? "yes" : "no", it->n_workers,
+                        it->sockets_inherited ? " socket=inherited" : "");
+        }
 }
 
 static bool start(struct serving *it, struct error_list *errors, struct error *err)
@@ -393,12 +407,7 @@ int command_serve(int argc, char **argv)
                 return EXIT_USAGE;
         int status = EXIT_USAGE;
         if (start(&it, &errors, &err)) {
-                const struct config *config = control_config(it.control);
-                for (size_t i = 0; i < config->n_listeners; i++)
-                        log_info("listening address=%s tls=%s workers=%u%s",
-                                config->listeners[i].address.text.ptr,
-                                config->listeners[i].has_tls ? "yes" : "no", it.n_workers,
-                                it.sockets_inherited ? " socket=inherited" : "");
+                log_listeners(&it);
                 block_signals(false);
                 listen_handover(&it);
                 control_tell_ready(it.control);

@@ -799,6 +799,7 @@ enum tunnel {
         TUNNEL_AGAIN,  /* on_ready will run */
         TUNNEL_LOST,   /* the connection is broken; see stream_why */
         TUNNEL_FAILED, /* `status` and `why` say what to refuse with */
+        TUNNEL_SICK,   /* the same, of this address of the proxy: another one may do better */
 };
 enum tunnel tunnel_go_on(struct exchange *x, int *status, struct error *why);
 /* " through the outgoing proxy", or "" when it leads there directly. */
