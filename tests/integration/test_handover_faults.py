@@ -86,7 +86,7 @@ def serves(proxy, token, key=None):
 
 @pytest.fixture
 def quick(line):  # noqa: F811
-    line.proxy.config["timeouts"]["handover"] = "%gs" % SILENCE
+    line.proxy.config["timeouts"]["handover"] = "%dms" % (SILENCE * 1000)
     line.start()
     return line
 
@@ -169,7 +169,7 @@ def test_a_process_that_freezes_when_it_serves_delays_no_end_and_loses_no_record
     """Its predecessor has a request of which the record is passed on, and one whose intent is; it ends in time, and what
     it said is written when the other wakes."""
     proxy, gate = line.proxy, threading.Event()
-    proxy.config["timeouts"].update({"handover": "%gs" % SILENCE, "drain": "%gs" % seconds(6)})
+    proxy.config["timeouts"].update({"handover": "%dms" % (SILENCE * 1000), "drain": "%ds" % seconds(6)})
     first = line.start()
     upstream.tell(lambda sock, request: gate.wait(60) and message(200, "{}"))
     with proxy.connect(timeout=60) as busy, proxy.connect(timeout=60) as late:
@@ -201,7 +201,7 @@ def test_a_process_that_freezes_when_it_serves_delays_no_end_and_loses_no_record
 def test_a_process_that_is_frozen_hands_nothing_over_and_the_new_one_says_so(line, operator, stage):  # noqa: F811
     """The new one ends, in time and with the reason."""
     proxy = line.proxy
-    proxy.config["timeouts"]["handover"] = "%gs" % SILENCE
+    proxy.config["timeouts"]["handover"] = "%dms" % (SILENCE * 1000)
     proxy.config["workers"] = 1
     seen = []
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as old, socket.create_server(("127.0.0.1", proxy.port)) as listener:
@@ -241,7 +241,7 @@ def test_a_process_that_is_frozen_hands_nothing_over_and_the_new_one_says_so(lin
 
 def test_a_queue_of_takers_that_is_full_is_no_wait_without_end(line):  # noqa: F811
     proxy = line.proxy
-    proxy.config["timeouts"]["handover"] = "%gs" % SILENCE
+    proxy.config["timeouts"]["handover"] = "%dms" % (SILENCE * 1000)
     proxy.folder.mkdir(exist_ok=True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as old:
         old.bind(line.path)
