@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "dagward/audit/passed.h"
+#include "dagward/base/clock.h"
 #include "dagward/base/log.h"
 #include "dagward/trigger/passed.h"
 
@@ -68,8 +69,11 @@ static void *run_audit(void *argument)
 {
         struct heir *heir = argument;
 
-        while (passed_read(heir->audit_fd, &heir->batch) && write_batch(heir))
+        /* One that ends sends its last records and waits for no answer. */
+        while (passed_read(heir->audit_fd, &heir->batch)) {
+                (void)write_batch(heir);
                 audit_batch_reset(&heir->batch);
+        }
         mailbox_post(heir->told_box, heir->told);
         return NULL;
 }
@@ -224,12 +228,15 @@ static void *run_triggers(void *argument)
 /* --- life --- */
 
 /* What is in hand comes before the word that the journal is free. */
-static bool read_held(struct heir *heir)
+static bool read_held(struct heir *heir, int64_t until_ms)
 {
+        struct pollfd there = {.fd = heir->triggers_fd, .events = POLLIN};
         struct passed_trigger what;
         struct trigger_answer *answer;
+        int64_t left;
 
-        while (passed_receive(heir->triggers_fd, &what, &answer)) {
+        while ((left = until_ms - clock_mono_ms()) > 0 && poll(&there, 1, (int)left) > 0 &&
+                passed_receive(heir->triggers_fd, &what, &answer)) {
                 struct held held = {.key = what.key, .looking = what.flag, .lost_ms = what.lost_ms};
                 free(answer);
                 if (what.kind == PASSED_RELEASED)
@@ -242,9 +249,10 @@ static bool read_held(struct heir *heir)
         return false;
 }
 
-struct heir *heir_new(int audit_fd, int triggers_fd, struct error *err)
+struct heir *heir_new(int audit_fd, int triggers_fd, int64_t limit_ms, struct error *err)
 {
         struct heir *heir = calloc(1, sizeof(*heir));
+        int64_t until_ms = clock_mono_ms() + limit_ms;
 
         if (!heir)
                 abort();
@@ -253,9 +261,9 @@ struct heir *heir_new(int audit_fd, int triggers_fd, struct error *err)
         heir->audit_box = mailbox_new(heir);
         heir->box = mailbox_new(heir);
         audit_batch_init(&heir->batch, heir->audit_box, batch_done, heir);
-        if (passed_wait_released(audit_fd) && read_held(heir))
+        if (passed_wait_released(audit_fd, limit_ms) && read_held(heir, until_ms))
                 return heir;
-        error_set(err, "the process that runs did not let go of its files");
+        error_set(err, "the process that runs did not let go of its files, or not in time");
         heir_free(heir);
         return NULL;
 }
@@ -308,6 +316,8 @@ void heir_stop(struct heir *heir)
         mail->deliver = stop_arrived;
         mailbox_post(heir->box, mail);
         shutdown(heir->audit_fd, SHUT_RDWR);
+        /* A thread that waits for room there would not read its mail. */
+        shutdown(heir->triggers_fd, SHUT_WR);
         if (heir->audit_runs)
                 pthread_join(heir->audit_thread, NULL);
         if (heir->triggers_run)

@@ -13,9 +13,9 @@
 
 struct heir;
 
-/* Waits until the other process has let go of both files; the descriptors are the heir's from now
- * on. NULL with a reason. */
-struct heir *heir_new(int audit_fd, int triggers_fd, struct error *err);
+/* Waits, for `limit_ms` at most, until the other process has let go of both files; the descriptors
+ * are the heir's from now on. NULL with a reason. */
+struct heir *heir_new(int audit_fd, int triggers_fd, int64_t limit_ms, struct error *err);
 /* Tells the ledger (NULL: there is none) what the other has in hand, and starts the threads. When
  * the other has gone and all it had to say is written, or heir_stop came first, `gone` is posted to
  * `box`; both outlive the heir. */

@@ -30,6 +30,7 @@ enum {
         WORKERS_MOST = 256,
         OFFERED_MOST = 64, /* sockets, for a process that comes after this one */
         WARM_MS = 30 * 1000,
+        PASSING_MS = 5 * 1000, /* for a record that goes through another process: as a disk's */
 };
 
 /* What serve holds; cleared in the reverse order. */
@@ -155,8 +156,8 @@ static bool make_workers(struct serving *it, const struct config *config, struct
                 wanted = WORKERS_MOST;
         while (ok && it->n_workers < wanted) {
                 unsigned n = it->n_workers;
-                it->workers[n] = worker_new(
-                        n, (unsigned)wanted, world, &it->inherited, control_port(it->control), err);
+                it->workers[n] = worker_new(n, (unsigned)wanted, n ? it->workers[0] : NULL, world,
+                        &it->inherited, control_port(it->control), err);
                 ok = it->workers[n] != NULL;
                 if (ok)
                         it->ports[it->n_workers++] = worker_port(it->workers[n]);
@@ -223,7 +224,8 @@ static bool take_place(struct serving *it, const struct config *config, struct e
 {
         if (!control_warm(it->control, WARM_MS, err) || !takeover_get_files(&it->takeover, err))
                 return false;
-        it->heir = heir_new(it->takeover.audit, it->takeover.triggers, err);
+        it->heir = heir_new(
+                it->takeover.audit, it->takeover.triggers, config->timeouts.handover_ms, err);
         it->gone = (struct gone_mail){{.deliver = on_gone}, it};
         if (!it->heir || !open_scribe(it, config, err) || !open_ledger(it, config, err) ||
                 !heir_start(it->heir, it->scribe, it->ledger, control_port(it->control).box,
@@ -247,11 +249,26 @@ static bool take_files(struct serving *it, const struct config *config, struct e
                serve_sinks_start(&it->sinks, err) && start_workers(it, err);
 }
 
+/* No worker drains yet, which would close its sockets. */
+static void log_listeners(const struct serving *it)
+{
+        const struct config *config = control_config(it->control);
+        char text[LISTENER_TEXT];
+
+        for (size_t i = 0; i < config->n_listeners; i++) {
+                worker_address(it->workers[0], i, text);
+                log_info("listening address=%s tls=%s workers=%u%s", text,
+                        config->listeners[i].has_tls ? "yes" : "no", it->n_workers,
+                        it->sockets_inherited ? " socket=inherited" : "");
+        }
+}
+
 static bool start(struct serving *it, struct error_list *errors, struct error *err)
 {
         const struct config *config = control_config(it->control);
 
         log_set_level(config->log_level);
+        it->takeover.limit_ms = config->timeouts.handover_ms;
         if ((it->path && !takeover_begin(&it->takeover, it->path, &it->inherited, err)) ||
                 !make_workers(it, config, err) || !settle_sockets(it, config, err) ||
                 !confine_serve(config, errors, err))
@@ -313,10 +330,13 @@ static const char *unable_to_go(void *owner)
 static void give_files(void *owner, int audit_fd, int triggers_fd)
 {
         struct serving *it = owner;
+        int64_t limit_ms = control_config(it->control)->timeouts.handover_ms;
 
-        scribe_hand_over(it->scribe, audit_fd);
+        if (limit_ms > PASSING_MS)
+                limit_ms = PASSING_MS;
+        scribe_hand_over(it->scribe, audit_fd, limit_ms);
         if (it->ledger)
-                ledger_hand_over(it->ledger, triggers_fd);
+                ledger_hand_over(it->ledger, triggers_fd, limit_ms);
         else if (!passed_nothing(triggers_fd))
                 log_error("the new process cannot be told that no triggers are kept");
 }
@@ -387,12 +407,7 @@ int command_serve(int argc, char **argv)
                 return EXIT_USAGE;
         int status = EXIT_USAGE;
         if (start(&it, &errors, &err)) {
-                const struct config *config = control_config(it.control);
-                for (size_t i = 0; i < config->n_listeners; i++)
-                        log_info("listening address=%s tls=%s workers=%u%s",
-                                config->listeners[i].address.text.ptr,
-                                config->listeners[i].has_tls ? "yes" : "no", it.n_workers,
-                                it.sockets_inherited ? " socket=inherited" : "");
+                log_listeners(&it);
                 block_signals(false);
                 listen_handover(&it);
                 control_tell_ready(it.control);

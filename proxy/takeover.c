@@ -12,8 +12,6 @@
 #include "dagward/control/control.h"
 #include "dagward/net/descriptors.h"
 
-enum { ANSWER_MS = 30 * 1000 };
-
 /* The next word of the other process, which has to be `word`; what stands behind it. */
 static bool await(struct takeover *takeover, const char *word, char *text, int *fds, size_t *n,
         struct error *err)
@@ -21,8 +19,9 @@ static bool await(struct takeover *takeover, const char *word, char *text, int *
         struct pollfd fd = {.fd = takeover->peer, .events = POLLIN};
         size_t len = strlen(word);
 
-        if (poll(&fd, 1, ANSWER_MS) <= 0)
-                return error_set(err, "the process that runs does not answer");
+        if (poll(&fd, 1, (int)takeover->limit_ms) <= 0)
+                return error_set(
+                        err, "the process that runs does not answer in time (timeouts.handover)");
         if (!descriptors_receive(takeover->peer, text, fds, n))
                 return error_set(err, "the process that runs has ended");
         if (strncmp(text, "NO ", 3) == 0)
@@ -67,8 +66,8 @@ static bool get_sockets(struct takeover *takeover, struct inherited *sockets, st
 
         if (!trusted(takeover->peer, err))
                 return false;
-        if (!descriptors_send(takeover->peer, "TAKE " CONTROL_HANDOVER_VERSION, NULL, 0))
-                return error_set(err, "the process that runs does not listen");
+        /* It may have refused already, and hung up: what it said is still there. */
+        (void)!descriptors_send(takeover->peer, "TAKE " CONTROL_HANDOVER_VERSION, NULL, 0);
         if (!await(takeover, "SOCKETS ", text, fds, &n, err))
                 return false;
         sockets->handed_over = true;
@@ -78,8 +77,14 @@ static bool get_sockets(struct takeover *takeover, struct inherited *sockets, st
 bool takeover_begin(
         struct takeover *takeover, const char *path, struct inherited *sockets, struct error *err)
 {
-        *takeover = (struct takeover){.peer = -1, .listen = -1, .audit = -1, .triggers = -1};
-        takeover->peer = descriptors_connect(path);
+        *takeover = (struct takeover){.limit_ms = takeover->limit_ms,
+                .peer = -1,
+                .listen = -1,
+                .audit = -1,
+                .triggers = -1};
+        takeover->peer = descriptors_connect(path, takeover->limit_ms);
+        if (takeover->peer < 0 && errno == EAGAIN)
+                return error_set(err, "the process that runs does not answer at %s", path);
         if (takeover->peer < 0 && errno != ENOENT && errno != ECONNREFUSED)
                 return error_set(err, "%s: %s", path, strerror(errno));
         if (takeover->peer < 0) {
@@ -99,8 +104,7 @@ bool takeover_get_files(struct takeover *takeover, struct error *err)
         int fds[DESCRIPTORS_MOST];
         size_t n = 0;
 
-        if (!descriptors_send(takeover->peer, "READY", NULL, 0))
-                return error_set(err, "the process that runs has ended");
+        (void)!descriptors_send(takeover->peer, "READY", NULL, 0);
         bool ok = await(takeover, "GO", text, fds, &n, err);
         if (ok && n == 2) {
                 takeover->audit = fds[0];

@@ -10,8 +10,9 @@
 #include "dagward/net/inherited.h"
 
 struct takeover {
-        int peer;   /* the process that serves; -1: there is none */
-        int listen; /* where the next process asks us */
+        int64_t limit_ms; /* how long the other process may be silent; set before all else */
+        int peer;         /* the process that serves; -1: there is none */
+        int listen;       /* where the next process asks us */
         int audit, triggers;
 };
 

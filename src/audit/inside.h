@@ -12,6 +12,14 @@
 #include "dagward/audit/journal.h"
 #include "keeper.h"
 
+/* What was sent to the process that has the file, and is not answered. */
+struct scribe_passing {
+        bool under_way;
+        size_t sent;      /* of the frame, which stands in `lines` */
+        size_t events;    /* bytes of `events` that are in it; 0: it is the first batch */
+        int64_t since_ms; /* monotonic */
+};
+
 struct scribe {
         struct journal journal;
         struct signing_key *key;
@@ -48,7 +56,9 @@ struct scribe {
         struct scribe_settings settings; /* its path and anchor are owned */
         int heir_fd;                     /* to the process that gets the file; -1: there is none */
         bool released;                   /* it has it, or nobody: no journal, no keeper */
+        int64_t heir_ms;                 /* how long it may be silent */
         int patience_ms;                 /* how long its lock is waited for when it has gone */
+        struct scribe_passing passing;
         struct scribe_await *awaits;
         uint64_t opened_seq; /* as scribe_opened_seq */
         uint64_t synced_seq; /* records up to here are known to be on disk */

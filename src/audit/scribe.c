@@ -276,6 +276,7 @@ void scribe_anchored(struct scribe *scribe, struct str why)
 struct heir_mail {
         struct mail mail;
         int fd;
+        int64_t limit_ms;
 };
 
 static void heir_arrived(struct mail *mail, void *receiver)
@@ -283,16 +284,17 @@ static void heir_arrived(struct mail *mail, void *receiver)
         struct scribe *scribe = receiver;
 
         scribe->heir_fd = ((struct heir_mail *)mail)->fd;
+        scribe->heir_ms = ((struct heir_mail *)mail)->limit_ms;
         free(mail);
 }
 
-void scribe_hand_over(struct scribe *scribe, int fd)
+void scribe_hand_over(struct scribe *scribe, int fd, int64_t limit_ms)
 {
         struct heir_mail *heir = calloc(1, sizeof(*heir));
 
         if (!heir)
                 abort();
-        *heir = (struct heir_mail){.mail.deliver = heir_arrived, .fd = fd};
+        *heir = (struct heir_mail){.mail.deliver = heir_arrived, .fd = fd, .limit_ms = limit_ms};
         mailbox_post(scribe->box, &heir->mail);
         wake(scribe);
 }
@@ -364,12 +366,13 @@ static void wait_for_mail(struct scribe *scribe, bool gather)
         struct pollfd fds[] = {
                 {.fd = scribe->urgent_fd, .events = POLLIN},
                 {.fd = mailbox_fd(scribe->box), .events = POLLIN},
+                {.fd = scribe->passing.under_way ? scribe->heir_fd : -1, .events = POLLIN},
         };
         uint64_t count;
 
         if (gather)
                 poll(fds, 1, GATHER_MS);
-        poll(fds, 2, idle_ms(scribe));
+        poll(fds, 3, idle_ms(scribe));
         ssize_t n = read(scribe->urgent_fd, &count, sizeof(count));
         (void)n; /* EAGAIN: it was the mailbox */
 }

@@ -481,6 +481,16 @@ static const struct setting timeout_rows[] = {
                         "everything is "
                         "still served, each answer with `Connection: close`. As long as a load "
                         "balancer needs to notice."},
+        {.key = "handover",
+                .type = SETTING_DURATION,
+                .restart = true,
+                AT(config_timeouts, handover_ms),
+                .fallback = "60s",
+                .least = 100,
+                .most = 10 * MINUTE,
+                .help = "How long one process may be silent while another takes its place "
+                        "(`--handover`). More than a new process waits for keys and tokens, which "
+                        "is 30s at most."},
 };
 static const struct settings timeouts = TABLE(struct config_timeouts, timeout_rows);
 

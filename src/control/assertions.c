@@ -251,7 +251,7 @@ static void failed(struct assertions *a, struct entry *e, enum assertion_refusal
                 least = WAIT_MOST_MS;
         /* It was said to this application, not to this caller. */
         if (least > 0 && refusal != ASSERTION_REFUSED)
-                a->wholes[e->index].held_until_mono_ms = clock_mono_ms() + least;
+                a->wholes[e->index].held_until_mono_ms = clock_mono_ms() + later_ms(least);
         if (least > wait)
                 wait = least;
         e->failures++;

@@ -57,7 +57,7 @@ static void issuer_failed(struct issuer *issuer, int64_t retry_after_s, const st
         if (retry_after_s > RETRY_AFTER_MOST_S)
                 retry_after_s = RETRY_AFTER_MOST_S;
         if (retry_after_s * 1000 > wait)
-                wait = retry_after_s * 1000;
+                wait = later_ms(retry_after_s * 1000);
         if (issuer->config->keys.file.ptr && wait > SOURCE_FILE_POLL_MS)
                 wait = SOURCE_FILE_POLL_MS;
         issuer->fetch = NULL;

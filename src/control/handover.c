@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -10,10 +11,6 @@
 #include "dagward/base/log.h"
 #include "dagward/net/descriptors.h"
 #include "inside.h"
-
-/* Longer than a new process waits for its keys and tokens; who says nothing for so long keeps
- * others from taking over. */
-enum { PATIENCE_S = 60 };
 
 enum state {
         NOBODY,
@@ -30,6 +27,7 @@ struct handover {
         enum state state;
         int peer;
         pid_t pid; /* of the peer */
+        bool told; /* that it is silent, with the files */
 };
 
 static void part(struct handover *handover)
@@ -134,6 +132,21 @@ static void done(struct handover *handover)
         control_leave_to_heir(control);
 }
 
+/* Who has the files may hold their locks, and go on at any moment: it is waited for, since only its
+ * end is sure. */
+static void on_silence(struct handover *handover)
+{
+        if (handover->state != GIVEN) {
+                refuse(handover, "it was not ready in time");
+                return;
+        }
+        if (!handover->told)
+                log_error("handover: process %ld has got the files and does not serve; what needs "
+                          "the audit log is refused until it does, or is ended",
+                        (long)handover->pid);
+        handover->told = true;
+}
+
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
         struct handover *handover = arg;
@@ -141,9 +154,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
         struct str rest, word;
 
         if (what & EV_TIMEOUT) {
-                /* Who has the files holds their locks as well: it is waited for. */
-                if (handover->state != GIVEN)
-                        refuse(handover, "it was not ready in time");
+                on_silence(handover);
                 return;
         }
         if (!descriptors_receive(fd, text, NULL, NULL)) {
@@ -180,30 +191,32 @@ static bool may_take(int peer, pid_t *pid)
 static void on_acceptable(evutil_socket_t fd, short what, void *arg)
 {
         struct handover *handover = arg;
-        int peer = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+        int peer = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         pid_t pid = 0;
 
         (void)what;
         if (peer < 0)
                 return;
         if (!may_take(peer, &pid) || handover->state != NOBODY) {
-                char unread[64];
+                char unread[64], text[DESCRIPTORS_TEXT];
                 log_error("handover: process %ld is turned away", (long)pid);
                 /* What is left unread would be a reset, and the reason lost. */
                 shutdown(peer, SHUT_RD);
                 (void)!recv(peer, unread, sizeof(unread), MSG_DONTWAIT);
-                (void)!descriptors_send(peer,
-                        pid ? "NO another process is taking over just now" : "NO it is not for you",
-                        NULL, 0);
+                snprintf(text, sizeof(text), "NO process %ld is taking over just now",
+                        (long)handover->pid);
+                (void)!descriptors_send(peer, pid ? text : "NO it is not for you", NULL, 0);
                 close(peer);
                 return;
         }
         handover->peer = peer;
         handover->pid = pid;
         handover->state = CONNECTED;
+        handover->told = false;
         event_assign(&handover->readable, handover->control->base, peer, EV_READ | EV_PERSIST,
                 on_readable, handover);
-        const struct timeval patience = {PATIENCE_S, 0};
+        int64_t limit_ms = handover->control->first_config->timeouts.handover_ms;
+        const struct timeval patience = {limit_ms / 1000, limit_ms % 1000 * 1000};
         event_add(&handover->readable, &patience);
 }
 

@@ -42,3 +42,8 @@ int64_t jitter_ms(int64_t ms)
 {
         return ms - ms / 10 + chance(ms / 5);
 }
+
+int64_t later_ms(int64_t ms)
+{
+        return ms + chance(ms / 4);
+}

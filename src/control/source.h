@@ -43,5 +43,7 @@ bool file_stamp_same(const struct file_stamp *a, const struct file_stamp *b);
 int64_t backoff_ms(unsigned failures, int64_t most_ms);
 /* `ms` moved by chance by at most a tenth in either direction. */
 int64_t jitter_ms(int64_t ms);
+/* `ms` and by chance up to a quarter more: for what a peer asked not to be disturbed for. */
+int64_t later_ms(int64_t ms);
 
 #endif

@@ -6,6 +6,7 @@
 #include "dagward/base/clock.h"
 #include "dagward/base/log.h"
 #include "inside.h"
+#include "source.h"
 
 struct job {
         struct job *next;
@@ -105,7 +106,8 @@ static void again(struct job *job, const char *error, int status, int64_t retry_
                 pause *= 5;
         if (retry_after_s > 0 && retry_after_s < 3600 && retry_after_s * 1000 > pause)
                 pause = retry_after_s * 1000;
-        job->due_mono_ms = clock_mono_ms() + pause;
+        /* Runs that failed together are not tried again together. */
+        job->due_mono_ms = clock_mono_ms() + later_ms(pause);
 }
 
 static void on_answer(const struct fetch_result *answer, void *arg)

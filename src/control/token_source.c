@@ -148,8 +148,8 @@ static int64_t wait_after(const struct token_source *source, const struct outcom
         if (outcome->throttled)
                 wait = jitter_ms(THROTTLED_MS);
         if (outcome->wait_least_ms > wait)
-                wait = outcome->wait_least_ms < WAIT_MOST_MS ? outcome->wait_least_ms
-                                                             : WAIT_MOST_MS;
+                wait = later_ms(outcome->wait_least_ms < WAIT_MOST_MS ? outcome->wait_least_ms
+                                                                      : WAIT_MOST_MS);
         return wait;
 }
 

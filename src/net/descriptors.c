@@ -92,14 +92,17 @@ static bool address_of(const char *path, struct sockaddr_un *out)
         return true;
 }
 
-int descriptors_connect(const char *path)
+int descriptors_connect(const char *path, int64_t limit_ms)
 {
+        const struct timeval limit = {limit_ms / 1000, limit_ms % 1000 * 1000};
         struct sockaddr_un address;
         int fd;
 
         if (!address_of(path, &address) ||
                 (fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)) < 0)
                 return -1;
+        /* Behind a full queue connect() waits as long as sending may. */
+        (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
         if (connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
                 return fd;
         int why = errno;

@@ -77,6 +77,20 @@ void listener_peer_text(const struct sockaddr *address, socklen_t len, char peer
                 inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)address)->sin6_addr, peer, 64);
 }
 
+void listener_text(int fd, char text[LISTENER_TEXT])
+{
+        struct sockaddr_storage address = {0};
+        socklen_t len = sizeof(address);
+        char ip[64];
+
+        (void)getsockname(fd, (struct sockaddr *)&address, &len);
+        listener_peer_text((struct sockaddr *)&address, len, ip);
+        bool v6 = address.ss_family == AF_INET6;
+        in_port_t port = v6 ? ((struct sockaddr_in6 *)&address)->sin6_port
+                            : ((struct sockaddr_in *)&address)->sin_port;
+        snprintf(text, LISTENER_TEXT, v6 ? "[%s]:%u" : "%s:%u", ip, (unsigned)ntohs(port));
+}
+
 int listener_accept(int fd, char peer[64])
 {
         struct sockaddr_storage address;

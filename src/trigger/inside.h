@@ -21,11 +21,14 @@ struct ledger {
         bool stop;
         struct mail *begun, **last_begun; /* asks that are FIRST once the journal is on disk */
 
-        int heir_fd;         /* to the process that gets the journal; -1: there is none */
-        bool released;       /* it has it, or nobody */
-        int patience_ms;     /* how long its lock is waited for when it has gone */
-        char *path;          /* of the journal, while it is released */
-        struct mail *passed; /* asks that it has not answered */
+        int heir_fd;      /* to the process that gets the journal; -1: there is none */
+        int64_t heir_ms;  /* how long it may be silent while questions wait */
+        int64_t heard_ms; /* monotonic; since when it is, or nothing was asked before */
+        struct unsent *unsent, **last_unsent; /* what its socket has no room for */
+        bool released;                        /* it has it, or nobody */
+        int patience_ms;                      /* how long its lock is waited for when it has gone */
+        char *path;                           /* of the journal, while it is released */
+        struct mail *passed;                  /* asks that it has not answered */
 };
 
 /* --- ledger.c --- */
@@ -41,8 +44,10 @@ void ledger_release(struct ledger *ledger);
 void ledger_pass_ask(struct ledger *ledger, struct trigger_ask *ask);
 void ledger_pass_tell(struct ledger *ledger, const struct trigger_key *key, const char *request_id,
         enum trigger_end end, const struct trigger_answer *answer);
-/* One message that is there, or the end. */
-void ledger_hear_heir(struct ledger *ledger);
+/* Until when the thread may sleep, for poll(). */
+int ledger_heir_wait_ms(const struct ledger *ledger);
+/* What poll() said of the heir's socket: a message that is there, room for another, or the end. */
+void ledger_heed_heir(struct ledger *ledger, short events);
 /* When nobody is there any more: whether the journal is ours again. */
 bool ledger_take_back(struct ledger *ledger) __attribute__((warn_unused_result));
 void ledger_passing_end(struct ledger *ledger);

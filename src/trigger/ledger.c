@@ -332,12 +332,12 @@ static void *run(void *argument)
 
         while (!ledger->stop) {
                 struct pollfd fds[] = {{.fd = mailbox_fd(ledger->box), .events = POLLIN},
-                        {.fd = ledger->heir_fd, .events = POLLIN}};
-                poll(fds, 2, -1);
+                        {.fd = ledger->heir_fd,
+                                .events = (short)(POLLIN | (ledger->unsent ? POLLOUT : 0))}};
+                poll(fds, 2, ledger_heir_wait_ms(ledger));
                 mailbox_drain(ledger->box);
                 if (ledger->released) {
-                        if (fds[1].revents && ledger->heir_fd >= 0)
-                                ledger_hear_heir(ledger);
+                        ledger_heed_heir(ledger, fds[1].revents);
                         continue;
                 }
                 commit(ledger);
@@ -352,6 +352,7 @@ static void *run(void *argument)
 struct heir_mail {
         struct mail mail;
         int fd;
+        int64_t limit_ms;
 };
 
 static void on_heir(struct mail *mail, void *receiver)
@@ -359,6 +360,7 @@ static void on_heir(struct mail *mail, void *receiver)
         struct ledger *ledger = receiver;
 
         ledger->heir_fd = ((struct heir_mail *)mail)->fd;
+        ledger->heir_ms = ((struct heir_mail *)mail)->limit_ms;
         free(mail);
 }
 
@@ -406,13 +408,13 @@ void ledger_ask(struct ledger *ledger, struct trigger_ask *ask)
         mailbox_post(ledger->box, &ask->mail);
 }
 
-void ledger_hand_over(struct ledger *ledger, int fd)
+void ledger_hand_over(struct ledger *ledger, int fd, int64_t limit_ms)
 {
         struct heir_mail *heir = calloc(1, sizeof(*heir));
 
         if (!heir)
                 abort();
-        *heir = (struct heir_mail){.mail.deliver = on_heir, .fd = fd};
+        *heir = (struct heir_mail){.mail.deliver = on_heir, .fd = fd, .limit_ms = limit_ms};
         mailbox_post(ledger->box, &heir->mail);
 }
 
@@ -453,6 +455,7 @@ struct ledger *ledger_open(const char *path, struct error *err)
         ledger->table = trigger_table_new();
         ledger->heir_fd = -1;
         ledger->last_begun = &ledger->begun;
+        ledger->last_unsent = &ledger->unsent;
         if (!store_open(&ledger->store, path, ledger->table, err)) {
                 trigger_table_free(ledger->table);
                 free(ledger);

@@ -9,7 +9,8 @@
 
 enum { HEAD = sizeof(TRIGGER_JOURNAL_HEAD) - 1 };
 
-bool passed_send(int fd, struct passed_trigger *what, const struct trigger_answer *answer)
+static bool send_one(
+        int fd, struct passed_trigger *what, const struct trigger_answer *answer, int flags)
 {
         struct buf record;
         ssize_t sent;
@@ -24,10 +25,26 @@ bool passed_send(int fd, struct passed_trigger *what, const struct trigger_answe
         struct iovec parts[] = {{what, sizeof(*what)}, {(void *)buf_str(&record).ptr, record.len}};
         struct msghdr message = {.msg_iov = parts, .msg_iovlen = answer ? 2 : 1};
         do
-                sent = sendmsg(fd, &message, MSG_NOSIGNAL);
+                sent = sendmsg(fd, &message, MSG_NOSIGNAL | flags);
         while (sent < 0 && errno == EINTR);
+        int why = errno;
         buf_clear(&record);
+        errno = why;
         return sent >= 0;
+}
+
+bool passed_send(int fd, struct passed_trigger *what, const struct trigger_answer *answer)
+{
+        return send_one(fd, what, answer, 0);
+}
+
+bool passed_offer(
+        int fd, struct passed_trigger *what, const struct trigger_answer *answer, bool *full)
+{
+        bool ok = send_one(fd, what, answer, MSG_DONTWAIT);
+
+        *full = !ok && (errno == EAGAIN || errno == EWOULDBLOCK);
+        return ok;
 }
 
 bool passed_nothing(int fd)

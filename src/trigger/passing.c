@@ -2,8 +2,11 @@
  * passing: what the ledger does once another process has the journal: it hands on what it is asked
  * and told. When the other one is gone, the journal is taken back; what was told meanwhile is lost
  * then, which makes it something to be looked up, never something to be sent again.
+ *
+ * The thread waits for nobody: what the other one's socket has no room for is kept in order.
  */
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -13,7 +16,62 @@
 #include "dagward/base/log.h"
 #include "inside.h"
 
-enum { PATIENCE_MS = 2000, MOMENT_MS = 20 };
+enum { PATIENCE_MS = 2000, MOMENT_MS = 20, LOOK_MS = 1000 };
+
+struct unsent {
+        struct unsent *next;
+        struct passed_trigger what;
+        struct trigger_answer *answer; /* owned */
+};
+
+/* --- sending --- */
+
+static void keep_unsent(struct ledger *ledger, const struct passed_trigger *what,
+        const struct trigger_answer *answer)
+{
+        struct unsent *unsent = calloc(1, sizeof(*unsent));
+
+        if (!unsent)
+                abort();
+        unsent->what = *what;
+        unsent->answer = answer ? trigger_answer_keep(answer) : NULL;
+        *ledger->last_unsent = unsent;
+        ledger->last_unsent = &unsent->next;
+}
+
+static void drop_first_unsent(struct ledger *ledger)
+{
+        struct unsent *unsent = ledger->unsent;
+
+        ledger->unsent = unsent->next;
+        if (!ledger->unsent)
+                ledger->last_unsent = &ledger->unsent;
+        free(unsent->answer);
+        free(unsent);
+}
+
+/* False: the other one is gone. */
+static bool say(
+        struct ledger *ledger, struct passed_trigger *what, const struct trigger_answer *answer)
+{
+        bool full = ledger->unsent != NULL;
+
+        if (!full && passed_offer(ledger->heir_fd, what, answer, &full))
+                return true;
+        if (full)
+                keep_unsent(ledger, what, answer);
+        return full;
+}
+
+static bool say_unsent(struct ledger *ledger)
+{
+        bool full = false;
+
+        while (ledger->unsent &&
+                passed_offer(ledger->heir_fd, &ledger->unsent->what, ledger->unsent->answer, &full))
+                drop_first_unsent(ledger);
+        return !ledger->unsent || full;
+}
 
 /* --- release --- */
 
@@ -25,7 +83,7 @@ static bool say_held(struct ledger *ledger, const struct trigger_entry *entry)
                 .lost_ms = entry->lost_ms};
 
         memcpy(held.request_id, entry->owner, sizeof(held.request_id));
-        return passed_send(ledger->heir_fd, &held, NULL);
+        return say(ledger, &held, NULL);
 }
 
 /* Who waits in line for one of ours waits in the other's line from now on. */
@@ -61,7 +119,8 @@ void ledger_release(struct ledger *ledger)
         store_close(&ledger->store);
         ledger->released = true;
         ledger->patience_ms = PATIENCE_MS;
-        if (!ok || !passed_send(ledger->heir_fd, &released, NULL))
+        ledger->heard_ms = clock_mono_ms();
+        if (!ok || !say(ledger, &released, NULL))
                 log_error("triggers: the new process cannot be told what is under way");
         pass_waiters(ledger);
 }
@@ -79,7 +138,7 @@ static void answer_broken(struct ledger *ledger)
 }
 
 /* A fresh table of what the journal says by now; what is in hand here stays so. */
-bool ledger_take_back(struct ledger *ledger)
+static bool take_back(struct ledger *ledger, bool silent)
 {
         struct trigger_table *old = ledger->table, *fresh = trigger_table_new();
         const struct timespec moment = {.tv_nsec = MOMENT_MS * 1000000};
@@ -87,11 +146,12 @@ bool ledger_take_back(struct ledger *ledger)
         bool ok;
 
         /* A process that ends lets go of its files one after the other. */
-        while (!(ok = store_open(&ledger->store, ledger->path, fresh, &err)) &&
+        while (!(ok = store_open(&ledger->store, ledger->path, fresh, &err)) && !silent &&
                 (ledger->patience_ms -= MOMENT_MS) > 0)
                 nanosleep(&moment, NULL);
         if (!ok) {
-                log_error("%s", err.text);
+                if (!silent)
+                        log_error("%s", err.text);
                 trigger_table_free(fresh);
                 return false;
         }
@@ -108,11 +168,23 @@ bool ledger_take_back(struct ledger *ledger)
         return true;
 }
 
-static void heir_is_gone(struct ledger *ledger)
+bool ledger_take_back(struct ledger *ledger)
+{
+        return take_back(ledger, false);
+}
+
+static void leave_heir(struct ledger *ledger)
 {
         close(ledger->heir_fd);
         ledger->heir_fd = -1;
+        while (ledger->unsent)
+                drop_first_unsent(ledger);
         answer_broken(ledger);
+}
+
+static void heir_is_gone(struct ledger *ledger)
+{
+        leave_heir(ledger);
         if (!ledger_take_back(ledger))
                 log_error("triggers: they cannot be told apart until the journal is free");
 }
@@ -128,11 +200,13 @@ void ledger_pass_ask(struct ledger *ledger, struct trigger_ask *ask)
 
         memcpy(what.request_id, ask->request_id, sizeof(what.request_id));
         memcpy(what.correlation_id, ask->correlation_id, sizeof(what.correlation_id));
+        if (!ledger->passed)
+                ledger->heard_ms = clock_mono_ms();
         ask->mail.next = ledger->passed;
         ledger->passed = &ask->mail;
         if (ledger->heir_fd < 0)
                 answer_broken(ledger);
-        else if (!passed_send(ledger->heir_fd, &what, NULL))
+        else if (!say(ledger, &what, NULL))
                 heir_is_gone(ledger);
 }
 
@@ -152,7 +226,7 @@ void ledger_pass_tell(struct ledger *ledger, const struct trigger_key *key, cons
 
         memcpy(what.request_id, request_id, sizeof(what.request_id));
         let_go(ledger, key, request_id);
-        if (ledger->heir_fd >= 0 && !passed_send(ledger->heir_fd, &what, answer))
+        if (ledger->heir_fd >= 0 && !say(ledger, &what, answer))
                 heir_is_gone(ledger);
 }
 
@@ -181,7 +255,7 @@ static void remember(struct ledger *ledger, const struct passed_trigger *what)
         memcpy(entry->owner, what->request_id, sizeof(entry->owner));
 }
 
-void ledger_hear_heir(struct ledger *ledger)
+static void hear(struct ledger *ledger)
 {
         struct passed_trigger what;
         struct trigger_answer *answer;
@@ -190,6 +264,7 @@ void ledger_hear_heir(struct ledger *ledger)
                 heir_is_gone(ledger);
                 return;
         }
+        ledger->heard_ms = clock_mono_ms();
         struct trigger_ask *ask = find_passed(ledger, what.number);
         if (!ask || what.kind != PASSED_VERDICT) {
                 free(answer);
@@ -206,10 +281,34 @@ void ledger_hear_heir(struct ledger *ledger)
         ledger_answer(ask, (enum trigger_verdict)what.result);
 }
 
+int ledger_heir_wait_ms(const struct ledger *ledger)
+{
+        return ledger->released && ledger->heir_fd >= 0 && ledger->passed ? LOOK_MS : -1;
+}
+
+/* Questions may wait long, behind a run that another request has in hand; so silence alone says
+ * nothing. Who has not opened the journal in all that time will find that it is ours. */
+static void doubt_heir(struct ledger *ledger)
+{
+        if (ledger->passed && clock_mono_ms() - ledger->heard_ms > ledger->heir_ms &&
+                take_back(ledger, true))
+                leave_heir(ledger);
+}
+
+void ledger_heed_heir(struct ledger *ledger, short events)
+{
+        if (ledger->heir_fd >= 0 && (events & POLLOUT) && !say_unsent(ledger))
+                heir_is_gone(ledger);
+        if (ledger->heir_fd >= 0 && (events & ~POLLOUT))
+                hear(ledger);
+        if (ledger->heir_fd >= 0)
+                doubt_heir(ledger);
+}
+
 void ledger_passing_end(struct ledger *ledger)
 {
         answer_broken(ledger);
         if (ledger->heir_fd >= 0)
-                close(ledger->heir_fd);
+                leave_heir(ledger);
         free(ledger->path);
 }

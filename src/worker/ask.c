@@ -53,6 +53,16 @@ static void run_free(struct run_ask *run)
         free(run);
 }
 
+/* What was waited for went with a reload; whoever obtains it now has to be asked. */
+static bool reloaded_meanwhile(
+        const struct worker *worker, struct exchange *x, const struct ask *ask)
+{
+        enum { RELOADS_MOST = 4 };
+
+        return ask->kind == ASK_CREDENTIAL && ask->ok &&
+               ask->world_reload != worker->lease->world->reload && x->reloads_met++ < RELOADS_MOST;
+}
+
 static void on_answer(struct mail *mail, void *receiver)
 {
         struct pending_ask *pending = (struct pending_ask *)mail;
@@ -70,6 +80,8 @@ static void on_answer(struct mail *mail, void *receiver)
         } else if (x) {
                 x->ask = NULL;
                 x->ask_why[0] = '\0';
+                if (reloaded_meanwhile(receiver, x, &pending->ask))
+                        x->asked_credential = false;
                 if (pending->ask.kind == ASK_ADDRESS && pending->ask.ok) {
                         x->detour->endpoint = pending->ask.endpoint;
                         x->detour->known = true;

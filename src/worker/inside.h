@@ -377,6 +377,7 @@ struct exchange {
         struct str credential_type;    /* in the arena */
         bool asked_credential, replaced_credential;
         bool credential_is_callers;                     /* its own, and nobody else's; see lend.c */
+        uint8_t reloads_met;                            /* while it waited for one that all share */
         unsigned lend_asks;                             /* for such a one */
         unsigned char token_digest[TOKEN_DIGEST_BYTES]; /* once lend_asks > 0 */
         bool lend_refused;                              /* by the last of them, */
@@ -799,6 +800,7 @@ enum tunnel {
         TUNNEL_AGAIN,  /* on_ready will run */
         TUNNEL_LOST,   /* the connection is broken; see stream_why */
         TUNNEL_FAILED, /* `status` and `why` say what to refuse with */
+        TUNNEL_SICK,   /* the same, of this address of the proxy: another one may do better */
 };
 enum tunnel tunnel_go_on(struct exchange *x, int *status, struct error *why);
 /* " through the outgoing proxy", or "" when it leads there directly. */

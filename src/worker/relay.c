@@ -170,6 +170,20 @@ bool relay_connect_late(struct exchange *x)
         return true;
 }
 
+/* Nothing of the request has gone. Should the next address only refuse, what this one said is worth
+ * more. */
+static bool try_another(struct exchange *x, const struct error *why)
+{
+        if (x->worker->now_ms >= x->connect_until_ms || !address_is_left(x))
+                return false;
+        log_info(
+                "correlation=%s another address of the outgoing proxy is tried", x->correlation_id);
+        x->tls_why = arena_copy(&x->arena, str_of(why->text));
+        upstream_drop(x->upstream);
+        start_attempt(x, true);
+        return true;
+}
+
 /* The way to upstream is open, or (true as well) the outgoing proxy has not opened it yet; then
  * nothing of the request is even written. False: it will not be opened. */
 static bool open_way(struct exchange *x)
@@ -181,6 +195,10 @@ static bool open_way(struct exchange *x)
         case TUNNEL_OPEN: queue_request(x); return x->upstream != NULL;
         case TUNNEL_AGAIN: x->request_blocked = true; return true;
         case TUNNEL_LOST: lost(x); return false;
+        case TUNNEL_SICK:
+                if (try_another(x, &why))
+                        return false;
+                break;
         case TUNNEL_FAILED: break;
         }
         x->worker->metrics.upstream_failed++;

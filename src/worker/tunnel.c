@@ -49,6 +49,21 @@ static enum tunnel failed(
         return TUNNEL_FAILED;
 }
 
+/* That it reaches nobody may be the fault of whom it was asked for: its address is not blamed. */
+static enum tunnel refused(struct exchange *x, int *status, struct error *why, int said)
+{
+        (void)failed(x, status, why, connect_refusal_status(said), connect_refusal(said));
+        return said >= 500 ? TUNNEL_SICK : TUNNEL_FAILED;
+}
+
+/* What is no answer of a proxy is held against its address. */
+static enum tunnel broken(struct exchange *x, int *status, struct error *why, const char *text)
+{
+        (void)failed(x, status, why, 502, text);
+        address_failed_for(x->upstream, FAULT_ANSWER, text);
+        return TUNNEL_SICK;
+}
+
 /* What passes from here on is TLS. */
 static enum tunnel secure(struct exchange *x, int *status, struct error *why)
 {
@@ -76,13 +91,10 @@ enum tunnel tunnel_go_on(struct exchange *x, int *status, struct error *why)
         for (;;) {
                 switch (connect_judge(stream_in(stream), &upstream->tunnel_scanned, &said)) {
                 case CONNECT_OPEN: return secure(x, status, why);
-                case CONNECT_NO:
-                        return failed(x, status, why, connect_refusal_status(said),
-                                connect_refusal(said));
-                case CONNECT_STRAY: return failed(x, status, why, 502, "sent more than its answer");
+                case CONNECT_NO: return refused(x, status, why, said);
+                case CONNECT_STRAY: return broken(x, status, why, "sent more than its answer");
                 case CONNECT_BROKEN:
-                        return failed(
-                                x, status, why, 502, "answered with something that is not HTTP");
+                        return broken(x, status, why, "answered with something that is not HTTP");
                 case CONNECT_AGAIN: break;
                 }
                 switch (stream_fill(stream)) {

@@ -67,7 +67,7 @@ static struct upstream *upstream_open(
                 !(ssl = tls_connect(x->world->upstream_tls, fd, endpoint->host))) {
                 error_set(why, "cannot begin TLS with %s", endpoint->host);
                 close(fd);
-                errno = 0;
+                errno = ECANCELED;
                 return NULL;
         }
         struct upstream *upstream = calloc(1, sizeof(*upstream));
@@ -90,6 +90,7 @@ static struct upstream *upstream_open(
         worker->metrics.upstream_now++;
         if (endpoint->via && !tunnel_begin(x, upstream, endpoint, why)) {
                 upstream_drop(upstream);
+                errno = ECANCELED;
                 return NULL;
         }
         return upstream;
@@ -150,10 +151,12 @@ static bool has_room(struct exchange *x)
                drop_oldest(x->worker);
 }
 
-/* What this machine lacks is nothing that another address would have. */
+/* What this machine lacks is nothing that another address would have. ECANCELED: the fault is not
+ * the peer's. */
 static bool is_our_lack(int error)
 {
-        return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+        return error == ECANCELED || error == EMFILE || error == ENFILE || error == ENOBUFS ||
+               error == ENOMEM;
 }
 
 /* A new connection to one of the addresses; NULL with a reason. */

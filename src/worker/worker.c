@@ -331,11 +331,20 @@ static void *worker_run(void *arg)
 
 /* --- life --- */
 
-/* The descriptors of an address; 0 with a reason. */
-static size_t get_sockets(const struct worker *worker, const struct config_address *address,
-        unsigned n_workers, struct inherited *inherited, int *fds, struct error *err)
+void worker_address(const struct worker *worker, size_t listener, char text[LISTENER_TEXT])
 {
-        char have[200];
+        text[0] = '\0';
+        for (size_t i = worker->n_listeners; i-- > 0;)
+                if (worker->listeners[i].index == listener)
+                        listener_text(worker->listeners[i].fd, text);
+}
+
+/* The descriptors of a listener; 0 with a reason. */
+static size_t get_sockets(const struct worker *worker, const struct worker *first, size_t listener,
+        const struct config_address *address, unsigned n_workers, struct inherited *inherited,
+        int *fds, struct error *err)
+{
+        char have[200], text[LISTENER_TEXT];
 
         if (inherited->n) {
                 size_t n = inherited_take(inherited, (const struct sockaddr *)&address->socket,
@@ -352,12 +361,15 @@ static size_t get_sockets(const struct worker *worker, const struct config_addre
         /* With SO_REUSEPORT a second process would get its share unnoticed. */
         if (n_workers > 1 && worker->number == 0 && !listener_is_free(address->text.ptr, err))
                 return 0;
-        fds[0] = listener_open(address->text.ptr, n_workers > 1, err);
+        if (first) /* of port 0 each would get another */
+                worker_address(first, listener, text);
+        fds[0] = listener_open(first ? text : address->text.ptr, n_workers > 1, err);
         return fds[0] >= 0;
 }
 
-static bool bind_listeners(struct worker *worker, const struct config *config, unsigned n_workers,
-        struct inherited *inherited, struct error *err)
+static bool bind_listeners(struct worker *worker, const struct worker *first,
+        const struct config *config, unsigned n_workers, struct inherited *inherited,
+        struct error *err)
 {
         int fds[INHERITED_SHARE];
 
@@ -366,8 +378,8 @@ static bool bind_listeners(struct worker *worker, const struct config *config, u
         if (!worker->listeners)
                 abort();
         for (size_t i = 0; i < config->n_listeners; i++) {
-                size_t n = get_sockets(
-                        worker, &config->listeners[i].address, n_workers, inherited, fds, err);
+                size_t n = get_sockets(worker, first, i, &config->listeners[i].address, n_workers,
+                        inherited, fds, err);
                 for (size_t k = 0; k < n; k++) {
                         struct worker_listener *listener =
                                 &worker->listeners[worker->n_listeners++];
@@ -394,8 +406,9 @@ size_t worker_sockets(const struct worker *worker, int *fds, size_t most)
         return n;
 }
 
-struct worker *worker_new(unsigned number, unsigned n_workers, struct world *world,
-        struct inherited *inherited, struct control_port control, struct error *err)
+struct worker *worker_new(unsigned number, unsigned n_workers, const struct worker *first,
+        struct world *world, struct inherited *inherited, struct control_port control,
+        struct error *err)
 {
         struct worker *worker = calloc(1, sizeof(*worker));
         struct event_config *settings = event_config_new();
@@ -428,7 +441,7 @@ struct worker *worker_new(unsigned number, unsigned n_workers, struct world *wor
         lease_renew(worker, world_ref(world));
         if (!worker->base) {
                 error_set(err, "cannot make an event loop");
-        } else if (bind_listeners(worker, world->config, n_workers, inherited, err)) {
+        } else if (bind_listeners(worker, first, world->config, n_workers, inherited, err)) {
                 event_assign(&worker->box_event, worker->base, mailbox_fd(worker->box),
                         EV_READ | EV_PERSIST, on_box, worker);
                 event_assign(&worker->tick_event, worker->base, -1, EV_PERSIST, on_tick, worker);

@@ -2,6 +2,7 @@
 who pays for whom, and what is left when the proxy goes."""
 import json
 import os
+import re
 import resource
 import signal
 import socket
@@ -171,6 +172,17 @@ def test_a_client_in_keep_alive_does_not_hold_the_drain(start_proxy, issuer, ups
         began = time.monotonic()
         assert proxy.process.wait(timeout=seconds(15)) == 0
         assert time.monotonic() - began < seconds(4)
+
+
+def test_who_is_given_port_0_says_which_it_has(start_proxy, issuer, upstream, operator):
+    """All workers share it."""
+    proxy = start_proxy([issuer.config()], POLICY, upstream.url, workers=3, listen=[{"address": "127.0.0.1:0"}, {"address": "localhost:0"}, {"address": "[::1]:0"}])
+    said = re.findall(r"listening address=(\S+):(\d+) tls=no workers=3", proxy.log())
+    assert [host for host, _ in said] == ["127.0.0.1", "127.0.0.1", "[::1]"] and len({port for _, port in said} - {"0"}) == 3
+    for host, port in said:
+        for _ in range(8):  # whichever worker it comes to
+            with wire.Client(int(port), host=host.strip("[]")) as client:
+                assert client.ask("GET", "/contoso/_apis/projects", [("Authorization", "Bearer " + operator)]).status == 200
 
 
 def test_two_processes_do_not_share_a_port(proxy, tmp_path):

@@ -155,6 +155,44 @@ def test_an_address_that_opens_no_way_in_time_is_followed_by_the_next(proxied, o
         assert [r.method for r in azure.received] == ["POST"] * 3
 
 
+@pytest.mark.parametrize("answer, blamed", [
+    (b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 2\r\n\r\nno", False),
+    (b"HTTP/1.1 503 Busy\r\n\r\n", False),
+    (b"SSH-2.0-OpenSSH_9.2\r\n", True),
+    (ESTABLISHED + b"forged", True),
+])
+def test_an_address_that_opens_no_way_is_followed_by_the_next(proxied, outgoing, azure, operator, answer, blamed):
+    """Nothing was sent yet, so that goes for every method. What is no answer of a proxy is held against its address;
+    that a proxy reaches nobody is not."""
+    sick = Outgoing({})
+    sick.answer = answer
+    with socket.create_server(("::1", sick.port), family=socket.AF_INET6) as good:
+        threading.Thread(target=outgoing.accept, args=(good,), daemon=True).start()
+        proxy = proxied({"url": "http://localhost:%d" % sick.port}, workers=1, upstream={"ejection": {"failures": 1, "time": "1m", "most": "1m"}})
+        posted = proxy.ask("POST", RUNS, operator, [("Content-Type", "application/json")], b"{}")
+        assert posted.status == 200, posted.body
+        assert [r.method for r in azure.received] == ["POST"] and len(sick.heads) == 1
+        assert proxy.outcome(posted)["upstream"]["attempts"] == 2
+        ejected = [e["event"]["detail"]["address"] for e in proxy.events("upstream.ejected")]
+        assert ejected == (["127.0.0.1"] if blamed else [])
+        sick.answer = outgoing.answer = b"HTTP/1.1 504 Late\r\n\r\n"
+        azure.hang_up()
+        until(lambda: not azure.open, "it closes")
+        refused = proxy.ask("POST", RUNS, operator, [("Content-Type", "application/json")], b"{}")
+        assert refused.status == 504 and b"(504)" in refused.body, refused.body
+    sick.close()
+
+
+def test_an_address_that_says_no_has_the_last_word(proxied, outgoing, azure, operator):
+    """What a proxy forbids is not asked of the next."""
+    strict = Outgoing({})  # 403
+    with socket.create_server(("::1", strict.port), family=socket.AF_INET6) as good:
+        threading.Thread(target=outgoing.accept, args=(good,), daemon=True).start()
+        refused = proxied({"url": "http://localhost:%d" % strict.port}).ask("GET", ITEM, operator)
+        assert refused.status == 502 and b"(403)" in refused.body and not outgoing.heads
+    strict.close()
+
+
 def test_a_proxy_that_opens_tls_gets_nothing(proxied, outgoing, azure, operator, tmp_path):
     from kit.certs import Authority
 

@@ -7,8 +7,9 @@
 
 #include "dagward/audit/scribe.h"
 
-/* Waits until the other process has let go of the file; false: it never will. */
-bool passed_wait_released(int fd) __attribute__((warn_unused_result));
+/* Waits until the other process has let go of the file; false: it never will, or has not within
+ * `limit_ms`. */
+bool passed_wait_released(int fd, int64_t limit_ms) __attribute__((warn_unused_result));
 /* Reads the next batch into one that is empty; false: there will be none any more, or what came is
  * none. */
 bool passed_read(int fd, struct audit_batch *batch) __attribute__((warn_unused_result));

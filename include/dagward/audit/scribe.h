@@ -113,8 +113,9 @@ void scribe_reopen(struct scribe *scribe);
 /* The file goes to another process, at the other end of `fd` (a stream socket, the scribe's from
  * now on): what was posted before is written and signed, the file is closed and its lock let go,
  * and the other is told. From then on records are passed to it, which chains them among its own
- * (passed.h). When it goes away, the file is taken back. */
-void scribe_hand_over(struct scribe *scribe, int fd);
+ * (passed.h). When it goes away, or is silent for `limit_ms` and never had the lock, the file is
+ * taken back; while one that is silent has it, writing fails. */
+void scribe_hand_over(struct scribe *scribe, int fd, int64_t limit_ms);
 
 /* Somebody who wants to know whether the log can be written, without having written. The scribe's
  * until scribe_close returns. */

@@ -398,6 +398,7 @@ struct config_timeouts {
         int64_t keep_alive_ms;  /* between two requests */
         int64_t drain_ms;       /* after SIGTERM, for exchanges in flight */
         int64_t drain_delay_ms; /* before that: not ready, but serving */
+        int64_t handover_ms; /* how long a process that takes over, or is taken over, is silent */
 };
 
 struct config {

@@ -7,6 +7,7 @@
 #define DAGWARD_NET_DESCRIPTORS_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "dagward/base/error.h"
 
@@ -19,8 +20,9 @@ bool descriptors_send(int fd, const char *text, const int *fds, size_t n)
  * what comes is closed) are the caller's, close-on-exec. False: nobody is there any more. */
 bool descriptors_receive(int fd, char *text, int *fds, size_t *n)
         __attribute__((warn_unused_result));
-/* Connects; -1 with errno: ENOENT or ECONNREFUSED when nobody listens there. */
-int descriptors_connect(const char *path);
+/* Connects; -1 with errno: ENOENT or ECONNREFUSED when nobody listens there, EAGAIN when who does
+ * has not answered others for `limit_ms`. */
+int descriptors_connect(const char *path, int64_t limit_ms);
 /* Listens, for this user alone; what a process that is gone left there is removed. -1 with a
  * reason. */
 int descriptors_listen(const char *path, struct error *err);

@@ -21,6 +21,9 @@ bool listener_is_free(const char *address, struct error *err);
 /* Takes one waiting connection: the descriptor (non-blocking, no delay), or -1 when none waits or
  * descriptors have run out (errno tells). `peer` gets the numeric address, without port. */
 int listener_accept(int fd, char peer[64]);
+/* Where it listens, as `ip:port` or `[ip6]:port`: the port that the kernel chose for port 0. */
+enum { LISTENER_TEXT = 80 };
+void listener_text(int fd, char text[LISTENER_TEXT]);
 /* Numeric text of a socket address, without port. */
 void listener_peer_text(const struct sockaddr *address, socklen_t len, char peer[64]);
 

@@ -72,8 +72,9 @@ void ledger_tell(struct ledger *ledger, const struct trigger_key *key, const cha
 
 /* The journal goes to another process, at the other end of `fd` (a SOCK_SEQPACKET socket, the
  * ledger's from now on): the other is told what is in hand here, the journal is closed, and
- * questions and answers are passed on (passed.h). When it goes away, the journal is taken back. */
-void ledger_hand_over(struct ledger *ledger, int fd);
+ * questions and answers are passed on (passed.h). When it goes away, or leaves questions unanswered
+ * for `limit_ms` and never had the lock, the journal is taken back. */
+void ledger_hand_over(struct ledger *ledger, int fd, int64_t limit_ms);
 /* A request of the other process has that key in hand, which the journal knows, and will tell;
  * `looking`: it finds out what became of what is lost since `lost_ms`. */
 void ledger_hold(struct ledger *ledger, const struct trigger_key *key, const char *request_id,

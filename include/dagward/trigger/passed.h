@@ -34,6 +34,9 @@ struct passed_trigger {
 /* Sends one; `answer` NULL: without. Waits when the other one is slow; false when it is gone. */
 bool passed_send(int fd, struct passed_trigger *what, const struct trigger_answer *answer)
         __attribute__((warn_unused_result));
+/* The same without waiting: false and `*full` when there is no room just now. */
+bool passed_offer(int fd, struct passed_trigger *what, const struct trigger_answer *answer,
+        bool *full) __attribute__((warn_unused_result));
 /* For a process that keeps no triggers: tells the other one that it has none in hand, and closes
  * `fd`. */
 bool passed_nothing(int fd) __attribute__((warn_unused_result));

@@ -12,16 +12,21 @@
 #include "dagward/net/inherited.h"
 #include "dagward/trigger/ledger.h"
 #include "dagward/world/ports.h"
+#include "dagward/net/listener.h"
 #include "dagward/world/world.h"
 
 struct budget;
 struct worker;
 
 /* Binds the listeners of `world`'s configuration (takes a reference of its own) but starts nothing;
- * if sockets were inherited, none is bound and each address must have one. `number` counts from 0.
- * NULL with a reason when an address cannot be had. */
-struct worker *worker_new(unsigned number, unsigned n_workers, struct world *world,
-        struct inherited *inherited, struct control_port control, struct error *err);
+ * if sockets were inherited, none is bound and each address must have one. `first` is the worker
+ * whose ports are shared where the configuration says port 0, NULL for that one itself; `number`
+ * counts from 0. NULL with a reason when an address cannot be had. */
+struct worker *worker_new(unsigned number, unsigned n_workers, const struct worker *first,
+        struct world *world, struct inherited *inherited, struct control_port control,
+        struct error *err);
+/* Where it listens for the listener of that index, as in listener_text; before it drains. */
+void worker_address(const struct worker *worker, size_t listener, char text[LISTENER_TEXT]);
 /* Names who writes its records, who knows of triggers (NULL: nobody), and what all workers count
  * together; before worker_start. */
 void worker_attach(

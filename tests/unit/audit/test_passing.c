@@ -6,14 +6,16 @@
 
 #include "dagward/audit/passed.h"
 
+static int64_t limit_ms = 20000;
+
 /* Lets go of the file at one end of a stream; the other end. */
 static int hand_over(struct scribe *scribe)
 {
         int ends[2];
 
         assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
-        scribe_hand_over(scribe, ends[0]);
-        assert_true(passed_wait_released(ends[1]));
+        scribe_hand_over(scribe, ends[0], limit_ms);
+        assert_true(passed_wait_released(ends[1], 10000));
         return ends[1];
 }
 
@@ -41,7 +43,7 @@ static void *write_for(void *argument)
                         wait_answers(&other->client, 1);
                         ok = other->client.ok;
                 }
-                assert_true(passed_answer(other->fd, ok));
+                (void)!passed_answer(other->fd, ok);
                 audit_batch_reset(&batch);
         }
         audit_batch_clear(&batch);
@@ -176,6 +178,154 @@ static void what_the_taker_cannot_write_is_sent_back(void **state)
         mailbox_free(client.box);
 }
 
+/* --- silence --- */
+
+static int hand_over_impatiently(struct scribe *scribe)
+{
+        limit_ms = 300;
+        int fd = hand_over(scribe);
+        limit_ms = 20000;
+        return fd;
+}
+
+static void wait_until_failing(struct client *client, struct scribe *scribe)
+{
+        while (stats_of(client, scribe).ok)
+                ;
+}
+
+static void a_taker_that_is_silent_with_the_file_makes_writing_fail_until_it_answers(void **state)
+{
+        struct scribe *old = open_scribe(SCRIBE_SYNC_WRITES);
+        struct audit_batch first;
+        struct client client, patient;
+        struct other other;
+
+        (void)state;
+        client_open(&client);
+        client_open(&patient);
+        int fd = hand_over_impatiently(old);
+        struct scribe *new = open_scribe(SCRIBE_SYNC_WRITES);
+        audit_batch_init(&first, patient.box, answered, &patient);
+        add(&first, "in doubt", true);
+        scribe_post(old, &first);
+        wait_until_failing(&client, old);
+        assert_non_null(strstr(stats_of(&client, old).error, "does not answer"));
+        assert_false(post_one(&client, old, "refused", true));
+        mailbox_drain(patient.box);
+        assert_int_equal(patient.answers, 0); /* it may be written yet */
+        other_start(&other, fd, new);
+        wait_answers(&patient, 1);
+        assert_int_equal(patient.ok, 1);
+        assert_true(post_one(&client, old, "passed", true));
+        assert_true(stats_of(&client, old).ok);
+        scribe_close(old);
+        other_stop(&other);
+        scribe_close(new);
+        whole(path, NULL);
+        assert_int_equal(count(path, "in doubt"), 1);
+        assert_int_equal(count(path, "refused\""), 0);
+        audit_batch_clear(&first);
+        mailbox_free(client.box);
+        mailbox_free(patient.box);
+}
+
+static void a_taker_that_is_silent_without_the_file_does_not_get_it(void **state)
+{
+        struct scribe *old = open_scribe(SCRIBE_SYNC_WRITES);
+        struct scribe_settings settings = {.path = path};
+        struct client client;
+        struct error err;
+
+        (void)state;
+        client_open(&client);
+        int fd = hand_over_impatiently(old);
+        assert_true(post_one(&client, old, "by ourselves", true));
+        assert_null(scribe_open(&settings, &err));
+        assert_non_null(strstr(err.text, "another process"));
+        close(fd);
+        scribe_close(old);
+        whole(path, NULL);
+        assert_int_equal(count(path, "by ourselves"), 1);
+        mailbox_free(client.box);
+}
+
+/* The taker writes `n` of two records and dies without a word. */
+static void what_is_written_when_the_taker_dies_is_there_once(void **state)
+{
+        (void)state;
+        for (unsigned n = 0; n <= 2; n++) {
+                struct scribe *old = open_scribe(SCRIBE_SYNC_WRITES);
+                struct audit_batch both, some;
+                struct client client, taker;
+                char ids[2][16];
+                client_open(&client);
+                client_open(&taker);
+                int fd = hand_over(old);
+                struct scribe *new = open_scribe(SCRIBE_SYNC_WRITES);
+                audit_batch_init(&both, client.box, answered, &client);
+                audit_batch_init(&some, taker.box, answered, &taker);
+                for (unsigned i = 0; i < 2; i++) {
+                        snprintf(ids[i], sizeof(ids[i]), "doubt %u of %u", i, n);
+                        add(&both, ids[i], true);
+                        if (i < n)
+                                add(&some, ids[i], true);
+                }
+                scribe_post(old, &both);
+                struct pollfd arrives = {.fd = fd, .events = POLLIN};
+                assert_int_equal(poll(&arrives, 1, 20000), 1);
+                if (n) {
+                        scribe_post(new, &some);
+                        wait_answers(&taker, 1);
+                }
+                scribe_close(new);
+                close(fd);
+                wait_answers(&client, 1);
+                assert_int_equal(client.ok, 1);
+                scribe_close(old);
+                whole(path, NULL);
+                for (unsigned i = 0; i < 2; i++)
+                        assert_int_equal(count(path, ids[i]), 1);
+                audit_batch_clear(&both);
+                audit_batch_clear(&some);
+                mailbox_free(client.box);
+                mailbox_free(taker.box);
+        }
+}
+
+static void what_is_said_last_is_written_by_a_taker_that_wakes_later(void **state)
+{
+        struct scribe *old = open_scribe(SCRIBE_SYNC_WRITES);
+        struct audit_batch batch;
+        struct client client, patient;
+        struct other other;
+
+        (void)state;
+        client_open(&client);
+        client_open(&patient);
+        int fd = hand_over_impatiently(old);
+        struct scribe *new = open_scribe(SCRIBE_SYNC_WRITES);
+        audit_batch_init(&batch, patient.box, answered, &patient);
+        add(&batch, "last words", false);
+        scribe_post(old, &batch);
+        wait_until_failing(&client, old);
+        scribe_event(old, STR("process.stopped"), NULL, 0);
+        scribe_close(old); /* does not wait for who sleeps */
+        other_start(&other, fd, new);
+        pthread_join(other.thread, NULL); /* it hears the end behind the last one */
+        assert_int_equal(other.batches, 2);
+        close(fd);
+        mailbox_free(other.client.box);
+        scribe_close(new);
+        whole(path, NULL);
+        assert_int_equal(count(path, "last words"), 1);
+        assert_int_equal(count(path, "process.stopped"), 1);
+        mailbox_drain(patient.box);
+        audit_batch_clear(&batch);
+        mailbox_free(client.box);
+        mailbox_free(patient.box);
+}
+
 static void what_is_no_batch_ends_it(void **state)
 {
         static const char *const said[] = {
@@ -205,6 +355,10 @@ int main(void)
                 TEST(a_file_whose_taker_is_gone_is_taken_back),
                 TEST(a_file_that_a_third_has_cannot_be_taken_back),
                 TEST(what_the_taker_cannot_write_is_sent_back),
+                TEST(a_taker_that_is_silent_with_the_file_makes_writing_fail_until_it_answers),
+                TEST(a_taker_that_is_silent_without_the_file_does_not_get_it),
+                TEST(what_is_written_when_the_taker_dies_is_there_once),
+                TEST(what_is_said_last_is_written_by_a_taker_that_wakes_later),
                 TEST(what_is_no_batch_ends_it),
         };
 

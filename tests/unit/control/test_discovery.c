@@ -341,7 +341,16 @@ static void lifetimes_are_bounded(void **state)
         for (int i = 0; i < 100; i++) {
                 assert_in_range(backoff_ms(2, 60000), 2000, 4000);
                 assert_in_range(jitter_ms(1000), 900, 1100);
+                assert_in_range(later_ms(1000), 1000, 1250);
         }
+        /* By chance: a hundred that are all the same would be none. */
+        unsigned backoffs = 0, jitters = 0, laters = 0;
+        for (int i = 0; i < 100; i++) {
+                backoffs += backoff_ms(5, 60000) != backoff_ms(5, 60000);
+                jitters += jitter_ms(100000) != jitter_ms(100000);
+                laters += later_ms(100000) != later_ms(100000);
+        }
+        assert_true(backoffs > 50 && jitters > 50 && laters > 50);
 }
 
 int main(void)

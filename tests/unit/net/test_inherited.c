@@ -192,14 +192,14 @@ static void what_a_dead_process_left_is_removed_and_nothing_else(void **state)
         assert_non_null(mkdtemp(folder));
         snprintf(path, sizeof(path), "%s/socket", folder);
         snprintf(file, sizeof(file), "%s/file", folder);
-        assert_int_equal(descriptors_connect(path), -1);
+        assert_int_equal(descriptors_connect(path, 5000), -1);
         int fd = descriptors_listen(path, &err);
         assert_true(fd >= 0);
-        int peer = descriptors_connect(path);
+        int peer = descriptors_connect(path, 5000);
         assert_true(peer >= 0);
         close(peer);
         close(fd);
-        assert_int_equal(descriptors_connect(path), -1);
+        assert_int_equal(descriptors_connect(path, 5000), -1);
         fd = descriptors_listen(path, &err);
         assert_true(fd >= 0);
         close(fd);

@@ -19,6 +19,7 @@ struct rig {
         struct mailbox *box;
         struct ledger *ledger;
         struct trigger_ask *last; /* answered last */
+        int64_t limit_ms;
 };
 
 static void on_answer(struct mail *mail, void *receiver)
@@ -45,6 +46,7 @@ static int set_up(void **state)
         assert_non_null(mkdtemp(rig->folder));
         snprintf(rig->path, sizeof(rig->path), "%s/triggers", rig->folder);
         rig->box = mailbox_new(rig);
+        rig->limit_ms = 20000;
         start(rig);
         *state = rig;
         return 0;
@@ -120,7 +122,7 @@ static int hand_over(struct rig *rig)
         int ends[2];
 
         assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends), 0);
-        ledger_hand_over(rig->ledger, ends[0]);
+        ledger_hand_over(rig->ledger, ends[0], rig->limit_ms);
         return ends[1];
 }
 
@@ -281,6 +283,57 @@ static void without_the_journal_nothing_is_first(void **state)
         expect(rig, 'n', "00000002", TRIGGER_FIRST);
 }
 
+/* Far more than a socket holds. */
+enum { MANY = 2000 };
+
+static void who_does_not_read_holds_nobody_up_and_hears_all_in_the_end(void **state)
+{
+        struct rig *rig = *state;
+        struct trigger_answer *answer;
+        struct error err;
+        unsigned tells = 0, asks = 0;
+
+        rig->limit_ms = 100;
+        int fd = hand_over(rig);
+        hear_released(fd);
+        struct ledger *other = ledger_open(rig->path, &err); /* it has the lock, and is silent */
+        assert_non_null(other);
+        for (unsigned i = 0; i < MANY; i++)
+                tell(rig, 'x', "00000001", TRIGGER_ENDED);
+        ledger_ask(rig->ledger, ask_of(rig, 'n', 'b', "00000002"));
+        assert_false(is_answered(rig, 1500));
+        while (!asks) {
+                struct passed_trigger what;
+                assert_true(passed_receive(fd, &what, &answer));
+                free(answer);
+                tells += what.kind == PASSED_TELL;
+                if (what.kind != PASSED_ASK)
+                        continue;
+                asks++;
+                say(fd, &what, TRIGGER_FIRST, NULL);
+        }
+        assert_int_equal(tells, MANY);
+        assert_true(is_answered(rig, 10000));
+        assert_int_equal(rig->last->verdict, TRIGGER_FIRST);
+        free(rig->last);
+        close(fd);
+        ledger_close(other);
+}
+
+static void who_is_silent_and_never_had_the_journal_does_not_get_it(void **state)
+{
+        struct rig *rig = *state;
+        struct error err;
+
+        rig->limit_ms = 100;
+        int fd = hand_over(rig);
+        hear_released(fd);
+        expect(rig, 'n', "00000001", TRIGGER_BROKEN); /* it was asked already */
+        expect(rig, 'n', "00000002", TRIGGER_FIRST);
+        assert_null(ledger_open(rig->path, &err));
+        close(fd);
+}
+
 static void what_is_no_message_ends_it(void **state)
 {
         struct passed_trigger what = {.kind = PASSED_ASK, .has_answer = 1};
@@ -311,6 +364,8 @@ int main(void)
                 TEST(questions_and_ends_are_passed_on),
                 TEST(a_journal_whose_taker_is_gone_is_taken_back),
                 TEST(without_the_journal_nothing_is_first),
+                TEST(who_does_not_read_holds_nobody_up_and_hears_all_in_the_end),
+                TEST(who_is_silent_and_never_had_the_journal_does_not_get_it),
                 TEST(what_is_no_message_ends_it),
         };
 
