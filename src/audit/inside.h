@@ -51,6 +51,7 @@ struct scribe {
         int patience_ms;                 /* how long its lock is waited for when it has gone */
         struct scribe_await *awaits;
         uint64_t opened_seq; /* as scribe_opened_seq */
+        uint64_t given_seq;  /* released: the last record before */
         uint64_t synced_seq; /* records up to here are known to be on disk */
         bool stopped;        /* the thread has ended */
 };

@@ -203,11 +203,11 @@ class Reloads(Actor):
     pause = 1.5
 
     def act(self):
-        self.day.policy["roles"]["operator"]["description"] = "Reload %d." % self.count
         new = self.day.proxy.folder / "policy.new"
-        new.write_text(json.dumps(self.day.policy))
-        new.rename(self.day.proxy.policy_file)
         with self.day.start:
+            self.day.policy["roles"]["operator"]["description"] = "Reload %d." % self.count
+            new.write_text(json.dumps(self.day.policy))
+            new.rename(self.day.proxy.policy_file)
             self.day.proxy.signal(signal.SIGHUP)
 
 
@@ -263,7 +263,7 @@ class Day:
     def __init__(self, folder, issuer, stdout):
         self.over, self.trouble = threading.Event(), Trouble()
         self.answers, self.unanswered = [], []
-        self.start = threading.Lock()  # a process that starts knows no signal yet, and ends when it cannot write
+        self.start = threading.Lock()  # a process that starts knows no signal yet, and ends when a file changes or cannot be written
         self.issuer, self.key = issuer, issuer.keys[0]
         self.issuer.cache_control = "max-age=3600"
         self.tenant, self.receiver = Tenant(), Receiver().start()
