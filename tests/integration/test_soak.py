@@ -76,7 +76,7 @@ class Good(Actor):
     """A caller as they should be: a fresh token before the old one ends, a connection that is kept for a while."""
 
     pause = 0.06
-    client, token, until = None, None, 0
+    client, token, until, last = None, None, 0, None
 
     def credential(self):
         if time.monotonic() > self.until:
@@ -105,6 +105,12 @@ class Good(Actor):
                 return True
             self.day.unanswered.append(mark)
             return False
+        except ValueError as e:
+            first, reader = str(self.last), self.client.reader
+            self.wrong.append("%s: no answer: %r, head %s, left %r; before: %s" % (mark, e, reader.head_was, reader.buffer[:300], first))
+            self.leave()
+            return True
+        self.last = (method, answer.status, answer.fields, answer.body[:200], time.time())
         self.day.answers.append((mark, method, answer.status, began, time.monotonic(), answer.text[:200] if answer.status != 200 else ""))
         if answer.correlation != mark:
             self.wrong.append("%s was answered as %s" % (mark, answer.correlation))
