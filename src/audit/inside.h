@@ -61,6 +61,7 @@ struct scribe {
         struct scribe_passing passing;
         struct scribe_await *awaits;
         uint64_t opened_seq; /* as scribe_opened_seq */
+        uint64_t given_seq;  /* released: the last record before */
         uint64_t synced_seq; /* records up to here are known to be on disk */
         bool stopped;        /* the thread has ended */
 };

@@ -215,6 +215,7 @@ void scribe_release(struct scribe *scribe)
         scribe->expiring = NULL;
         keeper_free(scribe->keeper);
         scribe->keeper = NULL;
+        scribe->given_seq = scribe->journal.head.seq;
         journal_close(&scribe->journal);
         scribe->released = true;
         scribe->patience_ms = PATIENCE_MS;

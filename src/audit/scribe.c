@@ -518,6 +518,12 @@ uint64_t scribe_opened_seq(const struct scribe *scribe)
         return scribe->opened_seq;
 }
 
+uint64_t scribe_final_seq(const struct scribe *scribe)
+{
+        assert(scribe->stopped);
+        return scribe->released ? scribe->given_seq : scribe->journal.head.seq;
+}
+
 void scribe_stop(struct scribe *scribe)
 {
         struct error err;

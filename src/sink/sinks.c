@@ -96,8 +96,9 @@ static void stop_arrived(struct mail *mail, void *receiver)
         free(mail);
         sink->stop = true;
         sink->stop_by_mono_ms = clock_mono_ms() + FINISH_MS;
-        /* The scribe has stopped: all that is in the files is final. */
-        sink->known = UINT64_MAX;
+        /* All of these are final; what is behind them after a handover may be not even durable, and
+         * is the other process's to hand on. */
+        sink->known = scribe_final_seq(sink->all->scribe);
 }
 
 /* --- mails from a sink --- */

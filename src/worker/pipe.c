@@ -174,20 +174,29 @@ static enum pipe_state send_payload(struct pipe *pipe)
         return PIPE_HUNGRY;
 }
 
+/* The body is known to end together with its last payload, which may not have gone yet. */
+static bool all_passed(const struct pipe *pipe)
+{
+        return pipe->body.done && pipe->payload_left == 0 &&
+               (!pipe->rewrite || !rewrite_waits(pipe->rewrite));
+}
+
 /* Queues the end of the body, once; sends what is queued. */
 static enum pipe_state end_and_flush(struct pipe *pipe)
 {
-        if (pipe->body.done && pipe->rewrite) {
+        bool whole = all_passed(pipe);
+
+        if (whole && pipe->rewrite) {
                 enum pipe_state state = end_rewritten(pipe);
                 if (state != PIPE_HUNGRY)
                         return state;
         }
-        if (pipe->body.done && !pipe->ended && pipe->to && pipe->framing == H1_CHUNKED) {
+        if (whole && !pipe->ended && pipe->to && pipe->framing == H1_CHUNKED) {
                 if (!stream_queue(pipe->to, STR(H1_CHUNK_LAST)))
                         return stream_flush(pipe->to) == STREAM_ERROR ? PIPE_TO_BROKEN
                                                                       : PIPE_BLOCKED;
         }
-        pipe->ended = pipe->body.done;
+        pipe->ended = whole;
         enum stream_io io = pipe->to ? stream_flush(pipe->to) : STREAM_OK;
         if (io == STREAM_ERROR)
                 return PIPE_TO_BROKEN;

@@ -29,6 +29,11 @@ def pytest_configure(config):
         pytest.exit("there is no binary %s: build it, or name another one in DAGWARD" % waiting.BINARY, returncode=2)
 
 
+def pytest_collection_modifyitems(items):
+    """What takes minutes begins first, so that with several processes nobody waits for it alone at the end."""
+    items.sort(key=lambda item: item.path.name != "test_soak.py")
+
+
 def pytest_report_header(config):
     return "dagward: %s, sanitizer %s, deadlines times %g" % (waiting.BINARY, waiting.sanitizer(), waiting.slowness())
 

@@ -315,7 +315,7 @@ def test_copies_of_the_log_go_on_behind_a_handover(line, operator, tmp_path, fai
                 line.gone(old)
             served = len(load.statuses)
             until(lambda: len(load.statuses) > served + 50, lambda: "requests are served: %s" % load.failures)
-        assert not load.failures
+        assert not load.failures and not proxy.events("sink.restarted")
         last = lambda: max(r["seq"] for r in proxy.records())
         until(lambda: set(range(1, last() + 1)) <= set(seqs(out)), lambda: "missing of %d: %s" % (last(), sorted(set(range(1, last() + 1)) - set(seqs(out)))[:9]), within=30)
 

@@ -60,6 +60,9 @@ struct scribe *scribe_open(const struct scribe_settings *settings, struct error 
         __attribute__((warn_unused_result));
 /* The last record that there was when it was opened. */
 uint64_t scribe_opened_seq(const struct scribe *scribe);
+/* Once it is stopped: the last record that it wrote itself. What follows is of the process that the
+ * file was given to. */
+uint64_t scribe_final_seq(const struct scribe *scribe);
 /* Writes what was posted before and a checkpoint, makes it durable and ends the thread: nothing is
  * written any more. Batches are still posted back while this waits: mailboxes named in them must
  * outlive it. Harmless on NULL, and the second time. */

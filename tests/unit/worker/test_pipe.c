@@ -137,6 +137,67 @@ static void chunks_are_framed_anew_wherever_the_bytes_are_cut(void **state)
         }
 }
 
+/* `wire` in chunks, read whole from the other end: what they carry, NUL-terminated. */
+static void unchunk(struct str wire, char *out, size_t size)
+{
+        struct h1_body body;
+        struct h1_fault fault;
+        size_t have = 0;
+
+        h1_body_init(&body, H1_CHUNKED, 0);
+        while (!body.done) {
+                struct str payload;
+                ssize_t n = h1_body_next(&body, wire.ptr, wire.len, &payload, &fault);
+                assert_true(n > 0);
+                assert_true(have + payload.len < size);
+                if (payload.len)
+                        memcpy(out + have, payload.ptr, payload.len);
+                have += payload.len;
+                wire = str_from(wire, (size_t)n);
+        }
+        out[have] = '\0';
+        assert_int_equal(wire.len, 0);
+}
+
+static bool as_it_is(void *owner, const struct link_start *start, struct buf *out)
+{
+        (void)owner;
+        (void)start;
+        (void)out;
+        return false;
+}
+
+/* A body that comes faster than it can be passed on in one turn, ending anywhere in a turn; a small
+ * block stands for a long body. */
+static void the_end_stands_behind_the_last_payload_wherever_a_turn_ends(void **state)
+{
+        enum { ROOM = 64, MOST = 40 * ROOM };
+        static char junk[STREAM_BLOCK - ROOM], wire[MOST], got[4 * MOST], whole[MOST + 1];
+
+        (void)state;
+        memset(wire, 'x', sizeof(wire));
+        for (size_t n = ROOM / 2; n <= MOST; n += ROOM / 2)
+                for (int rewritten = 0; rewritten < 2; rewritten++) {
+                        struct rig *rig = rig_new(H1_LENGTH, n, H1_CHUNKED);
+                        struct rewrite rewrite;
+
+                        send_all(rig->in, junk, sizeof(junk));
+                        assert_int_equal(stream_fill(&rig->from), STREAM_OK);
+                        stream_fix(&rig->from, sizeof(junk));
+                        rewrite_init(&rewrite, false, LINKS_JSON, as_it_is, NULL);
+                        if (rewritten)
+                                rig->pipe.rewrite = &rewrite;
+                        send_all(rig->in, wire, n);
+                        assert_int_equal(pump(rig), PIPE_DONE);
+                        unchunk(str_view(got, receive(rig, got, sizeof(got))), whole,
+                                sizeof(whole));
+                        assert_int_equal(strlen(whole), n);
+                        stream_unfix(&rig->from);
+                        rewrite_clear(&rewrite);
+                        rig_free(rig);
+                }
+}
+
 static void a_body_until_close_leaves_in_chunks_and_ends_with_the_connection(void **state)
 {
         struct rig *rig = rig_new(H1_UNTIL_CLOSE, 0, H1_CHUNKED);
@@ -267,6 +328,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_body_of_known_length_passes_and_what_follows_stays),
                 cmocka_unit_test(chunks_are_framed_anew_wherever_the_bytes_are_cut),
+                cmocka_unit_test(the_end_stands_behind_the_last_payload_wherever_a_turn_ends),
                 cmocka_unit_test(a_body_until_close_leaves_in_chunks_and_ends_with_the_connection),
                 cmocka_unit_test(a_sender_that_closes_early_is_noticed),
                 cmocka_unit_test(broken_chunks_are_a_fault),
