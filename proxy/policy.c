@@ -2,7 +2,6 @@
  * dagward policy: what a policy would decide, and whether its tests agree.
  */
 #include <getopt.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -331,21 +330,17 @@ static int run_tests(const struct options *o, const struct preflight *p)
         return counts.failed ? EXIT_NO : EXIT_YES;
 }
 
-static bool str_is_json(struct str text, const json_t *value)
-{
-        return json_is_string(value) &&
-               str_eq(text, str_view(json_string_value(value), json_string_length(value)));
-}
-
 static const struct config_issuer *find_issuer(
-        const struct options *o, const struct config *config, const json_t *claims)
+        const struct options *o, const struct config *config, const struct tree *claims)
 {
+        struct str iss = tree_text(tree_member(claims, STR("iss")));
+
         for (size_t i = 0; config && i < config->n_issuers; i++) {
                 const struct config_issuer *issuer = &config->issuers[i];
                 if (o->issuer ? str_eq(issuer->name, str_of(o->issuer)) : false)
                         return issuer;
                 for (size_t k = 0; !o->issuer && k < issuer->n_issuers; k++)
-                        if (str_is_json(issuer->issuers[k], json_object_get(claims, "iss")))
+                        if (iss.ptr && str_eq(issuer->issuers[k], iss))
                                 return issuer;
         }
         return NULL;
@@ -358,16 +353,13 @@ static void add_role(struct options *o, struct str role)
 }
 
 /* As a token's roles are read: a list, or one text with blanks between. */
-static void add_roles(struct options *o, const json_t *claim)
+static void add_roles(struct options *o, const struct tree *claim)
 {
-        for (size_t i = 0; i < json_array_size(claim); i++) {
-                const json_t *item = json_array_get(claim, i);
-                if (json_is_string(item))
-                        add_role(o, str_view(json_string_value(item), json_string_length(item)));
-        }
-        if (!json_is_string(claim))
-                return;
-        struct str rest = str_view(json_string_value(claim), json_string_length(claim));
+        struct str rest = tree_text(claim);
+        bool list = claim && claim->kind == TREE_ARRAY;
+
+        for (const struct tree *one = list ? claim->first : NULL; one; one = one->next)
+                add_role(o, tree_text(one));
         while (rest.len) {
                 struct str one;
                 rest = str_cut(rest, ' ', &one);
@@ -375,11 +367,11 @@ static void add_roles(struct options *o, const json_t *claim)
         }
 }
 
-static bool build_caller(struct options *o, const struct config *config, const json_t *claims,
+static bool build_caller(struct options *o, const struct config *config, const struct tree *claims,
         struct policy_caller *out)
 {
         const struct config_issuer *issuer = find_issuer(o, config, claims);
-        const json_t *sub = json_object_get(claims, "sub");
+        const struct tree *sub = tree_member(claims, STR("sub"));
 
         if (!issuer && !o->issuer)
                 return complain("--issuer NAME is missing",
@@ -387,10 +379,10 @@ static bool build_caller(struct options *o, const struct config *config, const j
         if (config && !issuer)
                 return complain("the configuration has no issuer ", o->issuer);
         for (size_t i = 0; issuer && i < issuer->n_roles_paths; i++)
-                add_roles(o, token_claim(claims, issuer->roles_paths[i]));
+                add_roles(o, tree_at(claims, issuer->roles_paths[i]));
         *out = (struct policy_caller){
                 .issuer = issuer ? issuer->name : str_of(o->issuer),
-                .subject = o->subject ? str_of(o->subject) : str_of(json_string_value(sub)),
+                .subject = o->subject ? str_of(o->subject) : tree_text(sub),
                 .roles = o->roles,
                 .n_roles = o->n_roles,
                 .claims = claims,
@@ -437,7 +429,7 @@ static bool learn(const struct policy *policy, const struct policy_caller *calle
         return good;
 }
 
-static int explain_request(struct options *o, const struct preflight *p, const json_t *claims,
+static int explain_request(struct options *o, const struct preflight *p, const struct tree *claims,
         const struct policy_question *question)
 {
         struct policy_request request = {0};
@@ -471,28 +463,50 @@ static int explain_request(struct options *o, const struct preflight *p, const j
         return status;
 }
 
-static json_t *read_claims(const char *path)
-{
-        json_error_t error;
+/* --claims FILE, while it is used. */
+struct claims_file {
         struct str text;
+        struct arena arena;
+        const struct tree *claims; /* NULL: the option is not given */
+};
 
-        if (!read_input(path, &text))
-                return NULL;
-        json_t *claims = json_loadb(text.ptr, text.len, JSON_REJECT_DUPLICATES, &error);
-        if (!json_is_object(claims)) {
-                fprintf(stderr, "%s:%d:%d: %s\n", path, claims ? 1 : error.line,
-                        claims ? 1 : error.column, claims ? "not a JSON object" : error.text);
-                json_decref(claims);
-                claims = NULL;
-        }
-        free((char *)text.ptr);
-        return claims;
+static void claims_file_close(struct claims_file *file)
+{
+        arena_clear(&file->arena);
+        free((char *)file->text.ptr);
+}
+
+/* As tokens are read, but with a place for what is wrong. */
+static bool claims_file_open(struct claims_file *file, const char *path)
+{
+        static const struct tree_bounds most = {TOKEN_MOST_DEPTH, TOKEN_MOST_VALUES};
+        json_error_t error;
+
+        *file = (struct claims_file){0};
+        arena_init(&file->arena, 16 * 1024, 64 << 20);
+        if (!path)
+                return true;
+        if (!read_input(path, &file->text))
+                return false;
+        json_t *json = json_loadb(file->text.ptr, file->text.len, JSON_REJECT_DUPLICATES, &error);
+        if (json)
+                file->claims = tree_read(file->text, &most, &file->arena);
+        if (!json)
+                fprintf(stderr, "%s:%d:%d: %s\n", path, error.line, error.column, error.text);
+        else if (!file->claims || file->claims->kind != TREE_OBJECT)
+                fprintf(stderr, "%s:1:1: %s\n", path,
+                        file->claims ? "not a JSON object" : "more than a token may hold");
+        bool good = file->claims && file->claims->kind == TREE_OBJECT;
+        json_decref(json);
+        if (!good)
+                claims_file_close(file);
+        return good;
 }
 
 static int explain(struct options *o, const struct preflight *p, char **words, int n)
 {
         struct policy_question question = {0};
-        json_t *claims = NULL;
+        struct claims_file file;
         int status = EXIT_USAGE;
 
         if (n != 2) {
@@ -508,12 +522,12 @@ static int explain(struct options *o, const struct preflight *p, char **words, i
         question.url = str_of(words[1]);
         question.claimed = o->claimed;
         question.n_claimed = o->n_claimed;
-        if (o->claims && !(claims = read_claims(o->claims)))
+        if (!claims_file_open(&file, o->claims))
                 return EXIT_USAGE;
         if (!o->body || read_input(o->body, &question.body))
-                status = explain_request(o, p, claims, &question);
+                status = explain_request(o, p, file.claims, &question);
         free((char *)question.body.ptr);
-        json_decref(claims);
+        claims_file_close(&file);
         return status;
 }
 
@@ -525,14 +539,14 @@ static int who_can(const struct options *o, const struct preflight *p, char **wo
 static int can(struct options *o, const struct preflight *p)
 {
         struct policy_caller caller;
-        json_t *claims = NULL;
+        struct claims_file file;
         int status = EXIT_USAGE;
 
-        if (o->claims && !(claims = read_claims(o->claims)))
+        if (!claims_file_open(&file, o->claims))
                 return EXIT_USAGE;
-        if (build_caller(o, p->config, claims, &caller))
+        if (build_caller(o, p->config, file.claims, &caller))
                 status = policy_print_can(p->policy, &caller, o->at_ms, o->format);
-        json_decref(claims);
+        claims_file_close(&file);
         return status;
 }
 

@@ -5,7 +5,7 @@
 #include "dagward/base/clock.h"
 #include "policy_internal.h"
 
-enum { SHOWN_BYTES = 400 };
+enum { SHOWN_BYTES = 400, CLAIM_SHOWN_MOST_BYTES = 64 * 1024 };
 
 struct explaining {
         const struct policy *policy;
@@ -70,14 +70,17 @@ static enum policy_state met(bool yes)
         return yes ? STATE_MET : STATE_FAILED;
 }
 
-static struct str claim_shown(struct explaining *e, const json_t *claim)
+static struct str claim_shown(struct explaining *e, const struct tree *claim)
 {
+        struct buf text;
+
         if (!claim)
                 return STR("no such claim");
-        char *text = json_dumps(claim, JSON_ENCODE_ANY | JSON_COMPACT);
-        struct str copy = text ? kept(e, text) : STR("?");
-        free(text);
-        return copy;
+        buf_init(&text, CLAIM_SHOWN_MOST_BYTES);
+        tree_write(claim, &text);
+        struct str copy = text.overflow ? STR("?") : arena_copy(e->arena, buf_str(&text));
+        buf_clear(&text);
+        return copy.ptr ? copy : STR("?");
 }
 
 static struct str time_shown(struct explaining *e, int64_t ms)
@@ -130,7 +133,7 @@ static unsigned check_binding(
                         continue;
                 struct str name = arena_printf(e->arena, "claims.%.*s", STR_FMT(claim->path));
                 *next++ = condition(e, name.ptr ? name.ptr : "claims", claim->shown,
-                        claim_shown(e, claim_at(caller->claims, claim->path)), met(good));
+                        claim_shown(e, tree_at(caller->claims, claim->path)), met(good));
         }
         if (!next)
                 return failed;

@@ -4,7 +4,6 @@
 #ifndef DAGWARD_SRC_POLICY_INTERNAL_H
 #define DAGWARD_SRC_POLICY_INTERNAL_H
 
-#include <jansson.h>
 #include <limits.h>
 
 #include "dagward/azdo/facts.h"
@@ -307,9 +306,7 @@ static inline bool binding_gives(
 }
 bool binding_subject_matches(const struct binding *binding, struct str subject);
 bool binding_roles_match(const struct binding *binding, const struct policy_caller *caller);
-bool claim_matches(const struct claim_condition *condition, const json_t *claims);
-/* The claim at a dotted path, the longest name that exists at every level; NULL: none. */
-const json_t *claim_at(const json_t *claims, struct str path);
+bool claim_matches(const struct claim_condition *condition, const struct tree *claims);
 
 struct loader;
 struct line;

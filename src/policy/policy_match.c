@@ -1,4 +1,6 @@
 /* One selector, one entry, one binding against a request or caller. */
+#include <inttypes.h>
+
 #include "dagward/azdo/identity.h"
 #include "policy_internal.h"
 
@@ -228,51 +230,27 @@ bool binding_roles_match(const struct binding *binding, const struct policy_call
         return binding->n_token_roles == 0;
 }
 
-const json_t *claim_at(const json_t *claims, struct str path)
-{
-        while (claims && path.len) {
-                const json_t *found = NULL;
-                size_t len = path.len;
-
-                if (!json_is_object(claims))
-                        return NULL;
-                for (; len > 0; len--) {
-                        if (len < path.len && path.ptr[len] != '.')
-                                continue;
-                        found = json_object_getn(claims, path.ptr, len);
-                        if (found)
-                                break;
-                }
-                claims = found;
-                if (len == path.len)
-                        return claims;
-                path = str_from(path, len + 1);
-        }
-        return NULL;
-}
-
-static bool scalar_matches(const struct claim_condition *condition, const json_t *scalar)
+static bool scalar_matches(const struct claim_condition *condition, const struct tree *scalar)
 {
         char number[32];
         struct str text;
         bool bare_only = true;
 
-        switch (json_typeof(scalar)) {
-        case JSON_STRING:
-                text = str_view(json_string_value(scalar), json_string_length(scalar));
+        switch (scalar->kind) {
+        case TREE_TEXT:
+                text = scalar->text;
                 bare_only = false;
                 break;
-        case JSON_INTEGER:
-                snprintf(number, sizeof(number), "%" JSON_INTEGER_FORMAT,
-                        json_integer_value(scalar));
+        case TREE_WHOLE:
+                snprintf(number, sizeof(number), "%" PRId64, scalar->whole);
                 text = str_of(number);
                 break;
-        case JSON_TRUE: text = STR("true"); break;
-        case JSON_FALSE: text = STR("false"); break;
-        case JSON_OBJECT:
-        case JSON_ARRAY:
-        case JSON_REAL:
-        case JSON_NULL: return false;
+        case TREE_TRUE: text = STR("true"); break;
+        case TREE_FALSE: text = STR("false"); break;
+        case TREE_OBJECT:
+        case TREE_ARRAY:
+        case TREE_REAL:
+        case TREE_NULL:
         default: return false;
         }
         for (size_t i = 0; i < condition->n; i++) {
@@ -285,16 +263,16 @@ static bool scalar_matches(const struct claim_condition *condition, const json_t
         return false;
 }
 
-bool claim_matches(const struct claim_condition *condition, const json_t *claims)
+bool claim_matches(const struct claim_condition *condition, const struct tree *claims)
 {
-        const json_t *claim = claim_at(claims, condition->path);
+        const struct tree *claim = tree_at(claims, condition->path);
 
         if (!claim)
                 return false;
-        if (!json_is_array(claim))
+        if (claim->kind != TREE_ARRAY)
                 return scalar_matches(condition, claim);
-        for (size_t i = 0; i < json_array_size(claim); i++)
-                if (scalar_matches(condition, json_array_get(claim, i)))
+        for (const struct tree *one = claim->first; one; one = one->next)
+                if (scalar_matches(condition, one))
                         return true;
         return false;
 }

@@ -1,4 +1,6 @@
 /* Patterns: what `*` means, and when two names may be the same thing upstream. */
+#include <stdlib.h>
+
 #include "policy_internal.h"
 
 static bool has_star(struct str text)

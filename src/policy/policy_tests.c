@@ -38,7 +38,8 @@ static void judge(struct run *run, const struct policy_test *test, struct outcom
         const struct policy_question question = {
                 test->method, test->url, test->body, test->claimed, test->n_claimed, 0};
         struct policy_request request = {0};
-        json_t *claims = NULL;
+        static const struct tree_bounds most = {64, SIZE_MAX};
+        const struct tree *claims = NULL;
 
         outcome->decided = run->options->namer(
                 run->options->context, &question, &run->arena, &request, &outcome->error);
@@ -49,7 +50,7 @@ static void judge(struct run *run, const struct policy_test *test, struct outcom
         request.now_ms = test->has_at ? test->at_ms : run->options->now_ms;
         request.reason_chars = test->reason_chars;
         if (test->claims.ptr)
-                claims = json_loadb(test->claims.ptr, test->claims.len, 0, NULL);
+                claims = tree_read(test->claims, &most, &run->arena);
         const struct policy_caller caller = {
                 .issuer = test->issuer,
                 .subject = test->subject,
@@ -66,7 +67,6 @@ static void judge(struct run *run, const struct policy_test *test, struct outcom
         if (entry)
                 run->reached[entry - run->policy->entries] = true;
         policy_grants_free(grants);
-        json_decref(claims);
         if (!outcome->decided)
                 outcome->why = outcome->error.text;
         else if (outcome->decision.effect != test->expect)

@@ -1,30 +1,28 @@
 #include "claims.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 
-#include "json.h"
-
 /* Where a double still tells seconds apart; also far from every overflow of later arithmetic. */
-static const double latest_date = 9007199254740992.0; /* 2^53 */
+static const int64_t latest_date = INT64_C(1) << 53;
 
-enum claims_date claims_date(const json_t *claims, const char *name, bool up, int64_t *seconds)
+enum claims_date claims_date(const struct tree *claims, struct str name, bool up, int64_t *seconds)
 {
-        const json_t *value = json_object_get(claims, name);
+        const struct tree *value = tree_member(claims, name);
 
         if (!value)
                 return DATE_ABSENT;
-        if (json_is_integer(value)) {
-                json_int_t whole = json_integer_value(value);
-                if (whole > (json_int_t)latest_date || whole < -(json_int_t)latest_date)
+        if (value->kind == TREE_WHOLE) {
+                if (value->whole > latest_date || value->whole < -latest_date)
                         return DATE_BAD;
-                *seconds = whole;
+                *seconds = value->whole;
                 return DATE_OK;
         }
-        double real = json_real_value(value);
-        if (!json_is_real(value) || !(real >= -latest_date && real <= latest_date)) /* nor NaN */
+        if (value->kind != TREE_REAL || value->real < -(double)latest_date ||
+                value->real > (double)latest_date)
                 return DATE_BAD;
-        int64_t cut = (int64_t)real; /* towards zero */
-        *seconds = cut + (up && (double)cut < real) - (!up && (double)cut > real);
+        int64_t cut = (int64_t)value->real; /* towards zero */
+        *seconds = cut + (up && (double)cut < value->real) - (!up && (double)cut > value->real);
         return DATE_OK;
 }
 
@@ -36,67 +34,44 @@ static bool one_of(struct str s, const struct str *list, size_t n)
         return false;
 }
 
-bool claims_audience(const json_t *claims, const struct str *audiences, size_t n)
+bool claims_audience(const struct tree *claims, const struct str *audiences, size_t n)
 {
-        const json_t *aud = json_object_get(claims, "aud");
+        const struct tree *aud = tree_member(claims, STR("aud"));
         bool found = false;
 
-        if (json_is_string(aud))
-                return one_of(json_str(aud), audiences, n);
-        for (size_t i = 0; i < json_array_size(aud); i++) {
-                const json_t *one = json_array_get(aud, i);
-                if (!json_is_string(one))
+        if (!aud || aud->kind != TREE_ARRAY)
+                return aud && aud->kind == TREE_TEXT && one_of(aud->text, audiences, n);
+        for (const struct tree *one = aud->first; one; one = one->next) {
+                if (one->kind != TREE_TEXT)
                         return false;
-                found = found || one_of(json_str(one), audiences, n);
+                found = found || one_of(one->text, audiences, n);
         }
         return found;
 }
 
-const struct json_t *token_claim(const struct json_t *claims, struct str path)
+static bool is_exactly(const struct tree *value, struct str wanted)
 {
-        const json_t *value = claims;
+        char number[24];
 
-        while (path.len) {
-                const json_t *next = NULL;
-                size_t taken = path.len;
-                /* The longest name first: `https://example.com/roles` holds dots of its own. */
-                while (taken && !(next = json_object_getn(value, path.ptr, taken))) {
-                        taken--;
-                        while (taken && path.ptr[taken] != '.')
-                                taken--;
-                }
-                if (!next)
-                        return NULL;
-                value = next;
-                path = str_from(path, taken + 1);
-        }
-        return value == claims ? NULL : value;
-}
-
-static bool is_exactly(const json_t *value, struct str wanted)
-{
-        char number[32];
-
-        switch (value ? json_typeof(value) : JSON_NULL) {
-        case JSON_STRING: return str_eq(json_str(value), wanted);
-        case JSON_TRUE: return str_eq(wanted, STR("true"));
-        case JSON_FALSE: return str_eq(wanted, STR("false"));
-        case JSON_INTEGER:
-                snprintf(
-                        number, sizeof(number), "%" JSON_INTEGER_FORMAT, json_integer_value(value));
+        switch (value ? value->kind : TREE_NULL) {
+        case TREE_TEXT: return str_eq(value->text, wanted);
+        case TREE_TRUE: return str_eq(wanted, STR("true"));
+        case TREE_FALSE: return str_eq(wanted, STR("false"));
+        case TREE_WHOLE:
+                snprintf(number, sizeof(number), "%" PRId64, value->whole);
                 return str_eq(wanted, str_of(number));
-        case JSON_OBJECT:
-        case JSON_ARRAY:
-        case JSON_REAL:
-        case JSON_NULL: break;
+        case TREE_OBJECT:
+        case TREE_ARRAY:
+        case TREE_REAL:
+        case TREE_NULL: break;
         }
         return false;
 }
 
-const struct pair *claims_unmet(const json_t *claims, const struct pair *require, size_t n)
+const struct pair *claims_unmet(const struct tree *claims, const struct pair *require, size_t n)
 {
         for (size_t i = 0; i < n; i++)
-                if (!is_exactly(token_claim(claims, require[i].name), require[i].value))
+                if (!is_exactly(tree_at(claims, require[i].name), require[i].value))
                         return &require[i];
         return NULL;
 }
@@ -117,12 +92,14 @@ static void add_role(struct roles *roles, struct str name)
                 roles->names[roles->n++] = name;
 }
 
-static void add_roles_of(struct roles *roles, const json_t *value)
+static void add_roles_of(struct roles *roles, const struct tree *value)
 {
-        struct str rest = json_str(value);
+        struct str rest = tree_text(value);
+        bool list = value && value->kind == TREE_ARRAY;
 
-        for (size_t i = 0; i < json_array_size(value) && !roles->overflow; i++)
-                add_role(roles, json_str(json_array_get(value, i)));
+        for (const struct tree *one = list ? value->first : NULL; one && !roles->overflow;
+                one = one->next)
+                add_role(roles, tree_text(one));
         while (rest.len && !roles->overflow) {
                 struct str name;
                 rest = str_cut(rest, ' ', &name);
@@ -130,14 +107,15 @@ static void add_roles_of(struct roles *roles, const json_t *value)
         }
 }
 
-bool claims_roles(const json_t *claims, const struct str *paths, size_t n, struct caller *caller)
+bool claims_roles(
+        const struct tree *claims, const struct str *paths, size_t n, struct caller *caller)
 {
         struct roles roles;
 
         roles.n = 0;
         roles.overflow = false;
         for (size_t i = 0; i < n; i++)
-                add_roles_of(&roles, token_claim(claims, paths[i]));
+                add_roles_of(&roles, tree_at(claims, paths[i]));
         if (roles.overflow)
                 return false;
         /* The names are views into the claims, which live as long as the caller. */
@@ -151,8 +129,10 @@ bool claims_roles(const json_t *claims, const struct str *paths, size_t n, struc
         return true;
 }
 
-bool claims_groups_unknown(const json_t *claims)
+bool claims_groups_unknown(const struct tree *claims)
 {
-        return json_object_get(json_object_get(claims, "_claim_names"), "groups") ||
-               json_is_true(json_object_get(claims, "hasgroups"));
+        const struct tree *has = tree_member(claims, STR("hasgroups"));
+
+        return tree_member(tree_member(claims, STR("_claim_names")), STR("groups")) ||
+               (has && has->kind == TREE_TRUE);
 }

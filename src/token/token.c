@@ -2,25 +2,27 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
-#include <jansson.h>
 #include <openssl/evp.h>
 
 #include "claims.h"
 #include "dagward/token/base64.h"
-#include "json.h"
 
 enum {
         HEADER_MOST_BYTES = 8 * 1024, /* encoded; certificate chains do occur in headers */
         KID_MOST_BYTES = KEYSET_KID_MOST_BYTES,
         ID_MOST_BYTES = 256, /* a longer `jti` is replaced by the digest */
-        CALLER_BLOCK_BYTES = 1024,
-        CALLER_CEILING = 64 * 1024,
+        CALLER_BLOCK_BYTES = 2048,
+        /* Two parts, decoded; their values, and the list by which two of one name are found. */
+        CALLER_CEILING = 2 * TOKEN_MOST_BYTES +
+                         2 * TOKEN_MOST_VALUES * (int)(sizeof(struct tree) + sizeof(void *)) +
+                         32 * 1024,
 };
 
 /* A token on its way through the checks. */
 struct trial {
         struct str compact, header_text, payload_text, signature_text;
-        json_t *header, *claims;
+        const struct tree *header, *claims; /* in the arena, with their text; the caller gets it */
+        struct arena arena;
         enum token_alg alg;
         struct str kid, iss, subject;
         int64_t now_s, exp_s, iat_s; /* iat_s INT64_MIN: absent */
@@ -29,7 +31,7 @@ struct trial {
         const struct key *key;
         unsigned issuer_index;
         struct error *why;
-        unsigned char bytes[BASE64_DECODED(TOKEN_MOST_BYTES)]; /* one decoded part at a time */
+        unsigned char signature[BASE64_DECODED(TOKEN_MOST_BYTES)];
 };
 
 static bool base64url_only(struct str s)
@@ -69,13 +71,16 @@ bool token_looks_like_pat(struct str secret)
         return !three_parts(secret, part); /* the 52 characters of an older PAT hold no dot */
 }
 
-static json_t *read_part(struct trial *t, struct str text)
+/* One JSON object in base64url. */
+static const struct tree *read_part(struct trial *t, struct str text)
 {
-        ssize_t len = base64url_decode(text, t->bytes);
+        static const struct tree_bounds most = {TOKEN_MOST_DEPTH, TOKEN_MOST_VALUES};
+        char *bytes = arena_alloc(&t->arena, BASE64_DECODED(text.len));
+        ssize_t len = bytes ? base64url_decode(text, bytes) : -1;
+        const struct tree *value =
+                len < 0 ? NULL : tree_read(str_view(bytes, (size_t)len), &most, &t->arena);
 
-        return len < 0 ? NULL
-                       : json_read_object(str_view((const char *)t->bytes, (size_t)len),
-                                 TOKEN_MOST_DEPTH, TOKEN_MOST_VALUES);
+        return value && value->kind == TREE_OBJECT ? value : NULL;
 }
 
 static enum token_verdict split(struct trial *t)
@@ -97,9 +102,9 @@ static enum token_verdict split(struct trial *t)
 }
 
 /* `typ` as RFC 8725 3.11 wants it: only what an access token calls itself. */
-static bool typ_is_ours(const json_t *typ)
+static bool typ_is_ours(const struct tree *typ)
 {
-        struct str name = json_str(typ);
+        struct str name = tree_text(typ);
 
         if (!typ)
                 return true;
@@ -143,23 +148,23 @@ static enum token_verdict read_header(struct trial *t)
         if (is_last_header(t))
                 return TOKEN_OK;
         t->header = read_part(t, t->header_text);
-        const json_t *kid = json_object_get(t->header, "kid");
+        const struct tree *kid = tree_member(t->header, STR("kid"));
 
         if (!t->header) {
                 error_set(t->why, "the header is not base64url of one JSON object");
                 return TOKEN_MALFORMED;
         }
-        if (json_object_get(t->header, "crit") || json_object_get(t->header, "b64")) {
+        if (tree_member(t->header, STR("crit")) || tree_member(t->header, STR("b64"))) {
                 error_set(t->why, "`crit` and `b64` are not understood here");
                 return TOKEN_WRONG_KIND;
         }
-        if (!typ_is_ours(json_object_get(t->header, "typ"))) {
+        if (!typ_is_ours(tree_member(t->header, STR("typ")))) {
                 error_set(t->why, "header `typ` is neither JWT nor at+jwt");
                 return TOKEN_WRONG_KIND;
         }
-        if (!token_alg_named(json_str_member(t->header, "alg"), &t->alg))
+        if (!token_alg_named(tree_text(tree_member(t->header, STR("alg"))), &t->alg))
                 return TOKEN_WRONG_ALG;
-        t->kid = json_str(kid);
+        t->kid = tree_text(kid);
         if (kid && (str_empty(t->kid) || t->kid.len > KID_MOST_BYTES)) {
                 error_set(t->why, "`kid` is not a string of 1 to %d bytes", KID_MOST_BYTES);
                 return TOKEN_MALFORMED;
@@ -181,7 +186,7 @@ static enum token_verdict read_payload(struct trial *t)
 static enum token_verdict choose_issuer(
         struct trial *t, const struct issuer_view *issuers, size_t n)
 {
-        t->iss = json_str_member(t->claims, "iss");
+        t->iss = tree_text(tree_member(t->claims, STR("iss")));
         for (size_t i = 0; t->iss.ptr && i < n; i++)
                 for (size_t j = 0; j < issuers[i].rules->n_issuers; j++)
                         if (str_eq(t->iss, issuers[i].rules->issuers[j])) {
@@ -198,12 +203,12 @@ static enum token_verdict check_times(struct trial *t)
         int64_t nbf_s = INT64_MIN, skew_s = t->rules->clock_skew_s;
 
         t->iat_s = INT64_MIN;
-        if (claims_date(t->claims, "exp", false, &t->exp_s) != DATE_OK) {
+        if (claims_date(t->claims, STR("exp"), false, &t->exp_s) != DATE_OK) {
                 error_set(t->why, "`exp` is missing or not a date");
                 return TOKEN_MALFORMED;
         }
-        if (claims_date(t->claims, "nbf", true, &nbf_s) == DATE_BAD ||
-                claims_date(t->claims, "iat", false, &t->iat_s) == DATE_BAD) {
+        if (claims_date(t->claims, STR("nbf"), true, &nbf_s) == DATE_BAD ||
+                claims_date(t->claims, STR("iat"), false, &t->iat_s) == DATE_BAD) {
                 error_set(t->why, "`nbf` or `iat` is not a date");
                 return TOKEN_MALFORMED;
         }
@@ -254,29 +259,29 @@ static enum token_verdict choose_key(struct trial *t)
 static enum token_verdict check_signature(struct trial *t)
 {
         size_t signed_len = t->header_text.len + 1 + t->payload_text.len;
-        ssize_t len = base64url_decode(t->signature_text, t->bytes);
+        ssize_t len = base64url_decode(t->signature_text, t->signature);
 
         if (len < 0) {
                 error_set(t->why, "the signature is not base64url");
                 return TOKEN_MALFORMED;
         }
         return key_verify(t->key, t->alg, str_head(t->compact, signed_len),
-                       str_view((const char *)t->bytes, (size_t)len))
+                       str_view((const char *)t->signature, (size_t)len))
                        ? TOKEN_OK
                        : TOKEN_BAD_SIGNATURE;
 }
 
 /* Tokens that are not for calling anybody, though the same issuer signs them with the same key. */
-static bool another_kind(const json_t *claims)
+static bool another_kind(const struct tree *claims)
 {
         static const struct str kinds[] = {
                 {"ID", 2}, {"Refresh", 7}, {"Offline", 7}, {"Logout", 6}, {"DPoP", 4}};
-        struct str typ = json_str_member(claims, "typ"); /* Keycloak says it here */
+        struct str typ = tree_text(tree_member(claims, STR("typ"))); /* Keycloak says it here */
 
         for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
                 if (str_eq_fold(typ, kinds[i]))
                         return true;
-        return json_object_get(claims, "at_hash") || json_object_get(claims, "c_hash");
+        return tree_member(claims, STR("at_hash")) || tree_member(claims, STR("c_hash"));
 }
 
 static bool subject_is_sane(struct str subject)
@@ -307,7 +312,7 @@ static enum token_verdict check_claims(struct trial *t)
                         STR_FMT(unmet->name));
                 return TOKEN_REQUIRED_CLAIM;
         }
-        t->subject = json_str_member(t->claims, "sub");
+        t->subject = tree_text(tree_member(t->claims, STR("sub")));
         return subject_is_sane(t->subject) ? TOKEN_OK : TOKEN_NO_SUBJECT;
 }
 
@@ -315,7 +320,6 @@ static void caller_drop(struct snapshot *snap)
 {
         struct caller *caller = (struct caller *)snap; /* snap is its first member */
 
-        json_decref((json_t *)caller->claims); /* const for readers; this is its owner */
         arena_clear(&caller->arena);
         free(caller);
 }
@@ -334,7 +338,7 @@ void token_digest(struct str compact, unsigned char out[TOKEN_DIGEST_BYTES])
 
 static struct str token_id(struct trial *t, struct arena *arena)
 {
-        struct str jti = json_str_member(t->claims, "jti");
+        struct str jti = tree_text(tree_member(t->claims, STR("jti")));
         unsigned char digest[32];
         char text[64];
         struct buf out;
@@ -356,7 +360,8 @@ static enum token_verdict make_caller(struct trial *t, struct caller **out)
         if (!caller)
                 abort();
         snapshot_init(&caller->snap, caller_drop);
-        arena_init(&caller->arena, CALLER_BLOCK_BYTES, CALLER_CEILING);
+        caller->arena = t->arena; /* with what t->claims, iss and subject are views of */
+        arena_init(&t->arena, CALLER_BLOCK_BYTES, CALLER_CEILING);
         caller->issuer_index = t->issuer_index;
         caller->issuer = arena_copy(&caller->arena, t->rules->name);
         caller->iss = t->iss;
@@ -365,7 +370,7 @@ static enum token_verdict make_caller(struct trial *t, struct caller **out)
         caller->groups_unknown = claims_groups_unknown(t->claims);
         caller->issued_s = t->iat_s;
         caller->expires_s = t->exp_s;
-        caller->claims = json_incref(t->claims);
+        caller->claims = t->claims;
         if (!claims_roles(t->claims, t->rules->roles_paths, t->rules->n_roles_paths, caller)) {
                 caller_unref(caller);
                 return TOKEN_TOO_MANY_ROLES;
@@ -404,9 +409,10 @@ enum token_verdict token_verify(struct str compact, const struct issuer_view *is
 {
         struct trial t;
 
-        /* Not one initializer: it would clear the 12 KiB of `bytes` each time. */
+        /* Not one initializer: it would clear the 12 KiB of `signature` each time. */
         t.compact = compact;
         t.header = t.claims = NULL;
+        arena_init(&t.arena, CALLER_BLOCK_BYTES, CALLER_CEILING);
         t.now_s = now_s;
         t.issuer_index = (unsigned)n;
         t.why = why;
@@ -416,8 +422,7 @@ enum token_verdict token_verify(struct str compact, const struct issuer_view *is
         enum token_verdict verdict = judge(&t, issuers, n);
         if (verdict == TOKEN_OK)
                 verdict = make_caller(&t, out);
-        json_decref(t.header);
-        json_decref(t.claims);
+        arena_clear(&t.arena);
         *issuer_index = t.issuer_index;
         if (verdict != TOKEN_OK && why && !why->text[0])
                 error_set(why, "%s", token_verdict_text(verdict));

@@ -60,8 +60,7 @@
 #include "dagward/base/error.h"
 #include "dagward/base/snapshot.h"
 #include "dagward/base/str.h"
-
-struct json_t;
+#include "dagward/base/tree.h"
 
 enum {
         POLICY_MOST_ENTRIES = 100000, /* of all files together */
@@ -84,7 +83,7 @@ struct policy_caller {
         struct str subject;
         const struct str *roles; /* the names found where the issuer's `roles` setting looks */
         size_t n_roles;
-        const struct json_t *claims; /* an object, or NULL: no claims */
+        const struct tree *claims; /* an object, or NULL: no claims */
 };
 
 /* What is asked. Views. */

@@ -14,10 +14,9 @@
 #include "dagward/base/error.h"
 #include "dagward/base/snapshot.h"
 #include "dagward/base/str.h"
+#include "dagward/base/tree.h"
 #include "dagward/token/alg.h"
 #include "dagward/token/keyset.h"
-
-struct json_t;
 
 enum {
         TOKEN_MOST_BYTES = 16 * 1024, /* a longer token is refused unread */
@@ -64,7 +63,7 @@ struct caller {
         const struct str *roles;
         size_t n_roles;
         bool groups_unknown; /* the issuer left groups out because there are too many (Entra) */
-        const struct json_t *claims;
+        const struct tree *claims; /* an object */
         int64_t issued_s;  /* `iat`, or INT64_MIN */
         int64_t expires_s; /* `exp`, without skew */
         struct arena arena;
@@ -116,7 +115,4 @@ static inline struct caller *caller_ref(struct caller *caller)
 }
 /* Harmless on NULL. */
 void caller_unref(struct caller *caller);
-/* The claim at `path`, names separated by dots (see roles_paths), or NULL. */
-const struct json_t *token_claim(const struct json_t *claims, struct str path);
-
 #endif

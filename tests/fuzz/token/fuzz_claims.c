@@ -8,9 +8,11 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static void dates(const json_t *claims)
+static const struct tree_bounds bounds = {8, 512};
+
+static void dates(const struct tree *claims)
 {
-        static const char *const names[] = {"exp", "nbf", "iat"};
+        static const struct str names[] = {{"exp", 3}, {"nbf", 3}, {"iat", 3}};
         int64_t down = 0, up = 0;
 
         for (size_t i = 0; i < 3; i++) {
@@ -23,7 +25,7 @@ static void dates(const json_t *claims)
         }
 }
 
-static void roles(const json_t *claims)
+static void roles(const struct tree *claims)
 {
         static const struct str paths[] = {
                 {"roles", 5}, {"realm_access.roles", 18}, {"https://a.example/x", 19}, {"", 0}};
@@ -38,26 +40,80 @@ static void roles(const json_t *claims)
         arena_clear(&caller.arena);
 }
 
+/* The same as jansson reads it, number for number and member for member. */
+static void same(const struct tree *value, const json_t *json)
+{
+        size_t n = 0;
+
+        switch (value->kind) {
+        case TREE_NULL: assert(json_is_null(json)); return;
+        case TREE_FALSE: assert(json_is_false(json)); return;
+        case TREE_TRUE: assert(json_is_true(json)); return;
+        case TREE_WHOLE:
+                assert(json_is_integer(json) && json_integer_value(json) == value->whole);
+                return;
+        case TREE_REAL: assert(json_is_real(json) && json_real_value(json) == value->real); return;
+        case TREE_TEXT: assert(str_eq(json_str(json), value->text)); return;
+        case TREE_ARRAY:
+                for (const struct tree *one = value->first; one; one = one->next)
+                        same(one, json_array_get(json, n++));
+                assert(json_is_array(json) && json_array_size(json) == n);
+                return;
+        case TREE_OBJECT:
+                for (const struct tree *one = value->first; one; one = one->next, n++)
+                        same(one, json_object_getn(json, one->name.ptr, one->name.len));
+                assert(json_is_object(json) && json_object_size(json) == n);
+                return;
+        }
+        abort();
+}
+
+/* What is read, and what is refused, are what jansson reads and refuses; and what is written is
+ * read as the same again. */
+static void as_jansson(const struct tree *value, struct str text, struct arena *arena)
+{
+        json_t *json = json_read_object(text, bounds.depth, bounds.values);
+        struct buf again;
+
+        assert(!json == !value);
+        if (!json)
+                return;
+        same(value, json);
+        buf_init(&again, 1 << 24);
+        tree_write(value, &again);
+        const struct tree *second = tree_read(buf_str(&again), &bounds, arena);
+        assert(second);
+        same(second, json);
+        buf_clear(&again);
+        json_decref(json);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
         static const struct str audiences[] = {{"dagward", 7}, {"api://dagward", 13}};
         static const struct pair require[] = {{{"tid", 3}, {"t", 1}}, {{"a.b", 3}, {"1", 1}}};
-        json_t *claims = json_read_object(str_view((const char *)data, size), 8, 512);
+        struct str text = str_view((const char *)data, size);
+        struct arena arena;
 
-        if (!claims)
-                return 0;
-        dates(claims);
-        const json_t *aud = json_object_get(claims, "aud");
-        if (claims_audience(claims, audiences, 2))
-                assert(json_is_string(aud) || json_array_size(aud) > 0);
-        const struct pair *unmet = claims_unmet(claims, require, 2);
-        assert(!unmet || unmet == &require[0] || unmet == &require[1]);
-        if (!unmet)
-                assert(json_is_string(json_object_get(claims, "tid")));
-        roles(claims);
-        (void)claims_groups_unknown(claims);
-        for (size_t len = 0; len <= 12 && len <= size; len++)
-                (void)token_claim(claims, str_view((const char *)data, len));
-        json_decref(claims);
+        arena_init(&arena, 4096, 64 << 20);
+        const struct tree *claims = tree_read(text, &bounds, &arena);
+        if (claims && claims->kind != TREE_OBJECT)
+                claims = NULL;
+        as_jansson(claims, text, &arena);
+        if (claims) {
+                dates(claims);
+                const struct tree *aud = tree_member(claims, STR("aud"));
+                if (claims_audience(claims, audiences, 2))
+                        assert(aud->kind == TREE_TEXT || (aud->kind == TREE_ARRAY && aud->first));
+                const struct pair *unmet = claims_unmet(claims, require, 2);
+                assert(!unmet || unmet == &require[0] || unmet == &require[1]);
+                if (!unmet)
+                        assert(tree_text(tree_member(claims, STR("tid"))).ptr);
+                roles(claims);
+                (void)claims_groups_unknown(claims);
+                for (size_t len = 0; len <= 12 && len <= size; len++)
+                        (void)tree_at(claims, str_head(text, len));
+        }
+        arena_clear(&arena);
         return 0;
 }

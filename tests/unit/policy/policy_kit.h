@@ -35,6 +35,19 @@ static inline struct policy *kit_policy(const char *text)
 }
 
 /* "project=analytics pipeline=42 ?ref" (a question mark: one of the kind that is not named). */
+/* Claims as a token states them, in the arena, which is set up here; NULL: none. */
+static inline const struct tree *kit_claims(const char *text, struct arena *arena)
+{
+        static const struct tree_bounds most = {16, 1000};
+
+        arena_init(arena, 4096, 1 << 20);
+        if (!text)
+                return NULL;
+        const struct tree *claims = tree_read(str_of(text), &most, arena);
+        assert_true(claims && claims->kind == TREE_OBJECT);
+        return claims;
+}
+
 static inline void kit_resources(const char *text, struct resources *out)
 {
         struct str rest = str_of(text);

@@ -11,7 +11,7 @@
 /* --- one binding --- */
 
 /* The longest name that there is at every level. */
-static inline const json_t *claim_of(const json_t *claims, const char *path)
+static inline const struct tree *claim_of(const struct tree *claims, const char *path)
 {
         char name[64];
 
@@ -19,7 +19,7 @@ static inline const json_t *claim_of(const json_t *claims, const char *path)
                 if (path[len] != '.' && path[len] != '\0')
                         continue;
                 snprintf(name, sizeof(name), "%.*s", (int)len, path);
-                const json_t *found = json_object_get(claims, name);
+                const struct tree *found = tree_member(claims, str_of(name));
                 if (found)
                         return path[len] ? claim_of(found, path + len + 1) : found;
         }
@@ -27,7 +27,7 @@ static inline const json_t *claim_of(const json_t *claims, const char *path)
 }
 
 /* `written` as in YAML: quotes make it a text, which no number or boolean is; `*` is anything. */
-static inline bool claim_is(const char *written, const json_t *claim)
+static inline bool claim_is(const char *written, const struct tree *claim)
 {
         bool quoted = written[0] == '\'';
         bool plain = !quoted && (is_number(written) || strcmp(written, "true") == 0 ||
@@ -35,26 +35,29 @@ static inline bool claim_is(const char *written, const json_t *claim)
         char value[64], text[64];
 
         snprintf(value, sizeof(value), "%.*s", (int)strlen(written) - 2 * quoted, written + quoted);
-        if (json_is_string(claim))
-                return fits(value, json_string_value(claim), false);
-        if (json_is_integer(claim))
-                snprintf(text, sizeof(text), "%d", (int)json_integer_value(claim));
-        else if (json_is_boolean(claim))
-                snprintf(text, sizeof(text), "%s", json_is_true(claim) ? "true" : "false");
+        if (claim->kind == TREE_TEXT) {
+                snprintf(text, sizeof(text), "%.*s", STR_FMT(claim->text));
+                return fits(value, text, false);
+        }
+        if (claim->kind == TREE_WHOLE)
+                snprintf(text, sizeof(text), "%d", (int)claim->whole);
+        else if (claim->kind == TREE_TRUE || claim->kind == TREE_FALSE)
+                snprintf(text, sizeof(text), "%s", claim->kind == TREE_TRUE ? "true" : "false");
         else
                 return false;
         return is_any(value) || (plain && fits(value, text, false));
 }
 
-static inline bool claim_holds(const struct model_claim *claim, const json_t *claims)
+static inline bool claim_holds(const struct model_claim *claim, const struct tree *claims)
 {
-        const json_t *found = claim_of(claims, claim->path);
+        const struct tree *found = claim_of(claims, claim->path);
 
         for (size_t v = 0; found && v < claim->values.n; v++) {
-                if (!json_is_array(found) && claim_is(claim->values.items[v], found))
+                bool list = found->kind == TREE_ARRAY;
+                if (!list && claim_is(claim->values.items[v], found))
                         return true;
-                for (size_t i = 0; json_is_array(found) && i < json_array_size(found); i++)
-                        if (claim_is(claim->values.items[v], json_array_get(found, i)))
+                for (const struct tree *one = list ? found->first : NULL; one; one = one->next)
+                        if (claim_is(claim->values.items[v], one))
                                 return true;
         }
         return false;

@@ -312,7 +312,8 @@ static void bindings_apply_by_issuer_subject_roles_and_claims(void **state)
                         "bindings: [{callers: %s, roles: r, credential: c}]\n",
                         rows[i].callers);
                 struct policy *policy = kit_policy(text);
-                json_t *claims = rows[i].claims ? json_loads(rows[i].claims, 0, NULL) : NULL;
+                struct arena arena;
+                const struct tree *claims = kit_claims(rows[i].claims, &arena);
                 struct str role = str_of(rows[i].role);
                 const struct policy_caller caller = {
                         .issuer = str_of(rows[i].issuer),
@@ -325,7 +326,7 @@ static void bindings_apply_by_issuer_subject_roles_and_claims(void **state)
                 if ((policy_grants_count(grants) == 1) != rows[i].applies)
                         fail_msg("row %zu: %s", i, rows[i].callers);
                 policy_grants_free(grants);
-                json_decref(claims);
+                arena_clear(&arena);
                 policy_unref(policy);
         }
 }

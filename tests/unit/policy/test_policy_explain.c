@@ -91,7 +91,8 @@ static void an_explanation_tells_each_condition_and_the_change(void **state)
                 struct resources resources;
                 struct arena arena;
                 struct buf said, json;
-                json_t *claims = rows[i].claims ? json_loads(rows[i].claims, 0, NULL) : NULL;
+                struct arena said_by_token;
+                const struct tree *claims = kit_claims(rows[i].claims, &said_by_token);
                 const struct policy_caller caller = {
                         .issuer = STR("i"), .subject = str_of(rows[i].subject), .claims = claims};
 
@@ -112,7 +113,7 @@ static void an_explanation_tells_each_condition_and_the_change(void **state)
                 assert_string_equal(json_string_value(json_object_get(parsed, "effect")),
                         strcmp(rows[i].words[0], "ALLOWED") == 0 ? "allow" : "deny");
                 json_decref(parsed);
-                json_decref(claims);
+                arena_clear(&said_by_token);
                 buf_clear(&said);
                 buf_clear(&json);
                 arena_clear(&arena);

@@ -12,7 +12,7 @@
 struct asked {
         struct policy_caller caller;
         struct str roles[2];
-        json_t *claims;
+        struct arena claims;
         struct policy_request request;
         struct resources resources;
         struct facts facts;
@@ -51,14 +51,13 @@ static void random_caller(struct asked *asked)
 {
         const char *claims = ANY(claims_of_callers);
 
-        json_decref(asked->claims);
-        asked->claims = claims ? json_loads(claims, 0, NULL) : NULL;
-        assert_true(!claims || asked->claims);
+        arena_clear(&asked->claims);
+        const struct tree *tree = kit_claims(claims, &asked->claims);
         asked->caller = (struct policy_caller){.issuer = str_of(ANY(issuers)),
                 .subject = str_of(ANY(subjects)),
                 .roles = asked->roles,
                 .n_roles = chance(3),
-                .claims = asked->claims};
+                .claims = tree};
         for (size_t i = 0; i < 2; i++)
                 asked->roles[i] = str_of(chance(2) ? "Op" : ANY(token_roles));
 }
@@ -383,11 +382,14 @@ static void print_asked(const struct asked *asked)
         const struct policy_request *request = &asked->request;
         size_t n;
         const struct fact_kind *kinds = facts_all(&n);
-        char *claims = caller->claims ? json_dumps(caller->claims, 0) : NULL;
+        struct buf claims;
 
-        print_error("caller: issuer %s, subject %s, claims %s, roles", caller->issuer.ptr,
-                caller->subject.ptr, claims ? claims : "none");
-        free(claims);
+        buf_init(&claims, 64 * 1024);
+        if (caller->claims)
+                tree_write(caller->claims, &claims);
+        print_error("caller: issuer %s, subject %s, claims %.*s, roles", caller->issuer.ptr,
+                caller->subject.ptr, STR_FMT(buf_str(&claims)));
+        buf_clear(&claims);
         for (size_t i = 0; i < caller->n_roles; i++)
                 print_error(" %s", caller->roles[i].ptr);
         print_error("\nrequest: %s, %s %s, at %lld, reason of %u characters\n",
@@ -439,7 +441,7 @@ static void the_compiled_decision_equals_the_reference(void **state)
         enum { CALLERS = 4, REQUESTS = 40 };
         uint64_t runs = chance_begin("decisions", "DAGWARD_PROPERTY_RUNS", 150000);
         struct model *model = malloc(sizeof(*model));
-        struct asked asked = {.claims = NULL};
+        struct asked asked = {0};
         struct seen seen = {0};
         struct buf text;
 
@@ -462,7 +464,7 @@ static void the_compiled_decision_equals_the_reference(void **state)
                 }
                 policy_unref(policy);
         }
-        json_decref(asked.claims);
+        arena_clear(&asked.claims);
         buf_clear(&text);
         free(model);
         print_message("%zu decisions: %zu allowed, %zu denied by a rule, %zu in doubt; %zu break "
