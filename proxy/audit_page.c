@@ -114,8 +114,11 @@ static void chain_state(const struct audit_report *r, struct buf *out)
         if (v->checkpoints) {
                 HTML(out, " Signed up to seq ");
                 html_count(out, v->signed_seq);
-                HTML(out, ", by the key that the files themselves name: <code>audit verify "
-                          "--key</code> checks whose it is.");
+                if (v->pinned)
+                        HTML(out, ", verified with the public key that was given.");
+                else
+                        HTML(out, ", by the key that the files themselves name: <code>--key</code> "
+                                  "checks whose it is.");
         }
         HTML(out, "</p></div>\n");
 }

@@ -21,6 +21,7 @@ enum { MOST_POLICIES = 200, PAGE_MOST = 256 << 20 };
 static const char help[] =
         "usage: dagward audit report FILE... -o OUT.html [--since TIME] [--until TIME]\n"
         "                            [--policy FILE... | --config FILE] [--compare-since TIME]\n"
+        "                            [--key FILE]...\n"
         "\n"
         "Writes one HTML page that needs nothing else: who did what, denials, authentication,\n"
         "break-glass uses, unused rights, drift, DAGs, the life of credentials and keys, requests\n"
@@ -35,6 +36,8 @@ static const char help[] =
         "--policy         a policy file, once or several times; or the configuration that names\n"
         "--config         them: tells which rights were not used\n"
         "--compare-since  tells what was used since then and not before, and the other way round\n"
+        "--key            the public key that signs the log, once or several times: the page says\n"
+        "                 that it was checked; without it the files' own word is taken\n"
         "\n"
         "Exit status: 0 done and the chain is whole, 1 done but it is not, 2 wrong usage or a "
         "file\n"
@@ -44,6 +47,8 @@ struct options {
         const char *output, *config;
         const char *policies[MOST_POLICIES];
         size_t n_policies;
+        char keys[VERIFY_KEYS_MOST][SIGNING_KEY_LEN + 1];
+        size_t n_keys;
         int64_t since_ms, until_ms, compare_ms;
 };
 
@@ -52,6 +57,18 @@ static bool take_time(const char *name, const char *text, int64_t *out)
         if (clock_parse(str_of(text), out))
                 return true;
         audit_complain("report", "%s: not a time: %s", name, text);
+        return false;
+}
+
+static bool take_key(struct options *o, const char *file)
+{
+        struct error err;
+
+        if (o->n_keys == VERIFY_KEYS_MOST)
+                error_set(&err, "too many keys");
+        else if (signing_public_load(file, o->keys[o->n_keys], &err))
+                return ++o->n_keys;
+        audit_complain("report", "--key: %s", err.text);
         return false;
 }
 
@@ -67,6 +84,7 @@ static bool take_option(struct options *o, int option)
                 }
                 o->policies[o->n_policies++] = optarg;
                 return true;
+        case 'k': return take_key(o, optarg);
         case 's': return take_time("--since", optarg, &o->since_ms);
         case 'u': return take_time("--until", optarg, &o->until_ms);
         case 'C': return take_time("--compare-since", optarg, &o->compare_ms);
@@ -167,6 +185,8 @@ static int report_files(
         r->compare_ms = o->compare_ms;
         r->has_policy = p->policy != NULL;
         audit_report_init(r);
+        for (size_t i = 0; i < o->n_keys; i++)
+                good = verify_pin(&r->verify, o->keys[i]) && good;
         if (r->has_policy || o->compare_ms != INT64_MIN)
                 r->usage = policy_usage_new(p->policy, o->compare_ms, REPORT_USES_MOST);
         for (size_t i = 0; i < n && good; i++)
@@ -190,8 +210,8 @@ int audit_report(int argc, char **argv)
         static const struct option longs[] = {{"output", required_argument, NULL, 'o'},
                 {"config", required_argument, NULL, 'c'}, {"policy", required_argument, NULL, 'p'},
                 {"since", required_argument, NULL, 's'}, {"until", required_argument, NULL, 'u'},
-                {"compare-since", required_argument, NULL, 'C'}, {"help", no_argument, NULL, 'h'},
-                {0}};
+                {"compare-since", required_argument, NULL, 'C'},
+                {"key", required_argument, NULL, 'k'}, {"help", no_argument, NULL, 'h'}, {0}};
         struct options o = {.since_ms = INT64_MIN, .until_ms = INT64_MAX, .compare_ms = INT64_MIN};
         struct preflight p;
         int option, status = EXIT_USAGE;

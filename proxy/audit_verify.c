@@ -12,6 +12,7 @@
 #include "audit.h"
 #include "dagward/audit/unzip.h"
 #include "dagward/audit/verify.h"
+#include "dagward/audit/window.h"
 
 enum {
         CHUNK = 128 *
@@ -47,43 +48,45 @@ static int open_input(const char *file)
         return is_standard(file) ? STDIN_FILENO : open(file, O_RDONLY | O_CLOEXEC);
 }
 
+static void feed(void *owner, const char *bytes, size_t len)
+{
+        verify_feed(&((struct verifying *)owner)->verify, bytes, len);
+}
+
+/* What cannot be mapped. */
+static bool read_all(struct verifying *v, int fd)
+{
+        ssize_t n;
+
+        posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+        while ((n = read(fd, v->chunk, CHUNK)) > 0 || (n < 0 && errno == EINTR))
+                if (n > 0)
+                        feed(v, v->chunk, (size_t)n);
+        return n == 0;
+}
+
 /* Feeds the whole file; false with errno when it cannot be read. */
-static bool read_all(struct verifying *v, const char *file,
-        bool (*take)(struct verifying *v, const char *bytes, size_t len))
+static bool feed_all(struct verifying *v, const char *file)
 {
         int fd = open_input(file);
-        ssize_t n = -1;
 
         if (fd < 0)
                 return false;
-        posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
-        for (;;) {
-                n = read(fd, v->chunk, CHUNK);
-                if (n < 0 && errno == EINTR)
-                        continue;
-                if (n <= 0 || !take(v, v->chunk, (size_t)n))
-                        break;
-        }
+        bool ok = window_feed(fd, feed, v) || (errno == EFBIG && read_all(v, fd));
         int why = errno;
         /* A log that is written now is locked by who writes it. */
-        v->live = n == 0 && !is_standard(file) && flock(fd, LOCK_SH | LOCK_NB) != 0 &&
+        v->live = ok && !is_standard(file) && flock(fd, LOCK_SH | LOCK_NB) != 0 &&
                   errno == EWOULDBLOCK;
         if (!is_standard(file))
                 close(fd);
         errno = why;
-        return n >= 0;
-}
-
-static bool feed(struct verifying *v, const char *bytes, size_t len)
-{
-        verify_feed(&v->verify, bytes, len);
-        return true;
+        return ok;
 }
 
 static bool verify_one(struct verifying *v, const char *file)
 {
         verify_file(&v->verify, is_standard(file) ? "<stdin>" : file);
-        if (!read_all(v, file, feed))
+        if (!feed_all(v, file))
                 return false;
         verify_file_end(&v->verify);
         return true;
@@ -299,6 +302,14 @@ static int verify_option(struct verifying *v, int option, const char *value)
         return 2; /* getopt has said why */
 }
 
+static int unreadable(const char *file)
+{
+        if (errno != ESTALE)
+                return audit_unreadable(file);
+        fprintf(stderr, "dagward audit: %s: it was cut short while it was verified\n", file);
+        return 2;
+}
+
 static int verify_all(struct verifying *v, char **files)
 {
         int status = v->anchor ? read_anchor(v) : 0;
@@ -307,7 +318,7 @@ static int verify_all(struct verifying *v, char **files)
                 status = put_in_order(v, files);
         for (size_t i = 0; i < v->n && status == 0; i++)
                 if (!verify_one(v, v->inputs[i].name))
-                        status = audit_unreadable(v->inputs[i].name);
+                        status = unreadable(v->inputs[i].name);
         if (status)
                 return status;
         verify_end(&v->verify, v->closed);

@@ -195,11 +195,11 @@ static bool start_workers(struct serving *it, struct error *err)
         return true;
 }
 
-static bool attach_sinks(struct serving *it, struct error *err)
+static bool attach_sinks(struct serving *it, bool patient, struct error *err)
 {
         struct world *world = control_world(it->control);
-        bool ok = serve_sinks_open(
-                &it->sinks, &control_config(it->control)->audit, world->egress, it->scribe, err);
+        bool ok = serve_sinks_open(&it->sinks, &control_config(it->control)->audit, world->egress,
+                it->scribe, patient, err);
 
         world_unref(world);
         if (it->sinks.sinks)
@@ -215,7 +215,8 @@ static void on_gone(struct mail *mail, void *receiver)
         struct error err;
 
         (void)receiver;
-        if (!it->stopping && (!attach_sinks(it, &err) || !serve_sinks_start(&it->sinks, &err)))
+        if (!it->stopping &&
+                (!attach_sinks(it, true, &err) || !serve_sinks_start(&it->sinks, &err)))
                 log_error("audit: no copies go anywhere until the next start: %s", err.text);
 }
 
@@ -245,7 +246,7 @@ static bool take_files(struct serving *it, const struct config *config, struct e
                 return false;
         attach_workers(it);
         control_attach(it->control, it->ports, it->n_workers, it->scribe);
-        return attach_sinks(it, err) && control_boot(it->control, 0, err) &&
+        return attach_sinks(it, false, err) && control_boot(it->control, 0, err) &&
                serve_sinks_start(&it->sinks, err) && start_workers(it, err);
 }
 

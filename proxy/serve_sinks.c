@@ -68,11 +68,12 @@ void serve_sinks_prepare(struct serve_sinks *it, const struct config_audit *audi
 }
 
 bool serve_sinks_open(struct serve_sinks *it, const struct config_audit *audit,
-        struct egress *egress, struct scribe *scribe, struct error *err)
+        struct egress *egress, struct scribe *scribe, bool patient, struct error *err)
 {
         const struct sinks_settings settings = {
                 .log = audit->file.ptr,
                 .sync = audit->durability != DURABILITY_NONE,
+                .patient = patient,
                 .items = it->settings,
                 .n = it->n,
         };

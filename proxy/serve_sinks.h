@@ -15,9 +15,10 @@ struct serve_sinks {
 
 /* Fills settings and paths. */
 void serve_sinks_prepare(struct serve_sinks *it, const struct config_audit *audit);
-/* `egress` is the outgoing proxy, or NULL. */
+/* `egress` is the outgoing proxy, or NULL. `patient`: the process serves already, so that what
+ * fails is tried again. */
 bool serve_sinks_open(struct serve_sinks *it, const struct config_audit *audit,
-        struct egress *egress, struct scribe *scribe, struct error *err);
+        struct egress *egress, struct scribe *scribe, bool patient, struct error *err);
 bool serve_sinks_start(struct serve_sinks *it, struct error *err);
 /* When a thread cannot be ended, the process ends here, with `status`. */
 void serve_sinks_stop(struct serve_sinks *it, int status);

@@ -44,6 +44,20 @@ static bool check_audit(const struct control_counts *counts, struct buf *out)
         return check(out, counts->scribe.ok, "audit", STR_NONE, counts->scribe.error);
 }
 
+/* Nobody is less ready because of a sink. */
+static void note_sinks(const struct control *control, struct buf *out)
+{
+        const struct config_audit *audit = &control->first_config->audit;
+
+        for (size_t i = 0; out && control->sink_states && i < audit->n_sinks; i++) {
+                const struct sink_stats *stats = &control->sink_states[i].stats;
+                if (!control->sink_states[i].told || (stats->ok && !stats->position_failing))
+                        continue;
+                buf_printf(out, "note sink %s: %s\n", audit->sinks[i].name.ptr,
+                        stats->ok ? "its position is not kept" : stats->error);
+        }
+}
+
 bool control_ready(struct control *control, const struct control_counts *counts, struct buf *out)
 {
         const struct config *config = control->parts->config;
@@ -65,6 +79,7 @@ bool control_ready(struct control *control, const struct control_counts *counts,
         ready = check(out, dev->n_addresses > 0, "upstream", str_of(dev->host),
                         "its name is not resolved") &&
                 ready;
+        note_sinks(control, out);
         return ready;
 }
 
@@ -512,6 +527,12 @@ static double sink_failures(const struct sink_stats *stats, uint64_t seq)
         return (double)stats->attempts_failed;
 }
 
+static double sink_positions_failed(const struct sink_stats *stats, uint64_t seq)
+{
+        (void)seq;
+        return (double)stats->positions_failed;
+}
+
 static double sink_unconfirmed(const struct sink_stats *stats, uint64_t seq)
 {
         (void)seq;
@@ -541,6 +562,9 @@ static void write_sinks(
         write_sink(control, out, "audit_sink_unconfirmed_records_total", "counter",
                 "Records sent again because nobody can say whether they arrived.", sink_unconfirmed,
                 seq);
+        write_sink(control, out, "audit_sink_position_failures_total", "counter",
+                "Times that the sink's position could not be kept: a restart repeats records.",
+                sink_positions_failed, seq);
         head(out, "audit_sink_lost_records_total", "counter",
                 "Records that are in the log and will not be handed on, by reason.");
         for (size_t i = 0; i < audit->n_sinks; i++) {

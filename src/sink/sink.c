@@ -114,6 +114,25 @@ static void begin(struct sink *sink)
         place_at(sink, seq);
 }
 
+/* Records are handed on all the same; a restart would repeat them. */
+static void position_fails(struct sink *sink, const struct error *err)
+{
+        bool first = !sink->stats.position_failing;
+
+        sink->position_moved = true;
+        sink->stats.position_failing = true;
+        sink->stats.positions_failed++;
+        sink->stats_changed = true;
+        complain(sink, "its position is not kept: ", err);
+        if (!first)
+                return;
+        struct pair detail[] = {
+                {STR("sink"), str_of(sink->settings->name)},
+                {STR("error"), str_of(err->text)},
+        };
+        scribe_event(sink->all->scribe, STR("sink.position_failed"), detail, 2);
+}
+
 bool sink_init(struct sink *sink, struct error *err)
 {
         const char *log = sink->all->settings.log;
@@ -138,7 +157,10 @@ bool sink_init(struct sink *sink, struct error *err)
                 tail_seek(sink->tail, sink->position.seq);
         }
         /* At once: else a crash would make another place the beginning. */
-        return position_write(sink->position_path, &sink->position, err);
+        if (position_write(sink->position_path, &sink->position, err))
+                return true;
+        position_fails(sink, err);
+        return sink->all->settings.patient;
 }
 
 static void save(struct sink *sink)
@@ -146,10 +168,18 @@ static void save(struct sink *sink)
         struct error err;
 
         sink->saved_mono_ms = clock_mono_ms();
-        if (position_write(sink->position_path, &sink->position, &err))
-                sink->position_moved = false;
-        else
-                complain(sink, "its position is not kept: ", &err);
+        if (!position_write(sink->position_path, &sink->position, &err)) {
+                position_fails(sink, &err);
+                return;
+        }
+        sink->position_moved = false;
+        if (!sink->stats.position_failing)
+                return;
+        sink->stats.position_failing = false;
+        sink->stats_changed = true;
+        log_info("audit sink %s: its position is kept again", sink->settings->name);
+        struct pair detail[] = {{STR("sink"), str_of(sink->settings->name)}};
+        scribe_event(sink->all->scribe, STR("sink.position_recovered"), detail, 1);
 }
 
 void sink_clear(struct sink *sink)

@@ -50,6 +50,27 @@ def test_the_log_is_signed_with_the_key_that_the_admin_listener_shows(signed, op
     assert "PRIVATE" not in signed.audit_file.read_text() + signed.log() + signed.public.read_text()
 
 
+def test_a_report_says_whose_key_it_was_verified_with(signed, operator, tmp_path):
+    for _ in range(6):
+        signed.ask("GET", RUNS, operator)
+    signed.stop()
+    other = tmp_path / "other.pem"
+    secret = subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519"], capture_output=True, check=True).stdout
+    subprocess.run(["openssl", "pkey", "-pubout", "-out", other], input=secret, check=True)
+
+    def report(*key):
+        told = subprocess.run([BINARY, "audit", "report", "-o", "-", *key, signed.audit_file], capture_output=True, text=True)
+        return told.returncode, told.stdout
+
+    status, page = report("--key", signed.public)
+    assert status == 0 and "verified with the public key that was given" in page
+    status, page = report()
+    assert status == 0 and "by the key that the files themselves name" in page
+    status, page = report("--key", other)
+    assert status == 1 and "unknown-key" in page and "do not rely" in page
+    assert report("--key", signed.audit_file)[0] == 2
+
+
 def test_a_record_waits_a_moment_for_its_signature(signed, operator):
     signed.ask("GET", RUNS, operator)
     signed.outcomes(1)

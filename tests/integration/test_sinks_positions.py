@@ -109,3 +109,22 @@ def test_ten_thousand_records_behind(serve, operator, receiver, tmp_path):
     until(lambda: max(receiver.seqs()) >= proxy.records()[-1]["seq"], "the end")
     assert receiver.seqs() == list(range(1, max(receiver.seqs()) + 1)) and len(receiver.seqs()) > 10000
     proxy.whole_audit = False  # no signatures in its first half
+
+
+def test_a_position_that_cannot_be_kept_is_told_of_and_tried_again(serve, operator, receiver):
+    receiver.start()
+    proxy = serve({"name": "siem", "type": "syslog", "server": "tcp://127.0.0.1:%d" % receiver.port})
+    ask(proxy, operator, 1)
+    caught_up(proxy)
+    position = proxy.folder / "audit.jsonl.sink-siem"
+    position.unlink()
+    position.mkdir()
+    ask(proxy, operator, 1)
+    until(lambda: proxy.events("sink.position_failed"), "the failure is told of")
+    until(lambda: "note sink siem: its position is not kept" in proxy.admin_get("/readyz").text, "the note")
+    assert proxy.admin_get("/readyz").status_code == 200
+    position.rmdir()
+    until(lambda: proxy.events("sink.position_recovered"), "it is tried again")
+    until(lambda: "note sink" not in proxy.admin_get("/readyz").text, "the note is gone")
+    caught_up(proxy)
+    assert position.read_text().startswith("dagward position 1 ")

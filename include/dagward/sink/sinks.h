@@ -70,7 +70,9 @@ struct sink_stats {
         uint64_t delivered; /* records, repeated ones each time */
         uint64_t bytes;     /* of these records as they are in the file */
         uint64_t attempts_failed;
-        uint64_t unconfirmed; /* sent again, because a connection broke with them in it */
+        uint64_t positions_failed; /* times that its position could not be kept */
+        bool position_failing;     /* the last time */
+        uint64_t unconfirmed;      /* sent again, because a connection broke with them in it */
         uint64_t lost[SINK_LOSSES];
 };
 
@@ -79,6 +81,7 @@ struct sinks;
 struct sinks_settings {
         const char *log; /* path of the audit log */
         bool sync;       /* records are on disk before they are handed on */
+        bool patient;    /* begins also where positions cannot be written; tries on */
         const struct sink_settings *items;
         size_t n; /* at least one */
 };
