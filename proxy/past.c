@@ -401,20 +401,26 @@ void past_judge_free(struct past_judge *judge)
 static struct policy_grants *grants_of(const struct policy *policy, const struct past *past)
 {
         struct policy_caller caller = past->caller;
-        json_t *roles = json_array(), *claims = json_object();
+        struct tree *items = calloc(caller.n_roles + 1, sizeof(*items));
+        struct tree roles = {.kind = TREE_ARRAY, .name = STR("roles"), .first = items};
+        struct tree sub = {.kind = TREE_TEXT, .name = STR("sub"), .text = caller.subject};
+        struct tree claims = {.kind = TREE_OBJECT};
 
+        if (!items)
+                abort();
         for (size_t i = 0; i < caller.n_roles; i++)
-                json_array_append_new(
-                        roles, json_stringn(caller.roles[i].ptr, caller.roles[i].len));
-        if (caller.n_roles)
-                json_object_set(claims, "roles", roles);
+                items[i] = (struct tree){.kind = TREE_TEXT,
+                        .text = caller.roles[i],
+                        .next = i + 1 < caller.n_roles ? &items[i + 1] : NULL};
         if (caller.subject.len)
-                json_object_set_new(
-                        claims, "sub", json_stringn(caller.subject.ptr, caller.subject.len));
-        caller.claims = claims;
+                claims.first = &sub;
+        if (caller.n_roles) {
+                roles.next = claims.first;
+                claims.first = &roles;
+        }
+        caller.claims = &claims;
         struct policy_grants *grants = policy_grants_recalled(policy, &caller, past->binding);
-        json_decref(claims);
-        json_decref(roles);
+        free(items);
         return grants;
 }
 
