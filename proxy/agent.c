@@ -69,7 +69,7 @@ static void *serve_one(void *arg)
 
 static void take(struct serving *it, int listener)
 {
-        char peer[64];
+        char peer[LISTENER_PEER];
         int fd = listener_accept(listener, peer);
         pthread_t thread;
 

@@ -1,8 +1,7 @@
 #include "dagward/base/tree.h"
 
-#include <errno.h>
-#include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "dagward/base/pull.h"
@@ -210,6 +209,17 @@ struct str tree_text(const struct tree *value)
         return value && value->kind == TREE_TEXT ? value->text : STR_NONE;
 }
 
+/* So that it is read as one again: with a fraction, if not with an exponent. */
+static void write_real(double real, struct buf *out)
+{
+        char text[40];
+
+        snprintf(text, sizeof(text), "%.17g", real);
+        buf_str_add(out, str_of(text));
+        if (!strpbrk(text, ".e"))
+                BUF_LITERAL(out, ".0");
+}
+
 /* Calls itself as deep as the tree is, which tree_read has bounded. */
 void tree_write(const struct tree *value, struct buf *out)
 {
@@ -222,7 +232,7 @@ void tree_write(const struct tree *value, struct buf *out)
         case TREE_FALSE:
         case TREE_TRUE: buf_str_add(out, words[value->kind]); break;
         case TREE_WHOLE: buf_i64(out, value->whole); break;
-        case TREE_REAL: buf_printf(out, "%.17g", value->real); break;
+        case TREE_REAL: write_real(value->real, out); break;
         case TREE_TEXT: buf_json_str(out, value->text); break;
         case TREE_ARRAY:
         case TREE_OBJECT:

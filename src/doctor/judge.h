@@ -10,6 +10,7 @@
 #include "dagward/config/config.h"
 #include "dagward/doctor/doctor.h"
 #include "dagward/net/certificate.h"
+#include "dagward/net/listener.h"
 #include "dagward/token/keyset.h"
 #include "dagward/token/token.h"
 
@@ -76,7 +77,7 @@ struct reach_seen {
         char ca[512]; /* "" the system's */
         enum reach_stage stage;
         char why[256];
-        char address[64]; /* that was tried last, numeric */
+        char address[LISTENER_PEER]; /* that was tried last, numeric */
         char proxy[288];  /* the outgoing proxy on the way there; "": none. Stages before
                              REACH_NO_CA are about it then */
         char proxy_from[64];

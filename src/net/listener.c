@@ -67,21 +67,23 @@ bool listener_is_free(const char *address, struct error *err)
         return fd >= 0;
 }
 
-void listener_peer_text(const struct sockaddr *address, socklen_t len, char peer[64])
+void listener_peer_text(const struct sockaddr *address, socklen_t len, char peer[LISTENER_PEER])
 {
         (void)len;
         peer[0] = '\0';
         if (address->sa_family == AF_INET)
-                inet_ntop(AF_INET, &((const struct sockaddr_in *)address)->sin_addr, peer, 64);
+                inet_ntop(AF_INET, &((const struct sockaddr_in *)address)->sin_addr, peer,
+                        LISTENER_PEER);
         else if (address->sa_family == AF_INET6)
-                inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)address)->sin6_addr, peer, 64);
+                inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)address)->sin6_addr, peer,
+                        LISTENER_PEER);
 }
 
 void listener_text(int fd, char text[LISTENER_TEXT])
 {
         struct sockaddr_storage address = {0};
         socklen_t len = sizeof(address);
-        char ip[64];
+        char ip[LISTENER_PEER];
 
         (void)getsockname(fd, (struct sockaddr *)&address, &len);
         listener_peer_text((struct sockaddr *)&address, len, ip);
@@ -91,7 +93,7 @@ void listener_text(int fd, char text[LISTENER_TEXT])
         snprintf(text, LISTENER_TEXT, v6 ? "[%s]:%u" : "%s:%u", ip, (unsigned)ntohs(port));
 }
 
-int listener_accept(int fd, char peer[64])
+int listener_accept(int fd, char peer[LISTENER_PEER])
 {
         struct sockaddr_storage address;
         socklen_t len = sizeof(address);

@@ -73,9 +73,25 @@ void stream_open(struct stream *stream, struct event_base *base, struct stream_p
         *stream = (struct stream){
                 .fd = fd, .ssl = ssl, .pool = pool, .on_ready = on_ready, .owner = owner};
         event_assign(&stream->read_event, base, fd, EV_READ | EV_PERSIST, on_event, stream);
-        event_assign(&stream->write_event, base, fd, EV_WRITE, on_event, stream);
-        event_assign(&stream->wake_event, base, -1, 0, on_event, stream);
         stream_listen(stream, true);
+}
+
+/* Made at the first need. */
+static void event_await(struct stream *stream, struct event **event, int fd, short what,
+        const struct timeval *after)
+{
+        if (!*event)
+                *event = event_new(event_get_base(&stream->read_event), fd, what, on_event, stream);
+        if (!*event)
+                abort();
+        event_add(*event, after);
+}
+
+static void event_drop(struct event **event)
+{
+        if (*event)
+                event_free(*event);
+        *event = NULL;
 }
 
 bool stream_secure(struct stream *stream, SSL *ssl)
@@ -96,8 +112,8 @@ void stream_close(struct stream *stream)
         if (stream->fd < 0)
                 return;
         event_del(&stream->read_event);
-        event_del(&stream->write_event);
-        event_del(&stream->wake_event);
+        event_drop(&stream->write_event);
+        event_drop(&stream->wake_event);
         if (stream->ssl) {
                 if (!stream->failed && !stream->deaf && SSL_is_init_finished(stream->ssl))
                         SSL_shutdown(stream->ssl);
@@ -129,14 +145,14 @@ void stream_wake(struct stream *stream)
 
         /* A timer, because event_active would run us again before anybody else's descriptor is
          * looked at: libevent empties its queue of active events before it polls. */
-        event_add(&stream->wake_event, &at_once);
+        event_await(stream, &stream->wake_event, -1, 0, &at_once);
 }
 
 static void want_write(struct stream *stream)
 {
         if (!stream->wants_write) {
                 stream->wants_write = true;
-                event_add(&stream->write_event, NULL);
+                event_await(stream, &stream->write_event, stream->fd, EV_WRITE, NULL);
         }
 }
 
@@ -146,11 +162,10 @@ static void fail(struct stream *stream, int error)
         if (!stream->deaf) /* the first reason is the better one */
                 stream->error = error;
         if (stream->error == 0) {
-                long verdict = stream->ssl ? SSL_get_verify_result(stream->ssl) : X509_V_OK;
-                const char *reason = tls_reason();
-                snprintf(stream->why, sizeof(stream->why), "TLS: %s%s%s",
-                        verdict == X509_V_OK ? reason : "certificate not accepted: ",
-                        verdict == X509_V_OK ? "" : X509_verify_cert_error_string(verdict), "");
+                stream->tls_verdict =
+                        stream->ssl ? (int)SSL_get_verify_result(stream->ssl) : X509_V_OK;
+                stream->tls_error = ERR_peek_last_error();
+                ERR_clear_error();
         }
 }
 
@@ -357,7 +372,16 @@ void stream_abort(struct stream *stream)
 
 const char *stream_why(const struct stream *stream)
 {
+        static _Thread_local char text[96];
+
         if (stream->error)
                 return strerror(stream->error);
-        return stream->why[0] ? stream->why : "connection closed";
+        if (!stream_tls_failed(stream))
+                return "connection closed";
+        if (stream->tls_verdict == X509_V_OK)
+                snprintf(text, sizeof(text), "TLS: %s", tls_error_text(stream->tls_error));
+        else
+                snprintf(text, sizeof(text), "TLS: certificate not accepted: %s",
+                        X509_verify_cert_error_string(stream->tls_verdict));
+        return text;
 }

@@ -14,10 +14,9 @@ static void context_drop(struct snapshot *snap)
         free(context);
 }
 
-const char *tls_reason(void)
+const char *tls_error_text(unsigned long code)
 {
         static _Thread_local char text[256];
-        unsigned long code = ERR_peek_last_error();
 
         if (code == 0)
                 snprintf(text, sizeof(text), "connection closed");
@@ -25,8 +24,15 @@ const char *tls_reason(void)
                 snprintf(text, sizeof(text), "%s", ERR_reason_error_string(code));
         else
                 ERR_error_string_n(code, text, sizeof(text));
-        ERR_clear_error();
         return text;
+}
+
+const char *tls_reason(void)
+{
+        unsigned long code = ERR_peek_last_error();
+
+        ERR_clear_error();
+        return tls_error_text(code);
 }
 
 /* What both sides have in common. */

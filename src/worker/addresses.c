@@ -152,7 +152,7 @@ static void tell(struct worker *worker, const char *name, const char *host,
         const struct health_key *key, const char *why, int64_t ms)
 {
         struct sockaddr_storage address = {.ss_family = key->family};
-        char text[64], number[16], span[24];
+        char text[LISTENER_PEER], number[16], span[24];
 
         if (key->family == AF_INET6)
                 memcpy(&((struct sockaddr_in6 *)&address)->sin6_addr, key->ip, 16);

@@ -39,7 +39,7 @@ static void turn_away(int fd)
 
 void client_accept(struct worker *worker, struct worker_listener *listener)
 {
-        char peer[64];
+        char peer[LISTENER_PEER];
         int fd = listener_accept(listener->fd, peer);
         struct world *world = worker->lease->world;
         SSL *ssl = NULL;
@@ -149,8 +149,8 @@ static void look_for_request(struct client *client)
         if (stream_in(stream).len == 0) {
                 enum stream_io io = stream_fill(stream);
                 if (io == STREAM_EOF || io == STREAM_ERROR) {
-                        if (stream->failed && stream->why[0])
-                                log_debug("client=%s %s", client->peer, stream->why);
+                        if (stream_tls_failed(stream))
+                                log_debug("client=%s %s", client->peer, stream_why(stream));
                         client_drop(client);
                         return;
                 }

@@ -20,6 +20,7 @@
 #include "dagward/base/log.h"
 #include "dagward/http/h1_parse.h"
 #include "dagward/http/target.h"
+#include "dagward/net/listener.h"
 #include "dagward/net/stream.h"
 #include "dagward/token/carrier.h"
 #include "dagward/token/verdicts.h"
@@ -159,19 +160,19 @@ struct worker {
 
 struct client {
         struct link link;
-        struct link standing;       /* among strangers or resting ones; alone: being served */
-        struct link reading;        /* its head has begun and not ended */
-        budget_place address_place; /* where it was counted */
-        bool known;                 /* it has shown a valid token */
+        struct link standing; /* among strangers or resting ones; alone: being served */
+        struct link reading;  /* its head has begun and not ended */
         struct worker *worker;
         struct stream stream;
-        struct exchange *exchange; /* NULL: idle */
-        int64_t deadline_ms;       /* INT64_MAX: none */
-        unsigned requests;         /* served on this connection */
+        struct exchange *exchange;  /* NULL: idle */
+        int64_t deadline_ms;        /* INT64_MAX: none */
+        budget_place address_place; /* where it was counted */
+        unsigned requests;          /* served on this connection */
+        bool known;                 /* it has shown a valid token */
         bool tls;
         bool last;    /* it has served its last request */
         bool closing; /* half-closed: what still arrives is thrown away until `deadline_ms` */
-        char peer[64];
+        char peer[LISTENER_PEER];
 };
 
 struct upstream {

@@ -128,7 +128,7 @@ static void lost(struct exchange *x)
         else if (upstream->served == 0)
                 address_failed_for(upstream, FAULT_ANSWER, "closed a connection unanswered");
         /* Worth more to whoever has to mend it than that the next address refuses. */
-        if (never_connected && upstream->stream.why[0])
+        if (never_connected && stream_tls_failed(&upstream->stream))
                 x->tls_why = arena_copy(&x->arena, str_of(text));
         if (never_connected && address_is_left(x)) {
                 log_info("correlation=%s %s; another address is tried", x->correlation_id, text);

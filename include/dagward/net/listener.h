@@ -18,13 +18,14 @@ int listener_open(const char *address, bool reuse_port, struct error *err);
  * asked before the first of several listeners is opened: SO_REUSEPORT alone lets other processes
  * in. */
 bool listener_is_free(const char *address, struct error *err);
+enum { LISTENER_PEER = 48 }; /* holds INET6_ADDRSTRLEN, which is 46 */
 /* Takes one waiting connection: the descriptor (non-blocking, no delay), or -1 when none waits or
  * descriptors have run out (errno tells). `peer` gets the numeric address, without port. */
-int listener_accept(int fd, char peer[64]);
+int listener_accept(int fd, char peer[LISTENER_PEER]);
 /* Where it listens, as `ip:port` or `[ip6]:port`: the port that the kernel chose for port 0. */
 enum { LISTENER_TEXT = 80 };
 void listener_text(int fd, char text[LISTENER_TEXT]);
 /* Numeric text of a socket address, without port. */
-void listener_peer_text(const struct sockaddr *address, socklen_t len, char peer[64]);
+void listener_peer_text(const struct sockaddr *address, socklen_t len, char peer[LISTENER_PEER]);
 
 #endif

@@ -41,19 +41,22 @@ struct stream {
         int fd;   /* -1 when closed */
         SSL *ssl; /* owned; NULL on plain connections */
         struct stream_pool *pool;
-        struct event read_event, write_event, wake_event;
+        struct event read_event;
+        /* NULL until there is need: most connections rest, and there are many of them. */
+        struct event *write_event, *wake_event;
         bool listening, wants_write;
         bool drained; /* the last read took everything there was */
         bool eof, failed;
-        bool deaf; /* the peer takes no more bytes; what it said before can still be read */
-        int error; /* errno of the failure, 0: TLS */
+        bool deaf;       /* the peer takes no more bytes; what it said before can still be read */
+        int error;       /* errno of the failure, 0: TLS */
+        int tls_verdict; /* when TLS failed: X509_V_OK, or what is wrong with the certificate */
         char *in, *out;
         size_t in_floor, in_start, in_end;
         size_t out_start, out_end;
         uint64_t sent; /* bytes that the descriptor, or TLS, has taken */
         void (*on_ready)(struct stream *stream, void *owner);
         void *owner;
-        char why[96]; /* of a TLS failure */
+        unsigned long tls_error; /* OpenSSL's code, when TLS failed */
 };
 
 void stream_pool_clear(struct stream_pool *pool);
@@ -114,6 +117,11 @@ void stream_finish(struct stream *stream);
 /* Closes so that the peer cannot take what it has for all there is: no close_notify, and a reset
  * instead of FIN. */
 void stream_abort(struct stream *stream);
+/* Whether it was TLS that failed, or the peer broke its rules: not the descriptor. */
+static inline bool stream_tls_failed(const struct stream *stream)
+{
+        return stream->failed && stream->error == 0;
+}
 /* Why it failed, for a log. Static per thread. */
 const char *stream_why(const struct stream *stream);
 

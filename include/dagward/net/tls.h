@@ -34,6 +34,8 @@ SSL *tls_connect(const struct tls_context *context, int fd, const char *host);
 SSL *tls_accept(const struct tls_context *context, int fd);
 /* The newest reason of OpenSSL's error queue, in words; empties the queue. Static per thread. */
 const char *tls_reason(void);
+/* The same of a code from that queue; 0: "connection closed". Static per thread. */
+const char *tls_error_text(unsigned long code);
 
 static inline struct tls_context *tls_ref(struct tls_context *context)
 {

@@ -75,9 +75,12 @@ static void as_jansson(const struct tree *value, struct str text, struct arena *
         json_t *json = json_read_object(text, bounds.depth, bounds.values);
         struct buf again;
 
-        assert(!json == !value);
-        if (!json)
+        /* It passes over NUL behind a word or number, which is no JSON. */
+        assert(!json == !value || (!value && str_find(text, '\0') >= 0));
+        if (!value) {
+                json_decref(json);
                 return;
+        }
         same(value, json);
         buf_init(&again, 1 << 24);
         tree_write(value, &again);
