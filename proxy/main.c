@@ -2,6 +2,7 @@
  * dagward: an identity-aware reverse proxy between Apache Airflow and Azure DevOps.
  */
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -48,11 +49,25 @@ static void fill_standard_streams(void)
                         (void)!open("/dev/null", O_RDONLY);
 }
 
+/* An allocation that fails aborts without a word, because words may need memory. Async-signal-safe;
+ * abort() ends the process behind it. */
+static void on_abort(int number)
+{
+        static const char text[] =
+                "error the process aborts: memory is out, or what it asserts is not so (then it is "
+                "said above)\n";
+
+        (void)number;
+        if (write(STDERR_FILENO, text, sizeof(text) - 1) < 0)
+                _exit(128 + SIGABRT);
+}
+
 int main(int argc, char **argv)
 {
         struct str names[N_COMMANDS];
 
         fill_standard_streams();
+        signal(SIGABRT, on_abort);
         if (argc < 2) {
                 usage(stderr);
                 return EXIT_USAGE;

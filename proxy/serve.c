@@ -78,19 +78,6 @@ static void usage(FILE *out)
                 "cannot be had.\n");
 }
 
-/* An allocation that fails aborts without a word, because words may need memory. Async-signal-safe;
- * abort() ends the process behind it. */
-static void on_abort(int number)
-{
-        static const char text[] =
-                "error the process aborts: memory is out, or what it asserts is not so (then it is "
-                "said above)\n";
-
-        (void)number;
-        if (write(STDERR_FILENO, text, sizeof(text) - 1) < 0)
-                _exit(128 + SIGABRT);
-}
-
 /* Only the control thread takes signals. */
 static void block_signals(bool block)
 {
@@ -102,7 +89,6 @@ static void block_signals(bool block)
         sigaddset(&set, SIGHUP);
         sigaddset(&set, SIGUSR1);
         pthread_sigmask(block ? SIG_BLOCK : SIG_UNBLOCK, &set, NULL);
-        signal(SIGABRT, on_abort);
         signal(SIGPIPE, SIG_IGN);
         signal(SIGXFSZ, SIG_IGN); /* a full audit file is an error like others */
 }

@@ -38,6 +38,8 @@ foreach(source ${fuzz_targets})
 endforeach()
 # A disk that fails, preloaded by tests/integration/test_audit_faults.py.
 add_library(dagward_faults MODULE ${PROJECT_SOURCE_DIR}/tests/integration/kit/faults.c)
+# Memory that is out, preloaded by tests/integration/test_memory.py.
+add_library(dagward_memory MODULE ${PROJECT_SOURCE_DIR}/tests/integration/kit/memory.c)
 # Names that change, preloaded by tests/integration/test_upstream_names.py.
 add_library(dagward_resolver MODULE ${PROJECT_SOURCE_DIR}/tests/integration/kit/resolver.c)
 # A wall clock that is set, preloaded by tests/integration/test_clock.py.

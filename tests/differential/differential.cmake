@@ -29,11 +29,16 @@ if(TARGET dagward_http)
         endif()
 endif()
 
-# h11, the HTTP server of Node.js and nginx, over generated requests: whichever of them are here.
+# h11, Node.js and nginx, over generated requests and answers: whichever of them are here.
 if(TARGET dagward_http)
         add_executable(differential_read ${CMAKE_CURRENT_LIST_DIR}/read.c)
         target_link_libraries(differential_read PRIVATE dagward_http)
         add_test(NAME differential/requests COMMAND /usr/bin/python3
                 ${CMAKE_CURRENT_LIST_DIR}/requests.py $<TARGET_FILE:differential_read>)
         set_tests_properties(differential/requests PROPERTIES TIMEOUT 300 SKIP_RETURN_CODE 77)
+        add_executable(differential_read_answer ${CMAKE_CURRENT_LIST_DIR}/read_answer.c)
+        target_link_libraries(differential_read_answer PRIVATE dagward_http)
+        add_test(NAME differential/answers COMMAND /usr/bin/python3
+                ${CMAKE_CURRENT_LIST_DIR}/answers.py $<TARGET_FILE:differential_read_answer>)
+        set_tests_properties(differential/answers PROPERTIES TIMEOUT 300 SKIP_RETURN_CODE 77)
 endif()
