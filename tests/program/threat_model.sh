@@ -26,7 +26,7 @@ done < <(grep -oE '`(src|proxy|docker)/[A-Za-z0-9_/.]*`' "$page" | tr -d '`')
 # A row of that chapter is a class, its defence and its proof.
 rows=0
 while IFS='|' read -r _ class _ proof _; do
-    [[ $class =~ ^\ (class\ $|-)|^- ]] && continue
+    [[ $class =~ ^\ ((class|fault)\ $|-)|^- ]] && continue
     rows=$((rows + 1))
     [[ $proof =~ \`(unit|integration|differential|program)/ || $proof == *'no test'* ]] || complain "no proof:$class"
 done < <(sed -n '/^## Failure classes/,/^## What the process/p' "$page" | grep '^|')
