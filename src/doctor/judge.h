@@ -78,8 +78,8 @@ struct reach_seen {
         enum reach_stage stage;
         char why[256];
         char address[LISTENER_PEER]; /* that was tried last, numeric */
-        char proxy[288];  /* the outgoing proxy on the way there; "": none. Stages before
-                             REACH_NO_CA are about it then */
+        char proxy[288];             /* the outgoing proxy on the way there; "": none. Stages before
+                                        REACH_NO_CA are about it then */
         char proxy_from[64];
         int proxy_status; /* REACH_PROXY_NO */
         struct tls_seen tls;

@@ -64,8 +64,8 @@ struct caller {
         size_t n_roles;
         bool groups_unknown; /* the issuer left groups out because there are too many (Entra) */
         const struct tree *claims; /* an object */
-        int64_t issued_s;  /* `iat`, or INT64_MIN */
-        int64_t expires_s; /* `exp`, without skew */
+        int64_t issued_s;          /* `iat`, or INT64_MIN */
+        int64_t expires_s;         /* `exp`, without skew */
         struct arena arena;
 };
 
