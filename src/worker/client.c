@@ -215,8 +215,6 @@ void client_part(struct client *client)
 
 void client_tick(struct client *client)
 {
-        if (client->exchange && client->exchange->waits == WAIT_TURN)
-                client_go_on(client);
         if (client->stream.fd < 0 || client->worker->now_ms < client->deadline_ms)
                 return;
         if (client->exchange)

@@ -515,6 +515,7 @@ void exchange_late(struct exchange *x)
                 (void)refuse(x, 408, REFUSED_MALFORMED, "the body did not come in time");
                 break;
         case WAIT_TURN:
+                link_remove(&x->turn_link);
                 x->refusal.retry_after_s = 1;
                 (void)refuse(x, 429, REFUSED_BAD_TOKEN,
                         "too many tokens that are not valid come from your address; try again");
@@ -593,6 +594,7 @@ struct exchange *exchange_new(struct client *client)
         id_uuid7(worker->wall_ms, x->request_id);
         memcpy(x->correlation_id, x->request_id, sizeof(x->correlation_id));
         link_init(&x->audit_link);
+        link_init(&x->turn_link);
         worker->metrics.exchanges_now++;
         return x;
 }
@@ -609,6 +611,7 @@ static void release(struct exchange *x)
         ask_forget(x);
         trigger_clear(x);
         link_remove(&x->audit_link);
+        link_remove(&x->turn_link);
         caller_unref(x->caller);
         credential_unref(x->credential);
         if (x->rewrites)

@@ -3,15 +3,20 @@
  *
  * What the verification of a token that turns out to be bad takes is put on the account of the
  * address it came from. An account that is overdrawn has to wait: its tokens that are not known yet
- * are looked at in a later turn. Accounts recover at RECOVERY_US per ms, so that one address can
- * never have more than that share of a worker. Callers whose token was verified before, and those
- * from elsewhere, notice nothing. Addresses that share a slot share an account.
+ * are looked at in a later turn, a few at a time, so that what an account recovers is not spent in
+ * one piece in which nobody else is served. Accounts recover at RECOVERY_US per ms, so that one
+ * address can never have more than that share of a worker. Callers whose token was verified before,
+ * and those from elsewhere, notice nothing. Addresses that share a slot share an account.
  */
 #include "inside.h"
+
+#include <event2/event.h>
 
 enum { OVERDRAWN_US = 10000 }; /* hundreds of bad RS256 tokens, about ten of the slowest kind */
 enum { RECOVERY_US = 50 };     /* per ms: 5 % of a worker */
 enum { DEBT_MOST_US = 1000000 };
+enum { TURN_EVERY_MS = 10 }; /* what recovers meanwhile is some 25 bad RS256 tokens */
+enum { TURN_MOST = 64 };     /* of those that wait, so that many cost no more than few */
 
 static unsigned slot_of(const char *peer)
 {
@@ -44,4 +49,34 @@ void forgers_charge(struct forgers *forgers, const char *peer, int64_t now_ms, i
 
         forgers->slots[slot].debt_us = debt < DEBT_MOST_US ? debt : DEBT_MOST_US;
         forgers->slots[slot].at_ms = now_ms;
+}
+
+static void turn_soon(struct worker *worker)
+{
+        static const struct timeval span = {.tv_usec = TURN_EVERY_MS * 1000};
+
+        if (!event_pending(&worker->turn_event, EV_TIMEOUT, NULL))
+                event_add(&worker->turn_event, &span);
+}
+
+void forgers_wait(struct exchange *x)
+{
+        if (link_empty(&x->turn_link))
+                link_add(&x->worker->turns, &x->turn_link);
+        turn_soon(x->worker);
+}
+
+void forgers_turn(struct worker *worker)
+{
+        for (int i = 0; i < TURN_MOST && !link_empty(&worker->turns); i++) {
+                /* The one that was put there first. */
+                struct exchange *x = LINK_OF(struct exchange, turn_link, worker->turns.before);
+                link_remove(&x->turn_link);
+                if (forgers_may_try(&worker->forgers, x->client->peer, worker->now_ms))
+                        client_go_on(x->client);
+                else
+                        link_add(&worker->turns, &x->turn_link);
+        }
+        if (!link_empty(&worker->turns))
+                turn_soon(worker);
 }

@@ -51,12 +51,13 @@ static void use_newest_world(struct exchange *x)
         x->world = x->lease->world;
 }
 
-/* Others first. Nothing is read meanwhile; the tick comes back to us. */
+/* Others first. Nothing is read meanwhile. */
 static enum next wait_turn(struct exchange *x)
 {
         if (x->waits != WAIT_TURN)
                 exchange_wait(x, WAIT_TURN, TURN_MS);
         stream_listen(&x->client->stream, false);
+        forgers_wait(x);
         return PENDING;
 }
 

@@ -107,7 +107,7 @@ struct worker {
         bool started, stopping;
         struct event_base *base;
         struct mailbox *box;
-        struct event box_event, tick_event, audit_event;
+        struct event box_event, tick_event, audit_event, turn_event;
         struct control_port control;
         struct scribe *scribe;
         struct ledger *ledger; /* NULL: every trigger is sent */
@@ -153,6 +153,7 @@ struct worker {
         struct directory *directory;           /* names and ids learnt from upstream */
         struct buf locations[SERVICE_COUNT];   /* all of a service, for clients that discover */
         struct forgers forgers;
+        struct link turns; /* exchanges whose tokens wait to be looked at: the newest first */
         struct lent *lent; /* callers' own credentials; NULL: none was needed yet */
         struct metrics metrics;
         struct drain_mail *drain;
@@ -331,6 +332,7 @@ struct exchange {
         unsigned reason_chars; /* of it */
 
         /* identify */
+        struct link turn_link; /* among those whose tokens wait to be looked at */
         enum token_via via;
         struct str claimed_user;
         struct caller *caller; /* one reference */
@@ -663,6 +665,10 @@ enum next identify(struct exchange *x);
 bool forgers_may_try(const struct forgers *forgers, const char *peer, int64_t now_ms);
 /* A worthless token of `peer` has cost that much. */
 void forgers_charge(struct forgers *forgers, const char *peer, int64_t now_ms, int64_t us);
+/* The exchange goes on when its address may try again, after those that wait already. */
+void forgers_wait(struct exchange *x);
+/* Whose turn it is goes on. */
+void forgers_turn(struct worker *worker);
 
 /* --- grants.c --- */
 struct grants_table *grants_new(void);

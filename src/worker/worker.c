@@ -258,6 +258,14 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
         worker->metrics.lent_held = lent_held(worker->lent);
 }
 
+static void on_turn(evutil_socket_t fd, short what, void *arg)
+{
+        (void)fd;
+        (void)what;
+        read_clocks(arg);
+        forgers_turn(arg);
+}
+
 static void on_audit_due(evutil_socket_t fd, short what, void *arg)
 {
         (void)fd;
@@ -434,6 +442,7 @@ struct worker *worker_new(unsigned number, unsigned n_workers, const struct work
         link_init(&worker->strangers);
         link_init(&worker->resting);
         link_init(&worker->reading);
+        link_init(&worker->turns);
         link_init(&worker->upstreams);
         link_init(&worker->dropped_upstreams);
         for (size_t i = 0; i < SERVICE_COUNT; i++)
@@ -446,6 +455,7 @@ struct worker *worker_new(unsigned number, unsigned n_workers, const struct work
                         EV_READ | EV_PERSIST, on_box, worker);
                 event_assign(&worker->tick_event, worker->base, -1, EV_PERSIST, on_tick, worker);
                 event_assign(&worker->audit_event, worker->base, -1, 0, on_audit_due, worker);
+                event_assign(&worker->turn_event, worker->base, -1, 0, on_turn, worker);
                 return worker;
         }
         worker_free(worker);
