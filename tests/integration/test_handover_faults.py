@@ -68,7 +68,15 @@ class Peer:
         for file in (proxy.audit_file, proxy.folder / "audit.jsonl.triggers"):
             if file.exists():
                 self.files.append(os.open(file, os.O_RDWR))
-                fcntl.flock(self.files[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
+                until(lambda: locks(self.files[-1]), "it is released, each file in its time")
+
+
+def locks(file):
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except BlockingIOError:
+        return False
 
 
 def taker(line, stage):
