@@ -1,5 +1,5 @@
 """After some thousands of requests that ended in every way there is, nothing is left: each gauge is at what it
-was, each place that was taken is free, and there are no more descriptors than before.
+was, each place that was taken is free, and no descriptors have been lost.
 
 DAGWARD_GAUGES_SEED repeats a run's choices (not its timing), DAGWARD_GAUGES sets how many there are.
 """
@@ -300,7 +300,8 @@ def test_nothing_is_left_of_what_ended_in_any_way(start_proxy, issuer, authority
     print(dict(outcomes.seen))
     for status in (200, 400, 401, 403, 408, 413, 429, 431, 502, 503, 504, "left", "cut", "no TLS"):
         assert outcomes.seen[status], "there was no %s: %s" % (status, outcomes.seen)
-    until(lambda: descriptors(proxy) <= before, lambda: "%d descriptors, %d before" % (descriptors(proxy), before))
+    # The control thread keeps a connection to an issuer or not; what leaked would have leaked a hundred times.
+    until(lambda: descriptors(proxy) <= before + 4, lambda: "%d descriptors, %d before" % (descriptors(proxy), before))
     assert proxy.metric(r'^dagward_triggers_total{outcome="replayed"}') > 0
     assert proxy.metric(r"^dagward_upstream_unreachable_refusals_total") + proxy.metric(r'refusals_total{reason="upstream') > 0
 

@@ -100,10 +100,11 @@ class Place:
                 file.write(letter)
 
         fault(b"h")
+        self.post()
+        n = self.serving()
         self.closing.append(threading.Timer(2 * DRAIN, fault, (b"0",)))
         self.closing[-1].start()
-        self.post()
-        return self.serving()
+        return n
 
     def credential(self):
         endpoint = TokenEndpoint()
