@@ -160,15 +160,21 @@ static void abandon_clients(struct worker *worker)
         }
 }
 
-/* The drain is over when nobody is being served, or when its time is. */
+/* The drain is over when nobody is being served and all is written, or when its time is. */
 static void look_at_drain(struct worker *worker)
 {
         struct drain_mail *letter = worker->drain;
 
-        if (!letter || (!link_empty(&worker->clients) && worker->now_ms < letter->deadline_mono_ms))
+        if (!letter)
+                return;
+        bool late = worker->now_ms >= letter->deadline_mono_ms;
+        if (!late && !link_empty(&worker->clients))
                 return;
         abandon_clients(worker);
         evidence_flush(worker, true);
+        /* What could not be written is lost with us, and a disk that fails may work again. */
+        if (!late && worker->batches_out)
+                return;
         worker->drain = NULL;
         letter->mail.deliver = letter->answered;
         mailbox_post(letter->reply_to, &letter->mail);

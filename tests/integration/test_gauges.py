@@ -308,6 +308,8 @@ def test_nothing_is_left_of_what_ended_in_any_way(start_proxy, issuer, authority
     # Each place that an identity, an address and upstream have is free: as many as ever, and not one more.
     proxy.reload({**proxy.config, "upstream": {**proxy.config["upstream"], "connections": 64, "timeouts": {"first_byte": "60s"}},
                   "timeouts": {**proxy.config["timeouts"], "keep_alive": "60s"}})
+    until(lambda: proxy.ask("GET", ITEM, tokens["operator"]).status == 200, "upstream is trusted again", within=30, every=0.2)
+    until(lambda: proxy.metric(r"^dagward_exchanges\b") == 0, "nobody is being served")
     upstream.gate = threading.Event()
     held = [proxy.connect(timeout=60) for _ in range(PER_IDENTITY)]
     for client in held:

@@ -196,6 +196,7 @@ def test_who_stands_for_many_is_trusted_with_more(start):
         for client in clients:
             client.close()
     kept = [wire.Client(proxy.port, source="127.0.0.4") for _ in range(2)]
+    until(lambda: proxy.metric(r"^dagward_client_connections\b") == 2, "they were taken, by whichever worker, and the others are gone")
     assert is_turned_away(proxy, "127.0.0.4")
     for client in kept:
         client.close()
