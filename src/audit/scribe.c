@@ -22,7 +22,7 @@ enum {
         GATHER_MS = 2,
         /* Under load, who comes within this time after an fdatasync shares the next one; after a
          * pause nobody is delayed. */
-        SYNC_DISTANCE_US = 1000,
+        SYNC_DISTANCE_US = 4000,
 };
 
 /* --- batches --- */

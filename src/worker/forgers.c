@@ -16,7 +16,7 @@ enum { OVERDRAWN_US = 10000 }; /* hundreds of bad RS256 tokens, about ten of the
 enum { RECOVERY_US = 50 };     /* per ms: 5 % of a worker */
 enum { DEBT_MOST_US = 1000000 };
 enum { TURN_EVERY_MS = 2 }; /* what recovers meanwhile is some five bad RS256 tokens */
-enum { TURN_MOST = 64 };     /* of those that wait, so that many cost no more than few */
+enum { TURN_MOST = 64 };    /* of those that wait, so that many cost no more than few */
 
 static unsigned slot_of(const char *peer)
 {
