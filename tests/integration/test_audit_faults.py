@@ -6,6 +6,7 @@ DAGWARD_FAULT_ROUNDS sets how often each kind happens (default 5).
 import json
 import os
 import random
+import signal
 import subprocess
 import threading
 import time
@@ -254,3 +255,19 @@ def test_a_small_volume_that_is_full_refuses_and_recovers(tmp_path, emulated, op
     finally:
         proxy.kill()
         subprocess.run(["umount", "-l", volume], check=True)
+
+
+def test_a_disk_that_fails_at_the_end_costs_no_record(emulated, disk, operator):
+    proxy, _ = emulated
+    disk.start(proxy)
+    assert proxy.ask("GET", RUNS, operator).status == 200
+    disk.set("e")
+    answer = proxy.ask("GET", RUNS, operator)
+    assert answer.status == 200, "nobody waits for the record of what only reads"
+    until(lambda: "audit" in proxy.log() and "error" in proxy.log(), "it cannot be written")
+    proxy.signal(signal.SIGTERM)
+    with pytest.raises(subprocess.TimeoutExpired):
+        proxy.process.wait(1.5)
+    disk.set("0")
+    assert proxy.process.wait(seconds(20)) == 0
+    assert answer.correlation in by_kind(proxy, "outcome")
