@@ -10,7 +10,7 @@
 #include "dagward/azdo/identity.h"
 #include "policy_internal.h"
 
-enum { WORTH_IT = 8, LONGEST_PREFIX = 255 };
+enum { WORTH_IT = 8, LONGEST_PREFIX = 255, SAMPLED = 512 };
 
 /* FNV-1a over lower case, byte by byte, so that one walk over a name passes by all its starts. */
 static const uint32_t hash_start = 2166136261u;
@@ -154,7 +154,7 @@ static bool next_value(struct teller *teller, const struct pattern **name, uint3
 }
 
 /* How many entries a look-up by that aspect leaves on the average: those that it does not tell
- * apart, and a bucket. */
+ * apart, and a bucket. Of very many, some stand for all. */
 static double left_by(const struct policy *policy, const unsigned *entries, unsigned n,
         const struct aspect *aspect, unsigned mask, unsigned *counts)
 {
@@ -163,8 +163,12 @@ static double left_by(const struct policy *policy, const unsigned *entries, unsi
         unsigned others = 0;
         uint32_t hash;
 
+        unsigned step = n / SAMPLED + 1, seen = 0;
+
+        while (mask / 2 > n / step)
+                mask /= 2;
         memset(counts, 0, (mask + 1u) * sizeof(*counts));
-        for (unsigned i = 0; i < n; i++) {
+        for (unsigned i = 0; i < n; i += step, seen++) {
                 struct teller teller = teller_of(&policy->entries[entries[i]], aspect);
                 others += !tells(&teller);
                 while (next_value(&teller, &name, &hash)) {
@@ -174,7 +178,8 @@ static double left_by(const struct policy *policy, const unsigned *entries, unsi
                         values++;
                 }
         }
-        return values > 0 ? others + squares / values : n;
+        double each = (double)n / seen; /* how many one stands for */
+        return values > 0 ? others * each + 1 + (squares / values - 1) * each : n;
 }
 
 static void add_once(struct entry_list *list, unsigned entry)
@@ -182,9 +187,7 @@ static void add_once(struct entry_list *list, unsigned entry)
         if (list->last == entry + 1u)
                 return;
         list->last = entry + 1u;
-        if (list->items)
-                list->items[list->n] = entry;
-        list->n++;
+        list->items[list->n++] = entry;
 }
 
 static void note_value(struct op_index *index, const struct pattern *name, unsigned entry)
@@ -195,32 +198,46 @@ static void note_value(struct op_index *index, const struct pattern *name, unsig
         index->has_paths |= name->text.len && name->text.ptr[0] == '\\';
 }
 
-/* Counts (items NULL) or places the entries of each bucket; `last` keeps an entry from being put
- * into one bucket twice. */
+/* Which entry belongs into which bucket, in the order of entries. */
+struct placing {
+        struct placed {
+                unsigned bucket, entry;
+        } * items;
+        size_t n, room;
+        unsigned *counts; /* of each bucket */
+        unsigned *last;   /* entry of each bucket, so that none is there twice */
+};
+
+static void place_in(struct placing *placing, unsigned bucket, unsigned entry)
+{
+        if (placing->last[bucket] == entry)
+                return;
+        placing->last[bucket] = entry;
+        placing->counts[bucket]++;
+        if (placing->n == placing->room) {
+                placing->room = placing->room ? placing->room * 2 : 64;
+                placing->items = realloc(placing->items, placing->room * sizeof(*placing->items));
+                if (!placing->items)
+                        abort();
+        }
+        placing->items[placing->n++] = (struct placed){bucket, entry};
+}
+
+/* The index's lists have room for all entries. */
 static void place(const struct policy *policy, struct op_index *index, const unsigned *entries,
-        unsigned n, unsigned *at, unsigned *last)
+        unsigned n, struct placing *placing)
 {
         const struct aspect aspect = {index->by_fact, index->fact, index->kind};
-        struct entry_list *lists[] = {&index->others, &index->names, &index->ids};
         const struct pattern *name;
         uint32_t hash;
 
-        memset(last, 0xff, (index->mask + 1u) * sizeof(*last));
-        for (size_t i = 0; i < 3; i++)
-                lists[i]->n = lists[i]->last = 0;
         for (unsigned i = 0; i < n; i++) {
                 struct teller teller = teller_of(&policy->entries[entries[i]], &aspect);
                 if (!tells(&teller))
                         add_once(&index->others, entries[i]);
                 while (next_value(&teller, &name, &hash)) {
-                        unsigned bucket = hash & index->mask;
                         note_value(index, name, entries[i]);
-                        if (last[bucket] == entries[i])
-                                continue;
-                        last[bucket] = entries[i];
-                        if (index->items)
-                                index->items[at[bucket]] = entries[i];
-                        at[bucket]++;
+                        place_in(placing, hash & index->mask, entries[i]);
                 }
         }
 }
@@ -229,21 +246,33 @@ static void fill(struct policy *policy, struct op_index *index, const unsigned *
 {
         struct entry_list *lists[] = {&index->others, &index->names, &index->ids};
         unsigned buckets = index->mask + 1;
-        unsigned *at = calloc(buckets, sizeof(*at)), *last = calloc(buckets, sizeof(*last));
+        struct placing placing = {.counts = calloc(buckets, sizeof(*placing.counts)),
+                .last = malloc(buckets * sizeof(*placing.last))};
+        unsigned *room = malloc(3u * n * sizeof(*room));
 
-        if (!at || !last)
+        if (!placing.counts || !placing.last || !room)
                 abort();
-        place(policy, index, entries, n, at, last);
+        memset(placing.last, 0xff, buckets * sizeof(*placing.last));
+        for (size_t i = 0; i < 3; i++)
+                *lists[i] = (struct entry_list){.items = room + i * n};
+        place(policy, index, entries, n, &placing);
         index->starts = policy_take(policy, (buckets + 1) * sizeof(*index->starts));
         for (unsigned i = 0; i < buckets; i++)
-                index->starts[i + 1] = index->starts[i] + at[i];
-        index->items = policy_take(policy, index->starts[buckets] * sizeof(*index->items));
-        for (size_t i = 0; i < 3; i++)
-                lists[i]->items = policy_take(policy, lists[i]->n * sizeof(*lists[i]->items));
-        memcpy(at, index->starts, buckets * sizeof(*at));
-        place(policy, index, entries, n, at, last);
-        free(at);
-        free(last);
+                index->starts[i + 1] = index->starts[i] + placing.counts[i];
+        index->items = policy_take(policy, placing.n * sizeof(*index->items));
+        memcpy(placing.counts, index->starts, buckets * sizeof(*placing.counts));
+        for (size_t i = 0; i < placing.n; i++)
+                index->items[placing.counts[placing.items[i].bucket]++] = placing.items[i].entry;
+        for (size_t i = 0; i < 3; i++) {
+                unsigned *items = policy_take(policy, lists[i]->n * sizeof(*items));
+                if (lists[i]->n)
+                        memcpy(items, lists[i]->items, lists[i]->n * sizeof(*items));
+                lists[i]->items = items;
+        }
+        free(room);
+        free(placing.items);
+        free(placing.counts);
+        free(placing.last);
 }
 
 static struct op_index *build(struct policy *policy, const unsigned *entries, unsigned n,
