@@ -364,8 +364,9 @@ def test_an_idle_connection_is_closed_and_what_races_with_it_was_not_passed_on(s
         until(lambda: len(load.statuses) > 100, "the load makes progress")
         proxy.signal(signal.SIGTERM)
         assert proxy.process.wait(timeout=seconds(30)) == 0
-    # Connections that are refused, later: the clients do not know that it is gone.
-    load.failures = [f for f in load.failures if "ConnectionRefused" not in f]
+    # Connections that are refused, later: the clients do not know that it is gone. What connects between the last accept
+    # and the close of a socket that nobody takes over is reset.
+    load.failures = [f for f in load.failures if "ConnectionRefused" not in f and "ConnectionReset" not in f]
     load.check(upstream, 100)
     sent = [r for r in upstream.received if r.method == "POST"]
     intents = {r["correlation_id"] for r in proxy.records("intent")}

@@ -264,7 +264,7 @@ def test_nothing_is_left_of_what_ended_in_any_way(start_proxy, issuer, authority
         {"hosts": {"dev.azure.com": upstream.url}, "ca": str(authority.file), "connections": UPSTREAMS,
          "timeouts": {"connect": "300ms", "first_byte": "400ms", "idle": "500ms", "keep_alive": "500ms"}},
         listen=[{"address": "127.0.0.1:%d" % plain}, {"address": "127.0.0.1:%d" % tls_port, "tls": {"certificate": certificate, "key": key}}],
-        limits={"inspect": "1KiB", "requests_per_identity": PER_IDENTITY, "connections_per_address": PER_ADDRESS},
+        limits={"connections": 1000, "inspect": "1KiB", "requests_per_identity": PER_IDENTITY, "connections_per_address": PER_ADDRESS},
         timeouts={"headers": "600ms", "body": "400ms", "keep_alive": "600ms"}, outgoing_proxy={"url": outgoing.url},
         idempotency={"wait": "1s"}, log={"level": "error"}, workers=2)
     proxy.config["credentials"].append({"name": "busy", "type": "static_file", "file": str(secret)})
@@ -307,7 +307,7 @@ def test_nothing_is_left_of_what_ended_in_any_way(start_proxy, issuer, authority
 
     # Each place that an identity, an address and upstream have is free: as many as ever, and not one more.
     proxy.reload({**proxy.config, "upstream": {**proxy.config["upstream"], "connections": 64, "timeouts": {"first_byte": "60s"}},
-                  "timeouts": {**proxy.config["timeouts"], "keep_alive": "60s"}})
+                  "timeouts": {**proxy.config["timeouts"], "keep_alive": "60s", "headers": "60s"}})
     until(lambda: proxy.ask("GET", ITEM, tokens["operator"]).status == 200, "upstream is trusted again", within=30, every=0.2)
     until(lambda: proxy.metric(r"^dagward_exchanges\b") == 0, "nobody is being served")
     upstream.gate = threading.Event()
