@@ -136,21 +136,17 @@ void report_quoted(struct buf *out, struct str text)
 {
         buf_char(out, '"');
         for (size_t i = 0; i < text.len;) {
-                const unsigned char *p = (const unsigned char *)text.ptr + i;
+                char c = text.ptr[i];
                 size_t n = unsafe_sequence(text, i);
-                unsigned code = n == 4 ? (p[0] & 7u) << 18 | (p[1] & 0x3Fu) << 12 |
-                                                 (p[2] & 0x3Fu) << 6 | (p[3] & 0x3Fu)
-                                : n == 3
-                                        ? (p[0] & 0xFu) << 12 | (p[1] & 0x3Fu) << 6 | (p[2] & 0x3Fu)
-                                : n == 2 ? (p[0] & 0x1Fu) << 6 | (p[1] & 0x3Fu)
-                                         : *p;
-                if (n)
+                if (n) {
+                        unsigned code = str_code_point(text, &i);
                         buf_printf(out, n == 4 ? "\\U%08x" : "\\u%04x", code);
-                else if (*p == '"' || *p == '\\')
-                        buf_printf(out, "\\%c", *p);
-                else
-                        buf_char(out, (char)*p);
-                i += n ? n : 1;
+                        continue;
+                }
+                if (c == '"' || c == '\\')
+                        buf_char(out, '\\');
+                buf_char(out, c);
+                i++;
         }
         buf_char(out, '"');
 }

@@ -176,6 +176,17 @@ bool str_is_ascii(struct str s)
         return true;
 }
 
+uint32_t str_code_point(struct str s, size_t *i)
+{
+        unsigned char c = (unsigned char)s.ptr[(*i)++];
+        int more = c >= 0xF0 ? 3 : c >= 0xE0 ? 2 : c >= 0xC0 ? 1 : 0;
+        uint32_t point = more ? c & (0x3Fu >> more) : c;
+
+        for (; more && *i < s.len; more--)
+                point = point << 6 | ((unsigned char)s.ptr[(*i)++] & 0x3Fu);
+        return point;
+}
+
 size_t str_invisible_at(struct str s, size_t i)
 {
         static const struct {
@@ -183,17 +194,12 @@ size_t str_invisible_at(struct str s, size_t i)
         } ranges[] = {{0x80, 0x9F}, {0xAD, 0xAD}, {0x61C, 0x61C}, {0x115F, 0x1160},
                 {0x180E, 0x180E}, {0x200B, 0x200F}, {0x2028, 0x202E}, {0x2060, 0x206F},
                 {0x3164, 0x3164}, {0xFEFF, 0xFEFF}, {0xFFA0, 0xFFA0}, {0xE0000, 0xE007F}};
-        const unsigned char *p = (const unsigned char *)s.ptr + i;
-        size_t n = *p < 0xC0 ? 1 : *p < 0xE0 ? 2 : *p < 0xF0 ? 3 : 4;
+        size_t behind = i;
+        uint32_t code = str_code_point(s, &behind);
 
-        if (n == 1 || n > s.len - i)
-                return 0;
-        unsigned code = *p & (0xFFu >> (n + 1));
-        for (size_t k = 1; k < n; k++)
-                code = code << 6 | (p[k] & 0x3Fu);
         for (size_t k = 0; k < sizeof(ranges) / sizeof(ranges[0]); k++)
-                if (code >= ranges[k].first && code <= ranges[k].last)
-                        return n;
+                if (behind - i > 1 && code >= ranges[k].first && code <= ranges[k].last)
+                        return behind - i;
         return 0;
 }
 

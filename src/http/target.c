@@ -50,18 +50,6 @@ static bool decode(const struct reader *reader, struct str text, bool plus, unsi
         return true;
 }
 
-/* The code point at s.ptr[i], which begins well-formed UTF-8; moves `*i` behind it. */
-static uint32_t code_point(struct str s, size_t *i)
-{
-        unsigned char c = (unsigned char)s.ptr[(*i)++];
-        int more = c >= 0xF0 ? 3 : c >= 0xE0 ? 2 : c >= 0xC0 ? 1 : 0;
-        uint32_t point = more ? c & (0x3Fu >> more) : c;
-
-        for (; more; more--)
-                point = point << 6 | ((unsigned char)s.ptr[(*i)++] & 0x3Fu);
-        return point;
-}
-
 /* Code points that are not seen, or that a server or its database may take for ASCII: controls,
  * zero widths, direction marks, full-width forms, look-alikes of `.` and `/`, two letters whose
  * other case is ASCII, variation and language tags, what is no character. */
@@ -150,7 +138,7 @@ static bool check_segment(const struct reader *reader, struct str decoded, const
         if (!str_utf8_valid(decoded))
                 return refuse(reader, "RFC 3629 4", "a path that is not UTF-8", at);
         for (size_t i = 0; i < decoded.len;)
-                if (code_point_deceives(code_point(decoded, &i)))
+                if (code_point_deceives(str_code_point(decoded, &i)))
                         return refuse(reader, "",
                                 "a character that is invisible or looks like "
                                 "another in a path",

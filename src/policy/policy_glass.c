@@ -76,18 +76,6 @@ void glass_reason_read(
                 error_list_add(loader->errors, at->at, "the `reason` %s", why);
 }
 
-/* The code point at `p`, of a text that is UTF-8, and its length. */
-static unsigned code_point(const unsigned char *p, size_t *len)
-{
-        static const unsigned char masks[] = {0, 0x7F, 0x1F, 0x0F, 0x07};
-
-        *len = *p < 0x80 ? 1 : *p < 0xE0 ? 2 : *p < 0xF0 ? 3 : 4;
-        unsigned point = *p & masks[*len];
-        for (size_t i = 1; i < *len; i++)
-                point = point << 6 | (p[i] & 0x3FU);
-        return point;
-}
-
 /* What would make a line of a log read as something else than it says. */
 static bool misleads(unsigned point)
 {
@@ -98,8 +86,6 @@ static bool misleads(unsigned point)
 
 bool policy_reason_read(struct str text, struct str *reason, unsigned *chars, const char **why)
 {
-        size_t len;
-
         *reason = str_trim(text);
         *chars = 0;
         *why = NULL;
@@ -107,8 +93,8 @@ bool policy_reason_read(struct str text, struct str *reason, unsigned *chars, co
                 *why = "is longer than 500 bytes";
         else if (!str_utf8_valid(*reason))
                 *why = "is not UTF-8";
-        for (size_t i = 0; !*why && i < reason->len; i += len, (*chars)++)
-                if (misleads(code_point((const unsigned char *)reason->ptr + i, &len)))
+        for (size_t i = 0; !*why && i < reason->len; (*chars)++)
+                if (misleads(str_code_point(*reason, &i)))
                         *why = "has control characters";
         if (*why)
                 *chars = 0;

@@ -52,21 +52,6 @@ static bool is_latin_lookalike(uint32_t c)
         return false;
 }
 
-/* The character at `i` of valid UTF-8; `*bytes`: how long it is. */
-static uint32_t character_at(struct str text, size_t i, size_t *bytes)
-{
-        unsigned char c = (unsigned char)text.ptr[i];
-        size_t n = c < 0x80 ? 1 : c < 0xE0 ? 2 : c < 0xF0 ? 3 : 4;
-        uint32_t code = n == 1 ? c : c & (0x7Fu >> n);
-
-        if (n > text.len - i)
-                n = text.len - i;
-        for (size_t k = 1; k < n; k++)
-                code = code << 6 | ((unsigned char)text.ptr[i + k] & 0x3F);
-        *bytes = n;
-        return code;
-}
-
 /* What was met of one word. */
 struct word {
         uint32_t other; /* a letter of another alphabet; 0: none */
@@ -87,17 +72,16 @@ static const char *judge_word(const struct word *word, uint32_t *which)
 static const char *deceives(struct str text, uint32_t *which)
 {
         struct word word = {0};
-        size_t bytes = 0;
         const char *why;
 
         *which = 0;
         if (text.len && (text.ptr[0] == ' ' || text.ptr[text.len - 1] == ' '))
                 return "begins or ends with a blank";
-        for (size_t i = 0; i < text.len; i += bytes) {
-                uint32_t c = character_at(text, i, &bytes);
+        for (size_t i = 0, at = 0; i < text.len; at = i) {
+                uint32_t c = str_code_point(text, &i);
                 enum script script = script_of(c);
                 *which = c;
-                if (c < 0x20 || c == 0x7F || str_invisible_at(text, i))
+                if (c < 0x20 || c == 0x7F || str_invisible_at(text, at))
                         return "has a character that is not seen";
                 if (script == SCRIPT_COPY)
                         return "has a character that looks like another one";

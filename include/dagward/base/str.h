@@ -92,6 +92,8 @@ bool str_to_u64(struct str s, uint64_t *out);
 bool str_is_ascii(struct str s);
 /* Well-formed UTF-8 without surrogates or overlong forms (RFC 3629 4). */
 bool str_utf8_valid(struct str s);
+/* The code point at `*i`, which begins a character of valid UTF-8; moves `*i` behind it. */
+uint32_t str_code_point(struct str s, size_t *i);
 /* How many bytes the character at `i` has if it is a control beyond ASCII, ends a line, shows
  * nothing or turns the direction of text around (zero widths, fillers, tags, direction marks); else
  * 0. The text is valid UTF-8. */
