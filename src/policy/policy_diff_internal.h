@@ -1,5 +1,5 @@
-/* How policy diff is put together: policy_diff_try.c makes up the requests, policy_diff.c has both
- * policies decide them. */
+/* How policy diff is put together: policy_diff_play.c finds the entries that matter,
+ * policy_diff_try.c makes up the requests, policy_diff.c has both policies decide them. */
 #ifndef POLICY_DIFF_INTERNAL_H
 #define POLICY_DIFF_INTERNAL_H
 
@@ -76,6 +76,19 @@ static inline struct str keep_text(struct arena *arena, struct str text)
         (void)must((void *)copy.ptr);
         return copy;
 }
+
+/* Gives entries that say the same the same number, and chooses values that none of them has. */
+void diff_number_texts(struct diffing *d);
+/* The side's entries that are about that operation. */
+void diff_put_in_play(struct side *side, unsigned slot);
+/* Whether an entry that says so is in play. */
+bool diff_has_text(const struct side *side, unsigned text);
+/* Whether all that is in play on one side is so on the other. */
+bool diff_all_in(const struct side *part, const struct side *whole);
+/* Of all entries of the subject at hand, those that a changed request can match. */
+void diff_find_relevant(struct diffing *d);
+/* Takes the others out of play. */
+void diff_keep_relevant(struct side *side);
 
 /* The dimensions in which requests of the operation differ for the entries in play. */
 void diff_dimensions(struct diffing *d, const struct operation *op);
