@@ -14,32 +14,18 @@ READ_ANSWER is the build's differential_read_answer. Answers come from a grammar
 
 Exit status: 0 the claims hold, 1 they do not, 2 wrong usage, 77 nobody to compare with.
 """
-import argparse
 import asyncio
-import collections
-import json
-import os
-import shutil
-import signal
-import socket
 import struct
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 sys.dont_write_bytecode = True
 
+import oracles  # noqa: E402
 from generate_answers import AnswerMaker  # noqa: E402
-
-try:
-    import h11
-except ImportError:
-    h11 = None
-
-DEADLINE = 20
+from oracles import h11, text  # noqa: E402
 
 
 class Answer:
@@ -48,10 +34,6 @@ class Answer:
 
     def __init__(self, statuses=(), fields=None, body=b"", complete=False, why=""):
         self.statuses, self.fields, self.body, self.complete, self.why = list(statuses), fields, body, complete, why
-
-
-def text(hexed):
-    return bytes.fromhex(hexed)
 
 
 def pairs(hexed):
@@ -63,10 +45,8 @@ def pairs(hexed):
 
 def ask_us(read, exchanges):
     sent = b"".join((b"H" if head else b"G") + struct.pack(">I", len(raw)) + raw for head, raw in exchanges)
-    told = subprocess.run([read], input=sent, capture_output=True, check=True).stdout.splitlines()
-    assert len(told) == len(exchanges)
     answers = []
-    for line in map(json.loads, told):
+    for line in oracles.ask_program([read], sent, len(exchanges)):
         answer = Answer(line["statuses"], pairs(line["fields"]), text(line["body"]), line["complete"], text(line["why"]).decode())
         answer.begun, answer.used = line["begun"], line["used"]
         answers.append(answer)
@@ -110,61 +90,38 @@ def ask_h11(exchanges):
 
 def ask_node(exchanges):
     sent = b"".join((b"H" if head else b"G") + raw.hex().encode() + b"\n" for head, raw in exchanges)
-    told = subprocess.run([shutil.which("node") or "nodejs", HERE / "oracle_node_client.js"], input=sent, capture_output=True, check=True).stdout.splitlines()
-    assert len(told) == len(exchanges)
+    told = oracles.ask_program([oracles.node_program(), HERE / "oracle_node_client.js"], sent, len(exchanges))
     # What is cut off is an error to it as well as an answer; whether it is whole is what is compared.
-    return [Answer(one["statuses"], pairs(one["fields"]), text(one["body"]), one["complete"], one["refused"] or "") for one in map(json.loads, told)]
+    return [Answer(one["statuses"], pairs(one["fields"]), text(one["body"]), one["complete"], one["refused"] or "") for one in told]
 
 
 # --- nginx ---
 
-NGINX = """
-daemon off; master_process off; pid {folder}/pid; error_log {folder}/error crit;
-events {{ worker_connections 2048; }}
-http {{
-    access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
-    proxy_buffer_size 64k; proxy_buffers 4 64k; proxy_busy_buffers_size 64k;
-    server {{
-        listen 127.0.0.1:{port};
-        location / {{
-            proxy_pass http://127.0.0.1:{backend}; proxy_http_version 1.1; proxy_intercept_errors off; proxy_next_upstream off; proxy_read_timeout 15;
-        }}
-    }}
-}}
-"""
+class Nginx(oracles.Nginx):
+    settings = "proxy_buffer_size 64k; proxy_buffers 4 64k; proxy_busy_buffers_size 64k;"
+    location = "proxy_intercept_errors off; proxy_next_upstream off; proxy_read_timeout 15;"
 
+    def __init__(self, exchanges):
+        super().__init__()
+        self.exchanges = exchanges
 
-def nginx_program():
-    return shutil.which("nginx") or ("/usr/sbin/nginx" if os.access("/usr/sbin/nginx", os.X_OK) else None)
+    async def backend(self, reader, writer):
+        head = await reader.readuntil(b"\r\n\r\n")
+        writer.write(self.exchanges[int(head.split(b" ")[1][1:])][1])
 
-
-class Nginx:
-    def __init__(self, folder, exchanges):
-        self.folder, self.exchanges, self.port = Path(folder), exchanges, None
-
-    async def hostile(self, reader, writer):
+    async def ask(self, i):
+        head = self.exchanges[i][0]
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 20)
+        writer.write(b"%s /%d HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n" % (b"HEAD" if head else b"GET", i))
         try:
-            head = await reader.readuntil(b"\r\n\r\n")
-            writer.write(self.exchanges[int(head.split(b" ")[1][1:])][1])
-            await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
-
-    async def ask(self, i, head, room):
-        async with room:
-            reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 20)
-            writer.write(b"%s /%d HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n" % (b"HEAD" if head else b"GET", i))
-            try:
-                told = await asyncio.wait_for(reader.read(-1), DEADLINE)
-            except (OSError, asyncio.TimeoutError):
-                told = b""
-            writer.close()
-            try:
-                return self.understand(told, head)
-            except ValueError:  # it has passed on what nobody can read
-                return Answer([-1], body=told)
+            told = await asyncio.wait_for(reader.read(-1), oracles.DEADLINE)
+        except (OSError, asyncio.TimeoutError):
+            told = b""
+        writer.close()
+        try:
+            return self.understand(told, head)
+        except ValueError:  # it has passed on what nobody can read
+            return Answer([-1], body=told)
 
     @staticmethod
     def understand(told, head):
@@ -196,31 +153,9 @@ class Nginx:
             answer.body, answer.complete, answer.rest = rest[:n], len(rest) >= n, rest[n:]
         return answer
 
-    async def run(self):
-        backend = await asyncio.start_server(self.hostile, "127.0.0.1", 0, limit=1 << 20)
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            self.port = s.getsockname()[1]
-        (self.folder / "conf").write_text(NGINX.format(folder=self.folder, port=self.port, backend=backend.sockets[0].getsockname()[1]))
-        process = await asyncio.create_subprocess_exec(nginx_program(), "-p", str(self.folder), "-e", str(self.folder / "error"), "-c", str(self.folder / "conf"))
-        try:
-            for _ in range(1000):
-                try:
-                    socket.create_connection(("127.0.0.1", self.port)).close()
-                    break
-                except OSError:
-                    await asyncio.sleep(0.02)
-            room = asyncio.Semaphore(32)
-            return await asyncio.gather(*(self.ask(i, head, room) for i, (head, _) in enumerate(self.exchanges)))
-        finally:
-            process.send_signal(signal.SIGTERM)
-            await process.wait()
-            backend.close()
-
 
 def ask_nginx(exchanges):
-    with tempfile.TemporaryDirectory() as folder:
-        return asyncio.run(Nginx(folder, exchanges).run())
+    return Nginx(exchanges).ask_all(len(exchanges))
 
 
 # --- the claims ---
@@ -254,24 +189,8 @@ def accepts(answer):
 
 
 def main():
-    options = argparse.ArgumentParser()
-    options.add_argument("read")
-    options.add_argument("--count", type=int, default=int(os.environ.get("DAGWARD_DIFFERENTIAL_RUNS", 2000)))
-    options.add_argument("--seed", type=int, default=1)
-    options.add_argument("--table", action="store_true")
-    options.add_argument("--show")
-    options = options.parse_args()
-    asks = {}
-    if h11:
-        asks["h11"] = ask_h11
-    if shutil.which("node") or shutil.which("nodejs"):
-        asks["node"] = ask_node
-    if nginx_program():
-        asks["nginx"] = ask_nginx
-    if not asks:
-        print("neither h11, Node.js nor nginx is here")
-        sys.exit(77)
-
+    options = oracles.options()
+    asks = oracles.here(ask_h11, ask_node, ask_nginx)
     maker = AnswerMaker(options.seed)
     exchanges = [maker.exchange() for _ in range(options.count)]
     ours = ask_us(options.read, exchanges)
@@ -281,44 +200,16 @@ def main():
     passed_on = [(head, raw[mine.begun:] if mine.complete else raw) for (head, raw), mine in zip(judged, ours)]
     theirs = {name: ask(passed_on if name == "nginx" else judged) for name, ask in asks.items()}
 
-    agreed, differences, alone = collections.Counter(), [], []
-    stricter, refused = collections.defaultdict(collections.Counter), 0
-    for i, ((head, raw), mine) in enumerate(zip(judged, ours)):
-        if not mine.complete:
-            refused += bool(mine.why)
-            who = [name for name in theirs if accepts(theirs[name][i]) and theirs[name][i].complete]
-            for name in who:
-                stricter[mine.why or "(not complete)"][name] += 1
-            if options.show == mine.why:
-                print(head, raw, who)
-            continue
-        friends = 0
-        for name, answers in theirs.items():
-            if not accepts(answers[i]):
-                continue
-            friends += 1
-            found = difference(name, mine, answers[i])
-            if found:
-                differences.append((name, found, head, raw))
-            else:
-                agreed[name] += 1
-        if not friends:
-            alone.append((head, raw, {name: answers[i].why for name, answers in theirs.items()}))
-
-    for name, found, head, raw in differences[:20]:
-        print("%s differs in %s\n  %s %r" % (name, found, "HEAD" if head else "GET", raw))
-    for head, raw, why in alone[:20]:
-        print("only we accept %s %r\n  %r" % ("HEAD" if head else "GET", raw, why))
+    verdict = oracles.Verdict(theirs, options)
+    for i, (exchange, mine) in enumerate(zip(judged, ours)):
+        answers = {name: said[i] for name, said in theirs.items()}
+        if mine.complete:
+            verdict.we_accept(exchange, answers, accepts, lambda name, answer: difference(name, mine, answer))
+        else:
+            verdict.we_refuse(mine.why, [name for name, answer in answers.items() if accepts(answer) and answer.complete], exchange)
     whole = sum(mine.complete for mine in ours)
-    print("%d answers; %d whole, %d behind interim ones, %d refused; agreed: %s; %d differences, %d that only we accept" % (
-        len(exchanges), whole, sum(mine.complete and len(mine.statuses) > 1 for mine in ours), refused, ", ".join("%s %d" % pair for pair in sorted(agreed.items())),
-        len(differences), len(alone)))
-    if options.table:
-        for why, counts in sorted(stricter.items(), key=lambda pair: -sum(pair[1].values())):
-            print("| %s | %s |" % (why, " | ".join(str(counts[name]) for name in sorted(theirs))))
-    # A generator that makes hardly anything good would prove nothing.
-    funded = whole > options.count // 5 and all(agreed[name] > options.count // 10 for name in theirs)
-    sys.exit(0 if funded and not differences and not alone else 1)
+    interim = sum(mine.complete and len(mine.statuses) > 1 for mine in ours)
+    verdict.tell("%d answers; %d whole, %d behind interim ones" % (len(exchanges), whole, interim), whole)
 
 
 main()

@@ -41,6 +41,28 @@ class Maker:
     def end(self):
         return self.random.choice(LINE_ENDS) if self.chance(0.05) else "\r\n"
 
+    def some_fields(self, most=3):
+        return ["%s:%s%s" % (self.pick(NAMES, ODD_NAMES, 0.04), self.pick([" ", ""], ["\t", "  ", "\x0b"], 0.05), self.pick(VALUES, ODD_VALUES, 0.05))
+                for _ in range(self.random.randint(0, most))]
+
+    def lines(self, first, fields):
+        return first + self.end() + "".join(field + self.end() for field in fields) + self.end()
+
+    def damaged(self, raw):
+        """The same, now and then with a byte or two changed, added or taken out."""
+        raw = bytearray(raw)
+        if self.chance(0.2):
+            for _ in range(self.random.randint(1, 2)):
+                at, byte = self.random.randrange(len(raw)), ord(self.random.choice(BYTES))
+                how = self.random.randrange(3)
+                if how == 0:
+                    raw[at] = byte
+                elif how == 1:
+                    raw.insert(at, byte)
+                else:
+                    del raw[at]
+        return bytes(raw)
+
     def chunked(self, body):
         text, rest = "", body
         while rest:
@@ -77,8 +99,7 @@ class Maker:
                                                            self.pick([" ", "", "  "], ["\t", "\r\n "], 0.02), self.pick(HOSTS, ODD_HOSTS, 0.03))]
         if self.chance(0.02):
             fields.append("Host: " + self.random.choice(HOSTS))
-        for _ in range(self.random.randint(0, 3)):
-            fields.append("%s:%s%s" % (self.pick(NAMES, ODD_NAMES, 0.04), self.pick([" ", ""], ["\t", "  ", "\x0b"], 0.05), self.pick(VALUES, ODD_VALUES, 0.05)))
+        fields += self.some_fields()
         if self.chance(0.2):
             fields.append(self.random.choice(HOP))
         lines, body = self.framing(self.random.choice(BODIES))
@@ -86,20 +107,9 @@ class Maker:
         self.random.shuffle(fields)
         if self.chance(0.02):
             fields.insert(self.random.randint(0, len(fields)), self.random.choice(["", " x: y", "no colon", ":", "\x00"]))
-        head = line + self.end() + "".join(field + self.end() for field in fields) + self.end()
+        head = self.lines(line, fields)
         return (self.random.choice(["\r\n", "\n", " "]) if self.chance(0.02) else "") + head + body
 
     def message(self):
         raw = "".join(self.request() for _ in range(self.random.choice([1, 1, 1, 1, 2, 2, 3]))).encode("latin-1", "replace")
-        if self.chance(0.2):
-            raw = bytearray(raw)
-            for _ in range(self.random.randint(1, 2)):
-                at, byte = self.random.randrange(len(raw)), ord(self.random.choice(BYTES))
-                how = self.random.randrange(3)
-                if how == 0:
-                    raw[at] = byte
-                elif how == 1:
-                    raw.insert(at, byte)
-                else:
-                    del raw[at]
-        return bytes(raw[:8000])
+        return self.damaged(raw)[:8000]

@@ -1,5 +1,5 @@
 """Raw HTTP/1.1 answers from a grammar, most of them a little wrong; the same ones for the same seed."""
-from generate import BODIES, BYTES, NAMES, ODD_NAMES, ODD_VALUES, VALUES, Maker
+from generate import BODIES, Maker
 
 STATUSES = ["200 OK", "200 OK", "200 OK", "201 Created", "203 x", "206 Partial", "301 Moved", "400 Bad Request", "404 ", "500 Internal Server Error", "503 Busy"]
 BODILESS = ["204 No Content", "304 Not Modified", "205 Reset Content"]
@@ -13,11 +13,7 @@ class AnswerMaker(Maker):
     def head(self, status, fields):
         version = self.pick(["HTTP/1.1"] * 9 + ["HTTP/1.0"], ODD_VERSIONS, 0.03)
         line = version + self.pick([" "], ["  ", "\t", ""], 0.02) + status
-        return line + self.end() + "".join(field + self.end() for field in fields) + self.end()
-
-    def some_fields(self, most=3):
-        return ["%s:%s%s" % (self.pick(NAMES, ODD_NAMES, 0.04), self.pick([" ", ""], ["\t", "  ", "\x0b"], 0.05), self.pick(VALUES, ODD_VALUES, 0.05))
-                for _ in range(self.random.randint(0, most))]
+        return self.lines(line, fields)
 
     def answer(self):
         body = self.random.choice(BODIES)
@@ -44,17 +40,7 @@ class AnswerMaker(Maker):
         text += self.answer()
         if self.chance(0.2):
             text += self.answer()
-        raw = bytearray(text.encode("latin-1", "replace"))
-        if self.chance(0.2):
-            for _ in range(self.random.randint(1, 2)):
-                at, byte = self.random.randrange(len(raw)), ord(self.random.choice(BYTES))
-                how = self.random.randrange(3)
-                if how == 0:
-                    raw[at] = byte
-                elif how == 1:
-                    raw.insert(at, byte)
-                else:
-                    del raw[at]
+        raw = bytearray(self.damaged(text.encode("latin-1", "replace")))
         if self.chance(0.1):
             del raw[self.random.randrange(1, len(raw)):]  # cut off
         return self.chance(0.12), bytes(raw[:8000])
