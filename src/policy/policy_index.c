@@ -5,6 +5,7 @@
  * into buckets by the values they name; the start of a value that ends in `*` is as good as a whole
  * one. What is found is always enough and may be too much: entry_matches has the last word.
  */
+#include <assert.h>
 #include <stdlib.h>
 
 #include "dagward/azdo/identity.h"
@@ -156,18 +157,16 @@ static bool next_value(struct teller *teller, const struct pattern **name, uint3
 /* How many entries a look-up by that aspect leaves on the average: those that it does not tell
  * apart, and a bucket. Of very many, some stand for all. */
 static double left_by(const struct policy *policy, const unsigned *entries, unsigned n,
-        const struct aspect *aspect, unsigned mask, unsigned *counts)
+        const struct aspect *aspect, unsigned mask)
 {
+        unsigned counts[2 * SAMPLED] = {0}, step = n / SAMPLED + 1, seen = 0, others = 0;
         double values = 0, squares = 0;
         const struct pattern *name;
-        unsigned others = 0;
         uint32_t hash;
-
-        unsigned step = n / SAMPLED + 1, seen = 0;
 
         while (mask / 2 > n / step)
                 mask /= 2;
-        memset(counts, 0, (mask + 1u) * sizeof(*counts));
+        assert(mask < 2 * SAMPLED);
         for (unsigned i = 0; i < n; i += step, seen++) {
                 struct teller teller = teller_of(&policy->entries[entries[i]], aspect);
                 others += !tells(&teller);
@@ -288,43 +287,46 @@ static struct op_index *build(struct policy *policy, const unsigned *entries, un
         return index;
 }
 
-/* The kind of resource that tells the entries apart best. */
-static struct aspect best_kind(const struct policy *policy, const unsigned *entries, unsigned n,
-        unsigned kinds, unsigned mask, double *left)
-{
-        unsigned *counts = calloc(mask + 1u, sizeof(*counts));
-        struct aspect best = {.kind = RESOURCE_PROJECT};
+/* The aspect that tells the entries apart best, of those taken into account so far. */
+struct best {
+        struct aspect aspect;
+        double left; /* by left_by */
+};
 
-        if (!counts)
-                abort();
-        *left = n;
+static void consider(const struct policy *policy, const unsigned *entries, unsigned n,
+        const struct aspect *aspect, unsigned mask, struct best *best)
+{
+        double left = left_by(policy, entries, n, aspect, mask);
+
+        if (left < best->left)
+                *best = (struct best){*aspect, left};
+}
+
+/* The kind of resource that does so. */
+static struct best best_kind(const struct policy *policy, const unsigned *entries, unsigned n,
+        unsigned kinds, unsigned mask)
+{
+        struct best best = {.aspect = {.kind = RESOURCE_PROJECT}, .left = n};
+
         for (int k = 0; k < RESOURCE_KINDS; k++) {
                 const struct aspect aspect = {.kind = (enum resource_kind)k};
-                if (!(kinds >> k & 1))
-                        continue;
-                double one = left_by(policy, entries, n, &aspect, mask, counts);
-                if (one >= *left)
-                        continue;
-                *left = one;
-                best = aspect;
+                if (kinds >> k & 1)
+                        consider(policy, entries, n, &aspect, mask, &best);
         }
-        free(counts);
         return best;
 }
 
-/* What requests say that tells the entries apart best; it has to be asked for by most of them. */
-static struct aspect best_fact(const struct policy *policy, const unsigned *entries, unsigned n,
-        unsigned mask, double *left)
+/* What requests say that does; it has to be asked for by most of them. */
+static struct best best_fact(
+        const struct policy *policy, const unsigned *entries, unsigned n, unsigned mask)
 {
+        struct best best = {.aspect = {.by_fact = true}, .left = n};
         size_t n_facts;
         (void)facts_all(&n_facts);
         unsigned *asked = calloc(n_facts, sizeof(*asked));
-        unsigned *counts = calloc(mask + 1u, sizeof(*counts));
-        struct aspect best = {.by_fact = true};
 
-        if (!counts || !asked)
+        if (!asked)
                 abort();
-        *left = n;
         for (unsigned i = 0; i < n; i++) {
                 const struct entry *entry = &policy->entries[entries[i]];
                 for (size_t c = 0; c < entry->n_conditions; c++)
@@ -332,23 +334,15 @@ static struct aspect best_fact(const struct policy *policy, const unsigned *entr
         }
         for (unsigned fact = 0; fact < n_facts; fact++) {
                 const struct aspect aspect = {.by_fact = true, .fact = fact};
-                if (asked[fact] * 2 < n)
-                        continue;
-                double one = left_by(policy, entries, n, &aspect, mask, counts);
-                if (one >= *left)
-                        continue;
-                *left = one;
-                best = aspect;
+                if (asked[fact] * 2 >= n)
+                        consider(policy, entries, n, &aspect, mask, &best);
         }
-        free(counts);
         free(asked);
         return best;
 }
 
 void index_class(struct policy *policy, const struct role *role, struct op_class *class)
 {
-        double by_kind, by_fact;
-
         for (int allow = 0; allow < 2; allow++) {
                 const unsigned *list = role->list + (allow ? class->middle : class->start);
                 unsigned n = allow ? class->end - class->middle : class->middle - class->start;
@@ -357,18 +351,18 @@ void index_class(struct policy *policy, const struct role *role, struct op_class
                         continue;
                 while (mask < n)
                         mask = mask * 2 + 1;
-                struct aspect kind = best_kind(policy, list, n, class->kinds, mask, &by_kind);
+                struct best kind = best_kind(policy, list, n, class->kinds, mask);
                 /* A deny may match what is not said quite as it is listed. */
                 if (allow && class->kinds & BODY_FACTS) {
-                        struct aspect fact = best_fact(policy, list, n, mask, &by_fact);
-                        if (by_fact * 2 <= by_kind)
-                                class->says = build(policy, list, n, &fact, mask);
+                        struct best fact = best_fact(policy, list, n, mask);
+                        if (fact.left * 2 <= kind.left)
+                                class->says = build(policy, list, n, &fact.aspect, mask);
                 }
                 /* What requests do not say holds of them, so then a project that is the same in all
                  * entries has to keep others out. */
-                if (by_kind * 2 <= n || (allow && class->says && by_kind < n + 1))
+                if (kind.left * 2 <= n || (allow && class->says && kind.left < n + 1))
                         *(allow ? &class->allows : &class->denies) =
-                                build(policy, list, n, &kind, mask);
+                                build(policy, list, n, &kind.aspect, mask);
         }
 }
 

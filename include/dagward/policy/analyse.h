@@ -22,8 +22,8 @@ typedef void policy_found(void *owner, const struct policy_finding *finding);
  *
  *   never-allows    (error) a deny of the same role covers all that the entry allows
  *   never-matches   (error) no request can be all that the entry asks for
- *   look-alike      a name of which a reader sees another: letters of several alphabets in one
- * word, characters that are not seen, blanks at its ends, a role that differs in 0 and o
+ *   look-alike      a name of which a reader sees another: several alphabets in a word,
+ *                   characters not seen, blanks at its ends, a role that differs in 0 and o
  *   adds-nothing    an entry of the same role allows all of it already
  *   every-project   changes something, and names no organization, project or other resource
  *   credentials     grants what mints or shows credentials that go round the proxy

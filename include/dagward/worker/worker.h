@@ -10,9 +10,9 @@
 
 #include "dagward/audit/scribe.h"
 #include "dagward/net/inherited.h"
+#include "dagward/net/listener.h"
 #include "dagward/trigger/ledger.h"
 #include "dagward/world/ports.h"
-#include "dagward/net/listener.h"
 #include "dagward/world/world.h"
 
 struct budget;

@@ -194,6 +194,16 @@ static void wait_until_failing(struct client *client, struct scribe *scribe)
                 ;
 }
 
+/* One batch, which stays under way: its answer is `patient`'s, when it comes. */
+static void post_to_the_silent(struct scribe *scribe, struct client *client,
+        struct audit_batch *batch, struct client *patient, const char *id, bool durable)
+{
+        audit_batch_init(batch, patient->box, answered, patient);
+        add(batch, id, durable);
+        scribe_post(scribe, batch);
+        wait_until_failing(client, scribe);
+}
+
 static void a_taker_that_is_silent_with_the_file_makes_writing_fail_until_it_answers(void **state)
 {
         struct scribe *old = open_scribe(SCRIBE_SYNC_WRITES);
@@ -206,10 +216,7 @@ static void a_taker_that_is_silent_with_the_file_makes_writing_fail_until_it_ans
         client_open(&patient);
         int fd = hand_over_impatiently(old);
         struct scribe *new = open_scribe(SCRIBE_SYNC_WRITES);
-        audit_batch_init(&first, patient.box, answered, &patient);
-        add(&first, "in doubt", true);
-        scribe_post(old, &first);
-        wait_until_failing(&client, old);
+        post_to_the_silent(old, &client, &first, &patient, "in doubt", true);
         assert_non_null(strstr(stats_of(&client, old).error, "does not answer"));
         assert_false(post_one(&client, old, "refused", true));
         mailbox_drain(patient.box);
@@ -305,10 +312,7 @@ static void what_is_said_last_is_written_by_a_taker_that_wakes_later(void **stat
         client_open(&patient);
         int fd = hand_over_impatiently(old);
         struct scribe *new = open_scribe(SCRIBE_SYNC_WRITES);
-        audit_batch_init(&batch, patient.box, answered, &patient);
-        add(&batch, "last words", false);
-        scribe_post(old, &batch);
-        wait_until_failing(&client, old);
+        post_to_the_silent(old, &client, &batch, &patient, "last words", false);
         scribe_event(old, STR("process.stopped"), NULL, 0);
         scribe_close(old); /* does not wait for who sleeps */
         other_start(&other, fd, new);
