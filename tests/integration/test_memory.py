@@ -164,8 +164,8 @@ def test_a_reload_keeps_the_old_or_has_all_of_the_new_or_the_process_ends(tmp_pa
                 until(lambda: proxy.process.poll() is not None, "it ends")
             if proxy.process.poll() is not None:
                 ended += 1
-                # Ours aborts with a word; a library may not survive it either, and has none.
-                assert proxy.process.returncode < 0, (n, proxy.process.returncode, proxy.log()[-500:])
+                # Ours aborts with a word. SIGFPE was met once, and not in some 2,000 tries after it; no division of ours can do it.
+                assert proxy.process.returncode in (-signal.SIGABRT, -signal.SIGFPE), (n, proxy.process.returncode, proxy.log()[-500:])
                 assert proxy.process.returncode != -signal.SIGABRT or "the process aborts: memory is out" in proxy.log()
                 continue
             failed = proxy.events("reload.")[-1]["event"]["name"] == "reload.failed"
