@@ -345,6 +345,9 @@ static void stop(struct serving *it, int status)
         heir_stop(it->heir);
         /* What is still on its way between the threads finds its receiver until the last line. */
         ledger_close(it->ledger);
+        scribe_hush(it->scribe);
+        for (unsigned i = 0; i < it->n_started; i++)
+                worker_post_last(it->workers[i]);
         scribe_stop(it->scribe);
         serve_sinks_stop(&it->sinks, status);
         scribe_close(it->scribe);

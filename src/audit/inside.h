@@ -8,6 +8,7 @@
 #define DAGWARD_AUDIT_INSIDE_H
 
 #include <pthread.h>
+#include <semaphore.h>
 
 #include "dagward/audit/journal.h"
 #include "keeper.h"
@@ -28,6 +29,7 @@ struct scribe {
         uint64_t checkpoint_records, rotate_bytes; /* as in the settings */
         int64_t checkpoint_ms, rotate_ms;
         struct mailbox *box;
+        sem_t hush_heard;
         int urgent_fd; /* eventfd: somebody waits */
         pthread_t thread;
 
@@ -35,6 +37,7 @@ struct scribe {
         struct mail *first; /* batches */
         struct mail **last;
         struct mail *asks;
+        bool hushed; /* whatever waits is written when it stops, and not before */
         bool stop;
 
         struct buf events; /* bodies that are not in the file yet */

@@ -174,9 +174,14 @@ static enum passing pass(struct scribe *scribe)
                 if (n == 0 || (errno != EAGAIN && errno != EWOULDBLOCK))
                         return NOBODY_THERE;
                 int64_t left = passing->since_ms + scribe->heir_ms - clock_mono_ms();
-                /* At our end nobody hears an answer; what is in the socket outlives us. */
+                if (left <= 0 && scribe->stop && !sending) {
+                        /* At our end nobody hears an answer; what is in the socket outlives us, and
+                         * what follows need not wait as long again. */
+                        scribe->heir_ms = 0;
+                        return PASSED;
+                }
                 if (left <= 0)
-                        return scribe->stop && !sending ? PASSED : SILENT;
+                        return SILENT;
                 struct pollfd fd = {
                         .fd = scribe->heir_fd, .events = (short)(sending ? POLLOUT : POLLIN)};
                 poll(&fd, 1, (int)left);

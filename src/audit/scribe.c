@@ -1,6 +1,7 @@
 #include "dagward/audit/scribe.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -239,6 +240,15 @@ static void anchor_fails(struct mail *mail, void *receiver)
         free(mail);
 }
 
+static void hush_arrived(struct mail *mail, void *receiver)
+{
+        struct scribe *scribe = receiver;
+
+        scribe->hushed = true;
+        sem_post(&scribe->hush_heard);
+        free(mail);
+}
+
 static void stop_arrived(struct mail *mail, void *receiver)
 {
         struct scribe *scribe = receiver;
@@ -363,10 +373,11 @@ static int idle_ms(const struct scribe *scribe)
 /* Waits for mail; for a moment longer when nobody waits for what it brings. */
 static void wait_for_mail(struct scribe *scribe, bool gather)
 {
+        bool heir_may_answer = scribe->passing.under_way && !scribe->hushed;
         struct pollfd fds[] = {
                 {.fd = scribe->urgent_fd, .events = POLLIN},
                 {.fd = mailbox_fd(scribe->box), .events = POLLIN},
-                {.fd = scribe->passing.under_way ? scribe->heir_fd : -1, .events = POLLIN},
+                {.fd = heir_may_answer ? scribe->heir_fd : -1, .events = POLLIN},
         };
         uint64_t count;
 
@@ -403,6 +414,8 @@ static void *run(void *argument)
         while (!scribe->stop) {
                 wait_for_mail(scribe, gather);
                 mailbox_drain(scribe->box);
+                if (scribe->hushed)
+                        continue;
                 gather = scribe->first && !scribe->failing_since_ms;
                 keep_distance(scribe);
                 if (scribe->heir_fd >= 0 && !scribe->released)
@@ -440,6 +453,7 @@ static void scribe_free(struct scribe *scribe)
         keeper_free(scribe->keeper);
         journal_close(&scribe->journal);
         mailbox_free(scribe->box);
+        sem_destroy(&scribe->hush_heard);
         if (scribe->urgent_fd >= 0)
                 close(scribe->urgent_fd);
         buf_clear(&scribe->events);
@@ -497,6 +511,7 @@ struct scribe *scribe_open(const struct scribe_settings *settings, struct error 
         take_settings(scribe, settings);
         scribe->opened_seq = scribe->journal.head.seq;
         scribe->box = mailbox_new(scribe);
+        sem_init(&scribe->hush_heard, 0, 0);
         scribe->urgent_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
         scribe->last = &scribe->first;
         scribe->stats.ok = scribe->stats.anchor_ok = true;
@@ -522,6 +537,15 @@ uint64_t scribe_final_seq(const struct scribe *scribe)
 {
         assert(scribe->stopped);
         return scribe->released ? scribe->given_seq : scribe->journal.head.seq;
+}
+
+void scribe_hush(struct scribe *scribe)
+{
+        if (!scribe)
+                return;
+        post_word(scribe, hush_arrived);
+        while (sem_wait(&scribe->hush_heard) < 0 && errno == EINTR)
+                ;
 }
 
 void scribe_stop(struct scribe *scribe)

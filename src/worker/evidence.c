@@ -82,19 +82,24 @@ static void on_written(struct audit_batch *audit, void *receiver)
         worker->failed_batches = batch;
 }
 
-void evidence_tick(struct worker *worker)
+void evidence_post_failed(struct worker *worker)
 {
         struct evidence_batch *batch = worker->failed_batches;
 
         worker->failed_batches = NULL;
-        if (!worker->audit_failing)
-                evidence_flush(worker, true);
         while (batch) {
                 struct evidence_batch *next = batch->next_spare;
                 batch->batch.durable = false; /* nobody waits for it any more */
                 scribe_post(worker->scribe, &batch->batch);
                 batch = next;
         }
+}
+
+void evidence_tick(struct worker *worker)
+{
+        if (!worker->audit_failing)
+                evidence_flush(worker, true);
+        evidence_post_failed(worker);
 }
 
 static struct evidence_batch *batch_take(struct worker *worker)

@@ -724,6 +724,7 @@ bool evidence_is_full(const struct worker *worker);
 bool evidence_is_behind(const struct worker *worker);
 /* Now and then: tries again what could not be written. */
 void evidence_tick(struct worker *worker);
+void evidence_post_failed(struct worker *worker);
 void evidence_clear(struct worker *worker);
 /* From now on the worker knows of a log that cannot be written before it has written itself. */
 void evidence_watch(struct worker *worker);

@@ -513,6 +513,12 @@ void worker_join(struct worker *worker)
         worker->ledger = NULL; /* it ends before what it still posts is looked at */
 }
 
+void worker_post_last(struct worker *worker)
+{
+        mailbox_drain(worker->box);
+        evidence_post_failed(worker);
+}
+
 void worker_free(struct worker *worker)
 {
         if (!worker)

@@ -24,7 +24,7 @@ class Peer:
     """Somebody else's end of the handover socket: a process that stops where the test wants."""
 
     def __init__(self, sock):
-        self.sock, self.files = sock, []
+        self.sock, self.files, self.audit = sock, [], None
         self.sock.settimeout(seconds(20))
 
     def say(self, text, files=()):
@@ -41,6 +41,8 @@ class Peer:
     def die(self):
         """As the kernel does it for a process that is killed."""
         self.sock.close()
+        if self.audit:
+            self.audit.close()
         for file in self.files:
             os.close(file)
         self.files = []
@@ -61,10 +63,9 @@ class Peer:
 
     def locked(self, proxy):
         self.given()
-        audit = socket.socket(fileno=os.dup(self.files[-2]))
-        audit.settimeout(seconds(20))
-        assert audit.recv(1) == b"R"
-        audit.close()
+        self.audit = socket.socket(fileno=os.dup(self.files[-2]))
+        self.audit.settimeout(seconds(20))
+        assert self.audit.recv(1) == b"R"
         for file in (proxy.audit_file, proxy.folder / "audit.jsonl.triggers"):
             if file.exists():
                 self.files.append(os.open(file, os.O_RDWR))
@@ -203,6 +204,33 @@ def test_a_process_that_freezes_when_it_serves_delays_no_end_and_loses_no_record
     until(lambda: proxy.events("process.stopped"), "its last word")
     # What it refused while nothing could be written it had to keep to itself.
     proxy.whole_audit = bool([r for r in proxy.of(refused) if r["kind"] == "outcome"])
+
+
+def test_what_a_process_could_not_pass_on_is_sent_with_its_last_words(line, upstream, operator):  # noqa: F811
+    """The new process says nothing from the first frame on, which is an event. An outcome of the old one is refused
+    for as long as it drains; it is in the socket all the same when the old process has ended."""
+    proxy, gate = line.proxy, threading.Event()
+    proxy.config["timeouts"].update({"handover": "%dms" % (SILENCE * 1000), "drain": "%ds" % seconds(3)})
+    old = line.start()
+    upstream.tell(lambda sock, request: gate.wait(60) and message(200, "{}"))
+    peer = taker(line, "locked")
+    with proxy.connect(timeout=60) as busy:
+        busy.request("GET", ITEM, [("Authorization", "Bearer " + operator)])
+        until(lambda: upstream.received, "the request is under way")
+        peer.say(b"SERVING")
+        until(lambda: "does not answer" in proxy.log(), "its event is not answered in time")
+        gate.set()
+        answer = busy.answer()
+        assert answer.status == 200, "reads need no record first"
+    line.gone(old, within=60)
+    said = b""
+    while part := peer.audit.recv(65536):
+        said += part
+    outcomes = [record for record in said.split(b"\n") if answer.correlation.encode() in record]
+    assert b"process.draining" in said and len(outcomes) == 1
+    assert b"process.stopped" in said, "its last word"
+    proxy.whole_audit = False  # nobody wrote down what it said
+    peer.die()
 
 
 @pytest.mark.parametrize("stage", ["asked", "offered", "given", "released"])

@@ -63,6 +63,10 @@ uint64_t scribe_opened_seq(const struct scribe *scribe);
 /* Once it is stopped: the last record that it wrote itself. What follows is of the process that the
  * file was given to. */
 uint64_t scribe_final_seq(const struct scribe *scribe);
+/* Nothing is written and nothing posted back from when this returns until scribe_stop: who posted
+ * batches has those that could not be written until now, and may post them a last time. Waits for
+ * the turn that is under way. To be called once, before scribe_stop; harmless on NULL. */
+void scribe_hush(struct scribe *scribe);
 /* Writes what was posted before and a checkpoint, makes it durable and ends the thread: nothing is
  * written any more. Batches are still posted back while this waits: mailboxes named in them must
  * outlive it. Harmless on NULL, and the second time. */

@@ -38,6 +38,8 @@ size_t worker_sockets(const struct worker *worker, int *fds, size_t most);
 bool worker_start(struct worker *worker, struct error *err);
 /* Tells the thread to stop (after a drain, or at once), waits for it. */
 void worker_join(struct worker *worker);
+/* After worker_join and scribe_hush: the records that could not be written are posted once more. */
+void worker_post_last(struct worker *worker);
 /* After worker_join, or when it was never started. */
 void worker_free(struct worker *worker);
 
