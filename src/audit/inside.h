@@ -31,12 +31,14 @@ struct scribe {
         struct mailbox *box;
         sem_t hush_heard;
         int urgent_fd; /* eventfd: somebody waits */
+        int hurry_fd;  /* eventfd: no more are waited for */
         pthread_t thread;
 
         /* what one drain of the mailbox brought */
         struct mail *first; /* batches */
         struct mail **last;
         struct mail *asks;
+        bool hurry;  /* the batches are to be written at once */
         bool hushed; /* whatever waits is written when it stops, and not before */
         bool stop;
 

@@ -21,8 +21,8 @@ enum {
         /* How long records that nobody waits for are gathered: a wake-up for each would cost more
          * than writing them. Whatever somebody waits for cuts it short. */
         GATHER_MS = 2,
-        /* Under load, who comes within this time after an fdatasync shares the next one; after a
-         * pause nobody is delayed. */
+        /* Under load, who comes within this time after an fdatasync shares the next one, unless
+         * enough are waiting; after a pause nobody is delayed. */
         SYNC_DISTANCE_US = 4000,
 };
 
@@ -63,12 +63,25 @@ void audit_batch_clear(struct audit_batch *batch)
 
 /* --- the mailbox --- */
 
-static void wake(struct scribe *scribe)
+static void raise_fd(int fd)
 {
         uint64_t one = 1;
-        ssize_t n = write(scribe->urgent_fd, &one, sizeof(one));
+        ssize_t n = write(fd, &one, sizeof(one));
 
         (void)n; /* a full counter is a wake-up as well */
+}
+
+static void lower_fd(int fd)
+{
+        uint64_t count;
+        ssize_t n = read(fd, &count, sizeof(count));
+
+        (void)n; /* EAGAIN: nobody had raised it */
+}
+
+static void wake(struct scribe *scribe)
+{
+        raise_fd(scribe->urgent_fd);
 }
 
 static void batch_arrived(struct mail *mail, void *receiver)
@@ -268,6 +281,26 @@ static void post_word(struct scribe *scribe, void (*deliver)(struct mail *mail, 
         wake(scribe);
 }
 
+/* It comes behind the batches that it is about; when they are written by then, it says nothing. */
+static void hurry_arrived(struct mail *mail, void *receiver)
+{
+        struct scribe *scribe = receiver;
+
+        scribe->hurry = scribe->first != NULL;
+        free(mail);
+}
+
+void scribe_hurry(struct scribe *scribe)
+{
+        struct mail *mail = calloc(1, sizeof(*mail));
+
+        if (!mail)
+                abort();
+        mail->deliver = hurry_arrived;
+        mailbox_post(scribe->box, mail);
+        raise_fd(scribe->hurry_fd);
+}
+
 void scribe_reopen(struct scribe *scribe)
 {
         post_word(scribe, reopen_arrived);
@@ -379,25 +412,28 @@ static void wait_for_mail(struct scribe *scribe, bool gather)
                 {.fd = mailbox_fd(scribe->box), .events = POLLIN},
                 {.fd = heir_may_answer ? scribe->heir_fd : -1, .events = POLLIN},
         };
-        uint64_t count;
 
         if (gather)
                 poll(fds, 1, GATHER_MS);
         poll(fds, 3, idle_ms(scribe));
-        ssize_t n = read(scribe->urgent_fd, &count, sizeof(count));
-        (void)n; /* EAGAIN: it was the mailbox */
+        lower_fd(scribe->urgent_fd);
 }
 
 /* Lets a group grow when the last one was made durable only a moment ago. */
 static void keep_distance(struct scribe *scribe)
 {
-        int64_t left = SYNC_DISTANCE_US - (clock_mono_us() - scribe->synced_us);
+        struct pollfd hurry = {.fd = scribe->hurry_fd, .events = POLLIN};
 
-        if (!scribe->first || left <= 0 || left > SYNC_DISTANCE_US)
-                return;
-        struct timespec pause = {.tv_nsec = left * 1000};
-        nanosleep(&pause, NULL);
-        mailbox_drain(scribe->box);
+        while (scribe->first && !scribe->hurry) {
+                int64_t left = scribe->synced_us + SYNC_DISTANCE_US - clock_mono_us();
+                if (left <= 0)
+                        break;
+                struct timespec pause = {.tv_nsec = left * 1000};
+                if (ppoll(&hurry, 1, &pause, NULL) > 0)
+                        lower_fd(scribe->hurry_fd);
+                mailbox_drain(scribe->box);
+        }
+        scribe->hurry = false;
 }
 
 static void write_turn(struct scribe *scribe)
@@ -456,6 +492,8 @@ static void scribe_free(struct scribe *scribe)
         sem_destroy(&scribe->hush_heard);
         if (scribe->urgent_fd >= 0)
                 close(scribe->urgent_fd);
+        if (scribe->hurry_fd >= 0)
+                close(scribe->hurry_fd);
         buf_clear(&scribe->events);
         buf_clear(&scribe->lines);
         signing_key_free(scribe->key);
@@ -513,6 +551,7 @@ struct scribe *scribe_open(const struct scribe_settings *settings, struct error 
         scribe->box = mailbox_new(scribe);
         sem_init(&scribe->hush_heard, 0, 0);
         scribe->urgent_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+        scribe->hurry_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
         scribe->last = &scribe->first;
         scribe->stats.ok = scribe->stats.anchor_ok = true;
         /* How much of it is signed is not known: what comes next signs it all. */
@@ -520,7 +559,8 @@ struct scribe *scribe_open(const struct scribe_settings *settings, struct error 
         buf_init(&scribe->events, EVENTS_BYTES);
         buf_init(&scribe->lines, (size_t)64 * 1024 * 1024);
         scribe->keeper = keeper_new(scribe, settings, err);
-        if (!scribe->keeper || scribe->urgent_fd < 0 || !start_thread(scribe)) {
+        if (!scribe->keeper || scribe->urgent_fd < 0 || scribe->hurry_fd < 0 ||
+                !start_thread(scribe)) {
                 error_set(err, "the audit thread cannot be started");
                 scribe_free(scribe);
                 return NULL;

@@ -66,9 +66,11 @@ static void on_written(struct audit_batch *audit, void *receiver)
 
         worker->batches_out--;
         on_state(ok, worker);
+        if (audit->durable)
+                worker->audit_hurried = false;
         while (!link_empty(&batch->waiters)) {
                 struct exchange *x = LINK_OF(struct exchange, audit_link, batch->waiters.after);
-                link_remove(&x->audit_link);
+                evidence_leave(x);
                 x->audit_answered = true;
                 x->audit_ok = ok;
                 client_go_on(x->client);
@@ -471,8 +473,29 @@ enum next evidence_intent(struct exchange *x)
         }
         worker->metrics.audit_waits++;
         link_add(&batch->waiters, &x->audit_link);
+        worker->audit_waiting++;
         exchange_wait(x, WAIT_AUDIT, AUDIT_MOST_MS);
         return PENDING;
+}
+
+void evidence_leave(struct exchange *x)
+{
+        if (link_empty(&x->audit_link))
+                return;
+        link_remove(&x->audit_link);
+        x->worker->audit_waiting--;
+}
+
+/* Between two fdatasyncs the scribe waits for more records to share the next one. When half of all
+ * exchanges wait for it that is enough: the other half is what there is to do meanwhile, and when
+ * all waited for the same one there would be nothing. */
+void evidence_hurry(struct worker *worker)
+{
+        if (worker->audit_hurried || !worker->audit_waiting ||
+                2 * (uint64_t)worker->audit_waiting < worker->metrics.exchanges_now)
+                return;
+        worker->audit_hurried = true;
+        scribe_hurry(worker->scribe);
 }
 
 static unsigned latency_bucket(int64_t ms)

@@ -533,7 +533,7 @@ void exchange_late(struct exchange *x)
                 break;
         case WAIT_TRIGGER: (void)trigger_late(x); break;
         case WAIT_AUDIT:
-                link_remove(&x->audit_link);
+                evidence_leave(x);
                 evidence_overdue(x->worker);
                 (void)refuse(
                         x, 503, REFUSED_AUDIT, "the audit record could not be written in time");
@@ -610,7 +610,7 @@ static void release(struct exchange *x)
         admit_rest(client);
         ask_forget(x);
         trigger_clear(x);
-        link_remove(&x->audit_link);
+        evidence_leave(x);
         link_remove(&x->turn_link);
         caller_unref(x->caller);
         credential_unref(x->credential);

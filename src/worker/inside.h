@@ -147,6 +147,8 @@ struct worker {
         unsigned n_spare_batches;
         struct evidence_batch *failed_batches; /* to be posted again */
         size_t batches_out;                    /* posted, not answered */
+        unsigned audit_waiting;                /* exchanges whose record is to be on disk first */
+        bool audit_hurried;                    /* the scribe was told not to wait for more */
         bool audit_failing;                    /* the last answer was no, or none came in time */
         struct scribe_watch audit_watch;       /* what others' batches have shown */
         struct grants_table *grants;           /* bindings of callers met before */
@@ -714,8 +716,12 @@ void evidence_glass(struct exchange *x);
 /* NEXT, PENDING until the record is on disk, or REFUSE. */
 enum next evidence_intent(struct exchange *x);
 void evidence_outcome(struct exchange *x);
+/* It waits for no record any more. */
+void evidence_leave(struct exchange *x);
 /* At the end of a turn: posts what has to go now. */
 void evidence_flush(struct worker *worker, bool all);
+/* At the end of a turn, after that. */
+void evidence_hurry(struct worker *worker);
 /* A batch has waited for BATCH_MS. */
 void evidence_due(struct worker *worker);
 /* So much waits to be written that no more requests may be read. */
@@ -724,6 +730,7 @@ bool evidence_is_full(const struct worker *worker);
 bool evidence_is_behind(const struct worker *worker);
 /* Now and then: tries again what could not be written. */
 void evidence_tick(struct worker *worker);
+/* At once: tries again what could not be written. */
 void evidence_post_failed(struct worker *worker);
 void evidence_clear(struct worker *worker);
 /* From now on the worker knows of a log that cannot be written before it has written itself. */

@@ -323,6 +323,7 @@ static void turn_end(struct worker *worker)
 {
         read_clocks(worker);
         evidence_flush(worker, false);
+        evidence_hurry(worker);
         look_at_drain(worker);
         free_dropped(worker);
         free_spare(worker, SPARE_MOST);

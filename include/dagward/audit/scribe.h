@@ -106,6 +106,10 @@ void audit_batch_clear(struct audit_batch *batch);
  * other. A batch that came back with ok false may be posted again as it is. */
 void scribe_post(struct scribe *scribe, struct audit_batch *batch);
 
+/* Enough wait for what was posted: it is written and made durable at once, and not a few
+ * milliseconds later together with what may be posted until then. */
+void scribe_hurry(struct scribe *scribe);
+
 /* --- the rest --- */
 
 /* Writes an event record of now: life cycle, not requests. Copied; no answer; kept (up to 64 KiB of

@@ -76,6 +76,55 @@ static void durability_decides_what_is_synced(void **state)
         }
 }
 
+static void haste_is_about_what_was_posted_before(void **state)
+{
+        struct scribe *scribe = open_scribe(SCRIBE_SYNC_WRITES);
+        struct client client;
+
+        (void)state;
+        client_open(&client);
+        for (int i = 0; i < 20; i++) {
+                struct audit_batch batch;
+                client.ok = 0;
+                audit_batch_init(&batch, client.box, answered, &client);
+                add(&batch, "in a hurry", true);
+                scribe_hurry(scribe); /* nothing of the kind is there */
+                scribe_post(scribe, &batch);
+                scribe_hurry(scribe);
+                wait_answers(&client, 1);
+                assert_int_equal(client.ok, 1);
+                audit_batch_clear(&batch);
+        }
+        assert_int_equal(stats_of(&client, scribe).syncs, 20);
+        scribe_close(scribe);
+        mailbox_free(client.box);
+}
+
+static void what_is_posted_in_a_hush_is_written_at_the_end(void **state)
+{
+        struct scribe *scribe = open_scribe(SCRIBE_SYNC_WRITES);
+        struct audit_batch batch;
+        struct client client;
+
+        (void)state;
+        client_open(&client);
+        assert_true(post_one(&client, scribe, "before", true));
+        scribe_hush(scribe);
+        audit_batch_init(&batch, client.box, answered, &client);
+        add(&batch, "the last", true);
+        client.ok = 0;
+        scribe_post(scribe, &batch);
+        scribe_event(scribe, STR("process.stopped"), NULL, 0);
+        assert_int_equal(whole(path, NULL), 2);
+        scribe_stop(scribe);
+        wait_answers(&client, 1);
+        assert_int_equal(client.ok, 1);
+        assert_int_equal(whole(path, NULL), 4);
+        audit_batch_clear(&batch);
+        scribe_close(scribe);
+        mailbox_free(client.box);
+}
+
 static void closing_writes_what_was_posted_and_the_chain_goes_on_afterwards(void **state)
 {
         struct client client;
@@ -511,6 +560,8 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 TEST(records_go_into_the_file_in_the_order_they_were_posted),
                 TEST(durability_decides_what_is_synced),
+                TEST(haste_is_about_what_was_posted_before),
+                TEST(what_is_posted_in_a_hush_is_written_at_the_end),
                 TEST(closing_writes_what_was_posted_and_the_chain_goes_on_afterwards),
                 TEST(a_second_process_cannot_write_the_same_file),
                 TEST(what_is_no_audit_file_is_refused_and_left_alone),
