@@ -13,7 +13,7 @@
 #include <stdlib.h>
 
 enum { BATCH_MS = 20 };
-enum { BATCH_LARGE = 32 * 1024 };
+enum { BATCH_LARGE = AUDIT_BATCH_BYTES / 2 }; /* each wakes the scribe */
 enum { AUDIT_MOST_MS = 30000 }; /* a disk that takes longer is as good as broken */
 enum { BATCHES_MOST = 256 };    /* under way; the disk does not keep up when there are more */
 enum { SPARE_BATCHES_MOST = 8 };
@@ -155,8 +155,7 @@ void evidence_flush(struct worker *worker, bool all)
 {
         struct evidence_batch *batch = worker->batch;
 
-        size_t large = worker->audit_failing ? AUDIT_BATCH_BYTES / 2 : BATCH_LARGE;
-        if (batch && (all || batch->batch.durable || batch->batch.records.len >= large))
+        if (batch && (all || batch->batch.durable || batch->batch.records.len >= BATCH_LARGE))
                 post(worker);
 }
 
