@@ -22,6 +22,7 @@
 #include "dagward/http/target.h"
 #include "dagward/net/listener.h"
 #include "dagward/net/stream.h"
+#include "dagward/net/tls.h"
 #include "dagward/token/carrier.h"
 #include "dagward/token/verdicts.h"
 #include "dagward/trigger/ledger.h"
@@ -132,7 +133,8 @@ struct worker {
         struct link clients, dropped_clients;
         struct link upstreams, dropped_upstreams; /* all that are open; those to be freed */
         struct link idle[SERVICE_COUNT];          /* pooled: the last returned first */
-        struct exchange *spare;                   /* finished exchanges, to be used again */
+        struct tls_session tls_sessions[SERVICE_COUNT];
+        struct exchange *spare; /* finished exchanges, to be used again */
         unsigned n_spare;
         struct verdicts *verdicts;
         unsigned rotation; /* which of an endpoint's addresses is tried first */
@@ -833,6 +835,11 @@ bool relay_connect_late(struct exchange *x);
 enum { UPSTREAM_RETRY = 100, UPSTREAM_RETRIES_MOST = 10000, UPSTREAM_RETRIES_QUIET = 1000 };
 /* A connection to the exchange's service, from the pool or new; false with a reason. */
 bool upstream_lend(struct exchange *x, bool fresh, struct error *why);
+/* A TLS connection of ours on `fd`; the last session with that host is resumed. NULL: it cannot
+ * begin. */
+SSL *upstream_tls(struct exchange *x, int fd, const char *host);
+/* Every new connection is verified in whole once: what that depends on is another now. */
+void upstream_forget_sessions(struct worker *worker);
 /* Where the exchange's request goes now: its service, or the storage it was redirected to. */
 const struct endpoint *upstream_endpoint(const struct exchange *x);
 /* Back into the pool, if it can be used again; the exchange has it no more. */

@@ -9,7 +9,6 @@
 #include "inside.h"
 
 #include "dagward/http/connect.h"
-#include "dagward/net/tls.h"
 
 /* That of the exchange's world, or of a newer one from which the address was had. */
 static const struct egress *egress_of(const struct exchange *x, uint64_t number)
@@ -69,7 +68,7 @@ static enum tunnel secure(struct exchange *x, int *status, struct error *why)
 {
         struct upstream *upstream = x->upstream;
         struct stream *stream = &upstream->stream;
-        SSL *ssl = tls_connect(x->world->upstream_tls, stream->fd, upstream->host);
+        SSL *ssl = upstream_tls(x, stream->fd, upstream->host);
 
         stream_consume(stream, stream_in(stream).len);
         if (!ssl || !stream_secure(stream, ssl))

@@ -121,6 +121,7 @@ static void on_world(struct mail *mail, void *receiver)
         if (worker->lease->world->reload != letter->world->reload) {
                 lent_clear(worker->lent);
                 throttle_forget(worker);
+                upstream_forget_sessions(worker);
         }
         lease_renew(worker, letter->world);
         free(letter);
@@ -538,6 +539,7 @@ void worker_free(struct worker *worker)
         lent_free(worker->lent);
         for (size_t i = 0; i < SERVICE_COUNT; i++)
                 buf_clear(&worker->locations[i]);
+        upstream_forget_sessions(worker);
         stream_pool_clear(&worker->pool);
         if (worker->base)
                 event_base_free(worker->base);
