@@ -383,9 +383,9 @@ struct exchange {
         struct credential *credential; /* one reference */
         struct str credential_type;    /* in the arena */
         bool asked_credential, replaced_credential;
-        bool credential_is_callers;                     /* its own, and nobody else's; see lend.c */
-        uint8_t reloads_met;                            /* while it waited for one that all share */
-        unsigned lend_asks;                             /* for such a one */
+        bool credential_is_callers; /* its own, and nobody else's; see lend.c */
+        uint8_t reloads_met; /* while it waited for keys, or for a credential that all share */
+        unsigned lend_asks;  /* for such a one */
         unsigned char token_digest[TOKEN_DIGEST_BYTES]; /* once lend_asks > 0 */
         bool lend_refused;                              /* by the last of them, */
         enum assertion_refusal lend_refusal;            /* for this reason, */
