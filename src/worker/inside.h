@@ -117,6 +117,7 @@ struct worker {
         /* budgets; see admit.c */
         struct budget *budget;                 /* what all workers count together */
         unsigned n_workers;                    /* that share the limits */
+        uint64_t descriptors;                  /* of the process; UINT64_MAX: without end */
         uint64_t most_clients, most_upstreams; /* this worker's share */
         struct link strangers; /* clients that never showed a valid token: the newest first */
         struct link resting;   /* those that did, and are not being served */
@@ -446,8 +447,10 @@ void lease_return(struct lease *lease);
 void listener_pause(struct worker_listener *listener);
 
 /* --- admit.c --- */
-/* What this worker may have of what is configured, and of the descriptors there are. */
-void admit_share_out(struct worker *worker, const struct config *config, unsigned n_workers);
+/* Before the first share: how many share, and how many descriptors there are. */
+void admit_begin(struct worker *worker, unsigned n_workers);
+/* What this worker may have of what is configured now, and of the descriptors. */
+void admit_share_out(struct worker *worker, const struct config *config);
 /* Upstream connections, and requests under way, of this worker at most. */
 uint64_t admit_upstreams(const struct worker *worker, const struct config *config);
 /* Whether a connection from `peer` may stay; others may have had to go for it. */

@@ -122,6 +122,7 @@ static void on_world(struct mail *mail, void *receiver)
                 lent_clear(worker->lent);
                 throttle_forget(worker);
                 upstream_forget_sessions(worker);
+                admit_share_out(worker, letter->world->config);
         }
         lease_renew(worker, letter->world);
         free(letter);
@@ -442,7 +443,8 @@ struct worker *worker_new(unsigned number, unsigned n_workers, const struct work
         worker->verdicts = verdicts_new(VERDICTS_MOST);
         worker->grants = grants_new();
         worker->directory = directory_new();
-        admit_share_out(worker, world->config, n_workers);
+        admit_begin(worker, n_workers);
+        admit_share_out(worker, world->config);
         worker->accept_failed_ms = INT64_MIN / 2;
         worker->retries_left = UPSTREAM_RETRIES_QUIET;
         link_init(&worker->clients);
