@@ -3,8 +3,14 @@
 #include <arpa/inet.h>
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+
+#include "dagward/base/clock.h"
+
+enum { SESSION_S = 3600 }; /* from a whole handshake on, however often it was resumed */
 
 static void context_drop(struct snapshot *snap)
 {
@@ -81,6 +87,10 @@ struct tls_context *tls_server(
 
         SSL_CTX_set_alpn_select_cb(ctx, choose_http11, NULL);
         SSL_CTX_set_session_id_context(ctx, session_id, sizeof(session_id) - 1);
+        /* Clients keep their sessions, in tickets: nothing that threads would share or that
+         * strangers could fill. */
+        SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+        SSL_CTX_set_timeout(ctx, SESSION_S);
         if (SSL_CTX_use_certificate_chain_file(ctx, certificate) != 1)
                 error_set(err, "%s: cannot read the certificate: %s", certificate, tls_reason());
         else if (SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM) != 1)
@@ -92,6 +102,9 @@ struct tls_context *tls_server(
                 error_set(err, "%s: cannot read the client CA: %s", client_ca, tls_reason());
         else {
                 if (client_ca) {
+                        /* A ticket would outlive the certificate it stands for. */
+                        SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
+                        SSL_CTX_set_num_tickets(ctx, 0);
                         SSL_CTX_set_client_CA_list(ctx, SSL_load_client_CA_file(client_ca));
                         SSL_CTX_set_verify(
                                 ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
@@ -102,12 +115,75 @@ struct tls_context *tls_server(
         return NULL;
 }
 
+/* Until when (s since 1970) a session may be resumed stands in it, so that its heirs, from tickets
+ * that came when it was resumed, end with it: a host that was verified once is not good for ever.
+ */
+static pthread_once_t until_once = PTHREAD_ONCE_INIT;
+static int until_index;
+
+/* OpenSSL copies to heirs only what has an index of its own. */
+static void until_register(void)
+{
+        until_index = SSL_SESSION_get_ex_new_index(0, NULL, NULL, NULL, NULL);
+        if (until_index < 0)
+                abort();
+}
+
+static int64_t until_s(const SSL_SESSION *session)
+{
+        return (int64_t)(intptr_t)SSL_SESSION_get_ex_data(session, until_index);
+}
+
+static void limit(SSL_SESSION *session, int64_t s)
+{
+        if (!SSL_SESSION_set_ex_data(session, until_index, (void *)(intptr_t)s))
+                abort();
+}
+
+/* A handshake or, in TLS 1.3, a ticket behind it has brought a session. 1: it was taken. */
+static int on_session(SSL *ssl, SSL_SESSION *new)
+{
+        struct tls_session *session = SSL_get_app_data(ssl);
+        const char *host = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+
+        /* The connection may be older than what is remembered by now. */
+        if (!session || !session->context || session->context->ctx != SSL_get_SSL_CTX(ssl) ||
+                !host || strcmp(session->host, host) != 0 || !SSL_SESSION_is_resumable(new))
+                return 0;
+        if (!until_s(new))
+                limit(new, clock_wall_ms() / 1000 + SESSION_S);
+        SSL_SESSION_free(session->session);
+        session->session = new;
+        return 1;
+}
+
+static bool is_good_still(const SSL_SESSION *session)
+{
+        X509 *seen = SSL_SESSION_get0_peer((SSL_SESSION *)session);
+        int64_t left_s = until_s(session) - clock_wall_ms() / 1000;
+
+        /* A clock that was set back does not prolong it. */
+        return left_s > 0 && left_s <= SESSION_S && seen &&
+               X509_cmp_current_time(X509_get0_notAfter(seen)) > 0;
+}
+
+void tls_session_clear(struct tls_session *session)
+{
+        SSL_SESSION_free(session->session);
+        tls_unref(session->context);
+        *session = (struct tls_session){0};
+}
+
 struct tls_context *tls_client(const char *ca, struct error *err)
 {
         struct tls_context *context = context_new(TLS_client_method());
         static const unsigned char http11[] = "\x08http/1.1";
 
         SSL_CTX_set_verify(context->ctx, SSL_VERIFY_PEER, NULL);
+        SSL_CTX_set_session_cache_mode(
+                context->ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+        pthread_once(&until_once, until_register);
+        SSL_CTX_sess_set_new_cb(context->ctx, on_session);
         SSL_CTX_set_alpn_protos(context->ctx, http11, sizeof(http11) - 1);
         if (ca ? SSL_CTX_load_verify_locations(context->ctx, ca, NULL) != 1
                : SSL_CTX_set_default_verify_paths(context->ctx) != 1) {
@@ -162,6 +238,26 @@ SSL *tls_connect(const struct tls_context *context, int fd, const char *host)
                 return NULL;
         }
         SSL_set_connect_state(ssl);
+        return ssl;
+}
+
+SSL *tls_resume(struct tls_context *context, int fd, const char *host, struct tls_session *session)
+{
+        SSL *ssl = tls_connect(context, fd, host);
+
+        if (!ssl)
+                return NULL;
+        if (session->context != context || strcmp(session->host, host) != 0 ||
+                (session->session && !is_good_still(session->session)))
+                tls_session_clear(session);
+        if (!session->context) {
+                session->context = tls_ref(context);
+                snprintf(session->host, sizeof(session->host), "%s", host);
+        }
+        SSL_set_app_data(ssl, session);
+        /* If it does not fit after all, the handshake is a whole one. */
+        if (session->session)
+                (void)SSL_set_session(ssl, session->session);
         return ssl;
 }
 

@@ -35,33 +35,54 @@ static uint64_t share_of(uint64_t total, unsigned n_workers)
 }
 
 /* With fewer descriptors than the limits promise, both kinds of connections get less, and some are
- * left for what must go on: the audit log, the admin listener, keys and tokens. */
-void admit_share_out(struct worker *worker, const struct config *config, unsigned n_workers)
+ * left for what must go on: the audit log, the admin listener, keys and tokens. False: they are
+ * enough. */
+static bool share_descriptors(struct worker *worker, uint64_t clients, uint64_t upstreams)
 {
-        uint64_t upstreams = config->upstream.connections * n_workers;
-        uint64_t clients = config->limits.connections;
+        unsigned n_workers = worker->n_workers;
         uint64_t own = OWN_DESCRIPTORS + OWN_DESCRIPTORS_OF_WORKER * n_workers;
-        struct rlimit files;
+        uint64_t least = 2 * (uint64_t)n_workers;
 
-        worker->n_workers = n_workers;
         worker->most_clients = share_of(clients, n_workers);
         worker->most_upstreams = UINT64_MAX;
-        if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur == RLIM_INFINITY ||
-                files.rlim_cur >= clients + upstreams + own)
-                return;
-        uint64_t most = files.rlim_cur > own + 2 * n_workers ? files.rlim_cur - own : 2 * n_workers;
+        if (worker->descriptors >= clients + upstreams + own)
+                return false;
+        uint64_t most = worker->descriptors > own + least ? worker->descriptors - own : least;
         if (clients > most - most / 2 && upstreams > most / 2)
                 clients = most - most / 2;
         else if (clients > most - most / 2)
                 clients = most - upstreams;
         worker->most_clients = clients / n_workers ? clients / n_workers : 1;
         worker->most_upstreams = (most - clients) / n_workers ? (most - clients) / n_workers : 1;
-        if (worker->number == 0)
+        return true;
+}
+
+void admit_begin(struct worker *worker, unsigned n_workers)
+{
+        struct rlimit files;
+        bool known = getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur != RLIM_INFINITY;
+
+        worker->n_workers = n_workers;
+        worker->descriptors = known ? files.rlim_cur : UINT64_MAX;
+}
+
+void admit_share_out(struct worker *worker, const struct config *config)
+{
+        uint64_t upstreams = config->upstream.connections * worker->n_workers;
+        uint64_t clients_before = worker->most_clients, upstreams_before = worker->most_upstreams;
+
+        if (!share_descriptors(worker, config->limits.connections, upstreams))
+                return;
+        bool changed = worker->most_clients != clients_before ||
+                       worker->most_upstreams != upstreams_before;
+        if (worker->number == 0 && changed)
                 log_info("RLIMIT_NOFILE=%llu is less than `limits.connections` and "
                          "`upstream.connections` may need (%llu): at most %llu client connections "
                          "and %llu upstream connections per worker",
-                        (unsigned long long)files.rlim_cur,
-                        (unsigned long long)(config->limits.connections + upstreams + own),
+                        (unsigned long long)worker->descriptors,
+                        (unsigned long long)(config->limits.connections + upstreams +
+                                             OWN_DESCRIPTORS +
+                                             OWN_DESCRIPTORS_OF_WORKER * worker->n_workers),
                         (unsigned long long)worker->most_clients,
                         (unsigned long long)worker->most_upstreams);
 }

@@ -22,6 +22,7 @@
 #include "dagward/http/target.h"
 #include "dagward/net/listener.h"
 #include "dagward/net/stream.h"
+#include "dagward/net/tls.h"
 #include "dagward/token/carrier.h"
 #include "dagward/token/verdicts.h"
 #include "dagward/trigger/ledger.h"
@@ -116,6 +117,7 @@ struct worker {
         /* budgets; see admit.c */
         struct budget *budget;                 /* what all workers count together */
         unsigned n_workers;                    /* that share the limits */
+        uint64_t descriptors;                  /* of the process; UINT64_MAX: without end */
         uint64_t most_clients, most_upstreams; /* this worker's share */
         struct link strangers; /* clients that never showed a valid token: the newest first */
         struct link resting;   /* those that did, and are not being served */
@@ -132,7 +134,8 @@ struct worker {
         struct link clients, dropped_clients;
         struct link upstreams, dropped_upstreams; /* all that are open; those to be freed */
         struct link idle[SERVICE_COUNT];          /* pooled: the last returned first */
-        struct exchange *spare;                   /* finished exchanges, to be used again */
+        struct tls_session tls_sessions[SERVICE_COUNT];
+        struct exchange *spare; /* finished exchanges, to be used again */
         unsigned n_spare;
         struct verdicts *verdicts;
         unsigned rotation; /* which of an endpoint's addresses is tried first */
@@ -381,9 +384,9 @@ struct exchange {
         struct credential *credential; /* one reference */
         struct str credential_type;    /* in the arena */
         bool asked_credential, replaced_credential;
-        bool credential_is_callers;                     /* its own, and nobody else's; see lend.c */
-        uint8_t reloads_met;                            /* while it waited for one that all share */
-        unsigned lend_asks;                             /* for such a one */
+        bool credential_is_callers; /* its own, and nobody else's; see lend.c */
+        uint8_t reloads_met; /* while it waited for keys, or for a credential that all share */
+        unsigned lend_asks;  /* for such a one */
         unsigned char token_digest[TOKEN_DIGEST_BYTES]; /* once lend_asks > 0 */
         bool lend_refused;                              /* by the last of them, */
         enum assertion_refusal lend_refusal;            /* for this reason, */
@@ -444,8 +447,10 @@ void lease_return(struct lease *lease);
 void listener_pause(struct worker_listener *listener);
 
 /* --- admit.c --- */
-/* What this worker may have of what is configured, and of the descriptors there are. */
-void admit_share_out(struct worker *worker, const struct config *config, unsigned n_workers);
+/* Before the first share: how many share, and how many descriptors there are. */
+void admit_begin(struct worker *worker, unsigned n_workers);
+/* What this worker may have of what is configured now, and of the descriptors. */
+void admit_share_out(struct worker *worker, const struct config *config);
 /* Upstream connections, and requests under way, of this worker at most. */
 uint64_t admit_upstreams(const struct worker *worker, const struct config *config);
 /* Whether a connection from `peer` may stay; others may have had to go for it. */
@@ -833,6 +838,11 @@ bool relay_connect_late(struct exchange *x);
 enum { UPSTREAM_RETRY = 100, UPSTREAM_RETRIES_MOST = 10000, UPSTREAM_RETRIES_QUIET = 1000 };
 /* A connection to the exchange's service, from the pool or new; false with a reason. */
 bool upstream_lend(struct exchange *x, bool fresh, struct error *why);
+/* A TLS connection of ours on `fd`; the last session with that host is resumed. NULL: it cannot
+ * begin. */
+SSL *upstream_tls(struct exchange *x, int fd, const char *host);
+/* Every new connection is verified in whole once: what that depends on is another now. */
+void upstream_forget_sessions(struct worker *worker);
 /* Where the exchange's request goes now: its service, or the storage it was redirected to. */
 const struct endpoint *upstream_endpoint(const struct exchange *x);
 /* Back into the pool, if it can be used again; the exchange has it no more. */

@@ -8,8 +8,9 @@
  */
 #include "inside.h"
 
+#include <assert.h>
+
 #include "dagward/http/connect.h"
-#include "dagward/net/tls.h"
 
 /* That of the exchange's world, or of a newer one from which the address was had. */
 static const struct egress *egress_of(const struct exchange *x, uint64_t number)
@@ -32,10 +33,12 @@ bool tunnel_begin(struct exchange *x, struct upstream *upstream, const struct en
                 return error_set(why, "the outgoing proxy is another one now; try again");
         buf_init_fixed(&head, memory, sizeof(memory));
         connect_write(&head, endpoint->host, endpoint->port, secret_reveal(&egress->authorization));
+        /* A name has 255 bytes and credentials have 1 KiB at most, and the stream is new. */
         bool ok = !head.overflow && stream_queue(&upstream->stream, buf_str(&head));
         secret_wipe(memory, head.len);
+        assert(ok);
         upstream->by_proxy = upstream->tunnelling = true;
-        return ok || error_set(why, "the credentials of the outgoing proxy are too long");
+        return true;
 }
 
 static enum tunnel failed(
@@ -69,7 +72,7 @@ static enum tunnel secure(struct exchange *x, int *status, struct error *why)
 {
         struct upstream *upstream = x->upstream;
         struct stream *stream = &upstream->stream;
-        SSL *ssl = tls_connect(x->world->upstream_tls, stream->fd, upstream->host);
+        SSL *ssl = upstream_tls(x, stream->fd, upstream->host);
 
         stream_consume(stream, stream_in(stream).len);
         if (!ssl || !stream_secure(stream, ssl))

@@ -8,8 +8,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "dagward/net/tls.h"
-
 enum { IDLE_FRESH_MS = 1000 };
 enum { NOT_RESOLVED_S = 5 }; /* names are tried again so often */
 
@@ -49,6 +47,14 @@ static int begin_connect(const struct endpoint *endpoint, unsigned address)
         return -1;
 }
 
+/* A file in storage is a host of its own each time; all others are met again. */
+SSL *upstream_tls(struct exchange *x, int fd, const char *host)
+{
+        return x->detour ? tls_connect(x->world->upstream_tls, fd, host)
+                         : tls_resume(x->world->upstream_tls, fd, host,
+                                   &x->worker->tls_sessions[x->named.service]);
+}
+
 static struct upstream *upstream_open(
         struct exchange *x, const struct endpoint *endpoint, unsigned address, struct error *why)
 {
@@ -63,8 +69,7 @@ static struct upstream *upstream_open(
                 errno = error;
                 return NULL;
         }
-        if (endpoint->tls && !endpoint->via &&
-                !(ssl = tls_connect(x->world->upstream_tls, fd, endpoint->host))) {
+        if (endpoint->tls && !endpoint->via && !(ssl = upstream_tls(x, fd, endpoint->host))) {
                 error_set(why, "cannot begin TLS with %s", endpoint->host);
                 close(fd);
                 errno = ECANCELED;
@@ -275,6 +280,9 @@ void upstream_drop(struct upstream *upstream)
         if (upstream->probe)
                 health_probe_end(&worker->health, &upstream->key);
         upstream->probe = false;
+        /* In case that it was the session that its peer did not like. */
+        if (!upstream->once && !upstream->served && !upstream->stream.sent)
+                tls_session_clear(&worker->tls_sessions[upstream->service]);
         stream_close(&upstream->stream);
         worker->metrics.upstream_now--;
         worker_defer_upstream(upstream);
@@ -295,4 +303,10 @@ void upstream_tick(struct worker *worker)
                         upstream_drop(upstream);
                 }
         }
+}
+
+void upstream_forget_sessions(struct worker *worker)
+{
+        for (size_t i = 0; i < SERVICE_COUNT; i++)
+                tls_session_clear(&worker->tls_sessions[i]);
 }

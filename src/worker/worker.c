@@ -121,6 +121,8 @@ static void on_world(struct mail *mail, void *receiver)
         if (worker->lease->world->reload != letter->world->reload) {
                 lent_clear(worker->lent);
                 throttle_forget(worker);
+                upstream_forget_sessions(worker);
+                admit_share_out(worker, letter->world->config);
         }
         lease_renew(worker, letter->world);
         free(letter);
@@ -441,7 +443,8 @@ struct worker *worker_new(unsigned number, unsigned n_workers, const struct work
         worker->verdicts = verdicts_new(VERDICTS_MOST);
         worker->grants = grants_new();
         worker->directory = directory_new();
-        admit_share_out(worker, world->config, n_workers);
+        admit_begin(worker, n_workers);
+        admit_share_out(worker, world->config);
         worker->accept_failed_ms = INT64_MIN / 2;
         worker->retries_left = UPSTREAM_RETRIES_QUIET;
         link_init(&worker->clients);
@@ -538,6 +541,7 @@ void worker_free(struct worker *worker)
         lent_free(worker->lent);
         for (size_t i = 0; i < SERVICE_COUNT; i++)
                 buf_clear(&worker->locations[i]);
+        upstream_forget_sessions(worker);
         stream_pool_clear(&worker->pool);
         if (worker->base)
                 event_base_free(worker->base);

@@ -251,6 +251,51 @@ def test_forged_tokens_do_not_starve_those_with_good_ones(start_proxy, own_issue
     assert max(took) < seconds(1.0)
 
 
+@pytest.mark.parametrize("source", ["127.0.0.2", "127.0.0.1"], ids=["from-elsewhere", "from-the-same-address"])
+@pytest.mark.parametrize("alg", ["RS256", "ES256"])
+def test_beside_a_flood_of_forged_tokens_a_known_caller_is_served(start_proxy, own_issuer, upstream, alg, source):
+    """150 connections with 60 forged tokens each stand in the queue of one worker. Looked at one after the other, as they
+    come, all connections would have their turn between two requests of the caller whose token is known; on their account
+    it is a few tokens, and the caller notices little."""
+    key, connections, each, asks = Key("forged", alg), 150, 60, 200
+    own_issuer.keys.append(key)
+    proxy = start_proxy([own_issuer.config(algorithms=["RS256", "ES256"])], POLICY, upstream.url, workers=1, log={"level": "info"})
+    good = own_issuer.mint("operator-1", roles=["operator"])
+
+    def forged():
+        head, body, signature = own_issuer.mint("forger", key=key).split(".")
+        return head + "." + body + "." + b64(os.urandom(len(signature) * 3 // 4))
+
+    def looked_at():
+        return proxy.metric(r"^dagward_token_cache_misses_total")
+
+    def answered():
+        took = []
+        with proxy.connect() as client:
+            for _ in range(asks):
+                began = time.monotonic()
+                assert client.ask("GET", RUNS, [bearer(good)]).status == 200
+                took.append(time.monotonic() - began)
+        return sorted(took)
+
+    quiet = answered()
+    before = looked_at()
+    flood = "".join("GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %s\r\n\r\n" % forged() for _ in range(each)).encode()
+    socks = [socket.create_connection(("127.0.0.1", proxy.port), timeout=seconds(10), source_address=(source, 0)) for _ in range(connections)]
+    for sock in socks:
+        sock.sendall(flood)
+    loud = answered()
+    spent = looked_at() - before
+    for sock in socks:
+        sock.close()
+    median, late = asks // 2, asks * 95 // 100
+    print("%s %s: %d tokens were looked at; median %.2f -> %.2f ms, 95%% %.2f -> %.2f ms" % (
+        alg, source, spent, quiet[median] * 1e3, loud[median] * 1e3, quiet[late] * 1e3, loud[late] * 1e3))
+    # Without an account it is all of them, before half of the caller's requests are answered.
+    assert 0 < spent < connections * each * 3 / 4
+    assert loud[median] < 20 * quiet[median] and loud[late] < 100 * quiet[late]
+
+
 READER = {
     "version": 1,
     "roles": {"reader": {"allow": [{"access": ["read"]}]},

@@ -69,6 +69,51 @@ def test_storage_is_reached_through_it_as_well(proxied, outgoing, azure, operato
     assert outgoing.asked() == ["dev.azure.com:443", BLOB + ":443"]
 
 
+def test_an_address_of_a_proxy_that_was_replaced_twice_meanwhile_is_not_used(proxied, outgoing, azure, operator):
+    """A file in storage: its way was found through the second proxy, which opens none at its first address; before its second
+    address is tried it has been replaced, and its credentials are gone."""
+    second = Outgoing({})
+    other = socket.create_server(("::1", second.port), family=socket.AF_INET6)
+    redirect, refuse = threading.Event(), threading.Event()
+    second.answer = b"HTTP/1.1 503 Unavailable\r\nContent-Length: 0\r\n\r\n"
+    at_once = second.serve
+
+    def later(sock):
+        arrived.set()
+        refuse.wait(60)
+        at_once(sock)
+
+    arrived, second.serve = threading.Event(), later
+
+    def redirected(_, request):
+        redirect.wait(60)
+        return message(302, "", [("Location", "https://%s/c/drop.zip?sig=canary" % BLOB)])
+
+    azure.tell(redirected)
+    proxy = proxied(workers=1, upstream={"timeouts": {"connect": "60s", "attempt": "4s"}})
+    with proxy.connect(timeout=60) as client:
+        client.request("GET", ITEM, [("Authorization", "Bearer " + operator)])
+        until(lambda: azure.received, "it is under way")
+        proxy.reload({**proxy.config, "outgoing_proxy": {"url": "http://localhost:%d" % second.port}})
+        redirect.set()
+        assert arrived.wait(seconds(10)), "the second proxy is asked for a way"
+        proxy.reload({**proxy.config, "outgoing_proxy": {"url": outgoing.url}})
+        refuse.set()
+        answer = client.answer()
+    assert answer.status in (502, 503) and "another one now" in answer.text, answer.text
+    record = proxy.outcome(answer)
+    assert record["decision"]["effect"] == "error"
+    other.settimeout(seconds(10))
+    sock, _ = other.accept()
+    sock.settimeout(seconds(10))
+    assert sock.recv(100) == b"", "nothing was said to the second address"
+    azure.tell(message(200, "{}"))
+    assert proxy.ask("GET", ITEM, operator).status == 200
+    until(lambda: proxy.metric(r"^dagward_upstream_connections\b") <= 2, "none is left over")
+    for thing in (sock, other, second):
+        thing.close()
+
+
 def test_tokens_are_fetched_through_it(proxied, outgoing, azure, operator, authority, tmp_path):
     secret = tmp_path / "secret"
     secret.write_text("a client secret")

@@ -1,5 +1,6 @@
 """Floods. Whoever asks properly is answered while others hold connections, drip bytes, do not read, or send without end;
 what the proxy keeps for them is bounded. Figures are printed (pytest -rP), and gate nothing."""
+import contextlib
 import os
 import resource
 import selectors
@@ -10,6 +11,7 @@ import time
 
 import pytest
 
+import kit.proxy
 from kit import upstreams
 from kit.policies import POLICY
 from kit.waiting import sanitizer, seconds, until
@@ -275,24 +277,28 @@ def test_a_client_that_has_said_all_it_will_still_gets_its_answer(start, upstrea
     proxy.outcomes(1, response_status=200)
 
 
-def test_few_descriptors_are_shared_out_and_some_are_kept(start_proxy, issuer, upstream, operator, monkeypatch):
-    """With 300 of them, 500 strangers take what is there for clients; requests, records and probes go on."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    proxy = None
+@contextlib.contextmanager
+def descriptors_of_it(monkeypatch, n):
+    """What is started meanwhile has so many."""
 
     def limited(*arguments, **more):
         before = more["preexec_fn"]
 
         def limits():
             before()
-            resource.setrlimit(resource.RLIMIT_NOFILE, (300, 300))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (n, n))
 
         return popen(*arguments, **{**more, "preexec_fn": limits})
 
-    import kit.proxy
     popen = kit.proxy.subprocess.Popen
     with monkeypatch.context() as patch:
         patch.setattr(kit.proxy.subprocess, "Popen", limited)
+        yield
+
+
+def test_few_descriptors_are_shared_out_and_some_are_kept(start_proxy, issuer, upstream, operator, monkeypatch):
+    """With 300 of them, 500 strangers take what is there for clients; requests, records and probes go on."""
+    with descriptors_of_it(monkeypatch, 300):
         proxy = start_proxy([issuer.config()], POLICY, upstream.url, workers=2, log={"level": "info"})
     assert "RLIMIT_NOFILE=300" in proxy.log()
     cpu = cpu_seconds(proxy.process.pid)
@@ -308,6 +314,36 @@ def test_few_descriptors_are_shared_out_and_some_are_kept(start_proxy, issuer, u
     assert cpu_seconds(proxy.process.pid) - cpu < seconds(3)
     proxy.whole_audit = False  # its beginning is in the other file
     let_go(socks)
+
+
+def test_a_reload_may_ask_for_more_upstream_connections_as_far_as_descriptors_go(start_proxy, issuer, upstream, operator, monkeypatch):
+    """1 connection at the start, 6 after a reload; and then more than there is, which the log says."""
+    arrived, gate = [], threading.Event()
+
+    def gated(_, request):
+        arrived.append(request)
+        gate.wait(60)
+        return upstreams.message(200, "{}")
+
+    with descriptors_of_it(monkeypatch, 160):
+        proxy = start_proxy([issuer.config()], POLICY, {"hosts": {"*": upstream.url}, "connections": 1}, workers=1, limits={"connections": 50},
+                            log={"level": "info"})
+    assert proxy.log().count("RLIMIT_NOFILE=160") == 1
+    proxy.reload({**proxy.config, "upstream": {**proxy.config["upstream"], "connections": 6}})
+    upstream.always = gated
+    clients = [proxy.connect(timeout=60) for _ in range(7)]
+    for n, client in enumerate(clients[:6]):
+        client.request("GET", RUNS, [bearer(operator)])
+        until(lambda: len(arrived) == n + 1, lambda: "%d of %d are there: %s" % (len(arrived), n + 1, proxy.log()[-500:]))
+    refused = clients[6].ask("GET", RUNS, [bearer(operator)])
+    assert refused.status == 503 and int(refused["Retry-After"]) >= 1
+    gate.set()
+    assert [client.answer().status for client in clients[:6]] == [200] * 6
+    proxy.reload({**proxy.config, "upstream": {**proxy.config["upstream"], "connections": 64}})
+    told = [line for line in proxy.log().splitlines() if "RLIMIT_NOFILE=160" in line]
+    assert len(told) == 3 and "and 8 upstream connections per worker" in told[-1], told
+    for client in clients:
+        client.close()
 
 
 def test_without_any_descriptor_nobody_spins_and_probes_are_answered_later(start, operator):

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from kit.issuers import Issuer
 from kit.outgoing import Outgoing
 from kit.policies import POLICY
 from kit.upstreams import Hole, Upstream, message
@@ -106,6 +107,16 @@ class Place:
         self.closing[-1].start()
         return n
 
+    def keys(self):
+        self.issuer = issuer = Issuer()
+        issuer.hold = self.go
+        self.closing.append(issuer)
+        self.token = issuer.mint("both-1", roles=["operator", "publisher"])
+        self.start(ready=False)
+        until(lambda: issuer.fetches, "the keys are asked for")
+        self.post()
+        return self.serving()
+
     def credential(self):
         endpoint = TokenEndpoint()
         endpoint.answer = lambda: self.go.wait(60) and (200, {"token_type": "Bearer", "expires_in": 3600, "access_token": "ey.late"})
@@ -171,10 +182,10 @@ class Place:
         for client in self.clients:
             client.close()
         for thing in self.closing:
-            thing.join() if isinstance(thing, threading.Thread) else thing.close()
+            thing.join() if isinstance(thing, threading.Thread) else thing.down() if isinstance(thing, Issuer) else thing.close()
 
 
-STAGES = ["handshake", "part_of_a_head", "part_of_a_held_body", "part_of_a_stream", "durable_intent", "credential", "connection", "tunnel",
+STAGES = ["handshake", "part_of_a_head", "part_of_a_held_body", "part_of_a_stream", "durable_intent", "keys", "credential", "connection", "tunnel",
           "other_trigger", "first_byte", "streaming"]
 
 
@@ -199,7 +210,7 @@ def test_SIGTERM_ends_in_time_whatever_a_request_waits_for(place, stage):
     place.proxy.check_evidence()
 
 
-@pytest.mark.parametrize("stage", ["credential", "tunnel", "connection", "other_trigger", "first_byte", "streaming", "part_of_a_held_body"])
+@pytest.mark.parametrize("stage", ["keys", "credential", "tunnel", "connection", "other_trigger", "first_byte", "streaming", "part_of_a_held_body"])
 def test_a_reload_lets_a_request_go_on_whatever_it_waits_for(place, stage):
     """With the configuration that it began with; what it waits for comes, and it is answered."""
     getattr(place, stage)()

@@ -3,6 +3,11 @@
  *
  * TLS 1.2 and 1.3 only, AEAD suites only, no compression, no renegotiation. The client side always
  * verifies chain and host name. A context is counted and immutable.
+ *
+ * Sessions are resumed (RFC 8446 2.2, RFC 5077), never early data. A server context has ticket keys
+ * of its own that never leave the process: what another listener, an older reload or another
+ * process issued means a whole handshake. A client resumes with the context and the host it was
+ * verified with, for an hour, and not beyond the end of the certificate that was seen.
  */
 #ifndef DAGWARD_NET_TLS_H
 #define DAGWARD_NET_TLS_H
@@ -17,8 +22,17 @@ struct tls_context {
         SSL_CTX *ctx;
 };
 
-/* For a listener. `client_ca` may be NULL; when given, clients must show a certificate it signed.
- * NULL and a reason (file, and what to do) when a file cannot be read or the key does not fit. */
+/* The newest session with one host, for the next connection to it. Zeros: none yet. One thread's,
+ * and it must outlive the connections that were made with it. */
+struct tls_session {
+        struct tls_context *context; /* that verified the host; a reference */
+        SSL_SESSION *session;
+        char host[256];
+};
+
+/* For a listener. `client_ca` may be NULL; when given, clients must show a certificate it signed,
+ * at each connection: no session is resumed. NULL and a reason (file, and what to do) when a file
+ * cannot be read or the key does not fit. */
 struct tls_context *tls_server(
         const char *certificate, const char *key, const char *client_ca, struct error *err);
 /* For the upstream side. `ca` is a PEM bundle, NULL for the system's. */
@@ -30,6 +44,12 @@ struct tls_context *tls_client_certified(
 /* A connection of a client context that will accept only a certificate for `host` (DNS name, sent
  * as SNI, or IP address). The caller owns it. NULL when memory is out or the name is unusable. */
 SSL *tls_connect(const struct tls_context *context, int fd, const char *host);
+/* The same, which resumes what `session` holds, if it is of this context and host, and leaves the
+ * newest session there. A peer that does not know it any more costs a whole handshake, no failure.
+ */
+SSL *tls_resume(struct tls_context *context, int fd, const char *host, struct tls_session *session);
+/* Nothing is resumed until there was another whole handshake. */
+void tls_session_clear(struct tls_session *session);
 /* A connection of a server context. */
 SSL *tls_accept(const struct tls_context *context, int fd);
 /* The newest reason of OpenSSL's error queue, in words; empties the queue. Static per thread. */

@@ -88,6 +88,7 @@ class Issuer:
         self.keys = [some_key("first")]
         self.fetches = []  # monotonic times of fetches of the key set
         self.misbehave = None  # (status, body): what the key set's URL answers instead
+        self.hold = None  # an event: keys are not given before it is set
         self.cache_control = "max-age=3600"
         self.port = free_port()
         self.url = "http://127.0.0.1:%d" % self.port
@@ -104,6 +105,8 @@ class Issuer:
                     body = {"issuer": issuer.url, "jwks_uri": issuer.url + "/jwks"}
                 elif self.path == "/jwks":
                     issuer.fetches.append(time.monotonic())
+                    if issuer.hold:
+                        issuer.hold.wait(60)
                     status, body = issuer.misbehave or (200, issuer.key_set())
                 else:
                     status, body = 404, {}

@@ -111,11 +111,11 @@ class Body:
 class Client:
     """One connection, kept open."""
 
-    def __init__(self, port, host="127.0.0.1", tls=None, server_name=None, timeout=15, source=None):
+    def __init__(self, port, host="127.0.0.1", tls=None, server_name=None, timeout=15, source=None, session=None):
         self.sock = socket.create_connection((host, port), timeout=seconds(timeout), source_address=source and (source, 0))
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if tls:
-            self.sock = tls.wrap_socket(self.sock, server_hostname=server_name or "localhost")
+            self.sock = tls.wrap_socket(self.sock, server_hostname=server_name or "localhost", session=session)
         self.reader = Reader(self.sock)
 
     def send(self, data):

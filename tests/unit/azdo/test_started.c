@@ -191,10 +191,20 @@ static void paths_hold_what_was_named_and_nothing_else(void **state)
         it = wanted("pipelines.runs.run");
         it.definition[0] = '\0';
         assert_false(started_list_path(&it, &path, &service));
+        it = wanted("build.builds.queue");
+        buf_reset(&path);
+        assert_true(started_item_path(&it, STR("7"), &path, &service));
+        assert_true(str_eq(
+                buf_str(&path), STR("/contoso/ana%20lytics/_apis/build/builds/7?api-version=7.1")));
         it = wanted("release.releases.create");
         buf_reset(&path);
         assert_true(started_list_path(&it, &path, &service));
         assert_int_equal(service, SERVICE_VSRM);
+        buf_reset(&path);
+        assert_true(started_item_path(&it, STR("7"), &path, &service));
+        assert_int_equal(service, SERVICE_VSRM);
+        assert_true(str_eq(buf_str(&path),
+                STR("/contoso/ana%20lytics/_apis/release/releases/7?api-version=7.1")));
         assert_false(started_tags_write(&it, STR("7"), tags, 2, &path, &body, &service));
         buf_clear(&path);
         buf_clear(&body);

@@ -574,6 +574,45 @@ static void listeners_are_checked(void **state)
         assert_findings(cases, sizeof(cases) / sizeof(*cases));
 }
 
+static void sinks_are_checked(void **state)
+{
+#define WITH(sinks)                                                                                \
+        LISTEN ISSUERS UPSTREAM CREDENTIALS "policy: {files: p.yaml}\naudit:\n file: a.jsonl\n"    \
+                                            " sinks:\n" sinks
+#define MONITOR "type: azure_monitor, endpoint: 'https://e.ingest.monitor.azure.com', rule: r, "
+        static const struct bad cases[] = {
+                {WITH("  - {name: a, type: stdout}\n  - {name: a, type: stdout}\n"),
+                        "10:12: there are two sinks named `a`\n"
+                        "10:12: there are two sinks of type stdout, and one standard output"},
+                {WITH("  - {name: a, type: stdout, server: 'tls://h:1'}\n"),
+                        "9:37: `server` has no meaning for a sink of type stdout"},
+                {WITH("  - {name: a, type: syslog}\n"),
+                        "9:12: `server` is missing for type syslog"},
+                {WITH("  - {name: a, type: syslog, server: 'udp://h:1'}\n"),
+                        "9:37: `server` must be tls://HOST:PORT, tcp://HOST:PORT or unix:/PATH, "
+                        "not `udp://h:1`"},
+                {WITH("  - {name: a, type: syslog, server: 'tls://h'}\n"),
+                        "9:37: `server` must be tls://HOST:PORT, tcp://HOST:PORT or unix:/PATH, "
+                        "not `tls://h`"},
+                {WITH("  - {name: a, type: syslog, server: 'tcp://h.example:1'}\n"),
+                        "9:37: `server` sends records to another machine in the clear: use "
+                        "tls://, or add `insecure: true` if that is wanted"},
+                {WITH("  - {name: a, type: syslog, server: 'tcp://127.0.0.1:1', ca: c.pem}\n"),
+                        "9:62: `ca`, `certificate` and `key` need a server of tls://"},
+                {WITH("  - {name: a, type: syslog, server: 'tls://h:1', certificate: c.pem}\n"),
+                        "9:63: `certificate` and `key` belong together"},
+                {WITH("  - {name: a, " MONITOR "credential: nobody}\n"),
+                        "9:105: there is no credential named `nobody`"},
+                {WITH("  - {name: a, " MONITOR "credential: c, scope: 'a b'}\n"),
+                        "9:105: `c` is a static_file, which Azure Monitor does not take\n"
+                        "9:115: `scope` must be one resource and end in `/.default`"},
+        };
+#undef WITH
+
+        (void)state;
+        assert_findings(cases, sizeof(cases) / sizeof(*cases));
+}
+
 static void issuers_are_checked(void **state)
 {
 #define WITH(issuers) issuers LISTEN UPSTREAM CREDENTIALS REST
@@ -1272,6 +1311,7 @@ int main(void)
                 cmocka_unit_test(a_file_that_says_nothing_useful_is_told_so),
                 cmocka_unit_test(all_errors_of_a_file_come_in_one_run),
                 cmocka_unit_test(listeners_are_checked),
+                cmocka_unit_test(sinks_are_checked),
                 cmocka_unit_test(issuers_are_checked),
                 cmocka_unit_test(upstream_is_checked),
                 cmocka_unit_test(the_environment_tells_which_host_gives_the_identity),

@@ -10,6 +10,11 @@
 
 #include "../../../src/doctor/judge.h"
 
+#define TEXT(literal)                                                                              \
+        {                                                                                          \
+                literal, sizeof(literal) - 1                                                       \
+        }
+
 enum { NOW_S = 1800000000, DAY_S = 24 * 3600 };
 
 static const struct about about = {DOCTOR_ISSUER, 0, "airflow", "issuer"};
@@ -568,6 +573,97 @@ static void audit_files_are_judged(void **state)
 
 /* --- the list --- */
 
+static void what_a_sink_of_azure_monitor_says_is_explained(void **state)
+{
+        static const struct config_sink sink = {.type = CONFIG_SINK_MONITOR,
+                .endpoint = {.text = TEXT("https://e.example")},
+                .rule = TEXT("dcr-7"),
+                .stream = TEXT("Custom-A"),
+                .credential = TEXT("writer"),
+                .scope = TEXT("https://monitor.azure.com/.default")};
+        static const struct {
+                struct sink_seen seen;
+                const char *name;
+                enum doctor_level level;
+                const char *found;
+        } cases[] = {
+                {{.tried = false}, "issuer-not-called", DOCTOR_SKIPPED, "was not called"},
+                {{.tried = true, .why = "AADSTS700016"}, "issuer-token", DOCTOR_PROBLEM,
+                        "AADSTS700016"},
+                {{.tried = true, .obtained = true, .http = {.error = "timed out"}},
+                        "issuer-unanswered", DOCTOR_PROBLEM, "timed out"},
+                {{.tried = true, .obtained = true, .http = {.answered = true, .status = 204}},
+                        "issuer-accepted", DOCTOR_OK, "dcr-7 takes records for stream Custom-A"},
+                {{.tried = true, .obtained = true, .http = {.answered = true, .status = 401}},
+                        "issuer-token-rejected", DOCTOR_PROBLEM, "no reason"},
+                {{.tried = true, .obtained = true, .http = {.answered = true, .status = 403}},
+                        "issuer-forbidden", DOCTOR_PROBLEM, "writer may not write"},
+                {{.tried = true, .obtained = true, .http = {.answered = true, .status = 404}},
+                        "issuer-not-found", DOCTOR_PROBLEM, "no rule dcr-7"},
+                {{.tried = true, .obtained = true, .http = {.answered = true, .status = 429}},
+                        "issuer-answer", DOCTOR_WARNING, "429"},
+        };
+
+        (void)state;
+        for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+                struct diagnoses list = {0};
+                struct sink_seen seen = cases[i].seen;
+                seen.config = &sink;
+                judge_sink(&list, &about, &seen);
+                const struct diagnosis *d =
+                        cases[i].level == DOCTOR_PROBLEM || cases[i].level == DOCTOR_WARNING
+                                ? complaint(&list, cases[i].name, cases[i].level)
+                                : named(&list, cases[i].name);
+                assert_int_equal(d->level, cases[i].level);
+                contains(d->found, cases[i].found);
+                diagnoses_clear(&list);
+        }
+}
+
+static void tokens_that_are_refused_are_explained(void **state)
+{
+        static struct str issuers[] = {TEXT("https://a.example")};
+        static const struct config_issuer issuer = {
+                .name = TEXT("airflow"), .issuers = issuers, .n_issuers = 1};
+        static const struct {
+                struct token_seen seen;
+                const char *name, *cause;
+        } cases[] = {
+                {{.verdict = TOKEN_NOT_YET, .why = "in 300 s", .issuer = &issuer}, "issuer-not-yet",
+                        "clock is behind"},
+                {{.verdict = TOKEN_EXPIRED, .issuer = &issuer}, "issuer-expired", "clock is ahead"},
+                {{.verdict = TOKEN_UNKNOWN_ISSUER}, "issuer-issuer", "nobody configured"},
+                {{.verdict = TOKEN_UNKNOWN_ISSUER, .near = &issuer, .difference = ISSUER_SLASH},
+                        "issuer-issuer", "the slash at the end counts"},
+                {{.verdict = TOKEN_UNKNOWN_ISSUER,
+                         .near = &issuer,
+                         .difference = ISSUER_ENTRA_FORM},
+                        "issuer-issuer", "v1 form"},
+                {{.verdict = TOKEN_UNKNOWN_ISSUER, .near = &issuer, .difference = ISSUER_CASE},
+                        "issuer-issuer", "not equal to the byte"},
+                {{.verdict = TOKEN_UNKNOWN_KID, .issuer = &issuer, .kids = "k1"}, "issuer-kid",
+                        "published are: k1"},
+                {{.verdict = TOKEN_NO_SUBJECT, .issuer = &issuer}, "issuer-refused", ""},
+        };
+
+        (void)state;
+        for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+                struct diagnoses list = {0};
+                judge_token(&list, &about, &cases[i].seen, NOW_S);
+                contains(complaint(&list, cases[i].name, DOCTOR_PROBLEM)->cause, cases[i].cause);
+                diagnoses_clear(&list);
+        }
+        struct diagnoses list = {0};
+        struct token_seen seen = {.verdict = TOKEN_NO_KEYS};
+        judge_token(&list, &about, &seen, NOW_S);
+        assert_int_equal(named(&list, "issuer-not-verified")->level, DOCTOR_SKIPPED);
+        seen = (struct token_seen){.issuer = &issuer, .no_policy = true};
+        judge_token(&list, &about, &seen, NOW_S);
+        assert_int_equal(named(&list, "issuer-bindings")->level, DOCTOR_SKIPPED);
+        assert_int_equal(list.problems + list.warnings, 0);
+        diagnoses_clear(&list);
+}
+
 static void findings_stand_in_the_order_of_parts_and_subjects(void **state)
 {
         const struct about audit = {DOCTOR_AUDIT, 0, "", "c"};
@@ -633,6 +729,8 @@ int main(void)
                 cmocka_unit_test(ports_are_judged_by_why_they_cannot_be_had),
                 cmocka_unit_test(certificates_of_listeners_are_judged),
                 cmocka_unit_test(audit_files_are_judged),
+                cmocka_unit_test(what_a_sink_of_azure_monitor_says_is_explained),
+                cmocka_unit_test(tokens_that_are_refused_are_explained),
                 cmocka_unit_test(findings_stand_in_the_order_of_parts_and_subjects),
                 cmocka_unit_test(controls_of_the_other_side_become_blanks),
                 cmocka_unit_test(spans_are_told_in_their_larger_unit),

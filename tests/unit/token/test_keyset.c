@@ -118,6 +118,42 @@ static void a_weak_key_is_named_in_the_warning(void **state)
         error_list_clear(&warnings);
 }
 
+#define ONES_64 "________________________________________________________________"
+#define ONES_341 ONES_64 ONES_64 ONES_64 ONES_64 ONES_64 "_____________________"
+
+static void what_is_no_key_to_be_trusted_is_named(void **state)
+{
+        static const struct {
+                const char *key, *why;
+        } cases[] = {
+                {"\"kty\":\"RSA\",\"n\":\"" ONES_341 "g\",\"e\":\"AQAB\"",
+                        "RSA modulus or exponent is even"},
+                {"\"kty\":\"RSA\",\"n\":\"" ONES_341 "w\",\"e\":\"Ag\"",
+                        "RSA modulus or exponent is even"},
+                {"\"kty\":\"RSA\",\"n\":\"" ONES_341 "w\"",
+                        "`n` or `e` is missing, too long or not base64url"},
+                {"\"kty\":\"OKP\",\"crv\":\"X25519\",\"x\":\"AAAA\"", "`crv` is not Ed25519"},
+                {"\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"AAAA\"",
+                        "`x` is not base64url of 32 bytes"},
+                {"\"kty\":\"RSA\",\"kid\":7", "`kid` is not a string of 1 to 1024 bytes"},
+                {"\"kty\":\"RSA\",\"kid\":\"\"", "`kid` is not a string of 1 to 1024 bytes"},
+        };
+
+        (void)state;
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+                struct error_list warnings;
+                struct error err;
+                char text[1024];
+                snprintf(text, sizeof(text), "{\"keys\":[{%s}]}", cases[i].key);
+                error_list_init(&warnings);
+                assert_null(keyset_parse(str_of(text), false, NULL, &warnings, &err));
+                assert_int_equal(warnings.n, 1);
+                if (!strstr(warnings.findings[0].text, cases[i].why))
+                        fail_msg("case %zu: %s", i, warnings.findings[0].text);
+                error_list_clear(&warnings);
+        }
+}
+
 static void points_of_small_order_are_no_ed25519_keys(void **state)
 {
         static const struct {
@@ -372,6 +408,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(only_keys_to_be_trusted_are_kept),
                 cmocka_unit_test(a_weak_key_is_named_in_the_warning),
+                cmocka_unit_test(what_is_no_key_to_be_trusted_is_named),
                 cmocka_unit_test(points_of_small_order_are_no_ed25519_keys),
                 cmocka_unit_test(kid_and_algorithm_name_one_key_or_none),
                 cmocka_unit_test(a_name_for_two_keys_of_one_algorithm_names_none),

@@ -349,13 +349,21 @@ static void what_is_no_jwt_is_named(void **state)
                 const char *text;
                 enum token_verdict verdict;
         } cases[] = {
-                {"", TOKEN_PAT},
-                {"hunter2", TOKEN_PAT},
-                {"a.b", TOKEN_PAT},
-                {"a.b.c.d.e", TOKEN_PAT},
-                {"a.b.c", TOKEN_MALFORMED},
-                {"e30.e30.AA", TOKEN_WRONG_ALG},
-                {"W10.e30.AA", TOKEN_MALFORMED},
+                {"", TOKEN_PAT}, {"hunter2", TOKEN_PAT}, {"a.b", TOKEN_PAT},
+                {"a.b.c.d.e", TOKEN_PAT}, {"a.b.c", TOKEN_MALFORMED},
+                {"e30.e30.AA", TOKEN_WRONG_ALG}, {"W10.e30.AA", TOKEN_MALFORMED},
+                {"eyJ0eXAiOiJKT1NFIiwiYWxnIjoiRVMyNTYifQ.e30.AA",
+                        TOKEN_WRONG_KIND}, /* {"typ":"JOSE","alg":"ES256"} */
+                {"eyJ0eXAiOiJhcHBsaWNhdGlvbi9hdCtqd3QiLCJhbGciOiJFUzI1NiJ9.e30.AA",
+                        TOKEN_UNKNOWN_ISSUER}, /* {"typ":"application/at+jwt","alg":"ES256"} */
+                {"eyJ0eXAiOiJhcHBsaWNhdGlvbi9qd2siLCJhbGciOiJFUzI1NiJ9.e30.AA",
+                        TOKEN_WRONG_KIND}, /* {"typ":"application/jwk","alg":"ES256"} */
+                {"eyJhbGciOiJFUzI1NiIsImtpZCI6N30.e30.AA",
+                        TOKEN_MALFORMED}, /* {"alg":"ES256","kid":7} */
+                {"eyJhbGciOiJFUzI1NiIsImtpZCI6IiJ9.e30.AA",
+                        TOKEN_MALFORMED}, /* {"alg":"ES256","kid":""} */
+                {"eyJhbGciOiJFUzI1NiIsImNyaXQiOltdfQ.e30.AA",
+                        TOKEN_WRONG_KIND}, /* {"alg":"ES256","crit":[]} */
         };
 
         (void)state;

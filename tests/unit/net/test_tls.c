@@ -1,0 +1,332 @@
+/* TLS sessions: what is resumed, and what must not be. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "certificate_kit.h"
+#include "dagward/net/tls.h"
+
+static char folder[] = "/tmp/dagward-tls-XXXXXX";
+static char certificate[64], key[64], other_certificate[64], other_key[64];
+
+static int set_up(void **state)
+{
+        (void)state;
+        if (!mkdtemp(folder))
+                return -1;
+        snprintf(certificate, sizeof(certificate), "%s/a.crt", folder);
+        snprintf(key, sizeof(key), "%s/a.key", folder);
+        snprintf(other_certificate, sizeof(other_certificate), "%s/b.crt", folder);
+        snprintf(other_key, sizeof(other_key), "%s/b.key", folder);
+        return certificate_write("DNS:a.test,DNS:b.test,IP:127.0.0.1", 7200, certificate, key) &&
+                               certificate_write("DNS:a.test", 7200, other_certificate, other_key)
+                       ? 0
+                       : -1;
+}
+
+static int tear_down(void **state)
+{
+        (void)state;
+        unlink(certificate);
+        unlink(key);
+        unlink(other_certificate);
+        unlink(other_key);
+        return rmdir(folder);
+}
+
+static struct tls_context *server(const char *client_ca)
+{
+        struct error err = {{0}};
+        struct tls_context *context = tls_server(certificate, key, client_ca, &err);
+
+        assert_non_null(context);
+        return context;
+}
+
+static struct tls_context *client(const char *ca, int version)
+{
+        struct error err = {{0}};
+        struct tls_context *context = tls_client(ca, &err);
+
+        assert_non_null(context);
+        SSL_CTX_set_max_proto_version(context->ctx, version);
+        return context;
+}
+
+enum met { FAILED, WHOLE, RESUMED };
+
+/* Both ends shake hands, the server says a byte, and both say good-bye. */
+static enum met ends_meet(SSL *there, SSL *here)
+{
+        bool done[2] = {false, false};
+        char byte = 'a', got = '\0';
+        enum met met = FAILED;
+
+        for (int turn = 0; turn < 100 && !(done[0] && done[1]); turn++) {
+                done[0] = done[0] || SSL_do_handshake(there) == 1;
+                done[1] = done[1] || SSL_do_handshake(here) == 1;
+        }
+        if (done[0] && done[1] && SSL_write(there, &byte, 1) == 1 && SSL_read(here, &got, 1) == 1) {
+                assert_int_equal(got, byte);
+                assert_int_equal(SSL_session_reused(there), SSL_session_reused(here));
+                met = SSL_session_reused(here) ? RESUMED : WHOLE;
+                SSL_shutdown(here);
+                SSL_shutdown(there);
+        }
+        return met;
+}
+
+static enum met meet(struct tls_context *at, struct tls_context *from, const char *host,
+        struct tls_session *session)
+{
+        int fds[2];
+
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
+        SSL *there = tls_accept(at, fds[0]);
+        SSL *here =
+                session ? tls_resume(from, fds[1], host, session) : tls_connect(from, fds[1], host);
+        assert_non_null(there);
+        assert_non_null(here);
+        enum met met = ends_meet(there, here);
+        SSL_free(there);
+        SSL_free(here);
+        close(fds[0]);
+        close(fds[1]);
+        return met;
+}
+
+/* Where tls.c keeps the end of a session: the only index of this program. */
+static int index_of_until(void)
+{
+        static int index = -1;
+
+        if (index < 0)
+                index = SSL_SESSION_get_ex_new_index(0, NULL, NULL, NULL, NULL) - 1;
+        return index;
+}
+
+static int64_t until(const struct tls_session *session)
+{
+        return (int64_t)(intptr_t)SSL_SESSION_get_ex_data(session->session, index_of_until());
+}
+
+static void set_until(struct tls_session *session, int64_t s)
+{
+        SSL_SESSION_set_ex_data(session->session, index_of_until(), (void *)(intptr_t)s);
+}
+
+static const int versions[] = {TLS1_2_VERSION, TLS1_3_VERSION};
+
+static void a_session_is_resumed_with_the_host_it_was_made_with(void **state)
+{
+        (void)state;
+        for (size_t i = 0; i < 2; i++) {
+                struct tls_context *at = server(NULL), *from = client(certificate, versions[i]);
+                struct tls_session session = {0};
+                assert_int_equal(meet(at, from, "a.test", &session), WHOLE);
+                for (int again = 0; again < 3; again++)
+                        assert_int_equal(meet(at, from, "a.test", &session), RESUMED);
+                assert_int_equal(meet(at, from, "a.test", NULL), WHOLE);
+                assert_int_equal(meet(at, from, "b.test", &session), WHOLE);
+                assert_int_equal(meet(at, from, "b.test", &session), RESUMED);
+                assert_int_equal(meet(at, from, "a.test", &session), WHOLE);
+                tls_session_clear(&session);
+                assert_int_equal(meet(at, from, "a.test", &session), WHOLE);
+                tls_session_clear(&session);
+                tls_unref(at);
+                tls_unref(from);
+        }
+}
+
+static void an_address_is_no_name_and_is_not_remembered(void **state)
+{
+        struct tls_context *at = server(NULL), *from = client(certificate, TLS1_3_VERSION);
+        struct tls_session session = {0};
+
+        (void)state;
+        assert_int_equal(meet(at, from, "127.0.0.1", &session), WHOLE);
+        assert_int_equal(meet(at, from, "127.0.0.1", &session), WHOLE);
+        tls_session_clear(&session);
+        tls_unref(at);
+        tls_unref(from);
+}
+
+static void another_context_verifies_by_itself(void **state)
+{
+        (void)state;
+        for (size_t i = 0; i < 2; i++) {
+                struct tls_context *at = server(NULL), *from = client(certificate, versions[i]);
+                struct tls_context *distrusts = client(other_certificate, versions[i]);
+                struct tls_session session = {0};
+                assert_int_equal(meet(at, from, "a.test", &session), WHOLE);
+                assert_int_equal(meet(at, distrusts, "a.test", &session), FAILED);
+                assert_int_equal(meet(at, from, "a.test", &session), WHOLE);
+                assert_int_equal(meet(at, from, "a.test", &session), RESUMED);
+                tls_session_clear(&session);
+                tls_unref(at);
+                tls_unref(from);
+                tls_unref(distrusts);
+        }
+}
+
+/* As when a ticket comes on a connection that is older than a reload. */
+static void a_late_ticket_of_an_older_context_is_not_kept(void **state)
+{
+        struct tls_context *at = server(NULL), *older = client(certificate, TLS1_3_VERSION);
+        struct tls_context *newer = client(certificate, TLS1_3_VERSION);
+        struct tls_session session = {0};
+        int fds[2];
+
+        (void)state;
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
+        SSL *there = tls_accept(at, fds[0]), *here = tls_resume(older, fds[1], "a.test", &session);
+        assert_int_equal(meet(at, newer, "a.test", &session), WHOLE);
+        SSL_SESSION *before = session.session;
+        assert_int_equal(ends_meet(there, here), WHOLE);
+        assert_ptr_equal(session.session, before);
+        assert_ptr_equal(session.context, newer);
+        assert_int_equal(meet(at, newer, "a.test", &session), RESUMED);
+        SSL_free(there);
+        SSL_free(here);
+        close(fds[0]);
+        close(fds[1]);
+        tls_session_clear(&session);
+        tls_unref(at);
+        tls_unref(older);
+        tls_unref(newer);
+}
+
+static void a_session_ends_an_hour_after_the_whole_handshake_however_often_it_was_resumed(
+        void **state)
+{
+        (void)state;
+        for (size_t i = 0; i < 2; i++) {
+                struct tls_context *at = server(NULL), *from = client(certificate, versions[i]);
+                struct tls_session session = {0};
+                int64_t now_s = time(NULL);
+                assert_int_equal(meet(at, from, "a.test", &session), WHOLE);
+                assert_in_range(until(&session), now_s + 3599, now_s + 3660);
+                set_until(&session, now_s + 600);
+                assert_int_equal(meet(at, from, "a.test", &session), RESUMED);
+                assert_int_equal(until(&session), now_s + 600);
+                set_until(&session, now_s - 1);
+                assert_int_equal(meet(at, from, "a.test", &session), WHOLE);
+                /* Made by a clock that ran ahead. */
+                set_until(&session, now_s + 7200);
+                assert_int_equal(meet(at, from, "a.test", &session), WHOLE);
+                assert_int_equal(meet(at, from, "a.test", &session), RESUMED);
+                tls_session_clear(&session);
+                tls_unref(at);
+                tls_unref(from);
+        }
+}
+
+static void a_session_ends_with_the_certificate(void **state)
+{
+        struct tls_context *at = server(NULL), *from = client(certificate, TLS1_3_VERSION);
+        struct tls_session session = {0};
+
+        (void)state;
+        assert_int_equal(meet(at, from, "a.test", &session), WHOLE);
+        X509 *seen = SSL_SESSION_get0_peer(session.session);
+        X509_gmtime_adj(X509_getm_notAfter(seen), -1);
+        assert_int_equal(meet(at, from, "a.test", &session), WHOLE);
+        tls_session_clear(&session);
+        tls_unref(at);
+        tls_unref(from);
+}
+
+static void another_listener_knows_no_ticket_of_this_one(void **state)
+{
+        (void)state;
+        for (size_t i = 0; i < 2; i++) {
+                struct tls_context *one = server(NULL), *another = server(NULL);
+                struct tls_context *from = client(certificate, versions[i]);
+                struct tls_session session = {0};
+                assert_int_equal(meet(one, from, "a.test", &session), WHOLE);
+                assert_int_equal(meet(another, from, "a.test", &session), WHOLE);
+                assert_int_equal(meet(another, from, "a.test", &session), RESUMED);
+                tls_session_clear(&session);
+                tls_unref(one);
+                tls_unref(another);
+                tls_unref(from);
+        }
+}
+
+static void who_has_to_show_a_certificate_shows_it_each_time(void **state)
+{
+        (void)state;
+        for (size_t i = 0; i < 2; i++) {
+                struct tls_context *at = server(certificate);
+                struct error err = {{0}};
+                struct tls_context *from =
+                        tls_client_certified(certificate, certificate, key, &err);
+                struct tls_session session = {0};
+                assert_non_null(from);
+                SSL_CTX_set_max_proto_version(from->ctx, versions[i]);
+                assert_int_equal(meet(at, from, "a.test", &session), WHOLE);
+                assert_int_equal(meet(at, from, "a.test", &session), WHOLE);
+                tls_session_clear(&session);
+                tls_unref(at);
+                tls_unref(from);
+        }
+}
+
+static void files_that_do_not_fit_are_named(void **state)
+{
+        struct error err = {{0}};
+
+        (void)state;
+        assert_null(tls_server("/nowhere", key, NULL, &err));
+        assert_non_null(strstr(err.text, "/nowhere: cannot read the certificate"));
+        assert_null(tls_server(certificate, "/nowhere", NULL, &err));
+        assert_non_null(strstr(err.text, "/nowhere"));
+        assert_null(tls_server(certificate, other_key, NULL, &err));
+        assert_non_null(strstr(err.text, "b.key"));
+        assert_null(tls_server(certificate, key, "/nowhere", &err));
+        assert_non_null(strstr(err.text, "/nowhere: cannot read the client CA"));
+        assert_null(tls_client("/nowhere", &err));
+        assert_non_null(strstr(err.text, "/nowhere: cannot read the CA certificates"));
+        assert_null(tls_client_certified("/nowhere", NULL, NULL, &err));
+        assert_null(tls_client_certified(certificate, "/nowhere", key, &err));
+        assert_non_null(strstr(err.text, "/nowhere: cannot read the certificate"));
+        assert_null(tls_client_certified(certificate, certificate, "/nowhere", &err));
+        assert_null(tls_client_certified(certificate, certificate, other_key, &err));
+        struct tls_context *plain = tls_client_certified(certificate, NULL, NULL, &err);
+        assert_non_null(plain);
+        /* No host has a name as long as that. */
+        char name[400];
+        memset(name, 'a', sizeof(name) - 1);
+        name[sizeof(name) - 1] = '\0';
+        struct tls_session session = {0};
+        assert_null(tls_connect(plain, 0, name));
+        assert_null(tls_resume(plain, 0, name, &session));
+        assert_null(session.context);
+        tls_unref(plain);
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(a_session_is_resumed_with_the_host_it_was_made_with),
+                cmocka_unit_test(an_address_is_no_name_and_is_not_remembered),
+                cmocka_unit_test(another_context_verifies_by_itself),
+                cmocka_unit_test(a_late_ticket_of_an_older_context_is_not_kept),
+                cmocka_unit_test(
+                        a_session_ends_an_hour_after_the_whole_handshake_however_often_it_was_resumed),
+                cmocka_unit_test(a_session_ends_with_the_certificate),
+                cmocka_unit_test(another_listener_knows_no_ticket_of_this_one),
+                cmocka_unit_test(who_has_to_show_a_certificate_shows_it_each_time),
+                cmocka_unit_test(files_that_do_not_fit_are_named),
+        };
+        return cmocka_run_group_tests(tests, set_up, tear_down);
+}
