@@ -61,7 +61,7 @@ void admit_share_out(struct worker *worker, const struct config *config, unsigne
                          "`upstream.connections` may need (%llu): at most %llu client connections "
                          "and %llu upstream connections per worker",
                         (unsigned long long)files.rlim_cur,
-                        (unsigned long long)(config->limits.connections + upstreams + own),
+                        (unsigned long long)config->limits.connections + upstreams + own,
                         (unsigned long long)worker->most_clients,
                         (unsigned long long)worker->most_upstreams);
 }

@@ -59,7 +59,7 @@ static bool reloaded_meanwhile(
 {
         enum { RELOADS_MOST = 4 };
 
-        return ask->kind == ASK_CREDENTIAL && ask->ok &&
+        return (ask->kind == ASK_CREDENTIAL || ask->kind == ASK_KEYS) && ask->ok &&
                ask->world_reload != worker->lease->world->reload && x->reloads_met++ < RELOADS_MOST;
 }
 
@@ -81,7 +81,7 @@ static void on_answer(struct mail *mail, void *receiver)
                 x->ask = NULL;
                 x->ask_why[0] = '\0';
                 if (reloaded_meanwhile(receiver, x, &pending->ask))
-                        x->asked_credential = false;
+                        x->asked_credential = x->asked_keys = false;
                 if (pending->ask.kind == ASK_ADDRESS && pending->ask.ok) {
                         x->detour->endpoint = pending->ask.endpoint;
                         x->detour->known = true;

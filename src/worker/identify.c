@@ -108,7 +108,7 @@ enum next identify(struct exchange *x)
 {
         struct str token = STR_NONE;
 
-        if (x->asked_keys)
+        if (x->asked_keys || x->reloads_met)
                 use_newest_world(x);
         enum next next = find_token(x, &token);
         if (next == NEXT)
