@@ -1,5 +1,6 @@
 #include "audit_tally.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 void tally_init(struct tally *tally, size_t most)
@@ -52,6 +53,7 @@ static void keep(struct tally_row *row, const struct str *parts, size_t n)
 {
         size_t len = 1;
 
+        assert(n); /* the first one holds the memory */
         for (size_t i = 0; i < n; i++)
                 len += parts[i].len;
         char *to = malloc(len);

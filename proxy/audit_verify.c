@@ -340,7 +340,7 @@ int audit_verify(int argc, char **argv)
                 status = verify_option(&v, option, optarg);
         if (status == 0 && optind == argc)
                 status = audit_usage("verify needs at least one FILE");
-        if (status == 0) {
+        else if (status == 0) {
                 v.n = (size_t)(argc - optind);
                 v.inputs = calloc(v.n, sizeof(*v.inputs));
                 v.chunk = malloc(CHUNK);

@@ -99,6 +99,7 @@ def row(name, whole, fair):
 def main():
     options = argparse.ArgumentParser()
     options.add_argument("build", type=Path)
+    options.add_argument("--no-aim", action="store_true")
     options.add_argument("--worst", type=int, default=20)
     options.add_argument("--missing", action="append", default=[])
     options = options.parse_args()
@@ -125,7 +126,7 @@ def main():
     lines, branches = total[1].shares()
     good = lines >= AIM_LINES and branches >= AIM_BRANCHES
     print("\n%.2f %% of lines (aim %.0f), %.2f %% of branches (aim %.0f): %s" % (lines, AIM_LINES, branches, AIM_BRANCHES, "reached" if good else "NOT REACHED"))
-    sys.exit(0 if good else 1)
+    sys.exit(0 if good or options.no_aim else 1)
 
 
 main()

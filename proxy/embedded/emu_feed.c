@@ -198,7 +198,6 @@ void emu_packaging(struct emu_call *call, size_t at)
         const struct str *s = call->segments + at;
         size_t n = call->n_segments - at;
         unsigned feed = n ? feed_named(call, s[0]) : FEEDS;
-        struct str package = STR_NONE;
 
         if (feed == FEEDS) {
                 no_feed(call, n ? s[0] : STR(""));
@@ -210,7 +209,7 @@ void emu_packaging(struct emu_call *call, size_t at)
         }
         s += 3;
         n -= 3;
-        package = s[0];
+        struct str package = s[0];
         if (n > 1 && package.ptr[0] == '@' && str_find(package, '/') < 0) {
                 package = arena_printf(
                         call->request->arena, "%.*s/%.*s", STR_FMT(s[0]), STR_FMT(s[1]));

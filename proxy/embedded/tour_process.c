@@ -313,9 +313,8 @@ bool tour_ready(struct tour *t, struct tour_child *child, const char **url)
 static bool gone(pid_t pid, int *status, int ms)
 {
         int64_t end = clock_mono_ms() + ms;
-        pid_t result;
 
-        while ((result = waitpid(pid, status, WNOHANG)) == 0) {
+        while (waitpid(pid, status, WNOHANG) == 0) {
                 if (clock_mono_ms() >= end)
                         return false;
                 pause_ms(LOOK_MS);

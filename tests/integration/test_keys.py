@@ -1,5 +1,6 @@
 """Keys of issuers: where they come from, how they change, and what a caller notices (nothing)."""
 import json
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -59,6 +60,22 @@ def test_a_storm_of_unknown_keys_causes_one_fetch_and_hurts_nobody(start_proxy, 
         assert {f.result().status for f in storm} == {401}
     assert len(own_issuer.fetches) - before <= 1
     proxy.outcomes(200, response_status=401)
+
+
+def test_whoever_waits_for_keys_during_a_reload_goes_on_waiting(start_proxy, own_issuer, upstream):
+    proxy = start_proxy([own_issuer.config({"discovery": True, "cooldown": "1h"})], POLICY, upstream.url)
+    own_issuer.keys = [some_key("second")]
+    held, key_set, before = threading.Event(), own_issuer.key_set, len(own_issuer.fetches)
+    own_issuer.key_set = lambda: held.wait(60) and key_set()
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(proxy.ask, "GET", RUNS, own_issuer.mint(roles=["operator"]))
+        try:
+            until(lambda: len(own_issuer.fetches) > before, "its keys are asked for")
+            proxy.reload()
+            until(lambda: len(own_issuer.fetches) > before + 1, "they are asked for again")
+        finally:
+            held.set()
+        assert answer.result().status == 200
 
 
 def test_while_the_issuer_is_down_its_keys_are_kept(start_proxy, own_issuer, upstream):

@@ -37,7 +37,8 @@ def slowly(monkeypatch):
 def test_a_life_under_memcheck(tmp_path, issuer, upstream, authority, operator, slowly):
     certificate, key = authority.issue("localhost")
     port = free_port()
-    proxy = Proxy(tmp_path / "proxy", [issuer.config()], POLICY, upstream.url, log={"level": "info"})
+    proxy = Proxy(tmp_path / "proxy", [issuer.config()], POLICY, upstream.url, log={"level": "info"},
+                  timeouts={"headers": "120s"})  # a handshake alone may take longer than callers are given
     proxy.config["listen"].append({"address": "127.0.0.1:%d" % port, "tls": {"certificate": str(certificate), "key": str(key)}})
     report = tmp_path / "memcheck"
     # What a thread keeps for its next errno or locale, and what libraries keep until the end, is still reachable.
