@@ -369,10 +369,12 @@ void policy_compile(struct policy *policy);
 
 /* policy_index.c */
 
-/* What index_build needs to know of all values. */
-void index_prepare(struct policy *policy);
+/* Hashes all values of the policy's entries, and keeps what indexes are made of until it is freed. */
+struct index_maker;
+struct index_maker *index_maker_new(struct policy *policy);
+void index_maker_free(struct index_maker *maker);
 /* Makes indexes of the entries of a class, deny and allow, where it is worth it. */
-void index_class(struct policy *policy, const struct role *role, struct op_class *class);
+void index_class(struct index_maker *maker, const struct role *role, struct op_class *class);
 
 enum { CANDIDATE_RUNS = 8 };
 /* Entries that may matter: ascending runs, in which one may stand twice. */
