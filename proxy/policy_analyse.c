@@ -58,20 +58,23 @@ static void add_finding(void *owner, const struct policy_finding *finding)
         struct printing *p = owner;
         struct buf *out = &p->out;
         struct str level = finding->is_error ? STR("error") : STR("warning");
+        char place[1200];
 
+        snprintf(place, sizeof(place), "%.*s:%u", STR_FMT(finding->place), finding->column);
         p->errors += finding->is_error;
         switch (p->format) {
         case REPORT_TEXT:
-                buf_printf(out, "%.*s: %.*s: %s [%s]\n", STR_FMT(finding->place), STR_FMT(level),
-                        finding->text, finding->check);
+                buf_printf(out, "%s: %.*s: %s [%s]\n", place, STR_FMT(level), finding->text,
+                        finding->check);
                 break;
         case REPORT_MARKDOWN:
-                add_row(p, (const struct str[]){level, finding->place, str_of(finding->check),
+                add_row(p, (const struct str[]){level, str_of(place), str_of(finding->check),
                                    str_of(finding->text)});
                 break;
         case REPORT_JSON:
                 report_object(out);
                 report_member(out, "place", finding->place);
+                report_count(out, "column", finding->column);
                 report_member(out, "level", level);
                 report_member(out, "check", str_of(finding->check));
                 report_member(out, "text", str_of(finding->text));

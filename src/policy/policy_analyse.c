@@ -48,20 +48,11 @@ static bool is_empty(const struct operation_set *set)
 
 /* --- mistakes --- */
 
-struct linting {
-        const struct policy *policy;
-        const struct operation_set *sets;
-        policy_found *found;
-        void *owner;
-        size_t n;
-};
-
-static void tell(struct linting *l, bool is_error, const char *check, struct str place,
-        const char *format, ...) __attribute__((format(printf, 5, 6)));
-static void tell(struct linting *l, bool is_error, const char *check, struct str place,
+void lint_tell(struct linting *l, bool is_error, const char *check, struct str place,
         const char *format, ...)
 {
-        struct policy_finding finding = {.is_error = is_error, .check = check, .place = place};
+        struct policy_finding finding = {
+                .is_error = is_error, .check = check, .place = place, .column = l->column};
         va_list args;
 
         va_start(args, format);
@@ -112,12 +103,10 @@ static bool asks_no_more(const struct entry *a, const struct entry *b)
                (!a->n_paths || str_eq(a->paths_shown, b->paths_shown));
 }
 
-/* What the role denies whatever else the request is, and one of the entries that do. */
-static struct str always_denied(
+/* What the role denies whatever else the request is. */
+static void always_denied(
         const struct linting *l, const struct role *role, struct operation_set *denied)
 {
-        struct str by = STR_NONE;
-
         *denied = (struct operation_set){{0}};
         for (size_t i = role->first; i < role->first + role->n; i++) {
                 const struct entry *deny = &l->policy->entries[i];
@@ -125,18 +114,7 @@ static struct str always_denied(
                         continue;
                 for (size_t w = 0; w < OPERATIONS_MAX / 64; w++)
                         denied->words[w] |= l->sets[i].words[w];
-                by = deny->rule;
         }
-        return by;
-}
-
-static void lint_denied(struct linting *l, const struct role *role, size_t index,
-        const struct operation_set *denied, struct str by)
-{
-        if (by.ptr && within(&l->sets[index], denied))
-                tell(l, true, "never-allows", l->policy->entries[index].rule,
-                        "role %.*s denies all that this allows (%.*s)", STR_FMT(role->name),
-                        STR_FMT(by));
 }
 
 /* An entry in a few words: what keeps it from containing another is mostly seen in them already,
@@ -194,67 +172,11 @@ static void lint_redundant(
                 /* Of two that say the same, the later one is told of. */
                 if (i > index && within(&l->sets[i], &l->sets[index]) && asks_no_more(entry, other))
                         continue;
-                tell(l, false, "adds-nothing", entry->rule,
+                lint_tell(l, false, "adds-nothing", entry->rule,
                         "role %.*s allows all of this at %.*s already", STR_FMT(role->name),
                         STR_FMT(other->rule));
                 return;
         }
-}
-
-static bool set_touches(const struct operation_set *set, enum resource_kind kind)
-{
-        size_t n;
-        const struct operation *all = catalogue_all(&n);
-
-        for (size_t i = 0; i < n; i++) {
-                const struct operation *whole =
-                        *all[i].part_of ? catalogue_find(str_of(all[i].part_of)) : &all[i];
-                if (operation_set_has(set, all[i].index) &&
-                        (operation_touches(&all[i], kind) ||
-                                (whole && operation_touches(whole, kind))))
-                        return true;
-        }
-        return false;
-}
-
-static bool set_has_method(const struct operation_set *set, const struct entry *entry)
-{
-        size_t n;
-        const struct operation *all = catalogue_all(&n);
-
-        for (size_t i = 0; i < n; i++) {
-                struct str method = str_of(all[i].method);
-                if (!operation_set_has(set, all[i].index))
-                        continue;
-                if (str_eq(method, STR("*")) || methods_match(entry, method) ||
-                        (str_eq(method, STR("GET")) && methods_match(entry, STR("HEAD"))))
-                        return true;
-        }
-        return false;
-}
-
-/* What no request can be. What the catalogue does not know may be anything. */
-static void lint_possible(struct linting *l, size_t index)
-{
-        const struct entry *entry = &l->policy->entries[index];
-        const struct operation_set *set = &l->sets[index];
-
-        if (is_empty(set)) {
-                tell(l, true, "never-matches", entry->rule,
-                        "no operation is all that this asks for: it can never match");
-                return;
-        }
-        if (operation_set_has(set, UNKNOWN_OPERATION))
-                return;
-        for (size_t i = 0; i < entry->n_selectors; i++)
-                if (!set_touches(set, entry->selectors[i].kind))
-                        tell(l, true, "never-matches", entry->rule,
-                                "no operation of this entry touches any %s: it can never match",
-                                resource_kind_selector(entry->selectors[i].kind));
-        if (entry->methods.n && !set_has_method(set, entry))
-                tell(l, true, "never-matches", entry->rule,
-                        "no operation of this entry has the method %.*s: it can never match",
-                        STR_FMT(entry->methods.shown));
 }
 
 /* --- names --- */
@@ -267,7 +189,7 @@ static void lint_name(struct linting *l, struct str place, const char *what, str
                 return;
         struct line line = line_over(shown, sizeof(shown));
         line_add_most(&line, text, 100);
-        tell(l, false, "look-alike", place, "the %s `%s` %s", what, shown, why);
+        lint_tell(l, false, "look-alike", place, "the %s `%s` %s", what, shown, why);
 }
 
 static void lint_patterns(struct linting *l, struct str place, const char *what,
@@ -315,10 +237,11 @@ static void lint_role_names(struct linting *l)
 
         for (size_t i = 0; i < policy->n_roles; i++) {
                 const struct role *role = &policy->roles[i];
+                l->column = role->at.column;
                 lint_name(l, role->place, "role", role->name);
                 for (size_t k = 0; k < i; k++)
                         if (looks_alike(role->name, policy->roles[k].name))
-                                tell(l, false, "look-alike", role->place,
+                                lint_tell(l, false, "look-alike", role->place,
                                         "the role `%.*s` is easily read as `%.*s` (%.*s)",
                                         STR_FMT(role->name), STR_FMT(policy->roles[k].name),
                                         STR_FMT(policy->roles[k].place));
@@ -354,16 +277,16 @@ static void lint_what(struct linting *l, size_t index, const struct operation_se
                         tunnels = &all[i];
         }
         if (changes && !names_a_resource(entry))
-                tell(l, false, "every-project", entry->rule,
+                lint_tell(l, false, "every-project", entry->rule,
                         "%s and the like are allowed on everything that the credential reaches: "
                         "no selector names a resource",
                         changes->id);
         if (mints)
-                tell(l, false, "credentials", entry->rule,
+                lint_tell(l, false, "credentials", entry->rule,
                         "%s is granted: it makes or shows a credential that goes round the proxy",
                         mints->id);
         if (tunnels)
-                tell(l, false, "tunnels", entry->rule,
+                lint_tell(l, false, "tunnels", entry->rule,
                         "%s is granted: it carries requests that nobody judges", tunnels->id);
 }
 
@@ -392,16 +315,16 @@ static void lint_glass(struct linting *l, const struct binding *binding, int64_t
         const struct entry *all = gives_everything(l->policy, binding);
 
         if (!binding->n_subjects && !binding->n_token_roles && !binding->n_claims)
-                tell(l, false, "break-glass", binding->place,
+                lint_tell(l, false, "break-glass", binding->place,
                         "every caller of the issuer %.*s may break the glass of the binding `%.*s`",
                         STR_FMT(binding->issuer), STR_FMT(binding->name));
         if (all)
-                tell(l, false, "break-glass", binding->place,
+                lint_tell(l, false, "break-glass", binding->place,
                         "who breaks the glass of the binding `%.*s` may do everything, everywhere "
                         "(%.*s)",
                         STR_FMT(binding->name), STR_FMT(all->rule));
         if (glass_lasts_long(binding, now_ms))
-                tell(l, false, "break-glass", binding->place,
+                lint_tell(l, false, "break-glass", binding->place,
                         "the break-glass binding `%.*s` lasts for more than %d days",
                         STR_FMT(binding->name), GLASS_MOST_DAYS);
 }
@@ -413,15 +336,15 @@ static void lint_binding(struct linting *l, const struct binding *binding, int64
         if (binding->glass_chars)
                 lint_glass(l, binding, now_ms);
         else if (!binding->n_subjects && !binding->n_token_roles && !binding->n_claims)
-                tell(l, false, "everybody", binding->place,
+                lint_tell(l, false, "everybody", binding->place,
                         "the binding `%.*s` is for every caller of the issuer %.*s",
                         STR_FMT(binding->name), STR_FMT(binding->issuer));
         if (binding->expires_ms <= now_ms)
-                tell(l, false, "expired", binding->place,
+                lint_tell(l, false, "expired", binding->place,
                         "the binding `%.*s` has expired and gives nothing any more",
                         STR_FMT(binding->name));
         else if (binding_ends_soon(binding, now_ms))
-                tell(l, false, "expires-soon", binding->place,
+                lint_tell(l, false, "expires-soon", binding->place,
                         "the binding `%.*s` expires at %s, within 7 days", STR_FMT(binding->name),
                         time_text(binding->expires_ms, when));
 }
@@ -439,23 +362,32 @@ size_t policy_lint(const struct policy *policy, int64_t now_ms, policy_found *fo
         for (size_t r = 0; r < policy->n_roles; r++) {
                 const struct role *role = &policy->roles[r];
                 struct operation_set denied;
-                struct str by = always_denied(&l, role, &denied);
+                always_denied(&l, role, &denied);
+                if (!role->used) {
+                        l.column = role->at.column;
+                        lint_tell(&l, false, "unused-role", role->place,
+                                "no binding gives anybody the role `%.*s`", STR_FMT(role->name));
+                }
                 for (size_t i = role->first; i < role->first + role->n; i++) {
-                        lint_possible(&l, i);
+                        l.column = policy->entries[i].column;
+                        lint_never(&l, role, i);
                         lint_entry_names(&l, &policy->entries[i]);
                         if (policy->entries[i].effect != EFFECT_ALLOW || is_empty(&sets[i]))
                                 continue;
-                        lint_denied(&l, role, i, &denied, by);
                         lint_redundant(&l, role, i, outlines);
                         lint_what(&l, i, &denied);
                 }
         }
         free(outlines);
         lint_role_names(&l);
-        for (size_t i = 0; i < policy->n_bindings; i++)
+        for (size_t i = 0; i < policy->n_bindings; i++) {
+                l.column = policy->bindings[i].at.column;
                 lint_binding_names(&l, &policy->bindings[i]);
-        for (size_t i = 0; i < policy->n_bindings; i++)
+        }
+        for (size_t i = 0; i < policy->n_bindings; i++) {
+                l.column = policy->bindings[i].at.column;
                 lint_binding(&l, &policy->bindings[i], now_ms);
+        }
         free(sets);
         return l.n;
 }

@@ -131,7 +131,41 @@ struct classes {
         unsigned short members[OPERATIONS_MAX], moved[OPERATIONS_MAX], target[OPERATIONS_MAX];
         unsigned first[OPERATIONS_MAX]; /* a slot of each class */
         size_t n;
+        /* Sets of several operations that were met last: many entries may be about the same
+         * hundreds, such as those of one access class. */
+        struct recent_set {
+                const struct operation_set *set;
+                unsigned short classes[OPERATIONS_MAX], n;
+        } recent[8];
+        size_t n_recent;
 };
+
+static const struct recent_set *recent_find(
+        const struct classes *classes, const struct operation_set *set)
+{
+        for (size_t i = 0; i < sizeof(classes->recent) / sizeof(classes->recent[0]); i++)
+                if (classes->recent[i].set &&
+                        memcmp(classes->recent[i].set, set, sizeof(*set)) == 0)
+                        return &classes->recent[i];
+        return NULL;
+}
+
+static struct recent_set *recent_add(struct classes *classes, const struct operation_set *set)
+{
+        struct recent_set *recent =
+                &classes->recent[classes->n_recent++ %
+                                 (sizeof(classes->recent) / sizeof(classes->recent[0]))];
+
+        recent->set = set;
+        recent->n = 0;
+        return recent;
+}
+
+static void recent_clear(struct classes *classes)
+{
+        for (size_t i = 0; i < sizeof(classes->recent) / sizeof(classes->recent[0]); i++)
+                classes->recent[i].set = NULL;
+}
 
 static int next_slot(const struct operation_set *set, int slot)
 {
@@ -204,20 +238,34 @@ void *policy_take(struct policy *policy, size_t bytes)
         return memory;
 }
 
+/* The classes that a set holds; until the next call. */
+static const struct recent_set *classes_of(struct classes *classes, const struct operation_set *set)
+{
+        const struct recent_set *known = recent_find(classes, set);
+
+        if (known)
+                return known;
+        struct recent_set *recent = recent_add(classes, set);
+        for (int slot = next_slot(set, -1); slot >= 0; slot = next_slot(set, slot)) {
+                unsigned short class = classes->of[slot];
+                if (classes->first[class] == (unsigned)slot)
+                        recent->classes[recent->n++] = class;
+        }
+        return recent;
+}
+
 /* Goes through the role's entries of one effect and adds each to the classes that it holds: counts
  * (list NULL) or places. `at`: by class. */
 static void list_entries(const struct policy *policy, const struct role *role,
-        const struct classes *classes, enum effect effect, unsigned *list, unsigned *at)
+        struct classes *classes, enum effect effect, unsigned *list, unsigned *at)
 {
         for (size_t i = role->first; i < role->first + role->n; i++) {
                 const struct entry *entry = &policy->entries[i];
                 if (entry->effect != effect)
                         continue;
-                for (int slot = next_slot(entry->set, -1); slot >= 0;
-                        slot = next_slot(entry->set, slot)) {
-                        unsigned class = classes->of[slot];
-                        if (classes->first[class] != (unsigned)slot)
-                                continue;
+                const struct recent_set *held = classes_of(classes, entry->set);
+                for (unsigned k = 0; k < held->n; k++) {
+                        unsigned class = held->classes[k];
                         if (list)
                                 list[at[class]] = (unsigned)i;
                         at[class]++;
@@ -226,7 +274,7 @@ static void list_entries(const struct policy *policy, const struct role *role,
         }
 }
 
-static void fill_classes(struct policy *policy, struct role *role, const struct classes *classes)
+static void fill_classes(struct policy *policy, struct role *role, struct classes *classes)
 {
         unsigned *denies = calloc(classes->n, sizeof(*denies));
         unsigned *allows = calloc(classes->n, sizeof(*allows)), n = 0;
@@ -250,14 +298,21 @@ static void fill_classes(struct policy *policy, struct role *role, const struct 
         free(allows);
 }
 
-static void compile_role(struct policy *policy, struct role *role, struct classes *classes,
-        const unsigned short *slots, size_t n_slots)
+static void compile_role(struct policy *policy, struct index_maker *maker, struct role *role,
+        struct classes *classes, const unsigned short *slots, size_t n_slots)
 {
         memset(classes->of, 0, sizeof(classes->of));
         classes->members[0] = (unsigned short)n_slots;
         classes->n = 1;
-        for (size_t i = role->first; i < role->first + role->n; i++)
+        recent_clear(classes);
+        for (size_t i = role->first; i < role->first + role->n; i++) {
+                /* What has split the classes once finds nothing to split. */
+                if (recent_find(classes, policy->entries[i].set))
+                        continue;
                 split(classes, policy->entries[i].set);
+                (void)recent_add(classes, policy->entries[i].set);
+        }
+        recent_clear(classes);
         for (size_t i = 0; i < n_slots; i++)
                 classes->first[classes->of[slots[i]]] = slots[i];
 
@@ -267,7 +322,7 @@ static void compile_role(struct policy *policy, struct role *role, struct classe
         memcpy(role->class_of, classes->of, sizeof(classes->of));
         fill_classes(policy, role, classes);
         for (size_t i = 0; i < classes->n; i++)
-                index_class(policy, role, &role->classes[i]);
+                index_class(maker, role, &role->classes[i]);
 }
 
 void policy_compile(struct policy *policy)
@@ -280,9 +335,10 @@ void policy_compile(struct policy *policy)
                 abort();
         for (size_t i = 0; i < policy->n_entries; i++)
                 policy->entries[i].kinds = entry_kinds(&policy->entries[i]);
-        index_prepare(policy);
+        struct index_maker *maker = index_maker_new(policy);
         for (size_t i = 0; i < policy->n_roles; i++)
-                compile_role(policy, &policy->roles[i], classes, slots, n_slots);
+                compile_role(policy, maker, &policy->roles[i], classes, slots, n_slots);
+        index_maker_free(maker);
         free(classes);
         for (size_t i = 0; i < policy->n_entries; i++) {
                 free(policy->entries[i].set);

@@ -387,6 +387,7 @@ bool entry_read(
         if (!yaml_is_mapping(node, what, loader->errors))
                 return false;
         out->rule = keep_place(loader, node->at);
+        out->column = node->at.column;
         out->selectors = keep(loader, (node->n + 1) * sizeof(*out->selectors));
         out->set = malloc(sizeof(*out->set));
         if (!out->set)

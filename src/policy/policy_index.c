@@ -43,7 +43,7 @@ static void prepare_keyed(struct policy *policy, struct keyed_values *keyed)
                 keyed->hashes[v] = hash_on(keyed->key_hash, keyed->values[v].text);
 }
 
-void index_prepare(struct policy *policy)
+static void prepare(struct policy *policy)
 {
         for (size_t i = 0; i < policy->n_entries; i++) {
                 struct entry *entry = &policy->entries[i];
@@ -154,24 +154,121 @@ static bool next_value(struct teller *teller, const struct pattern **name, uint3
         return false;
 }
 
+/* One value by which an entry is found. */
+struct told {
+        uint32_t hash;
+        uint8_t prefix_bytes;
+        bool prefix, id, path;
+};
+
+/* How all entries are told apart by one aspect. The lists of hundreds of classes may hold the same
+ * thousands of entries, so their values are gathered once. */
+struct telling {
+        bool made;
+        bool *tells;      /* by entry; false: it is never told apart */
+        unsigned *starts; /* by entry, and one behind the last, into values */
+        struct told *values;
+};
+
+struct index_maker {
+        struct policy *policy;
+        struct telling kinds[RESOURCE_KINDS];
+        struct telling *facts;
+        size_t n_facts;
+};
+
+struct index_maker *index_maker_new(struct policy *policy)
+{
+        struct index_maker *maker = calloc(1, sizeof(*maker));
+
+        if (!maker)
+                abort();
+        prepare(policy);
+        maker->policy = policy;
+        (void)facts_all(&maker->n_facts);
+        maker->facts = calloc(maker->n_facts, sizeof(*maker->facts));
+        if (!maker->facts)
+                abort();
+        return maker;
+}
+
+static void telling_clear(struct telling *telling)
+{
+        free(telling->tells);
+        free(telling->starts);
+        free(telling->values);
+}
+
+void index_maker_free(struct index_maker *maker)
+{
+        for (size_t k = 0; k < RESOURCE_KINDS; k++)
+                telling_clear(&maker->kinds[k]);
+        for (size_t f = 0; f < maker->n_facts; f++)
+                telling_clear(&maker->facts[f]);
+        free(maker->facts);
+        free(maker);
+}
+
+static struct told told_of(const struct pattern *name, uint32_t hash)
+{
+        return (struct told){
+                .hash = hash,
+                .prefix_bytes = name->prefix ? (uint8_t)name->text.len : 0,
+                .prefix = name->prefix,
+                .id = name->id,
+                .path = name->text.len && name->text.ptr[0] == '\\',
+        };
+}
+
+static void gather(
+        const struct policy *policy, const struct aspect *aspect, struct telling *telling)
+{
+        const struct pattern *name;
+        size_t n = 0, cap = 0;
+        uint32_t hash;
+
+        telling->made = true;
+        telling->tells = calloc(policy->n_entries + 1, sizeof(*telling->tells));
+        telling->starts = calloc(policy->n_entries + 1, sizeof(*telling->starts));
+        if (!telling->tells || !telling->starts)
+                abort();
+        for (size_t i = 0; i < policy->n_entries; i++) {
+                struct teller teller = teller_of(&policy->entries[i], aspect);
+                telling->tells[i] = tells(&teller);
+                while (next_value(&teller, &name, &hash)) {
+                        telling->values = grow(telling->values, n, &cap, sizeof(*telling->values));
+                        telling->values[n++] = told_of(name, hash);
+                }
+                telling->starts[i + 1] = (unsigned)n;
+        }
+}
+
+static const struct telling *telling_by(struct index_maker *maker, const struct aspect *aspect)
+{
+        struct telling *telling =
+                aspect->by_fact ? &maker->facts[aspect->fact] : &maker->kinds[aspect->kind];
+
+        if (!telling->made)
+                gather(maker->policy, aspect, telling);
+        return telling;
+}
+
 /* How many entries a look-up by that aspect leaves on the average: those that it does not tell
  * apart, and a bucket. Of very many, some stand for all. */
-static double left_by(const struct policy *policy, const unsigned *entries, unsigned n,
-        const struct aspect *aspect, unsigned mask)
+static double left_by(
+        const struct telling *telling, const unsigned *entries, unsigned n, unsigned mask)
 {
         unsigned counts[2 * SAMPLED] = {0}, step = n / SAMPLED + 1, seen = 0, others = 0;
         double values = 0, squares = 0;
-        const struct pattern *name;
-        uint32_t hash;
 
         while (mask / 2 > n / step)
                 mask /= 2;
         assert(mask < 2 * SAMPLED);
         for (unsigned i = 0; i < n; i += step, seen++) {
-                struct teller teller = teller_of(&policy->entries[entries[i]], aspect);
-                others += !tells(&teller);
-                while (next_value(&teller, &name, &hash)) {
-                        unsigned *count = &counts[hash & mask];
+                unsigned entry = entries[i];
+                others += !telling->tells[entry];
+                for (unsigned v = telling->starts[entry]; v < telling->starts[entry + 1]; v++) {
+                        unsigned *count = &counts[telling->values[v].hash & mask];
                         squares += 2.0 * *count + 1;
                         ++*count;
                         values++;
@@ -189,12 +286,12 @@ static void add_once(struct entry_list *list, unsigned entry)
         list->items[list->n++] = entry;
 }
 
-static void note_value(struct op_index *index, const struct pattern *name, unsigned entry)
+static void note_value(struct op_index *index, const struct told *told, unsigned entry)
 {
-        add_once(name->id ? &index->ids : &index->names, entry);
-        if (name->prefix)
-                index->starts_at[name->text.len / 64] |= UINT64_C(1) << name->text.len % 64;
-        index->has_paths |= name->text.len && name->text.ptr[0] == '\\';
+        add_once(told->id ? &index->ids : &index->names, entry);
+        if (told->prefix)
+                index->starts_at[told->prefix_bytes / 64] |= UINT64_C(1) << told->prefix_bytes % 64;
+        index->has_paths |= told->path;
 }
 
 /* Which entry belongs into which bucket, in the order of entries. */
@@ -223,25 +320,22 @@ static void place_in(struct placing *placing, unsigned bucket, unsigned entry)
 }
 
 /* The index's lists have room for all entries. */
-static void place(const struct policy *policy, struct op_index *index, const unsigned *entries,
+static void place(const struct telling *telling, struct op_index *index, const unsigned *entries,
         unsigned n, struct placing *placing)
 {
-        const struct aspect aspect = {index->by_fact, index->fact, index->kind};
-        const struct pattern *name;
-        uint32_t hash;
-
         for (unsigned i = 0; i < n; i++) {
-                struct teller teller = teller_of(&policy->entries[entries[i]], &aspect);
-                if (!tells(&teller))
-                        add_once(&index->others, entries[i]);
-                while (next_value(&teller, &name, &hash)) {
-                        note_value(index, name, entries[i]);
-                        place_in(placing, hash & index->mask, entries[i]);
+                unsigned entry = entries[i];
+                if (!telling->tells[entry])
+                        add_once(&index->others, entry);
+                for (unsigned v = telling->starts[entry]; v < telling->starts[entry + 1]; v++) {
+                        note_value(index, &telling->values[v], entry);
+                        place_in(placing, telling->values[v].hash & index->mask, entry);
                 }
         }
 }
 
-static void fill(struct policy *policy, struct op_index *index, const unsigned *entries, unsigned n)
+static void fill(struct policy *policy, const struct telling *telling, struct op_index *index,
+        const unsigned *entries, unsigned n)
 {
         struct entry_list *lists[] = {&index->others, &index->names, &index->ids};
         unsigned buckets = index->mask + 1;
@@ -254,7 +348,7 @@ static void fill(struct policy *policy, struct op_index *index, const unsigned *
         memset(placing.last, 0xff, buckets * sizeof(*placing.last));
         for (size_t i = 0; i < 3; i++)
                 *lists[i] = (struct entry_list){.items = room + i * n};
-        place(policy, index, entries, n, &placing);
+        place(telling, index, entries, n, &placing);
         index->starts = policy_take(policy, (buckets + 1) * sizeof(*index->starts));
         for (unsigned i = 0; i < buckets; i++)
                 index->starts[i + 1] = index->starts[i] + placing.counts[i];
@@ -274,16 +368,16 @@ static void fill(struct policy *policy, struct op_index *index, const unsigned *
         free(placing.last);
 }
 
-static struct op_index *build(struct policy *policy, const unsigned *entries, unsigned n,
+static struct op_index *build(struct index_maker *maker, const unsigned *entries, unsigned n,
         const struct aspect *aspect, unsigned mask)
 {
-        struct op_index *index = policy_take(policy, sizeof(*index));
+        struct op_index *index = policy_take(maker->policy, sizeof(*index));
 
         *index = (struct op_index){.kind = aspect->kind,
                 .by_fact = aspect->by_fact,
                 .fact = aspect->fact,
                 .mask = mask};
-        fill(policy, index, entries, n);
+        fill(maker->policy, telling_by(maker, aspect), index, entries, n);
         return index;
 }
 
@@ -293,17 +387,17 @@ struct best {
         double left; /* by left_by */
 };
 
-static void consider(const struct policy *policy, const unsigned *entries, unsigned n,
+static void consider(struct index_maker *maker, const unsigned *entries, unsigned n,
         const struct aspect *aspect, unsigned mask, struct best *best)
 {
-        double left = left_by(policy, entries, n, aspect, mask);
+        double left = left_by(telling_by(maker, aspect), entries, n, mask);
 
         if (left < best->left)
                 *best = (struct best){*aspect, left};
 }
 
 /* The kind of resource that does so. */
-static struct best best_kind(const struct policy *policy, const unsigned *entries, unsigned n,
+static struct best best_kind(struct index_maker *maker, const unsigned *entries, unsigned n,
         unsigned kinds, unsigned mask)
 {
         struct best best = {.aspect = {.kind = RESOURCE_PROJECT}, .left = n};
@@ -311,37 +405,35 @@ static struct best best_kind(const struct policy *policy, const unsigned *entrie
         for (int k = 0; k < RESOURCE_KINDS; k++) {
                 const struct aspect aspect = {.kind = (enum resource_kind)k};
                 if (kinds >> k & 1)
-                        consider(policy, entries, n, &aspect, mask, &best);
+                        consider(maker, entries, n, &aspect, mask, &best);
         }
         return best;
 }
 
 /* What requests say that does; it has to be asked for by most of them. */
 static struct best best_fact(
-        const struct policy *policy, const unsigned *entries, unsigned n, unsigned mask)
+        struct index_maker *maker, const unsigned *entries, unsigned n, unsigned mask)
 {
         struct best best = {.aspect = {.by_fact = true}, .left = n};
-        size_t n_facts;
-        (void)facts_all(&n_facts);
-        unsigned *asked = calloc(n_facts, sizeof(*asked));
+        unsigned *asked = calloc(maker->n_facts, sizeof(*asked));
 
         if (!asked)
                 abort();
         for (unsigned i = 0; i < n; i++) {
-                const struct entry *entry = &policy->entries[entries[i]];
+                const struct entry *entry = &maker->policy->entries[entries[i]];
                 for (size_t c = 0; c < entry->n_conditions; c++)
                         asked[entry->conditions[c].fact]++;
         }
-        for (unsigned fact = 0; fact < n_facts; fact++) {
+        for (unsigned fact = 0; fact < maker->n_facts; fact++) {
                 const struct aspect aspect = {.by_fact = true, .fact = fact};
                 if (asked[fact] * 2 >= n)
-                        consider(policy, entries, n, &aspect, mask, &best);
+                        consider(maker, entries, n, &aspect, mask, &best);
         }
         free(asked);
         return best;
 }
 
-void index_class(struct policy *policy, const struct role *role, struct op_class *class)
+void index_class(struct index_maker *maker, const struct role *role, struct op_class *class)
 {
         for (int allow = 0; allow < 2; allow++) {
                 const unsigned *list = role->list + (allow ? class->middle : class->start);
@@ -351,18 +443,18 @@ void index_class(struct policy *policy, const struct role *role, struct op_class
                         continue;
                 while (mask < n)
                         mask = mask * 2 + 1;
-                struct best kind = best_kind(policy, list, n, class->kinds, mask);
+                struct best kind = best_kind(maker, list, n, class->kinds, mask);
                 /* A deny may match what is not said quite as it is listed. */
                 if (allow && class->kinds & BODY_FACTS) {
-                        struct best fact = best_fact(policy, list, n, mask);
+                        struct best fact = best_fact(maker, list, n, mask);
                         if (fact.left * 2 <= kind.left)
-                                class->says = build(policy, list, n, &fact.aspect, mask);
+                                class->says = build(maker, list, n, &fact.aspect, mask);
                 }
                 /* What requests do not say holds of them, so then a project that is the same in all
                  * entries has to keep others out. */
                 if (kind.left * 2 <= n || (allow && class->says && kind.left < n + 1))
                         *(allow ? &class->allows : &class->denies) =
-                                build(policy, list, n, &kind.aspect, mask);
+                                build(maker, list, n, &kind.aspect, mask);
         }
 }
 

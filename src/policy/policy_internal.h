@@ -9,6 +9,7 @@
 #include "dagward/azdo/facts.h"
 #include "dagward/azdo/identity.h"
 #include "dagward/base/buf.h"
+#include "dagward/policy/analyse.h"
 #include "dagward/policy/explain.h"
 #include "dagward/policy/policy.h"
 #include "dagward/policy/tests.h"
@@ -116,6 +117,7 @@ struct entry {
         enum effect effect;
         unsigned role;
         struct str rule; /* file:line */
+        unsigned column;
         struct names choices[CHOICES];
         struct names methods;
         struct path_pattern *paths;
@@ -369,10 +371,13 @@ void policy_compile(struct policy *policy);
 
 /* policy_index.c */
 
-/* What index_build needs to know of all values. */
-void index_prepare(struct policy *policy);
+/* Hashes all values of the policy's entries, and keeps what indexes are made of until it is freed.
+ */
+struct index_maker;
+struct index_maker *index_maker_new(struct policy *policy);
+void index_maker_free(struct index_maker *maker);
 /* Makes indexes of the entries of a class, deny and allow, where it is worth it. */
-void index_class(struct policy *policy, const struct role *role, struct op_class *class);
+void index_class(struct index_maker *maker, const struct role *role, struct op_class *class);
 
 enum { CANDIDATE_RUNS = 8 };
 /* Entries that may matter: ascending runs, in which one may stand twice. */
@@ -460,8 +465,24 @@ bool looks_alike(struct str a, struct str b);
 
 /* policy_analyse.c */
 
+struct linting {
+        const struct policy *policy;
+        const struct operation_set *sets; /* by entry: its operations */
+        policy_found *found;
+        void *owner;
+        size_t n;
+        unsigned column; /* of what is looked at */
+};
+void lint_tell(struct linting *l, bool is_error, const char *check, struct str place,
+        const char *format, ...) __attribute__((format(printf, 5, 6)));
 /* "issuer airflow; subject system:*" */
 void callers_write(const struct binding *binding, struct line *line);
+
+/* policy_never.c */
+
+/* Tells if no request can be what an entry of the role asks for, if the role denies all that it
+ * allows, and which of its values no request has. */
+void lint_never(struct linting *l, const struct role *role, size_t index);
 
 /* policy_json.c */
 

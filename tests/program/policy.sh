@@ -126,7 +126,7 @@ expect 2 "glass without an end" lint --policy "$work/endless.yaml"
 says err "a break-glass binding needs \`expires\`"
 printf 'version: 1\nroles: {r: {allow: [{access: [manage]}]}}\nbindings: [{callers: {issuer: i}, roles: [r], credential: c}]\n' >"$work/wide.yaml"
 expect 1 "lint finds" lint --policy "$work/wide.yaml"
-says out "wide.yaml:2: warning:"
+says out "wide.yaml:2:21: warning:"
 says out "[every-project]"
 says out "[everybody]"
 expect 1 "lint as JSON" lint --policy "$work/wide.yaml" --json
@@ -137,11 +137,21 @@ lint_says() {
         expect 1 "lint of $2 ${3-}" lint --policy "$work/entry.yaml"
         says out "$1"
 }
-lint_says "entry.yaml:5: error: no operation is all that this asks for: it can never match [never-matches]" \
+lint_says "entry.yaml:5:7: error: no operation is all that this asks for: it can never match [never-matches]" \
         '{operations: [pipelines.runs.run], access: [read], projects: [a]}'
 lint_says "no operation of this entry touches any pipelines" '{operations: [git.fetch], pipelines: [42]}'
-lint_says "entry.yaml:6: error: no operation of this entry touches any pipelines" '{operations: [git.fetch], projects: [a]}' \
+lint_says "entry.yaml:6:12: error: no operation of this entry touches any pipelines" '{operations: [git.fetch], projects: [a]}' \
         'deny: [{operations: [git.fetch], pipelines: [42]}]'
+lint_says "entry.yaml:5:7: error: no request has a path like this (/contoso/..): it can never match" '{method: GET, path: /contoso/..}'
+lint_says "no ref is in \`refs\` and in \`where.refs\` at once" \
+        '{operations: [pipelines.runs.run], projects: [a], refs: [refs/heads/main], where: {refs: [refs/heads/x]}}'
+lint_says "role r denies all that this allows (entry.yaml:6) [never-allows]" '{operations: [git.fetch], projects: [a], repositories: [x]}' \
+        'deny: [{operations: [git.*], projects: ["a*"]}]'
+lint_says "where.deleteSourceBranch\` is never \`yes\`: Azure DevOps knows true, false [impossible-value]" \
+        '{operations: [git.pullRequests.update], projects: [a], where: {deleteSourceBranch: ["yes"]}}'
+lint_says "no binding gives anybody the role \`s\` [unused-role]" '{operations: [git.fetch], projects: [a]}' \
+        '
+  s: {allow: [{operations: [git.fetch], projects: [b]}]}'
 lint_says "has the method GET" '{operations: [pipelines.runs.run], method: GET, projects: [a]}'
 lint_says "mixes Latin letters with ones of another alphabet that look like them: U+0430 [look-alike]" \
         '{operations: [pipelines.runs.run], projects: [anаlytics]}'

@@ -12,6 +12,7 @@ struct policy_finding {
         bool is_error;     /* it cannot be meant so; else it may be */
         const char *check; /* "never-allows", "adds-nothing", ... */
         struct str place;  /* file:line */
+        unsigned column;   /* of the entry, role or binding there; from 1 */
         char text[400];    /* one line */
 };
 
@@ -20,8 +21,11 @@ typedef void policy_found(void *owner, const struct policy_finding *finding);
 /*
  * Tells what looks like a mistake; the number of findings.
  *
- *   never-allows    (error) a deny of the same role covers all that the entry allows
+ *   never-allows    (error) denials of the same role, or of roles that it includes, cover all that
+ *                   the entry allows
  *   never-matches   (error) no request can be all that the entry asks for
+ *   impossible-value  a path, ref or value of `where` that no request can have
+ *   unused-role     no binding gives the role
  *   look-alike      a name of which a reader sees another: several alphabets in a word,
  *                   characters not seen, blanks at its ends, a role that differs in 0 and o
  *   adds-nothing    an entry of the same role allows all of it already

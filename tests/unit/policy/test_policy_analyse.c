@@ -20,8 +20,46 @@ static void what_looks_like_a_mistake_is_told(void **state)
                  "['pipelines.*']}]}",
                         "error p.yaml:3 never-allows"},
                 /* A denial of some of it is what denials are for. */
+                {"{allow: [{operations: [" RUN
+                 "], pipelines: [42, 57]}], deny: [{operations: ['" RUN "'], pipelines: [42]}]}",
+                        ""},
                 {"{allow: [{operations: [" RUN "], pipelines: [42]}], deny: [{operations: ['" RUN
-                 "'], pipelines: [42]}]}",
+                 "'], pipelines: [42, 57]}]}",
+                        "error p.yaml:3 never-allows"},
+                {"{allow: [{operations: [" RUN ", pipelines.runs.get], projects: [etl-x], "
+                                               "pipelines: [42]}], deny: [{operations: [" RUN
+                 "], projects: ['etl-*']}, {access: [read], projects: [etl-x]}]}",
+                        "error p.yaml:3 never-allows"},
+                {"{allow: [{operations: [" RUN
+                 "], projects: [etl-x], pipelines: [42]}], deny: [{operations: [" RUN
+                 "], projects: ['etl-*'], where: {variables: {a: [x]}}}]}",
+                        ""},
+                {"{includes: [never], allow: [{operations: [" RUN
+                 "], pipelines: [42]}]}, never: {deny: [{operations: [" RUN "]}]}",
+                        "error p.yaml:3 never-allows"},
+                /* each of the operations lacks one of both */
+                {"{allow: [{operations: [wit.workItems.update, pipelines.runs.run], projects: [a], "
+                 "workItemTypes: [Bug], pipelines: [42]}]}",
+                        "error p.yaml:3 never-matches: each operation"},
+                {"{allow: [{operations: [" RUN
+                 "], pipelines: [42], refs: [refs/heads/main], where: "
+                 "{refs: ['refs/heads/release/*', refs/tags/v1]}}]}",
+                        "error p.yaml:3 never-matches: no ref is in"},
+                {"{allow: [{operations: [" RUN
+                 "], pipelines: [42], refs: [refs/heads/main], where: "
+                 "{refs: ['refs/heads/*']}}]}",
+                        ""},
+                {"{allow: [{operations: [" RUN "], pipelines: [42], refs: ['refs/heads/a..b']}]}",
+                        "warning p.yaml:3 impossible-value: git allows no ref"},
+                {"{deny: [{method: POST, path: '/contoso/../x'}]}",
+                        "warning p.yaml:3 impossible-value: no request has a path with a segment "
+                        "`..`"},
+                {"{deny: [{method: POST, path: '/contoso/.a*'}]}", ""},
+                {"{allow: [{operations: [git.pullRequests.update], projects: [a], where: "
+                 "{mergeStrategy: [fastForward]}}]}",
+                        "warning p.yaml:3 impossible-value: `where.mergeStrategy` is never"},
+                {"{allow: [{operations: [git.pullRequests.update], projects: [a], where: "
+                 "{mergeStrategy: [SQUASH, 'reb*', 2], deleteSourceBranch: [True]}}]}",
                         ""},
                 {"{allow: [{operations: [" RUN "], pipelines: [42]}, {operations: ['pipelines.*'], "
                  "pipelines: [42]}]}",

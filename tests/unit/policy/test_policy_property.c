@@ -5,6 +5,7 @@
  *
  * DAGWARD_PROPERTY_RUNS is the number of decisions, DAGWARD_PROPERTY_SEED where chance begins.
  */
+#include "dagward/policy/analyse.h"
 #include "policy_reference.h"
 
 /* --- random callers and requests --- */
@@ -480,10 +481,87 @@ static void the_compiled_decision_equals_the_reference(void **state)
         assert_true(seen.would_help > seen.total / 200);
 }
 
+/* --- what lint is sure of --- */
+
+enum { MOST_LINES = 4000 };
+
+struct never {
+        bool lines[MOST_LINES];
+        size_t n;
+};
+
+/* Random requests touch what their operation does not, so of those findings that rest on what
+ * operations touch nothing is asked here: unit/world/test_policy_diff does. */
+static void note_never(void *owner, const struct policy_finding *finding)
+{
+        struct never *never = owner;
+        bool by_requests = strcmp(finding->check, "never-allows") == 0 ||
+                           strstr(finding->text, "at once") || strstr(finding->text, "path like");
+        uint64_t line;
+
+        if (!finding->is_error || !by_requests)
+                return;
+        assert_true(str_to_u64(str_from(finding->place, strlen("p.yaml:")), &line));
+        assert_true(line < MOST_LINES);
+        never->lines[line] = true;
+        never->n++;
+}
+
+static void what_lint_says_allows_nothing_allows_nothing(void **state)
+{
+        enum { CALLERS = 4, REQUESTS = 40 };
+        uint64_t runs = chance_begin("policies", "DAGWARD_LINT_RUNS", 1500);
+        struct model *model = malloc(sizeof(*model));
+        struct asked asked = {0};
+        struct buf text;
+        size_t told = 0, allowed = 0;
+
+        (void)state;
+        assert_non_null(model);
+        buf_init(&text, 1 << 20);
+        for (uint64_t run = 0; run < runs; run++) {
+                struct never never = {.n = 0};
+                random_model(model);
+                print_model(&text, model);
+                struct policy *policy = load_model(&text, stderr);
+                assert_non_null(policy);
+                (void)policy_lint(policy, 1000, note_never, &never);
+                told += never.n;
+                for (size_t q = 0; never.n && q < CALLERS * REQUESTS; q++) {
+                        struct decision decision;
+                        uint64_t line;
+                        if (q % REQUESTS == 0)
+                                random_caller(&asked);
+                        random_request(model, &asked);
+                        struct policy_grants *grants = policy_grants_new(policy, &asked.caller);
+                        policy_decide(policy, grants, &asked.request, &decision);
+                        policy_grants_free(grants);
+                        if (decision.effect != EFFECT_ALLOW)
+                                continue;
+                        allowed++;
+                        assert_true(str_to_u64(str_from(decision.rule, strlen("p.yaml:")), &line));
+                        if (!never.lines[line])
+                                continue;
+                        fprintf(stderr, "%s", text.data);
+                        print_asked(&asked);
+                        fail_msg("allowed by line %u", (unsigned)line);
+                }
+                policy_unref(policy);
+        }
+        arena_clear(&asked.claims);
+        buf_clear(&text);
+        free(model);
+        print_message(
+                "%zu entries never allow, beside which %zu requests were allowed\n", told, allowed);
+        assert_true(told > runs / 50);
+        assert_true(allowed > runs / 10);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(the_compiled_decision_equals_the_reference),
+                cmocka_unit_test(what_lint_says_allows_nothing_allows_nothing),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

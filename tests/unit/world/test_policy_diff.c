@@ -1,7 +1,8 @@
 /*
  * policy diff against brute force: random pairs of policies, every operation they speak of and
  * every combination of the names in them, at every hour that tells their windows apart, decided by
- * both; what differs is what diff has to tell. So is a binding whose glass is another.
+ * both; what differs is what diff has to tell. So is a binding whose glass is another. Nothing is
+ * decided by an entry of which lint says that it never matches or never allows.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "dagward/policy/analyse.h"
 #include "dagward/policy/diff.h"
 #include "dagward/world/naming.h"
 
@@ -171,6 +173,8 @@ struct told {
         struct policy_grants *grants[2][ROLES];
         unsigned glass[2];
         size_t n, bindings;
+        bool never[2][200]; /* by line: lint says that its entry decides nothing */
+        size_t nevers;
 };
 
 static int op_number(const char *id)
@@ -190,12 +194,38 @@ static struct policy_grants *grants_of(const struct policy *policy, int role)
         return policy_grants_new(policy, &caller);
 }
 
+static size_t line_of(struct str rule)
+{
+        uint64_t line;
+
+        assert_true(str_to_u64(str_from(rule, strlen("p.yaml:")), &line));
+        assert_true(line < 200);
+        return line;
+}
+
+struct nevers {
+        struct told *told;
+        int which;
+};
+
+static void note_never(void *owner, const struct policy_finding *finding)
+{
+        struct nevers *nevers = owner;
+
+        if (!finding->is_error)
+                return;
+        nevers->told->never[nevers->which][line_of(finding->place)] = true;
+        nevers->told->nevers++;
+}
+
 static enum effect decided(
         const struct told *told, int which, int role, const struct policy_request *request)
 {
         struct decision decision;
 
         policy_decide(told->both[which], told->grants[which][role], request, &decision);
+        if (decision.rule.len && told->never[which][line_of(decision.rule)])
+                fail_msg("%.*s decides %s", STR_FMT(decision.rule), request->op->id);
         return decision.effect;
 }
 
@@ -382,7 +412,7 @@ static void what_differs_is_told(void **state)
         const char *runs = getenv("DAGWARD_DIFF_RUNS"), *from = getenv("DAGWARD_PROPERTY_SEED");
         long rounds = runs ? strtol(runs, NULL, 10) : 30;
         struct buf a, b;
-        size_t changes = 0, unfinished = 0;
+        size_t changes = 0, unfinished = 0, nevers = 0;
 
         (void)state;
         seed = from ? strtoull(from, NULL, 10) : 1;
@@ -400,6 +430,9 @@ static void what_differs_is_told(void **state)
                 struct policy *old = load(a.data), *new_one = load(b.data);
                 told.both[0] = old;
                 told.both[1] = new_one;
+                for (int s = 0; s < 2; s++)
+                        (void)policy_lint(told.both[s], 0, note_never, &(struct nevers){&told, s});
+                nevers += told.nevers;
                 for (int r = 0; r < ROLES; r++) {
                         told.grants[0][r] = grants_of(old, r);
                         told.grants[1][r] = grants_of(new_one, r);
@@ -437,7 +470,10 @@ static void what_differs_is_told(void **state)
                 policy_unref(new_one);
         }
         print_message(
-                "%zu changes told; %zu pairs had too many combinations\n", changes, unfinished);
+                "%zu changes told; %zu pairs had too many combinations; %zu entries that lint "
+                "is sure decide nothing\n",
+                changes, unfinished, nevers);
+        assert_true(nevers > (size_t)rounds / 2);
         assert_true(changes > (size_t)rounds);
         assert_true(unfinished <= 1 + (size_t)rounds / 20);
         buf_clear(&a);
