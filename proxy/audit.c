@@ -38,6 +38,12 @@ static const char help[] =
         "report  writes an HTML page about a log. See `dagward audit report --help`.\n"
         "export  writes CSV, or OCSF events. See `dagward audit export --help`.\n";
 
+int audit_help(void)
+{
+        fputs(help, stdout);
+        return 0;
+}
+
 int audit_usage(const char *format, ...)
 {
         va_list args;
@@ -48,6 +54,23 @@ int audit_usage(const char *format, ...)
         va_end(args);
         fprintf(stderr, "; see `dagward audit --help`\n");
         return 2;
+}
+
+int audit_option(struct audit_options *options, int argc, char **argv)
+{
+        int letter = getopt_long(argc, argv, options->shorts, options->longs, NULL);
+        const struct option *one = options->longs;
+
+        if (letter == -1 || letter == '?')
+                return letter;
+        while (one->name && one->val != letter)
+                one++;
+        bool twice = options->seen[letter] && !strchr(options->repeatable, letter);
+        options->seen[letter] = true;
+        if (!twice)
+                return letter;
+        fprintf(stderr, "%s: given twice: --%s\n", argv[0], one->name);
+        return '?';
 }
 
 int audit_unreadable(const char *file)
@@ -75,11 +98,8 @@ int command_audit(int argc, char **argv)
                         argv[1] = looks[i].name;
                         return looks[i].run(argc - 1, argv + 1);
                 }
-        if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 ||
-                (argc > 2 && strcmp(argv[2], "--help") == 0)) {
-                fputs(help, stdout);
-                return 0;
-        }
+        if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)
+                return audit_help();
         if (strcmp(word, "verify") == 0) {
                 argv[1] = verify_name;
                 return audit_verify(argc - 1, argv + 1);

@@ -4,9 +4,9 @@
 #include "audit_export.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <stdio.h>
 
+#include "audit.h"
 #include "audit_files.h"
 #include "audit_looks.h"
 #include "commands.h"
@@ -127,10 +127,11 @@ int audit_export(int argc, char **argv)
         static const struct option longs[] = {{"format", required_argument, NULL, 'f'},
                 {"since", required_argument, NULL, 's'}, {"until", required_argument, NULL, 'u'},
                 {"intents", no_argument, NULL, 'i'}, {"help", no_argument, NULL, 'h'}, {0}};
+        struct audit_options taken = {.shorts = "h", .longs = longs, .repeatable = ""};
         struct exporting e = {.since_ms = INT64_MIN, .until_ms = INT64_MAX};
         int option;
 
-        while ((option = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
+        while ((option = audit_option(&taken, argc, argv)) != -1) {
                 int64_t *time = option == 's' ? &e.since_ms : &e.until_ms;
                 switch (option) {
                 case 'f':
@@ -152,6 +153,10 @@ int audit_export(int argc, char **argv)
         }
         if (!e.csv && !e.ocsf)
                 return audit_complain("export", "--format csv or --format ocsf is missing");
+        if (e.csv && e.intents)
+                return audit_complain("export", "--intents is for ocsf: csv has them in any case");
+        if (e.since_ms >= e.until_ms)
+                return audit_complain("export", "nothing lies between --since and --until");
         if (optind == argc)
                 return audit_complain("export", "say which FILE");
         return export_all(&e, (const char *const *)argv + optind, (size_t)(argc - optind));

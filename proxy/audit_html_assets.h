@@ -41,6 +41,9 @@
 "td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}\n" \
 "time{white-space:nowrap;font-variant-numeric:tabular-nums}\n" \
 "td>span,td>code{display:inline-block;max-width:25rem;overflow-wrap:break-word}td>code{max-width:17rem}td:first-child>span{max-width:19rem}td .none{opacity:.75}\n" \
+"table:has(th:nth-child(7)) td>span{max-width:12.5rem}table:has(th:nth-child(7)) td>code{max-width:9.5rem}" \
+"table:has(th:nth-child(7)) td:first-child>span{max-width:19rem}table:has(th:nth-child(9)) td>span,table:has(th:nth-child(9)) td:first-child>span{max-width:11rem}" \
+"table:not(:has(th:nth-child(3))) td>span{max-width:46rem}\n" \
 "h3+.scroll caption,h3+.filter+.scroll caption{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);padding:0}\n" \
 "tbody tr:hover{background:var(--code)}\n" \
 "code{font:.9em/1.45 ui-monospace,SFMono-Regular,Menlo,Consolas,\"DejaVu Sans Mono\",monospace;background:var(--code);border-radius:.25rem;padding:.05rem .3rem;overflow-wrap:anywhere}\n" \
@@ -73,9 +76,11 @@
 "td::before{content:attr(data-label);color:var(--soft);font-size:.85rem}td>*{justify-self:start}td>.span{justify-self:stretch}}\n" \
 "@media print{:root{--bg:#fff;--card:#fff;--ink:#000;--soft:#444;--line:#bbb;--code:#f4f4f4;--allow:#1f7a8c;--deny:#b3261e;--fail:#9a6700}" \
 "@page{margin:14mm}body{font-size:10pt}nav,.filter,.skip,details summary{display:none}header,main,footer{max-width:none;padding:0}" \
-"section{padding:1rem 0 0}h2,h3,caption{break-after:avoid}tr,figure,.state,.tiles div{break-inside:avoid}.scroll{overflow:visible;border:0}" \
+"section{padding:1rem 0 0}h2,h3,h2+p,caption{break-after:avoid}tr,figure,.state,.tiles div{break-inside:avoid}.scroll{overflow:visible;border:0}" \
 "table{font-size:7.5pt}td>span,td>code{max-width:11rem}td:first-child>span{max-width:13rem}td:first-child{min-width:0}thead th{font-size:7.5pt}" \
-"thead{display:table-header-group}th,td{padding:.2rem .4rem}thead th{white-space:normal}.tiles{grid-template-columns:repeat(4,1fr)}a{color:inherit;text-decoration:none}" \
+"table:not(:has(th:nth-child(6))) td>span{max-width:17rem}table:not(:has(th:nth-child(6))) td>code{max-width:9rem}table:not(:has(th:nth-child(3))) td>span{max-width:34rem}" \
+"table:has(th:nth-child(7)) td>span,table:has(th:nth-child(7)) td>code{max-width:8rem}table:has(th:nth-child(7)) td:first-child>span{max-width:13rem}table:has(th:nth-child(9)) td:first-child>span{max-width:8rem}td>span,td>code{overflow-wrap:anywhere}" \
+"thead{display:table-header-group;break-inside:avoid;break-after:avoid}th button{display:contents}th,td{padding:.2rem .4rem}thead th{white-space:normal}.tiles{grid-template-columns:repeat(4,1fr)}a{color:inherit;text-decoration:none}" \
 ".key::before,.bars *{print-color-adjust:exact;-webkit-print-color-adjust:exact}}\n"
 
 #define SCRIPT "\n" \

@@ -17,7 +17,7 @@ static void rest(struct buf *out, size_t rows, uint64_t left_out)
         if (rows > ROWS_SHOWN) {
                 HTML(out, "<p class=\"soft\">");
                 html_count(out, rows - ROWS_SHOWN);
-                HTML(out, " more rows, with smaller counts, are not shown.</p>\n");
+                HTML(out, " more rows are behind these and not shown.</p>\n");
         }
         if (left_out) {
                 HTML(out, "<p class=\"soft\">");
@@ -72,7 +72,7 @@ static void tiles(const struct audit_report *r, struct buf *out)
         tile(out, "Requests", r->requests, "");
         tile(out, "Allowed", r->allowed, "allow");
         tile(out, "Denied", r->denied, "deny");
-        tile(out, "Allowed, but failed", r->failed, "fail");
+        tile(out, "Failed", r->failed, "fail");
         tile(out, "Callers", r->who.n, "");
         tile(out, "Runs started", r->runs, "");
         tile(out, "Break-glass uses", r->glass_all, "deny");
@@ -322,7 +322,11 @@ static void glass(const struct audit_report *r, struct buf *out)
         }
         if (r->n_glass)
                 html_table_end(out);
-        rest(out, 0, r->glass_all - r->n_glass);
+        if (r->glass_all > r->n_glass) {
+                HTML(out, "<p class=\"soft\">");
+                html_count(out, r->glass_all - r->n_glass);
+                HTML(out, " earlier uses are not in this table.</p>\n");
+        }
         section_end(out);
 }
 
@@ -368,11 +372,10 @@ static void rights(const struct audit_report *r, struct buf *out)
         section_end(out);
 }
 
-static const struct html_column drift_columns[] = {{"Use", false}, {"First or last", false}};
-
 struct drift_rows {
         struct buf out;
         size_t n;
+        const struct html_column *columns;
 };
 
 static void add_drift(void *owner, struct str use, struct str time)
@@ -382,17 +385,18 @@ static void add_drift(void *owner, struct str use, struct str time)
         if (rows->n++ >= ROWS_SHOWN)
                 return;
         HTML(&rows->out, "<tr>");
-        html_cell_text(&rows->out, &drift_columns[0], use);
+        html_cell_text(&rows->out, &rows->columns[0], use);
         int64_t time_ms = 0;
         if (clock_parse(time, &time_ms))
-                html_cell_time(&rows->out, &drift_columns[1], time_ms);
+                html_cell_time(&rows->out, &rows->columns[1], time_ms);
         HTML(&rows->out, "</tr>\n");
 }
 
 static void drift_table(const struct audit_report *r, struct buf *out, struct str caption,
+        const struct html_column *columns,
         void (*uses)(const struct policy_usage *, policy_drift_found *, void *))
 {
-        struct drift_rows rows = {.n = 0};
+        struct drift_rows rows = {.columns = columns};
 
         buf_init(&rows.out, 64 << 20);
         uses(r->usage, add_drift, &rows);
@@ -400,7 +404,7 @@ static void drift_table(const struct audit_report *r, struct buf *out, struct st
         html_text(out, caption);
         HTML(out, "</h3>\n");
         if (rows.n) {
-                html_table_begin(out, caption, drift_columns, 2);
+                html_table_begin(out, caption, columns, 2);
                 buf_str_add(out, buf_str(&rows.out));
                 html_table_end(out);
         } else {
@@ -412,6 +416,9 @@ static void drift_table(const struct audit_report *r, struct buf *out, struct st
 
 static void drift(const struct audit_report *r, struct buf *out)
 {
+        static const struct html_column fresh[] = {{"Use", false}, {"First", false}};
+        static const struct html_column gone[] = {{"Use", false}, {"Last", false}};
+
         section_begin(out, "drift", "Drift of privileges");
         if (r->compare_ms == INT64_MIN) {
                 empty(out, "Nothing was compared: see --compare-since.");
@@ -421,8 +428,8 @@ static void drift(const struct audit_report *r, struct buf *out)
         HTML(out, "<p>What was used, by operation, role and resources, before and since ");
         html_time(out, r->compare_ms);
         HTML(out, " UTC.</p>\n");
-        drift_table(r, out, STR("New since then"), policy_usage_new_uses);
-        drift_table(r, out, STR("Not used any more"), policy_usage_gone_uses);
+        drift_table(r, out, STR("New since then"), fresh, policy_usage_new_uses);
+        drift_table(r, out, STR("Not used any more"), gone, policy_usage_gone_uses);
         section_end(out);
 }
 
@@ -545,9 +552,12 @@ static void about(const struct audit_report *r, struct buf *out)
         about_line(out, r->uses_left_out,
                 "requests are not among rights and drift: no entry can name them, or there were "
                 "too many different ones");
-        HTML(out, "</ul>\n<p class=\"soft\">Counts of operations are of outcomes, one for each "
-                  "request. Percentiles are within 6 %. An intent without an outcome is a request "
-                  "of which nobody knows how it ended.</p>\n");
+        HTML(out,
+                "</ul>\n<p class=\"soft\">Counts of operations are of outcomes, one for each "
+                "request. Failed is what was allowed and then went wrong, or what its caller left "
+                "before a decision. Percentiles are within 6 %. An intent without an outcome is a "
+                "request "
+                "of which nobody knows how it ended.</p>\n");
         section_end(out);
 }
 

@@ -5,11 +5,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "audit.h"
 #include "audit_files.h"
 #include "audit_looks.h"
 #include "commands.h"
@@ -212,11 +212,12 @@ int audit_report(int argc, char **argv)
                 {"since", required_argument, NULL, 's'}, {"until", required_argument, NULL, 'u'},
                 {"compare-since", required_argument, NULL, 'C'},
                 {"key", required_argument, NULL, 'k'}, {"help", no_argument, NULL, 'h'}, {0}};
+        struct audit_options taken = {.shorts = "ho:", .longs = longs, .repeatable = "pk"};
         struct options o = {.since_ms = INT64_MIN, .until_ms = INT64_MAX, .compare_ms = INT64_MIN};
         struct preflight p;
         int option, status = EXIT_USAGE;
 
-        while ((option = getopt_long(argc, argv, "ho:", longs, NULL)) != -1) {
+        while ((option = audit_option(&taken, argc, argv)) != -1) {
                 if (option == 'h') {
                         fputs(help, stdout);
                         return EXIT_YES;
@@ -228,6 +229,8 @@ int audit_report(int argc, char **argv)
                 return audit_complain("report", "say which FILE");
         if (!o.output)
                 return audit_complain("report", "-o OUT.html is missing");
+        if (o.since_ms >= o.until_ms)
+                return audit_complain("report", "nothing lies between --since and --until");
         if (o.config && o.n_policies)
                 return audit_complain("report", "give either --config or --policy");
         if (load_policy(&o, &p))

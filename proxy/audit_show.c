@@ -3,7 +3,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -210,6 +209,7 @@ static int show_option(struct show *show, int option, const char *value, char id
         case 'c': show->filter.caller = str_of(value); return 0;
         case 'o': show->filter.operation = str_of(value); return 0;
         case 'f': show->follow = true; return 0;
+        case 'h': return 0;
         case 'j': show->json = true; return 0;
         case 'e':
                 show->filter.effect = str_of(value);
@@ -231,14 +231,18 @@ int audit_show(int argc, char **argv)
         static const struct option options[] = {{"id", required_argument, NULL, 'i'},
                 {"caller", required_argument, NULL, 'c'}, {"effect", required_argument, NULL, 'e'},
                 {"operation", required_argument, NULL, 'o'}, {"last", required_argument, NULL, 'l'},
-                {"follow", no_argument, NULL, 'f'}, {"json", no_argument, NULL, 'j'}, {0}};
+                {"follow", no_argument, NULL, 'f'}, {"json", no_argument, NULL, 'j'},
+                {"help", no_argument, NULL, 'h'}, {0}};
+        struct audit_options taken = {.shorts = "h", .longs = options, .repeatable = ""};
         struct show show = {.file = AUDIT_FILE};
         char id[ID_UUID_LEN + 1];
         int option, status;
 
-        while ((option = getopt_long(argc, argv, "", options, NULL)) != -1)
+        while ((option = audit_option(&taken, argc, argv)) != -1)
                 if ((status = show_option(&show, option, optarg, id)) != 0)
                         return status;
+        if (taken.seen['h'])
+                return audit_help();
         if (argc - optind > 1)
                 return audit_usage("show takes one FILE; what is `%s`?", argv[optind + 1]);
         if (optind < argc)
@@ -246,6 +250,8 @@ int audit_show(int argc, char **argv)
         if (show.follow && !show.last)
                 show.last = 10;
         bool standard = strcmp(show.file, "-") == 0;
+        if (standard && show.follow)
+                return audit_usage("--follow needs a FILE that grows, not standard input");
         show.fd = standard ? STDIN_FILENO : open(show.file, O_RDONLY | O_CLOEXEC);
         if (show.fd < 0)
                 return audit_unreadable(show.file);

@@ -6,12 +6,12 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "audit.h"
 #include "audit_files.h"
 #include "audit_index.h"
 #include "audit_looks.h"
@@ -546,6 +546,7 @@ int audit_trace(int argc, char **argv)
                 {"json", no_argument, NULL, 'j'}, {"index", required_argument, NULL, 'i'},
                 {"no-index", no_argument, NULL, 'n'}, {"help", no_argument, NULL, 'h'}, {0}};
         static const char *const usual[] = {AUDIT_FILE};
+        struct audit_options taken = {.shorts = "h", .longs = options, .repeatable = ""};
         static struct trace t;
         enum report_format format = REPORT_TEXT;
         char directory[4096 - 64];
@@ -553,7 +554,7 @@ int audit_trace(int argc, char **argv)
         bool keep = true;
         int option;
 
-        while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+        while ((option = audit_option(&taken, argc, argv)) != -1) {
                 switch (option) {
                 case 'f':
                         if (!report_format_named(str_of(optarg), &format))
@@ -567,6 +568,10 @@ int audit_trace(int argc, char **argv)
                 default: return EXIT_USAGE; /* getopt has said why */
                 }
         }
+        if (taken.seen['f'] && taken.seen['j'])
+                return audit_complain("trace", "give either --format or --json");
+        if (given && !keep)
+                return audit_complain("trace", "give either --index or --no-index");
         if (optind == argc)
                 return audit_complain("trace", "say which ID");
         t.story.asked = argv[optind];

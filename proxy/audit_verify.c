@@ -3,7 +3,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
@@ -294,6 +293,7 @@ static int verify_option(struct verifying *v, int option, const char *value)
         case 'j': v->json = true; return 0;
         case 'c': v->closed = true; return 0;
         case 'a': v->anchor = value; return 0;
+        case 'h': return 0;
         case 'k':
                 if (!signing_public_load(value, key, &err))
                         return audit_usage("%s", err.text);
@@ -331,13 +331,18 @@ int audit_verify(int argc, char **argv)
 {
         static const struct option options[] = {{"json", no_argument, NULL, 'j'},
                 {"key", required_argument, NULL, 'k'}, {"anchor", required_argument, NULL, 'a'},
-                {"closed", no_argument, NULL, 'c'}, {0}};
+                {"closed", no_argument, NULL, 'c'}, {"help", no_argument, NULL, 'h'}, {0}};
+        struct audit_options taken = {.shorts = "h", .longs = options, .repeatable = "k"};
         struct verifying v = {0};
         int option, status = 0;
 
         verify_init(&v.verify);
-        while (status == 0 && (option = getopt_long(argc, argv, "", options, NULL)) != -1)
+        while (status == 0 && (option = audit_option(&taken, argc, argv)) != -1)
                 status = verify_option(&v, option, optarg);
+        if (taken.seen['h'] && status == 0) {
+                verify_clear(&v.verify);
+                return audit_help();
+        }
         if (status == 0 && optind == argc)
                 status = audit_usage("verify needs at least one FILE");
         else if (status == 0) {

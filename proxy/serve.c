@@ -201,9 +201,12 @@ static void on_gone(struct mail *mail, void *receiver)
         struct error err;
 
         (void)receiver;
-        if (!it->stopping &&
-                (!attach_sinks(it, true, &err) || !serve_sinks_start(&it->sinks, &err)))
+        if (it->stopping)
+                return;
+        if (!attach_sinks(it, true, &err))
                 log_error("audit: no copies go anywhere until the next start: %s", err.text);
+        else
+                (void)!serve_sinks_start(&it->sinks, &err); /* has told, and is tried again */
 }
 
 /* For a process that runs: who serves until then is its own business. */

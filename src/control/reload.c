@@ -351,6 +351,7 @@ void on_watch_timer(evutil_socket_t fd, short what, void *arg)
         (void)fd;
         (void)what;
         control_look_for_jumps(control);
+        sinks_start_rest(control->sinks);
         /* Half-written files are left alone: a change counts when it is over. */
         if (!changed && control->change_seen && !control->draining)
                 control_reload(control, "a changed file");

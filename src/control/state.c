@@ -17,7 +17,7 @@ static bool check(struct buf *out, bool good, const char *what, struct str name,
         return good;
 }
 
-/* What only opens vaults for others is obtained when they need it. */
+/* What only opens vaults for others, or is for sinks, is obtained when they need it. */
 static bool check_credential(const struct token_source *source, struct buf *out)
 {
         const struct config_credential *config = source->config;

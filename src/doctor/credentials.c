@@ -256,7 +256,9 @@ void credential_check_judge(struct credential_check *check)
         }
         if (c->on_demand) {
                 diagnose(doctor->out, &about, DOCTOR_SKIPPED, "on-demand",
-                        "it opens a vault for others, and is tried with them");
+                        c->only_for_sinks
+                                ? "no binding lends it: it is for sinks, and tried with them"
+                                : "it opens a vault for others, and is tried with them");
                 return;
         }
         if (!good || !check->started) {

@@ -371,6 +371,14 @@ static void warn_of_expiry(const struct binding *binding, int64_t now_ms, struct
                         time_text(binding->expires_ms, when));
 }
 
+bool policy_lends(const struct policy *policy, struct str credential)
+{
+        for (size_t i = 0; i < policy->n_bindings; i++)
+                if (str_eq(policy->bindings[i].credential, credential))
+                        return true;
+        return false;
+}
+
 bool policy_review(const struct policy *policy, const struct str *issuers, size_t n_issuers,
         const struct str *credentials, size_t n_credentials, int64_t now_ms,
         struct error_list *errors)

@@ -62,6 +62,7 @@ struct sinks {
         struct scribe *scribe;
         struct sinks_watch watch;
         struct sink *items;
+        bool begun, stopping; /* sinks_start, sinks_stop was called */
 };
 
 /* --- sink.c, on the sink's thread --- */
@@ -69,6 +70,8 @@ struct sinks {
 void *sink_run(void *sink);
 bool sink_init(struct sink *sink, struct error *err);
 void sink_clear(struct sink *sink);
+/* An attempt did not work: the next one begins behind what was confirmed. */
+void sink_failed(struct sink *sink, const struct error *why);
 /* The next record; false: none now. */
 bool sink_next(struct sink *sink, struct tail_record *out);
 /* The other side has taken the records up to `seq`: so many since it was told last. */

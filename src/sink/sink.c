@@ -419,7 +419,7 @@ static int64_t backoff_ms(unsigned failures)
         return most / 2 + random % (most / 2 + 1);
 }
 
-static void fail(struct sink *sink, const struct error *why)
+void sink_failed(struct sink *sink, const struct error *why)
 {
         snprintf(sink->stats.error, sizeof(sink->stats.error), "%s", why->text);
         sink->stats.ok = false;
@@ -471,7 +471,7 @@ void *sink_run(void *argument)
 
         setpriority(PRIO_PROCESS, 0, 5); /* of this thread */
         while (!kinds[sink->settings->type](sink, &err)) {
-                fail(sink, &err);
+                sink_failed(sink, &err);
                 /* At the end there is one attempt and no other. */
                 if (sink->stop)
                         break;

@@ -160,15 +160,31 @@ bool sinks_start(struct sinks *sinks, struct error *err)
         sigset_t all, before;
         bool ok = true;
 
+        sinks->begun = true;
         sigfillset(&all);
         pthread_sigmask(SIG_SETMASK, &all, &before);
-        for (size_t i = 0; ok && i < sinks->settings.n; i++) {
+        for (size_t i = 0; i < sinks->settings.n; i++) {
                 struct sink *sink = &sinks->items[i];
-                ok = pthread_create(&sink->thread, NULL, sink_run, sink) == 0;
-                sink->started = ok;
+                if (sink->started)
+                        continue;
+                int why = pthread_create(&sink->thread, NULL, sink_run, sink);
+                sink->started = why == 0;
+                if (sink->started)
+                        continue;
+                ok = error_set(err, "its thread cannot be started: %s", strerror(why));
+                sink_failed(sink, err);
+                sink_tell(sink);
         }
         pthread_sigmask(SIG_SETMASK, &before, NULL);
-        return ok ? true : error_set(err, "the thread of an audit sink cannot be started");
+        return ok;
+}
+
+void sinks_start_rest(struct sinks *sinks)
+{
+        struct error err;
+
+        if (sinks && sinks->begun && !sinks->stopping)
+                (void)!sinks_start(sinks, &err);
 }
 
 static bool join(struct sink *sink, int64_t deadline_mono_ms)
@@ -193,6 +209,7 @@ bool sinks_stop(struct sinks *sinks)
 
         if (!sinks)
                 return true;
+        sinks->stopping = true;
         for (size_t i = 0; i < sinks->settings.n; i++) {
                 struct mail *mail = calloc(1, sizeof(*mail));
                 if (!mail)

@@ -177,6 +177,19 @@ static void review(const struct config *c, const struct policy *policy, int64_t 
         free(credentials);
 }
 
+/* A sink's token has a scope of its own; one for Azure DevOps beside it would be of no use. */
+static void note_lent(struct config *c, const struct policy *policy)
+{
+        for (size_t i = 0; policy && i < c->audit.n_sinks; i++) {
+                const struct config_sink *sink = &c->audit.sinks[i];
+                if (sink->type != CONFIG_SINK_MONITOR)
+                        continue;
+                struct config_credential *one = &c->credentials[sink->credential_index];
+                one->only_for_sinks = !policy_lends(policy, one->name);
+                one->on_demand = one->on_demand || one->only_for_sinks;
+        }
+}
+
 static bool is_found(const struct error_list *list, const struct finding *finding)
 {
         for (size_t i = 0; i < list->n; i++) {
@@ -258,6 +271,8 @@ bool preflight_complete(
         out->policy = load_policy(&out->policy_files, out->policy_digest, errors);
         review(config, out->policy, now_ms, errors);
         load_shadow(out, now_ms, errors);
+        if (errors->errors == before)
+                note_lent(config, out->policy);
         return errors->errors == before;
 }
 

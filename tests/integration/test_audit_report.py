@@ -248,7 +248,7 @@ def test_it_counts_right(tmp_path):
         "Requests": 40,
         "Allowed": 34,
         "Denied": 5,
-        "Allowed, but failed": 1,
+        "Failed": 1,
         "Callers": 2,
         "Runs started": 4,
         "Break-glass uses": 1,

@@ -60,6 +60,19 @@ def test_the_logs_ingestion_API_gets_every_record(sentinel, operator, tenant, in
     assert tenant.given(MONITOR) and all(i["how"].startswith("secret") for i in tenant.issued)
 
 
+def test_only_the_scope_that_is_used_is_asked_for(sentinel, operator, tenant, ingestion):
+    """The credential is a sink's alone until a binding lends it, and then both tokens are there."""
+    proxy = sentinel()
+    caught_up(proxy)
+    assert {i["resource"] for i in tenant.issued} == {MONITOR}
+    assert "credential app on demand" in proxy.admin_get("/readyz").text
+    policy = json.loads(json.dumps(POLICY))
+    policy["bindings"][0]["credential"] = "app"
+    proxy.reload(policy=policy)
+    until(lambda: len({i["resource"] for i in tenant.issued}) == 2, "the other token")
+    until(lambda: "credential app\n" in proxy.admin_get("/readyz").text, "it is kept fresh")
+
+
 def test_what_the_service_answers_is_obeyed(sentinel, operator, tenant, ingestion):
     proxy = sentinel()
     caught_up(proxy)

@@ -222,6 +222,7 @@ struct config_credential {
         /* A token is obtained when somebody needs one: it opens a vault for others, or
          * `assertion_is_callers`. */
         bool on_demand;
+        bool only_for_sinks; /* no binding lends it, as the policy says: on demand as well */
         struct config_credential *candidates; /* default: what is tried, in this order */
         size_t n_candidates;
 };

@@ -151,6 +151,8 @@ void policy_unref(struct policy *policy);
 bool policy_review(const struct policy *policy, const struct str *issuers, size_t n_issuers,
         const struct str *credentials, size_t n_credentials, int64_t now_ms,
         struct error_list *errors);
+/* Whether a binding lends the credential of that name. */
+bool policy_lends(const struct policy *policy, struct str credential);
 
 enum { POLICY_EXPIRES_SOON_MS = 7 * 24 * 60 * 60 * 1000 };
 

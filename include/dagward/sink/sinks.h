@@ -103,7 +103,12 @@ void sinks_watch(struct sinks *sinks, const struct sinks_watch *watch);
 /* Gives a sink what it shows to its receiver; takes a reference. From any thread. */
 void sinks_lend(struct sinks *sinks, unsigned index, struct credential *credential);
 
+/* Starts a thread for each sink. False when one cannot be started: that sink has failed, as it
+ * tells and records; the others run, and sinks_start_rest tries again. */
 bool sinks_start(struct sinks *sinks, struct error *err) __attribute__((warn_unused_result));
+/* To be called now and then, on the thread that called sinks_start. Harmless on NULL, before
+ * sinks_start and after sinks_stop. */
+void sinks_start_rest(struct sinks *sinks);
 /* After scribe_stop: hands on what is there still, for a few seconds at most, and ends the threads.
  * False: a thread cannot be ended, because the name service does not answer; what it uses must stay
  * as it is. Harmless on NULL. */

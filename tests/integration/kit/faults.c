@@ -6,9 +6,12 @@
  *     0  nothing            n  writes: ENOSPC       p  half of a write, then ENOSPC
  *     e  writes: EIO        s  fdatasync: EIO       r  all three: EROFS
  *     d  fdatasync takes 200 ms                     h  fdatasync hangs until that changes
+ *     t  no thread can be started
  */
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,6 +56,16 @@ static int failed(int why)
 {
         errno = why;
         return -1;
+}
+
+int pthread_create(
+        pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *it)
+{
+        int (*real)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *) = NULL;
+        void *found = dlsym(RTLD_NEXT, "pthread_create");
+
+        memcpy(&real, &found, sizeof(real)); /* ISO C knows no such cast */
+        return control && *control == 't' ? EAGAIN : real(thread, attributes, run, it);
 }
 
 ssize_t write(int fd, const void *bytes, size_t n)
