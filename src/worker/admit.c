@@ -37,10 +37,10 @@ static uint64_t share_of(uint64_t total, unsigned n_workers)
 /* With fewer descriptors than the limits promise, both kinds of connections get less, and some are
  * left for what must go on: the audit log, the admin listener, keys and tokens. False: they are
  * enough. */
-static bool share_descriptors(struct worker *worker, uint64_t clients, uint64_t upstreams)
+static bool share_descriptors(
+        struct worker *worker, uint64_t clients, uint64_t upstreams, uint64_t own)
 {
         unsigned n_workers = worker->n_workers;
-        uint64_t own = OWN_DESCRIPTORS + OWN_DESCRIPTORS_OF_WORKER * n_workers;
         uint64_t least = 2 * (uint64_t)n_workers;
 
         worker->most_clients = share_of(clients, n_workers);
@@ -69,9 +69,11 @@ void admit_begin(struct worker *worker, unsigned n_workers)
 void admit_share_out(struct worker *worker, const struct config *config)
 {
         uint64_t upstreams = config->upstream.connections * worker->n_workers;
+        uint64_t clients = config->limits.connections;
+        uint64_t own = OWN_DESCRIPTORS + OWN_DESCRIPTORS_OF_WORKER * worker->n_workers;
         uint64_t clients_before = worker->most_clients, upstreams_before = worker->most_upstreams;
 
-        if (!share_descriptors(worker, config->limits.connections, upstreams))
+        if (!share_descriptors(worker, clients, upstreams, own))
                 return;
         bool changed = worker->most_clients != clients_before ||
                        worker->most_upstreams != upstreams_before;
@@ -80,9 +82,7 @@ void admit_share_out(struct worker *worker, const struct config *config)
                          "`upstream.connections` may need (%llu): at most %llu client connections "
                          "and %llu upstream connections per worker",
                         (unsigned long long)worker->descriptors,
-                        (unsigned long long)(config->limits.connections + upstreams +
-                                             OWN_DESCRIPTORS +
-                                             OWN_DESCRIPTORS_OF_WORKER * worker->n_workers),
+                        (unsigned long long)clients + upstreams + own,
                         (unsigned long long)worker->most_clients,
                         (unsigned long long)worker->most_upstreams);
 }
