@@ -6,6 +6,7 @@ its way in a drain (default 100).
 """
 import copy
 import os
+import re
 import shutil
 import signal
 import socket
@@ -262,11 +263,14 @@ def test_it_is_alive_only_while_every_thread_answers(unstarted, manager, tmp_pat
     until(lambda: beats() > 3, "it beats")
     set_fault(b"h")
     unstarted.signal(signal.SIGHUP)  # an event, which is made durable
-    until(lambda: "watchdog: 1 threads do not answer" in unstarted.log(), "the scribe is missed")
-    silent = beats()
-    wire.pause(1.0)
-    assert beats() == silent
-    set_fault(b"0")
+    try:
+        # On a slow machine the reload holds others, too.
+        until(lambda: re.search(r"watchdog: \d+ threads do not answer", unstarted.log()), "the scribe is missed")
+        silent = beats()
+        wire.pause(1.0)
+        assert beats() == silent
+    finally:
+        set_fault(b"0")
     until(lambda: beats() > silent, "it beats again")
     assert "all threads answer again" in unstarted.log()
 

@@ -16,7 +16,7 @@ from kit.policies import POLICY
 from kit.proxy import Proxy
 from kit.sinks import RULE, Ingestion, Receiver
 from kit.upstreams import Upstream, message
-from kit.waiting import BINARY, free_port, sanitizer, seconds, until
+from kit.waiting import BINARY, confines, free_port, sanitizer, seconds, until
 from test_confine import confined, kernel_has_landlock
 
 RUNS = "/contoso/analytics/_apis/pipelines/42/runs"
@@ -255,7 +255,7 @@ def test_helpers_of_clients_show_the_token_to_who_asks_and_to_nobody_else(tmp_pa
         secrets.assert_no_leak(file.read_bytes(), file.name)
 
 
-@pytest.mark.skipif(sanitizer() != "none", reason="a program with a sanitizer does not confine itself")
+@pytest.mark.skipif(not confines(), reason="a program with a sanitizer, or that measures coverage, does not confine itself")
 def test_confine_require_with_every_feature(everything, issuer, tmp_path):
     """Sinks, outgoing proxy, all credentials, names that are resolved, rotation, a handover: it works confined, or, where the
     kernel lacks something, it does not start and says why."""
@@ -288,7 +288,7 @@ def test_confine_require_with_every_feature(everything, issuer, tmp_path):
     proxy.stop()
 
 
-@pytest.mark.skipif(sanitizer() != "none", reason="a program with a sanitizer does not confine itself")
+@pytest.mark.skipif(not confines(), reason="a program with a sanitizer, or that measures coverage, does not confine itself")
 @pytest.mark.parametrize("how", ["sockets passed", "agent"])
 def test_confine_require_elsewhere(tmp_path, issuer, upstream, operator, how):
     if not kernel_has_landlock():

@@ -21,6 +21,12 @@ def sanitizer():
 
 
 @functools.lru_cache(None)
+def confines():
+    """Whether the binary under test confines itself when it is told to: one for tests of another kind does not."""
+    return sanitizer() == "none" and b"built to measure coverage" not in BINARY.read_bytes()
+
+
+@functools.lru_cache(None)
 def slowness():
     """How much longer than a release binary on a quiet machine things may take."""
     given = os.environ.get("DAGWARD_SLOWNESS")
