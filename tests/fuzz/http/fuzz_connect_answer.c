@@ -16,8 +16,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                 drip = connect_judge(str_head(text, len), &drip_scanned, &drip_status);
         if (got == CONNECT_STRAY) /* its head was whole before the rest came */
                 assert(drip == CONNECT_OPEN);
-        else if (got != CONNECT_BROKEN ||
-                 drip != CONNECT_AGAIN) /* a line without its end may yet be */
+        else if (drip == CONNECT_AGAIN) /* a fault may be noticed only when its line has ended */
+                assert(got == CONNECT_AGAIN || got == CONNECT_BROKEN);
+        else
                 assert(drip == got);
         assert((got == CONNECT_OPEN || got == CONNECT_STRAY) == (status >= 200 && status < 300));
         assert((got == CONNECT_NO) == (status >= 300));
