@@ -353,6 +353,7 @@ size_t policy_lint(const struct policy *policy, int64_t now_ms, policy_found *fo
 {
         struct operation_set *sets = sets_of(policy);
         struct linting l = {.policy = policy, .sets = sets, .found = found, .owner = owner};
+        struct denials denials = {0};
         struct outline *outlines = calloc(policy->n_entries + 1, sizeof(*outlines));
 
         if (!outlines)
@@ -363,6 +364,7 @@ size_t policy_lint(const struct policy *policy, int64_t now_ms, policy_found *fo
                 const struct role *role = &policy->roles[r];
                 struct operation_set denied;
                 always_denied(&l, role, &denied);
+                denials_gather(policy, role, &denials);
                 if (!role->used) {
                         l.column = role->at.column;
                         lint_tell(&l, false, "unused-role", role->place,
@@ -370,7 +372,7 @@ size_t policy_lint(const struct policy *policy, int64_t now_ms, policy_found *fo
                 }
                 for (size_t i = role->first; i < role->first + role->n; i++) {
                         l.column = policy->entries[i].column;
-                        lint_never(&l, role, i);
+                        lint_never(&l, role, i, &denials);
                         lint_entry_names(&l, &policy->entries[i]);
                         if (policy->entries[i].effect != EFFECT_ALLOW || is_empty(&sets[i]))
                                 continue;
@@ -378,6 +380,7 @@ size_t policy_lint(const struct policy *policy, int64_t now_ms, policy_found *fo
                         lint_what(&l, i, &denied);
                 }
         }
+        free(denials.items);
         free(outlines);
         lint_role_names(&l);
         for (size_t i = 0; i < policy->n_bindings; i++) {
