@@ -234,18 +234,24 @@ static void lint_binding_names(struct linting *l, const struct binding *binding)
 static void lint_role_names(struct linting *l)
 {
         const struct policy *policy = l->policy;
+        uint32_t *hashes = calloc(policy->n_roles + 1, sizeof(*hashes));
 
+        if (!hashes)
+                abort();
         for (size_t i = 0; i < policy->n_roles; i++) {
                 const struct role *role = &policy->roles[i];
+                hashes[i] = looks_hash(role->name);
                 l->column = role->at.column;
                 lint_name(l, role->place, "role", role->name);
                 for (size_t k = 0; k < i; k++)
-                        if (looks_alike(role->name, policy->roles[k].name))
+                        if (hashes[k] == hashes[i] &&
+                                looks_alike(role->name, policy->roles[k].name))
                                 lint_tell(l, false, "look-alike", role->place,
                                         "the role `%.*s` is easily read as `%.*s` (%.*s)",
                                         STR_FMT(role->name), STR_FMT(policy->roles[k].name),
                                         STR_FMT(policy->roles[k].place));
         }
+        free(hashes);
 }
 
 static bool names_a_resource(const struct entry *entry)

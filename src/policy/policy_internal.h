@@ -462,6 +462,8 @@ size_t role_with_included(const struct policy *policy, unsigned role, unsigned *
 bool looks_deceptive(struct str text, char *why, size_t bytes);
 /* Whether two different texts are read as one: o and 0, l and 1. */
 bool looks_alike(struct str a, struct str b);
+/* The same for two that are. */
+uint32_t looks_hash(struct str text);
 
 /* policy_analyse.c */
 
