@@ -130,6 +130,15 @@ static bool is_new_subject(struct printing *p, struct str subject)
         return true;
 }
 
+/* One request stands for all that changed by the same entries: a reader has to see that there are
+ * others. */
+static void add_touches(struct buf *out, const struct policy_change *change)
+{
+        buf_str_add(out, change->touches);
+        if (change->n > 1)
+                buf_printf(out, ", and %zu more that were tried", change->n - 1);
+}
+
 static void add_text(struct printing *p, const struct policy_change *change)
 {
         struct buf *out = &p->changes;
@@ -138,7 +147,7 @@ static void add_text(struct printing *p, const struct policy_change *change)
                 buf_printf(out, "%.*s\n", STR_FMT(change->subject));
         buf_printf(out, "  %s %.*s: ", change->now_allowed ? "+ may now" : "- no longer",
                 STR_FMT(operation_of(change)));
-        buf_str_add(out, change->touches);
+        add_touches(out, change);
         BUF_LITERAL(out, "\n      ");
         add_cause(out, change);
         BUF_LITERAL(out, "\n      ");
@@ -150,7 +159,7 @@ static void add_markdown(struct printing *p, const struct policy_change *change)
 {
         static const char *const headings[] = {
                 "Change", "Operation", "Touches", "Because", "Example"};
-        struct buf *out = &p->changes, cause, example;
+        struct buf *out = &p->changes, cause, example, touches;
 
         if (is_new_subject(p, change->subject)) {
                 BUF_LITERAL(out, "\n### ");
@@ -160,13 +169,16 @@ static void add_markdown(struct printing *p, const struct policy_change *change)
         }
         buf_init(&cause, 1 << 20);
         buf_init(&example, 1 << 20);
+        buf_init(&touches, 1 << 20);
+        add_touches(&touches, change);
         add_cause(&cause, change);
         add_example(&example, change->example);
         buf_printf(out, "| %s ", change->now_allowed ? "➕ may now" : "➖ no longer");
         report_row(out,
-                (const struct str[]){
-                        operation_of(change), change->touches, buf_str(&cause), buf_str(&example)},
+                (const struct str[]){operation_of(change), buf_str(&touches), buf_str(&cause),
+                        buf_str(&example)},
                 4);
+        buf_clear(&touches);
         buf_clear(&cause);
         buf_clear(&example);
 }

@@ -234,18 +234,24 @@ static void lint_binding_names(struct linting *l, const struct binding *binding)
 static void lint_role_names(struct linting *l)
 {
         const struct policy *policy = l->policy;
+        uint32_t *hashes = calloc(policy->n_roles + 1, sizeof(*hashes));
 
+        if (!hashes)
+                abort();
         for (size_t i = 0; i < policy->n_roles; i++) {
                 const struct role *role = &policy->roles[i];
+                hashes[i] = looks_hash(role->name);
                 l->column = role->at.column;
                 lint_name(l, role->place, "role", role->name);
                 for (size_t k = 0; k < i; k++)
-                        if (looks_alike(role->name, policy->roles[k].name))
+                        if (hashes[k] == hashes[i] &&
+                                looks_alike(role->name, policy->roles[k].name))
                                 lint_tell(l, false, "look-alike", role->place,
                                         "the role `%.*s` is easily read as `%.*s` (%.*s)",
                                         STR_FMT(role->name), STR_FMT(policy->roles[k].name),
                                         STR_FMT(policy->roles[k].place));
         }
+        free(hashes);
 }
 
 static bool names_a_resource(const struct entry *entry)
@@ -353,6 +359,7 @@ size_t policy_lint(const struct policy *policy, int64_t now_ms, policy_found *fo
 {
         struct operation_set *sets = sets_of(policy);
         struct linting l = {.policy = policy, .sets = sets, .found = found, .owner = owner};
+        struct denials denials = {0};
         struct outline *outlines = calloc(policy->n_entries + 1, sizeof(*outlines));
 
         if (!outlines)
@@ -363,6 +370,7 @@ size_t policy_lint(const struct policy *policy, int64_t now_ms, policy_found *fo
                 const struct role *role = &policy->roles[r];
                 struct operation_set denied;
                 always_denied(&l, role, &denied);
+                denials_gather(policy, role, &denials);
                 if (!role->used) {
                         l.column = role->at.column;
                         lint_tell(&l, false, "unused-role", role->place,
@@ -370,7 +378,7 @@ size_t policy_lint(const struct policy *policy, int64_t now_ms, policy_found *fo
                 }
                 for (size_t i = role->first; i < role->first + role->n; i++) {
                         l.column = policy->entries[i].column;
-                        lint_never(&l, role, i);
+                        lint_never(&l, role, i, &denials);
                         lint_entry_names(&l, &policy->entries[i]);
                         if (policy->entries[i].effect != EFFECT_ALLOW || is_empty(&sets[i]))
                                 continue;
@@ -378,6 +386,7 @@ size_t policy_lint(const struct policy *policy, int64_t now_ms, policy_found *fo
                         lint_what(&l, i, &denied);
                 }
         }
+        free(denials.items);
         free(outlines);
         lint_role_names(&l);
         for (size_t i = 0; i < policy->n_bindings; i++) {

@@ -462,6 +462,8 @@ size_t role_with_included(const struct policy *policy, unsigned role, unsigned *
 bool looks_deceptive(struct str text, char *why, size_t bytes);
 /* Whether two different texts are read as one: o and 0, l and 1. */
 bool looks_alike(struct str a, struct str b);
+/* The same for two that are. */
+uint32_t looks_hash(struct str text);
 
 /* policy_analyse.c */
 
@@ -480,9 +482,17 @@ void callers_write(const struct binding *binding, struct line *line);
 
 /* policy_never.c */
 
+/* The deny entries of a role and of those that it includes; free items with free(), once for all
+ * roles. */
+struct denials {
+        unsigned *items;
+        size_t n, cap;
+};
+void denials_gather(const struct policy *policy, const struct role *role, struct denials *out);
 /* Tells if no request can be what an entry of the role asks for, if the role denies all that it
  * allows, and which of its values no request has. */
-void lint_never(struct linting *l, const struct role *role, size_t index);
+void lint_never(
+        struct linting *l, const struct role *role, size_t index, const struct denials *denials);
 
 /* policy_json.c */
 

@@ -128,3 +128,12 @@ bool looks_alike(struct str a, struct str b)
                         return false;
         return true;
 }
+
+uint32_t looks_hash(struct str text)
+{
+        uint32_t hash = 2166136261u;
+
+        for (size_t i = 0; i < text.len; i++)
+                hash = (hash ^ (unsigned char)read_as(char_lower(text.ptr[i]))) * 16777619u;
+        return hash;
+}

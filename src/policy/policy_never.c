@@ -367,54 +367,53 @@ static bool covers(const struct entry *deny, const struct entry *allow)
                (!deny->n_windows || str_eq(deny->windows_shown, allow->windows_shown));
 }
 
-/* Takes from `left` what the role denies of the entry; the rule that took the last of it. */
-static struct str take_denied(const struct linting *l, const struct role *role,
-        const struct entry *allow, struct operation_set *left)
+void denials_gather(const struct policy *policy, const struct role *role, struct denials *out)
 {
-        struct str by = STR_NONE;
-
-        for (size_t i = role->first; i < role->first + role->n; i++) {
-                const struct entry *deny = &l->policy->entries[i];
-                uint64_t some = 0, rest = 0;
-                if (deny->effect != EFFECT_DENY)
-                        continue;
-                for (size_t w = 0; w < OPERATIONS_MAX / 64; w++)
-                        some |= left->words[w] & l->sets[i].words[w];
-                if (!some || !covers(deny, allow))
-                        continue;
-                for (size_t w = 0; w < OPERATIONS_MAX / 64; w++)
-                        rest |= left->words[w] &= ~l->sets[i].words[w];
-                if (!rest)
-                        return deny->rule;
-                by = deny->rule;
-        }
-        return by;
-}
-
-static void lint_denied(struct linting *l, const struct role *role, size_t index)
-{
-        const struct policy *policy = l->policy;
-        const struct entry *allow = &policy->entries[index];
         unsigned *roles = calloc(policy->n_roles + 1, sizeof(*roles));
-        struct operation_set left = l->sets[index];
-        static const struct operation_set none;
 
         if (!roles)
                 abort();
+        out->n = 0;
         size_t n = role_with_included(policy, (unsigned)(role - policy->roles), roles, 0);
         for (size_t i = 0; i < n && i < policy->n_roles; i++) {
-                struct str by = take_denied(l, &policy->roles[roles[i]], allow, &left);
-                if (memcmp(&left, &none, sizeof(left)) != 0)
-                        continue;
-                lint_tell(l, true, "never-allows", allow->rule,
-                        "role %.*s denies all that this allows (%.*s)", STR_FMT(role->name),
-                        STR_FMT(by));
-                break;
+                const struct role *one = &policy->roles[roles[i]];
+                for (size_t k = one->first; k < one->first + one->n; k++) {
+                        if (policy->entries[k].effect != EFFECT_DENY)
+                                continue;
+                        out->items = grow(out->items, out->n, &out->cap, sizeof(*out->items));
+                        out->items[out->n++] = (unsigned)k;
+                }
         }
         free(roles);
 }
 
-void lint_never(struct linting *l, const struct role *role, size_t index)
+static void lint_denied(
+        struct linting *l, const struct role *role, size_t index, const struct denials *denials)
+{
+        const struct entry *allow = &l->policy->entries[index];
+        struct operation_set left = l->sets[index];
+
+        for (size_t i = 0; i < denials->n; i++) {
+                const struct entry *deny = &l->policy->entries[denials->items[i]];
+                const struct operation_set *set = &l->sets[denials->items[i]];
+                uint64_t some = 0, rest = 0;
+                for (size_t w = 0; w < OPERATIONS_MAX / 64; w++)
+                        some |= left.words[w] & set->words[w];
+                if (!some || !covers(deny, allow))
+                        continue;
+                for (size_t w = 0; w < OPERATIONS_MAX / 64; w++)
+                        rest |= left.words[w] &= ~set->words[w];
+                if (rest)
+                        continue;
+                lint_tell(l, true, "never-allows", allow->rule,
+                        "role %.*s denies all that this allows (%.*s)", STR_FMT(role->name),
+                        STR_FMT(deny->rule));
+                return;
+        }
+}
+
+void lint_never(
+        struct linting *l, const struct role *role, size_t index, const struct denials *denials)
 {
         const struct entry *entry = &l->policy->entries[index];
         const struct operation_set *set = &l->sets[index];
@@ -426,5 +425,5 @@ void lint_never(struct linting *l, const struct role *role, size_t index)
         lint_refs(l, entry);
         lint_conditions(l, entry);
         if (entry->effect == EFFECT_ALLOW)
-                lint_denied(l, role, index);
+                lint_denied(l, role, index, denials);
 }

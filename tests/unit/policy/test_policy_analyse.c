@@ -27,7 +27,7 @@ static void what_looks_like_a_mistake_is_told(void **state)
                  "'], pipelines: [42, 57]}]}",
                         "error p.yaml:3 never-allows"},
                 {"{allow: [{operations: [" RUN ", pipelines.runs.get], projects: [etl-x], "
-                                               "pipelines: [42]}], deny: [{operations: [" RUN
+                 "pipelines: [42]}], deny: [{operations: [" RUN
                  "], projects: ['etl-*']}, {access: [read], projects: [etl-x]}]}",
                         "error p.yaml:3 never-allows"},
                 {"{allow: [{operations: [" RUN
