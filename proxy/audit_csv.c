@@ -91,9 +91,10 @@ static const char head[] =
         "request_organization,request_project,request_resources,request_says,request_bytes,"
         "decision_effect,decision_role,decision_binding,decision_rule,decision_reason,"
         "decision_policy,decision_shadow,decision_break_glass,credential_name,credential_type,"
+        "credential_assertion,"
         "upstream_host,upstream_status,upstream_activity_id,upstream_e2eid,upstream_attempts,"
-        "upstream_ms,response_status,response_bytes,ms,run_id,run_url,event_name,event_detail,"
-        "prev,hash\r\n";
+        "upstream_ms,response_status,response_bytes,ms,run_id,run_url,"
+        "trigger_key,trigger_by,trigger_state,trigger_first,event_name,event_detail,prev,hash\r\n";
 
 void export_csv_head(struct buf *out)
 {
@@ -125,7 +126,7 @@ static void what(struct row *row, const struct audit_line *line)
         const struct str decision[] = {effects[f->decision.effect], f->decision.role,
                 f->decision.binding, f->decision.rule, f->decision.reason, f->decision.policy,
                 f->decision.shadow, line->fields.decision.break_glass, f->credential.name,
-                f->credential.type};
+                f->credential.type, f->credential.assertion};
 
         for (size_t i = 0; i < sizeof(request) / sizeof(request[0]); i++)
                 cell(row, request[i]);
@@ -149,6 +150,10 @@ static void answer(struct row *row, const struct audit_fields *f)
         duration(row, f->kind == AUDIT_OUTCOME, f->duration_us);
         cell(row, f->run.id);
         cell(row, f->run.url);
+        cell(row, f->trigger.key);
+        cell(row, f->trigger.by);
+        cell(row, f->trigger.state);
+        cell(row, f->trigger.first);
         cell(row, f->event.name);
         pairs(row, f->event.detail, f->event.n_detail, STR("="));
 }

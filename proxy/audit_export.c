@@ -159,5 +159,6 @@ int audit_export(int argc, char **argv)
                 return audit_complain("export", "nothing lies between --since and --until");
         if (optind == argc)
                 return audit_complain("export", "say which FILE");
-        return export_all(&e, (const char *const *)argv + optind, (size_t)(argc - optind));
+        return export_all(&e, (const char *const *)argv + optind,
+                audit_files_logs("export", argv + optind, (size_t)(argc - optind)));
 }

@@ -182,6 +182,44 @@ void audit_files_sort(const char **names, size_t n)
         free(all);
 }
 
+static bool is_beside(struct str name, struct str log)
+{
+        static const struct str exact[] = {{".key", 4}, {".key.tmp", 8}, {".triggers", 9},
+                {".triggers.new", 13}, {".gz.part", 8}};
+        struct str rest = str_starts(name, log) ? str_from(name, log.len) : STR_NONE;
+
+        for (size_t i = 0; i < sizeof(exact) / sizeof(exact[0]); i++)
+                if (str_eq(rest, exact[i]))
+                        return true;
+        return str_starts(rest, STR(".sink-")) || str_starts(rest, STR(".torn-"));
+}
+
+size_t audit_files_logs(const char *command, char **names, size_t n)
+{
+        size_t left = 0, out = 0;
+        char **logs = calloc(n ? n : 1, sizeof(*logs));
+
+        if (!logs)
+                abort();
+        for (size_t i = 0; i < n; i++) {
+                bool beside = false;
+                for (size_t j = 0; j < n && !beside; j++)
+                        beside = is_beside(str_of(names[i]), str_of(names[j]));
+                if (!beside)
+                        logs[left++] = names[i];
+                else if (out++ == 0)
+                        fprintf(stderr, "dagward audit %s: left out, being no logs: %s", command,
+                                names[i]);
+                else
+                        fprintf(stderr, " %s", names[i]);
+        }
+        if (out)
+                fputc('\n', stderr);
+        memcpy(names, logs, left * sizeof(*names));
+        free(logs);
+        return left;
+}
+
 int audit_complain(const char *command, const char *format, ...)
 {
         va_list args;

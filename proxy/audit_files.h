@@ -44,6 +44,11 @@ void audit_file_close(struct audit_file *file);
 /* Puts files in the order of the seq of their first record; those without one stay in front. */
 void audit_files_sort(const char **names, size_t n);
 
+/* Leaves out of `names` what stands beside a log of that name among them and is none: its key,
+ * positions of sinks, what was torn off (`audit.jsonl*` names these as well). Tells of it on
+ * standard error; the number of names that are left. */
+size_t audit_files_logs(const char *command, char **names, size_t n);
+
 /* Prints to standard error and is 2, for `return audit_complain("trace", ...)`. */
 int audit_complain(const char *command, const char *format, ...)
         __attribute__((format(printf, 2, 3)));

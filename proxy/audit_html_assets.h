@@ -41,7 +41,7 @@
 "td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}\n" \
 "time{white-space:nowrap;font-variant-numeric:tabular-nums}\n" \
 "td>span,td>code{display:inline-block;max-width:25rem;overflow-wrap:break-word}td>code{max-width:17rem}td:first-child>span{max-width:19rem}td .none{opacity:.75}\n" \
-"table:has(th:nth-child(7)) td>span{max-width:12.5rem}table:has(th:nth-child(7)) td>code{max-width:9.5rem}" \
+"table:has(th:nth-child(7)) td>span{max-width:12rem}table:has(th:nth-child(7)) td>code{max-width:10.2rem}" \
 "table:has(th:nth-child(7)) td:first-child>span{max-width:19rem}table:has(th:nth-child(9)) td>span,table:has(th:nth-child(9)) td:first-child>span{max-width:11rem}" \
 "table:not(:has(th:nth-child(3))) td>span{max-width:46rem}\n" \
 "h3+.scroll caption,h3+.filter+.scroll caption{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);padding:0}\n" \

@@ -138,15 +138,27 @@ static void status(struct buf *out, const struct audit_fields *f)
         text(out, "status_detail", f->decision.reason);
 }
 
+/* Its caller left before the policy was asked. */
+static bool is_undecided(const struct audit_fields *f)
+{
+        return f->decision.effect == AUDIT_ERROR && !f->decision.rule.len;
+}
+
 /* What the policy said; what failed later had been allowed. */
 static void control(struct buf *out, const struct audit_fields *f)
 {
-        bool denied = f->decision.effect == AUDIT_DENY;
+        bool denied = f->decision.effect == AUDIT_DENY, none = is_undecided(f);
 
-        report_count(out, "action_id", denied ? 2 : 1);
-        report_member(out, "action", denied ? STR("Denied") : STR("Allowed"));
-        report_count(out, "disposition_id", denied ? 2 : 1);
-        report_member(out, "disposition", denied ? STR("Blocked") : STR("Allowed"));
+        report_count(out, "action_id", none ? 0 : denied ? 2 : 1);
+        report_member(out, "action",
+                none     ? STR("Unknown")
+                : denied ? STR("Denied")
+                         : STR("Allowed"));
+        report_count(out, "disposition_id", none ? 0 : denied ? 2 : 1);
+        report_member(out, "disposition",
+                none     ? STR("Unknown")
+                : denied ? STR("Blocked")
+                         : STR("Allowed"));
 }
 
 static void authorization(struct buf *out, const struct audit_fields *f)
@@ -189,7 +201,7 @@ static void actor(struct buf *out, const struct audit_fields *f)
                 report_member(out, "name", f->caller.issuer);
                 end(out);
         }
-        if (f->decision.effect != AUDIT_UNDECIDED)
+        if (f->decision.effect != AUDIT_UNDECIDED && !is_undecided(f))
                 authorization(out, f);
         end(out);
 }
@@ -315,6 +327,7 @@ static void unmapped(struct buf *out, const struct audit_line *line)
         text(out, "decision.break_glass", line->fields.decision.break_glass);
         text(out, "credential.name", f->credential.name);
         text(out, "credential.type", f->credential.type);
+        text(out, "credential.assertion", f->credential.assertion);
         if (f->upstream.status)
                 report_count(out, "upstream.status", (uint64_t)f->upstream.status);
         text(out, "upstream.activity_id", f->upstream.activity_id);
@@ -328,6 +341,10 @@ static void unmapped(struct buf *out, const struct audit_line *line)
         }
         text(out, "run.id", f->run.id);
         text(out, "run.url", f->run.url);
+        text(out, "trigger.key", f->trigger.key);
+        text(out, "trigger.by", f->trigger.by);
+        text(out, "trigger.state", f->trigger.state);
+        text(out, "trigger.first", f->trigger.first);
         text(out, "prev", line->prev);
         text(out, "hash", line->hash);
         end(out);

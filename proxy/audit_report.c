@@ -234,8 +234,8 @@ int audit_report(int argc, char **argv)
         if (o.config && o.n_policies)
                 return audit_complain("report", "give either --config or --policy");
         if (load_policy(&o, &p))
-                status =
-                        report_files(&o, &p, (const char **)argv + optind, (size_t)(argc - optind));
+                status = report_files(&o, &p, (const char **)argv + optind,
+                        audit_files_logs("report", argv + optind, (size_t)(argc - optind)));
         preflight_clear(&p);
         return status;
 }

@@ -140,15 +140,24 @@ static void say_decision(struct buf *out, const struct audit_line *line)
 {
         static const char *const effects[] = {"", "allowed", "DENIED", "allowed, but it failed"};
         const struct audit_fields *f = &line->fields;
+        bool undecided = f->decision.effect == AUDIT_ERROR && !f->decision.rule.len;
 
         buf_reset(out);
-        phrase(out, "", str_of(effects[f->decision.effect]));
+        phrase(out, "", undecided ? STR("none") : str_of(effects[f->decision.effect]));
         phrase(out, "by ", f->decision.rule);
         phrase(out, "role ", f->decision.role);
         phrase(out, "binding ", f->decision.binding);
         phrase(out, "because: ", f->decision.effect == AUDIT_ALLOW ? STR_NONE : f->decision.reason);
         phrase(out, "BREAK-GLASS, with the reason: ", line->fields.decision.break_glass);
         phrase(out, "shadow policy: ", f->decision.shadow);
+}
+
+static void say_trigger(struct buf *out, const struct audit_fields *f)
+{
+        buf_reset(out);
+        phrase(out, "", f->trigger.state);
+        phrase(out, "told apart by ", f->trigger.by);
+        phrase(out, "the first request was ", f->trigger.first);
 }
 
 static void say_upstream(struct buf *out, const struct audit_fields *f)
@@ -282,6 +291,8 @@ static void record_text(struct telling *t, const struct story_record *record)
         fact(t, "operation");
         say_decision(&t->text, &t->line);
         fact(t, "decision");
+        say_trigger(&t->text, f);
+        fact(t, "trigger");
         buf_reset(&t->text);
         phrase(&t->text, "", f->credential.name);
         phrase(&t->text, "type ", f->credential.type);
@@ -372,6 +383,7 @@ static void record_markdown(struct telling *t, const struct story_record *record
         upstream = kept(t);
         say_answer(&t->text, f);
         phrase(&t->text, "run ", f->run.id);
+        phrase(&t->text, "trigger ", f->trigger.state);
         answer = kept(t);
         snprintf(role, sizeof(role), "%s%s", role_of(record, f), record->intact ? "" : " (EDITED)");
         if (like)

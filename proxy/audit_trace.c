@@ -585,7 +585,7 @@ int audit_trace(int argc, char **argv)
                         "dagward audit trace: no index can be kept (%s); the files are read "
                         "whole\n",
                         why);
-        size_t n = (size_t)(argc - optind - 1);
+        size_t n = audit_files_logs("trace", argv + optind + 1, (size_t)(argc - optind - 1));
         return trace_files(
                 &t, n ? (const char *const *)argv + optind + 1 : usual, n ? n : 1, format);
 }

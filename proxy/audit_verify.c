@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "audit.h"
+#include "audit_files.h"
 #include "dagward/audit/unzip.h"
 #include "dagward/audit/verify.h"
 #include "dagward/audit/window.h"
@@ -346,7 +347,7 @@ int audit_verify(int argc, char **argv)
         if (status == 0 && optind == argc)
                 status = audit_usage("verify needs at least one FILE");
         else if (status == 0) {
-                v.n = (size_t)(argc - optind);
+                v.n = audit_files_logs("verify", argv + optind, (size_t)(argc - optind));
                 v.inputs = calloc(v.n, sizeof(*v.inputs));
                 v.chunk = malloc(CHUNK);
                 if (!v.inputs || !v.chunk)

@@ -280,6 +280,12 @@ static const struct row run_rows[] = {
         ROW("id", TEXT, FIELD(run.id)),
         ROW("url", TEXT, FIELD(run.url)),
 };
+static const struct row trigger_rows[] = {
+        ROW("key", TEXT, FIELD(trigger.key)),
+        ROW("by", TEXT, FIELD(trigger.by)),
+        ROW("state", TEXT, FIELD(trigger.state)),
+        ROW("first", TEXT, FIELD(trigger.first)),
+};
 static const struct row event_rows[] = {
         ROW("name", TEXT, FIELD(event.name)),
         ROW("detail", DETAIL, LIST(event.detail, event.n_detail)),
@@ -301,6 +307,7 @@ static const struct row record_rows[] = {
         ROW("response", OBJECT, ROWS(response_rows)),
         ROW("ms", DURATION, FIELD(duration_us)),
         ROW("run", OBJECT, ROWS(run_rows)),
+        ROW("trigger", OBJECT, ROWS(trigger_rows)),
         ROW("event", OBJECT, ROWS(event_rows)),
         ROW("prev", TEXT, AT(prev)),
         ROW("hash", TEXT, AT(hash)),

@@ -109,6 +109,7 @@ static void show_request(struct buf *out, const json_t *record, struct str kind)
                 status_of(out, record, "upstream");
         }
         labelled(out, "run", field(record, "run", "id"));
+        labelled(out, "trigger", field(record, "trigger", "state"));
         if (json_is_number(ms))
                 buf_printf(out, " in %.1f ms", json_number_value(ms));
         labelled(out, "corr", text_of(json_object_get(record, "correlation_id")));

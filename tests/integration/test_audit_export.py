@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import re
 import subprocess
 
 import pytest
@@ -23,6 +24,8 @@ FULL = {
     },
     "decision": {"reason": 'a "quoted", text\r\nof two lines', "shadow": "deny", "break_glass": "INC-1"},
     "upstream": {"e2eid": "e-1", "attempts": 2},
+    "credential": {"assertion": "caller"},
+    "trigger": {"key": "992a339bf0ee76cd", "by": "key", "state": "replayed", "first": "01a22261-dbdc-76ec-8da3-cad7a84d4059"},
     "run": {"id": "7", "url": "https://dev.azure.com/contoso/_build?buildId=7"},
 }
 
@@ -62,7 +65,7 @@ def flat(record):
     out = {name: str(record.get(name, "")) for name in ("seq", "time", "kind", "request_id", "correlation_id", "traceparent")}
     out.update({name: record.get(name, "") for name in ("prev", "hash")})
     out["ms"] = "%.3f" % record["ms"] if "ms" in record else ""
-    for group in ("caller", "claimed", "request", "decision", "credential", "upstream", "response", "run"):
+    for group in ("caller", "claimed", "request", "decision", "credential", "upstream", "response", "run", "trigger"):
         for name, value in record.get(group, {}).items():
             if name == "ms":
                 value = "%.3f" % value
@@ -87,6 +90,20 @@ def test_csv_has_every_field_in_its_column(log):
         assert {name: value for name, value in row.items() if value} == {n: v for n, v in wanted.items() if v}
     # No column stays empty for the full record but those of events.
     assert {name for name, value in told[1].items() if not value} == {"event_name", "event_detail"}
+
+
+def test_the_columns_are_the_fields_of_the_guide(log):
+    guide = (waiting.ROOT / "docs/audit.md").read_text()
+    table = re.search(r"\n\| field \| meaning \|\n(.*?)\n\n", guide, re.S).group(1)
+    wanted = set()
+    for row in table.splitlines():
+        names = re.findall(r"`([a-z0-9_.*]+)`", row.split("|")[1])
+        if names == ["claimed.*"]:
+            names = ["claimed." + n for n in re.findall(r"`([a-z_]+)`", row.split("|")[2])]
+        for name in names:
+            group = names[0].rsplit(".", 1)[0]
+            wanted.add((group + name if name.startswith(".") else name).replace(".", "_"))
+    assert set(done("csv", log.path).split("\r\n")[0].split(",")) == wanted - {"---"}
 
 
 @pytest.mark.parametrize("sign", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "  =1", "＝1", "＋1", "－1", "＠x", '=HYPERLINK("http://x","y")'])
@@ -193,6 +210,8 @@ def test_ocsf_field_by_field(log):
             "decision.break_glass": "INC-1",
             "credential.name": "etl",
             "credential.type": "federated",
+            "credential.assertion": "caller",
+            **{"trigger." + name: value for name, value in FULL["trigger"].items()},
             "upstream.status": 200,
             "upstream.activity_id": record["upstream"]["activity_id"],
             "upstream.e2eid": "e-1",
@@ -235,12 +254,13 @@ def test_ocsf_activities(log, access, method, activity, name):
         ({"effect": "deny", "rule": None}, 403, (2, "Failure", 2, 2, 2, "deny", "default")),
         ({"effect": "deny", "rule": "p:1"}, 403, (2, "Failure", 2, 2, 2, "deny", "p:1")),
         ({"effect": "error"}, 502, (2, "Failure", 1, 1, 3, "allow", "policy.yaml:5")),
+        ({"effect": "error", "rule": None}, 499, (2, "Failure", 0, 0, 3, None, None)),
     ],
 )
 def test_ocsf_decisions(log, decision, status, wanted):
     log.request(decision=decision, response={"status": status})
     event = json.loads(done("ocsf", log.path).splitlines()[1])
-    (said,) = event["actor"]["authorizations"]
+    (said,) = event["actor"].get("authorizations", [{"decision": None, "policy": {"name": None}}])
     assert wanted == (
         event["status_id"],
         event["status"],

@@ -123,3 +123,25 @@ def test_help_is_given_wherever_it_is_asked_for(command, filled):
 def test_what_cannot_be_meant_together_is_refused(filled, arguments, says):
     ended = run(*filled("trace", arguments))
     assert ended.returncode == 2 and ended.stdout == "" and says in ended.stderr, ended
+
+
+def test_what_stands_beside_a_log_is_left_out_and_said(tmp_path):
+    """`audit.jsonl*` names the signing key, which an auditor cannot read, positions and torn pieces as well."""
+    log = AuditLog(tmp_path / "audit.jsonl.1")
+    log.start(7)
+    log.begin(tmp_path / "audit.jsonl")
+    log.request()
+    log.close()
+    beside = ["audit.jsonl" + end for end in (".key", ".sink-siem", ".torn-3-2026-11-28", ".triggers", ".triggers.new")]
+    for name in beside:
+        (tmp_path / name).write_text("no record\n")
+    files = sorted(map(str, tmp_path.glob("audit.jsonl*")))
+    for command in (["verify"], ["report", "-o", "-"], ["export", "--format", "csv"], ["trace", "--no-index", "run:7"]):
+        ended = run(*command, *files)
+        assert ended.returncode == 0, (command, ended.stderr)
+        assert ended.stderr == "dagward audit %s: left out, being no logs: %s\n" % (command[0], " ".join(str(tmp_path / name) for name in beside))
+    # A name alone makes nothing harmless: without its log, and another name, it counts.
+    assert run("verify", str(tmp_path / "audit.jsonl.key")).returncode == 1
+    (tmp_path / "audit.jsonl.keys").write_text("no record\n")
+    ended = run("verify", *files, str(tmp_path / "audit.jsonl.keys"))
+    assert ended.returncode == 1 and "foreign" in ended.stdout

@@ -379,6 +379,21 @@ def test_usage(arguments, status, says):
     assert (b"usage: dagward audit trace" in ended.stdout) == (arguments == ["--help"])
 
 
+def test_a_replayed_trigger_and_a_caller_who_left_are_told_as_such(tmp_path):
+    log = AuditLog(tmp_path / "a.jsonl")
+    first = log.start(7, trigger={"key": "ab", "by": "task", "state": "first"})
+    log.request(**{"request": {"method": "POST", "operation": "pipelines.runs.run", "access": "execute"}, "run": {"id": "7"}, "upstream": None,
+                   "trigger": {"key": "ab", "by": "task", "state": "replayed", "first": first["request_id"]}})
+    gone = log.request(claimed={"dag_id": "other"}, decision={"effect": "error", "rule": None, "role": None, "binding": None, "reason": "the client left before a decision"},
+                       upstream=None, credential=None, response=None)
+    log.close()
+    told = run("run:7", log.path).stdout.decode()
+    assert "    trigger    replayed, told apart by task, the first request was " + first["request_id"] in told
+    assert "trigger replayed" in run("run:7", "--format", "markdown", log.path).stdout.decode()
+    told = run(gone["correlation_id"], log.path).stdout.decode()
+    assert "    decision   none, because: the client left before a decision" in told and "allowed" not in told
+
+
 def test_nothing_found_is_a_negative_answer(logs):
     ended = run("run:999999", *logs)
     assert ended.returncode == 1 and ended.stdout == b"run:999999: nothing found\n"
