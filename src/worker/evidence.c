@@ -14,8 +14,8 @@
 
 enum { BATCH_MS = 20 };
 enum { BATCH_LARGE = AUDIT_BATCH_BYTES / 2 }; /* each wakes the scribe */
-enum { AUDIT_MOST_MS = 30000 }; /* a disk that takes longer is as good as broken */
-enum { BATCHES_MOST = 256 };    /* under way; the disk does not keep up when there are more */
+enum { AUDIT_MOST_MS = 30000 };               /* a disk that takes longer is as good as broken */
+enum { BATCHES_MOST = 256 }; /* under way; the disk does not keep up when there are more */
 enum { SPARE_BATCHES_MOST = 8 };
 
 struct evidence_batch {
