@@ -182,7 +182,7 @@ def test_the_first_policies_of_a_repository_are_all_new(review, pipeline):
 @BOTH
 def test_a_long_comment_is_cut_and_told(review, pipeline):
     # Of each entry that is new, a line is told.
-    entries = "".join(f", {{operations: [pipelines.runs.run], organizations: [contoso], projects: [analytics], pipelines: [{number}]}}" for number in range(1000, 2000))
+    entries = "".join(f", {{operations: [pipelines.runs.run], organizations: [contoso], projects: [analytics], pipelines: [{number}]}}" for number in range(1000, 1400))
     review.change("pipelines: [42]}]", f"pipelines: [42]}}{entries}]")
     done, comment = pipeline(review)
     assert done.returncode == 0, done.stderr
