@@ -191,6 +191,10 @@ static enum stream_io fill_tls(struct stream *stream, size_t room)
 {
         ERR_clear_error();
         int n = SSL_read(stream->ssl, stream->in + stream->in_end, (int)room);
+        if (stream->unsent && SSL_is_init_finished(stream->ssl)) {
+                stream->unsent = false;
+                stream_wake(stream);
+        }
         if (n > 0) {
                 stream->in_end += (size_t)n;
                 return STREAM_OK;
@@ -314,12 +318,13 @@ static ssize_t put(struct stream *stream, const char *bytes, size_t len)
         ERR_clear_error();
         int n = SSL_write(stream->ssl, bytes, len > TLS_RECORD ? TLS_RECORD : (int)len);
         if (n > 0) {
+                stream->unsent = false;
                 stream->sent += (size_t)n;
                 return n;
         }
         switch (SSL_get_error(stream->ssl, n)) {
         case SSL_ERROR_WANT_WRITE: want_write(stream); return 0;
-        case SSL_ERROR_WANT_READ: return 0; /* the handshake; reading wakes us */
+        case SSL_ERROR_WANT_READ: stream->unsent = true; return 0; /* the handshake */
         case SSL_ERROR_SYSCALL:
                 stream->deaf = true;
                 stream->error = errno ? errno : ECONNRESET;

@@ -155,12 +155,17 @@ def settings(upstream, authority, **more):
     return {"ca": str(authority.file), "hosts": {"*": upstream.url}, **more}
 
 
+def starts_a_run(proxy, token):
+    answer = proxy.ask("POST", RUNS, token, body=b"{}")
+    assert answer.status == 200, answer.text + proxy.log()[-2000:]
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_new_connections_to_upstream_resume_until_a_reload(start_proxy, issuer, authority, operator, version):
     upstream = Counting(server(authority, version))
     proxy = start_proxy([issuer.config()], POLICY, settings(upstream, authority), workers=1)
     for _ in range(6):
-        assert proxy.ask("POST", RUNS, operator, body=b"{}").status == 200
+        starts_a_run(proxy, operator)
     assert upstream.resumed == [False] + [True] * 5
     proxy.reload()
     for _ in range(2):
@@ -194,10 +199,10 @@ def test_an_upstream_that_forgot_its_keys_costs_a_whole_handshake_and_no_request
     upstream = Counting(server(authority, version))
     proxy = start_proxy([issuer.config()], POLICY, settings(upstream, authority), workers=1)
     for _ in range(2):
-        assert proxy.ask("POST", RUNS, operator, body=b"{}").status == 200
+        starts_a_run(proxy, operator)
     upstream.tls = server(authority, version)  # new ticket keys, as behind a balancer
     for _ in range(2):
-        assert proxy.ask("POST", RUNS, operator, body=b"{}").status == 200
+        starts_a_run(proxy, operator)
     assert upstream.resumed == [False, True, False, True]
     upstream.close()
 

@@ -48,6 +48,7 @@ struct stream {
         bool drained; /* the last read took everything there was */
         bool eof, failed;
         bool deaf;       /* the peer takes no more bytes; what it said before can still be read */
+        bool unsent;     /* TLS took nothing, because its handshake has to read first */
         int error;       /* errno of the failure, 0: TLS */
         int tls_verdict; /* when TLS failed: X509_V_OK, or what is wrong with the certificate */
         char *in, *out;
@@ -80,7 +81,8 @@ static inline bool stream_has_news(const struct stream *stream)
 {
         return stream->read_event.ev_evcallback.evcb_flags & EVLIST_ACTIVE;
 }
-/* Reads once, as much as there is room for. */
+/* Reads once, as much as there is room for. When that ends a handshake for which something could
+ * not be sent, on_ready runs in the next turn, as nothing need come from the peer any more. */
 enum stream_io stream_fill(struct stream *stream);
 /* What has been received and not consumed. */
 static inline struct str stream_in(const struct stream *stream)

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include <cmocka.h>
+#include <event2/event.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -13,6 +14,7 @@
 #include <unistd.h>
 
 #include "certificate_kit.h"
+#include "dagward/net/stream.h"
 #include "dagward/net/tls.h"
 
 static char folder[] = "/tmp/dagward-tls-XXXXXX";
@@ -102,6 +104,55 @@ static enum met meet(struct tls_context *at, struct tls_context *from, const cha
         close(fds[0]);
         close(fds[1]);
         return met;
+}
+
+static void on_ready(struct stream *stream, void *owner)
+{
+        (void)stream;
+        ++*(unsigned *)owner;
+}
+
+/* What the peer said last is read before anybody is told that it is there: nothing else comes, and
+ * what could not be sent is to be sent all the same. */
+static void a_handshake_that_ends_while_it_is_read_wakes_who_has_something_to_send(void **state)
+{
+        static const int versions[] = {TLS1_2_VERSION, TLS1_3_VERSION};
+
+        (void)state;
+        for (size_t i = 0; i < sizeof(versions) / sizeof(*versions); i++) {
+                struct tls_context *at = server(NULL), *from = client(certificate, versions[i]);
+                struct event_base *base = event_base_new();
+                struct stream_pool pool = {0};
+                struct stream stream;
+                unsigned woken = 0;
+                char got[8];
+                int fds[2];
+                assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
+                SSL *there = tls_accept(at, fds[0]);
+                SSL_set_num_tickets(there, 0); /* they would wake it */
+                stream_open(&stream, base, &pool, fds[1], tls_connect(from, fds[1], "a.test"),
+                        on_ready, &woken);
+                assert_true(stream_queue(&stream, STR("hello")));
+                assert_int_equal(stream_flush(&stream), STREAM_AGAIN);
+                while (!SSL_is_init_finished(stream.ssl)) {
+                        (void)SSL_do_handshake(there);
+                        assert_int_equal(stream_fill(&stream), STREAM_AGAIN);
+                }
+                assert_int_equal(woken, 0);
+                event_base_loop(base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+                assert_int_equal(woken, 1);
+                assert_int_equal(stream_flush(&stream), STREAM_OK);
+                assert_int_equal(SSL_read(there, got, sizeof(got)), 5);
+                event_base_loop(base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+                assert_int_equal(woken, 1);
+                stream_close(&stream);
+                stream_pool_clear(&pool);
+                event_base_free(base);
+                SSL_free(there);
+                close(fds[0]);
+                tls_unref(at);
+                tls_unref(from);
+        }
 }
 
 /* Where tls.c keeps the end of a session: the only index of this program. */
@@ -317,6 +368,8 @@ static void files_that_do_not_fit_are_named(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(
+                        a_handshake_that_ends_while_it_is_read_wakes_who_has_something_to_send),
                 cmocka_unit_test(a_session_is_resumed_with_the_host_it_was_made_with),
                 cmocka_unit_test(an_address_is_no_name_and_is_not_remembered),
                 cmocka_unit_test(another_context_verifies_by_itself),
