@@ -13,7 +13,7 @@ foreach(source ${unit_tests})
                 target_compile_definitions(${module}_${name} PRIVATE
                         TEST_DATA="${folder}/data" SOURCE_DIR="${PROJECT_SOURCE_DIR}")
                 add_test(NAME unit/${module}/${name} COMMAND ${module}_${name})
-                set_tests_properties(unit/${module}/${name} PROPERTIES TIMEOUT 120)
+                set_tests_properties(unit/${module}/${name} PROPERTIES TIMEOUT 240)
         endif()
 endforeach()
 

@@ -193,6 +193,10 @@ static struct identity_slot *slot_of(struct budget *budget, uint64_t whose, int6
                         return &near[i];
         for (unsigned i = 0; i < NEAR; i++) {
                 uint64_t before = atomic_load_explicit(&near[i].whose, memory_order_relaxed);
+                /* Another worker has taken it meanwhile, and may be using it already: with a second
+                 * slot the two would be counted apart. */
+                if (before == whose)
+                        return &near[i];
                 if (&near[i] == &budget->identities[0] || !slot_is_idle(&near[i], now_us))
                         continue;
                 if (atomic_compare_exchange_strong_explicit(&near[i].whose, &before, whose,

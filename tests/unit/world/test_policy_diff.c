@@ -218,6 +218,12 @@ static void note_never(void *owner, const struct policy_finding *finding)
         nevers->told->nevers++;
 }
 
+#ifdef __SANITIZE_ADDRESS__
+enum { ROUNDS = 12 }; /* three seconds each */
+#else
+enum { ROUNDS = 30 };
+#endif
+
 static enum effect decided(
         const struct told *told, int which, int role, const struct policy_request *request)
 {
@@ -410,7 +416,7 @@ static void brute_force(struct told *found, const int64_t *moments, size_t n_mom
 static void what_differs_is_told(void **state)
 {
         const char *runs = getenv("DAGWARD_DIFF_RUNS"), *from = getenv("DAGWARD_PROPERTY_SEED");
-        long rounds = runs ? strtol(runs, NULL, 10) : 30;
+        long rounds = runs ? strtol(runs, NULL, 10) : ROUNDS;
         struct buf a, b;
         size_t changes = 0, unfinished = 0, nevers = 0;
 
