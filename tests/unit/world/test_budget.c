@@ -255,6 +255,52 @@ static void threads_lose_nothing(void **state)
         budget_free(budget);
 }
 
+struct meeting {
+        struct budget *budget;
+        pthread_barrier_t *barrier;
+        unsigned got[5000]; /* by round */
+};
+
+static void *meet(void *arg)
+{
+        struct meeting *m = arg;
+
+        for (unsigned i = 0; i < sizeof(m->got) / sizeof(m->got[0]); i++) {
+                budget_place place;
+                char name[16];
+                snprintf(name, sizeof(name), "caller %u", i);
+                uint64_t who = budget_identity(m->budget, STR("i"), str_of(name));
+                pthread_barrier_wait(m->barrier);
+                m->got[i] = budget_begin(m->budget, who, 1, false, 0, &place);
+                pthread_barrier_wait(m->barrier);
+                if (m->got[i])
+                        budget_end(m->budget, place, false);
+        }
+        return NULL;
+}
+
+/* Who is met for the first time by several workers at once is one caller to all of them. */
+static void a_new_identity_is_one_to_whoever_meets_it(void **state)
+{
+        struct budget *budget = make();
+        static struct meeting meetings[2];
+        pthread_barrier_t barrier;
+        pthread_t threads[2];
+
+        (void)state;
+        pthread_barrier_init(&barrier, NULL, 2);
+        for (unsigned i = 0; i < 2; i++) {
+                meetings[i] = (struct meeting){.budget = budget, .barrier = &barrier};
+                assert_int_equal(pthread_create(&threads[i], NULL, meet, &meetings[i]), 0);
+        }
+        for (unsigned i = 0; i < 2; i++)
+                pthread_join(threads[i], NULL);
+        for (unsigned i = 0; i < sizeof(meetings[0].got) / sizeof(meetings[0].got[0]); i++)
+                assert_int_equal(meetings[0].got[i] + meetings[1].got[i], 1);
+        pthread_barrier_destroy(&barrier);
+        budget_free(budget);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -268,6 +314,7 @@ int main(void)
                         who_is_given_more_does_not_wait_for_what_was_owed_under_another_rate),
                 cmocka_unit_test(nobody_is_forgotten_by_being_others_in_between),
                 cmocka_unit_test(threads_lose_nothing),
+                cmocka_unit_test(a_new_identity_is_one_to_whoever_meets_it),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
