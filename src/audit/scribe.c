@@ -270,7 +270,9 @@ static void stop_arrived(struct mail *mail, void *receiver)
         free(mail);
 }
 
-static void post_word(struct scribe *scribe, void (*deliver)(struct mail *mail, void *receiver))
+/* `fd`: whom it wakes. */
+static void post_to(
+        struct scribe *scribe, int fd, void (*deliver)(struct mail *mail, void *receiver))
 {
         struct mail *mail = calloc(1, sizeof(*mail));
 
@@ -278,7 +280,12 @@ static void post_word(struct scribe *scribe, void (*deliver)(struct mail *mail, 
                 abort();
         mail->deliver = deliver;
         mailbox_post(scribe->box, mail);
-        wake(scribe);
+        raise_fd(fd);
+}
+
+static void post_word(struct scribe *scribe, void (*deliver)(struct mail *mail, void *receiver))
+{
+        post_to(scribe, scribe->urgent_fd, deliver);
 }
 
 /* It comes behind the batches that it is about; when they are written by then, it says nothing. */
@@ -292,13 +299,7 @@ static void hurry_arrived(struct mail *mail, void *receiver)
 
 void scribe_hurry(struct scribe *scribe)
 {
-        struct mail *mail = calloc(1, sizeof(*mail));
-
-        if (!mail)
-                abort();
-        mail->deliver = hurry_arrived;
-        mailbox_post(scribe->box, mail);
-        raise_fd(scribe->hurry_fd);
+        post_to(scribe, scribe->hurry_fd, hurry_arrived);
 }
 
 void scribe_reopen(struct scribe *scribe)
