@@ -138,16 +138,10 @@ static void status(struct buf *out, const struct audit_fields *f)
         text(out, "status_detail", f->decision.reason);
 }
 
-/* Its caller left before the policy was asked. */
-static bool is_undecided(const struct audit_fields *f)
-{
-        return f->decision.effect == AUDIT_ERROR && !f->decision.rule.len;
-}
-
 /* What the policy said; what failed later had been allowed. */
 static void control(struct buf *out, const struct audit_fields *f)
 {
-        bool denied = f->decision.effect == AUDIT_DENY, none = is_undecided(f);
+        bool denied = f->decision.effect == AUDIT_DENY, none = audit_failed_unjudged(f);
 
         report_count(out, "action_id", none ? 0 : denied ? 2 : 1);
         report_member(out, "action",
@@ -201,7 +195,7 @@ static void actor(struct buf *out, const struct audit_fields *f)
                 report_member(out, "name", f->caller.issuer);
                 end(out);
         }
-        if (f->decision.effect != AUDIT_UNDECIDED && !is_undecided(f))
+        if (f->decision.effect != AUDIT_UNDECIDED && !audit_failed_unjudged(f))
                 authorization(out, f);
         end(out);
 }

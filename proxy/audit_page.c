@@ -556,8 +556,7 @@ static void about(const struct audit_report *r, struct buf *out)
                 "</ul>\n<p class=\"soft\">Counts of operations are of outcomes, one for each "
                 "request. Failed is what was allowed and then went wrong, or what its caller left "
                 "before a decision. Percentiles are within 6 %. An intent without an outcome is a "
-                "request "
-                "of which nobody knows how it ended.</p>\n");
+                "request of which nobody knows how it ended.</p>\n");
         section_end(out);
 }
 

@@ -140,10 +140,10 @@ static void say_decision(struct buf *out, const struct audit_line *line)
 {
         static const char *const effects[] = {"", "allowed", "DENIED", "allowed, but it failed"};
         const struct audit_fields *f = &line->fields;
-        bool undecided = f->decision.effect == AUDIT_ERROR && !f->decision.rule.len;
 
         buf_reset(out);
-        phrase(out, "", undecided ? STR("none") : str_of(effects[f->decision.effect]));
+        phrase(out, "",
+                audit_failed_unjudged(f) ? STR("none") : str_of(effects[f->decision.effect]));
         phrase(out, "by ", f->decision.rule);
         phrase(out, "role ", f->decision.role);
         phrase(out, "binding ", f->decision.binding);

@@ -192,9 +192,8 @@ static bool is_decided(const struct audit_fields *f)
                 return false;
         switch (f->decision.effect) {
         case AUDIT_UNDECIDED: return false;
-        /* One that was allowed has a rule; one that failed without was never judged. */
-        case AUDIT_ALLOW:
-        case AUDIT_ERROR: return f->decision.rule.len > 0;
+        case AUDIT_ERROR: return !audit_failed_unjudged(f);
+        case AUDIT_ALLOW: return f->decision.rule.len > 0;
         /* So has a denial by one; others were refused because nothing allows them (403), or before
          * a policy was asked (400, 401, 413, ...). */
         case AUDIT_DENY:

@@ -97,6 +97,13 @@ struct audit_fields {
         } event;
 };
 
+/* Whether it failed before a policy judged it (its caller left, for instance): what was allowed and
+ * failed names the rule that allowed it. */
+static inline bool audit_failed_unjudged(const struct audit_fields *fields)
+{
+        return fields->decision.effect == AUDIT_ERROR && !fields->decision.rule.len;
+}
+
 /* Appends the record's members (no braces, no newline); false, and nothing appended, when `out` has
  * no room for AUDIT_RECORD_MOST bytes more (`out` is not marked as overflown). */
 bool audit_record_write(struct buf *out, const struct audit_fields *fields)
