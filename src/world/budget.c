@@ -178,7 +178,8 @@ void budget_disconnect(struct budget *budget, budget_place place)
 /* Whether it says nothing that would be lost. */
 static bool slot_is_idle(struct identity_slot *slot, int64_t now_us)
 {
-        return atomic_load_explicit(&slot->requests, memory_order_relaxed) == 0 &&
+        /* Acquire, and release in `take`: who sees that it is used sees for whom. */
+        return atomic_load_explicit(&slot->requests, memory_order_acquire) == 0 &&
                atomic_load_explicit(&slot->full_us[0], memory_order_relaxed) <= now_us &&
                atomic_load_explicit(&slot->full_us[1], memory_order_relaxed) <= now_us;
 }
@@ -192,12 +193,14 @@ static struct identity_slot *slot_of(struct budget *budget, uint64_t whose, int6
                 if (atomic_load_explicit(&near[i].whose, memory_order_relaxed) == whose)
                         return &near[i];
         for (unsigned i = 0; i < NEAR; i++) {
+                /* Another worker may have taken it for the same identity meanwhile, and be using it
+                 * already: with a second slot the two would be counted apart. So whose it is, is
+                 * looked at after whether it is used. */
+                bool idle = slot_is_idle(&near[i], now_us);
                 uint64_t before = atomic_load_explicit(&near[i].whose, memory_order_relaxed);
-                /* Another worker has taken it meanwhile, and may be using it already: with a second
-                 * slot the two would be counted apart. */
                 if (before == whose)
                         return &near[i];
-                if (&near[i] == &budget->identities[0] || !slot_is_idle(&near[i], now_us))
+                if (&near[i] == &budget->identities[0] || !idle)
                         continue;
                 if (atomic_compare_exchange_strong_explicit(&near[i].whose, &before, whose,
                             memory_order_relaxed, memory_order_relaxed) ||
@@ -216,7 +219,7 @@ static bool take(_Atomic uint32_t *count, uint64_t most)
                 if (n >= most)
                         return false;
         } while (!atomic_compare_exchange_weak_explicit(
-                count, &n, n + 1, memory_order_relaxed, memory_order_relaxed));
+                count, &n, n + 1, memory_order_release, memory_order_relaxed));
         return true;
 }
 
