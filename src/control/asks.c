@@ -13,6 +13,9 @@ void control_reply(struct control *control, struct ask *ask, bool ok, const char
         if (!ok)
                 control->n_asks_refused++;
         ask->ok = ok;
+        ask->unheard = !ok && ask->kind == ASK_KEYS &&
+                       ask->index < control->parts->config->n_issuers &&
+                       issuer_unheard(control->issuers[ask->index]);
         bool credential = ask->kind == ASK_CREDENTIAL || ask->kind == ASK_CREDENTIAL_REPLACE;
         if (!ok && credential && ask->index < control->parts->config->n_credentials)
                 snprintf(ask->cause, sizeof(ask->cause), "%s",

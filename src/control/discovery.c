@@ -426,6 +426,11 @@ enum source_answer issuer_ask(struct issuer *issuer, uint64_t seen, struct error
         return SOURCE_NO;
 }
 
+bool issuer_unheard(const struct issuer *issuer)
+{
+        return issuer->failures > 0 || issuer->fetch;
+}
+
 /* --- life --- */
 
 struct issuer *issuer_new(const struct config_issuer *config, unsigned index,

@@ -46,6 +46,9 @@ void issuer_start(struct issuer *issuer);
 /* A token names a key that the set of generation `seen` (0: no set) does not have. However many
  * come, at most one refresh per cooldown is started for them. */
 enum source_answer issuer_ask(struct issuer *issuer, uint64_t seen, struct error *why);
+/* Whether it gave no usable answer when it was asked last, or none yet: whether a key that is not
+ * known is one of its keys cannot be said. */
+bool issuer_unheard(const struct issuer *issuer);
 /* How long an answer may be used: Cache-Control's max-age between one minute and a day, or what is
  * configured when there is none (-1). */
 int64_t issuer_lifetime_ms(int64_t max_age_s, int64_t configured_ms);

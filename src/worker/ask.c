@@ -80,6 +80,7 @@ static void on_answer(struct mail *mail, void *receiver)
         } else if (x) {
                 x->ask = NULL;
                 x->ask_why[0] = '\0';
+                x->issuer_unheard = pending->ask.unheard;
                 if (reloaded_meanwhile(receiver, x, &pending->ask))
                         x->asked_keys = x->asked_credential = false;
                 if (pending->ask.kind == ASK_ADDRESS && pending->ask.ok) {

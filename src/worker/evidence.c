@@ -485,13 +485,19 @@ void evidence_leave(struct exchange *x)
         x->worker->audit_waiting--;
 }
 
-/* Between two fdatasyncs the scribe waits for more records to share the next one. When half of all
- * exchanges wait for it that is enough: the other half is what there is to do meanwhile, and when
- * all waited for the same one there would be nothing. */
+/* Between two fdatasyncs the scribe waits for more records to share the next one: the more do, the
+ * less each costs. But when all exchanges waited for the same one there would be nothing to do
+ * meanwhile. So it is begun when those that do not wait are just enough for its time: a quarter of
+ * all, or the work of some eight requests, but no more than half. */
 void evidence_hurry(struct worker *worker)
 {
+        enum { ENOUGH = 8 };
+        uint64_t all = worker->metrics.exchanges_now, meanwhile = all / 4;
+
+        if (meanwhile < ENOUGH)
+                meanwhile = all / 2 < ENOUGH ? all / 2 : ENOUGH;
         if (worker->audit_hurried || !worker->audit_waiting ||
-                2 * (uint64_t)worker->audit_waiting < worker->metrics.exchanges_now)
+                worker->audit_waiting + meanwhile < all)
                 return;
         worker->audit_hurried = true;
         scribe_hurry(worker->scribe);

@@ -127,8 +127,9 @@ static enum next collect(struct exchange *x)
 static enum next decode(struct exchange *x)
 {
         struct str encoding = h1_field_value(&x->request, H1_CONTENT_ENCODING);
-        struct error why = {{0}};
+        struct error why;
 
+        error_none(&why);
         if (x->decoded_body || !encoding.len || str_eq_fold(encoding, STR("identity")))
                 return NEXT;
         if (!str_eq_fold(encoding, STR("gzip")) && !str_eq_fold(encoding, STR("x-gzip")))

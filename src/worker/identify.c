@@ -7,7 +7,10 @@
  */
 #include "inside.h"
 
-enum { TURN_MS = 5000 }; /* how long a token waits to be looked at */
+enum {
+        TURN_MS = 5000,   /* how long a token waits to be looked at */
+        KEYS_AFTER_S = 5, /* when to come again for keys that cannot be had */
+};
 
 static enum next refuse_token(struct exchange *x, enum refusal kind, const char *text)
 {
@@ -67,10 +70,11 @@ static enum next verify(struct exchange *x, struct str token)
         size_t n = world->config->n_issuers;
         int64_t now_s = x->worker->wall_ms / 1000;
         unsigned issuer = 0;
-        struct error why = {{0}};
+        struct error why;
         const struct verdicts_now now = {now_s, x->worker->now_ms};
         bool ended;
 
+        error_none(&why);
         x->caller = verdicts_find(
                 x->worker->verdicts, token, world->issuers, n, world->reload, &now, &ended);
         if (ended)
@@ -96,9 +100,11 @@ static enum next verify(struct exchange *x, struct str token)
         bool keys_missing = verdict == TOKEN_UNKNOWN_KID || verdict == TOKEN_NO_KEYS;
         if (keys_missing && !x->asked_keys)
                 return ask_keys(x, issuer);
-        if (verdict == TOKEN_NO_KEYS)
+        if (verdict == TOKEN_NO_KEYS || (keys_missing && x->issuer_unheard)) {
+                x->refusal.retry_after_s = KEYS_AFTER_S;
                 return refuse(x, 503, REFUSED_BAD_TOKEN,
                         "the keys of your token's issuer cannot be had at the moment");
+        }
         log_debug("correlation=%s token=%s %s", x->correlation_id, token_verdict_name(verdict),
                 why.text);
         return refuse_token(x, REFUSED_BAD_TOKEN, token_verdict_text(verdict));

@@ -344,6 +344,7 @@ struct exchange {
         struct str token;      /* of the caller, verified: a secret, in the head or the arena */
         const struct policy_grants *grants; /* the table's, good for this turn of steps */
         bool asked_keys;
+        bool issuer_unheard; /* it was asked for keys and gave no usable answer */
 
         /* admit */
         uint64_t identity; /* its caller's number, once admitted */

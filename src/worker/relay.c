@@ -55,8 +55,9 @@ static void queue_request(struct exchange *x)
 static void start_attempt(struct exchange *x, bool fresh)
 {
         const struct config *config = x->world->config;
-        struct error why = {{0}};
+        struct error why;
 
+        error_none(&why);
         x->request_sent = false;
         x->request_blocked = false;
         x->response_scanned = 0;
@@ -188,9 +189,10 @@ static bool try_another(struct exchange *x, const struct error *why)
  * nothing of the request is even written. False: it will not be opened. */
 static bool open_way(struct exchange *x)
 {
-        struct error why = {{0}};
+        struct error why;
         int status = 502;
 
+        error_none(&why);
         switch (tunnel_go_on(x, &status, &why)) {
         case TUNNEL_OPEN: queue_request(x); return x->upstream != NULL;
         case TUNNEL_AGAIN: x->request_blocked = true; return true;
@@ -323,9 +325,10 @@ static void begin_response(struct exchange *x)
         static _Thread_local char memory[HEAD_MOST];
         struct h1_response *response = &x->response;
         struct stream *from = &x->upstream->stream, *to = &x->client->stream;
-        struct error why = {{0}};
+        struct error why;
         struct buf head;
 
+        error_none(&why);
         x->first_byte_us = clock_mono_us();
         x->upstream_status = response->status;
         x->keep_alive = x->keep_alive && !worker_leaves(x->worker);

@@ -271,8 +271,9 @@ enum next trigger_answer_again(struct exchange *x, const char *state)
 void trigger_write_fields(struct exchange *x, struct buf *out)
 {
         const struct trigger_answer *answer = x->trigger->answer;
-        struct error ignored = {{0}};
+        struct error ignored;
 
+        error_none(&ignored);
         h1_write_field(out, STR("Idempotent-Replayed"), STR("true"));
         if (answer->location.len)
                 (void)compose_location(x, 201, answer->location, out, &ignored);

@@ -1,5 +1,8 @@
 #include "dagward/world/naming.h"
 
+#include <stddef.h>
+#include <string.h>
+
 /* A slash inside a segment must not read as one between segments. */
 static void add_segment(struct buf *out, struct str segment)
 {
@@ -110,10 +113,23 @@ static void name_unknown(struct named *out)
                         .kind = RESOURCE_ORGANIZATION, .value = out->organization};
 }
 
+/* Nothing is known. What is counted has room for the largest request and is not emptied: this is
+ * done for each request, and hardly one fills a tenth of it. */
+static void begin(struct named *out)
+{
+        out->op = NULL;
+        out->service_found = false;
+        memset(&out->route, 0, offsetof(struct route, params));
+        out->query = (struct route_query){0};
+        memset(&out->resources, 0, offsetof(struct resources, items));
+        out->facts = NULL;
+        out->organization = out->path = STR_NONE;
+}
+
 enum naming_result request_name(
         const struct naming_input *input, struct arena *arena, struct named *out, const char **why)
 {
-        *out = (struct named){0};
+        begin(out);
         if (!lay_out(input, out, why))
                 return NAMING_REFUSED;
         out->organization = organization_of(out);

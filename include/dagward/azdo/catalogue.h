@@ -184,20 +184,19 @@ struct route_query {
 /* How a request was understood. Views point into the request or into the catalogue. */
 struct route {
         const struct operation *op;
-        /* Path parameters by the names of op->path, values decoded and as given; but one ".git" is
-         * taken off a git repository, and a literal prefix ("$", "@") off its parameter. */
-        struct pair params[ROUTE_MAX_PARAMS];
-        size_t n_params;
-        /* The path to be sent: literals in the catalogue's spelling, parameters as given (without
-         * ".git"), "DefaultCollection" behind the organization dropped, the halves of an encoded
-         * npm scope as two segments where the catalogue has two. */
-        struct str segments[ROUTE_MAX_SEGMENTS];
-        size_t n_segments;
+        size_t n_params, n_segments;
         uint64_t encoded_slash; /* as in route_query, for `segments` */
         /* Index in `params` of the one that swallows several segments, and its first segment; the
          * value in `params` is that first segment only. -1: none. */
         int greedy_param;
         size_t greedy_from;
+        /* Path parameters by the names of op->path, values decoded and as given; but one ".git" is
+         * taken off a git repository, and a literal prefix ("$", "@") off its parameter. */
+        struct pair params[ROUTE_MAX_PARAMS];
+        /* The path to be sent: literals in the catalogue's spelling, parameters as given (without
+         * ".git"), "DefaultCollection" behind the organization dropped, the halves of an encoded
+         * npm scope as two segments where the catalogue has two. */
+        struct str segments[ROUTE_MAX_SEGMENTS];
 };
 
 enum route_result {

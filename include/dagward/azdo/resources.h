@@ -43,8 +43,7 @@ struct resource {
 enum { RESOURCES_MAX = 64 };
 
 struct resources {
-        struct resource items[RESOURCES_MAX]; /* no two equal ones */
-        size_t n;
+        size_t n; /* of `items` */
         /* The operation touches one (or more) of that kind that the request does not name. Can be
          * true beside items of the same kind. */
         bool unresolved[RESOURCE_KINDS];
@@ -58,6 +57,7 @@ struct resources {
          * and another one that does will be judged (a push is announced before it says what it
          * pushes). */
         unsigned deferred;
+        struct resource items[RESOURCES_MAX]; /* no two equal ones */
 };
 
 /*

@@ -16,6 +16,11 @@ struct error {
         char text[512]; /* terminated; never holds a secret */
 };
 
+/* No words, for who asks afterwards whether there are some. */
+static inline void error_none(struct error *err)
+{
+        err->text[0] = '\0';
+}
 /* Writes the text; `err` may be NULL. Always false, for `return error_set(...)`. */
 bool error_set(struct error *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Puts words in front of what `err` says, and ": " between. Always false. */

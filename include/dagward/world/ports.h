@@ -97,6 +97,9 @@ struct ask {
         void (*answered)(struct mail *mail, void *worker); /* set as mail.deliver on the way back */
         bool ok;
         char why[200]; /* when not ok: for operators, no secrets */
+        /* ASK_KEYS, when not ok: the issuer gave no usable answer when it was asked last, so that
+         * nobody can say whether a key that is not known is one of its */
+        bool unheard;
         /* ASK_CREDENTIAL and ASK_CREDENTIAL_REPLACE, when not ok: for callers; "": nothing to say
          */
         char cause[240];
