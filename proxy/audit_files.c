@@ -182,12 +182,15 @@ void audit_files_sort(const char **names, size_t n)
         free(all);
 }
 
-static bool is_beside(struct str name, struct str log)
+static bool is_beside(const char *name, const char *log)
 {
         static const struct str exact[] = {{".key", 4}, {".key.tmp", 8}, {".triggers", 9},
                 {".triggers.new", 13}, {".gz.part", 8}};
-        struct str rest = str_starts(name, log) ? str_from(name, log.len) : STR_NONE;
+        size_t len = strlen(log);
 
+        if (strncmp(name, log, len) != 0)
+                return false;
+        struct str rest = str_of(name + len);
         for (size_t i = 0; i < sizeof(exact) / sizeof(exact[0]); i++)
                 if (str_eq(rest, exact[i]))
                         return true;
@@ -204,7 +207,7 @@ size_t audit_files_logs(const char *command, char **names, size_t n)
         for (size_t i = 0; i < n; i++) {
                 bool beside = false;
                 for (size_t j = 0; j < n && !beside; j++)
-                        beside = is_beside(str_of(names[i]), str_of(names[j]));
+                        beside = is_beside(names[i], names[j]);
                 if (!beside)
                         logs[left++] = names[i];
                 else if (out++ == 0)

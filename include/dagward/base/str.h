@@ -104,7 +104,7 @@ bool str_glob(struct str pattern, struct str s, bool fold);
 uint32_t str_hash_fold(struct str s);
 /* A malloc'd, terminated copy; aborts when memory is out. */
 char *str_dup(struct str s);
-/* Edit distance (Damerau-Levenshtein, capped at 255), for "did you mean". */
+/* Edit distance (Damerau-Levenshtein, capped at 255; ASCII case ignored), for "did you mean". */
 unsigned str_distance(struct str a, struct str b);
 
 #endif
