@@ -114,6 +114,7 @@ void control_sources_make(struct control *control)
         struct source_hooks hooks = control_hooks(control);
 
         fetcher_set_egress(control->fetcher, control->parts->egress);
+        fetcher_forget(control->fetcher);
         control->issuers = take(config->n_issuers, sizeof(struct issuer *));
         control->sources = take(config->n_credentials, sizeof(struct token_source *));
         hooks.settled = on_keys_settled;

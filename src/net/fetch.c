@@ -11,14 +11,20 @@
 
 #include "dagward/base/clock.h"
 
-enum { REDIRECTS_MOST = 3, HEAD_MOST_BYTES = 64 * 1024, CONNECTIONS_KEPT = 8 };
+enum {
+        REDIRECTS_MOST = 3,
+        HEAD_MOST_BYTES = 64 * 1024,
+        CONNECTIONS_KEPT = 8,
+        CONNECTION_MOST_MS = 3600 * 1000, /* is not used again when it is older */
+};
 
 struct fetcher {
         struct event_base *base;
         CURLM *multi;
         struct event timer;
         struct fetch *first;
-        struct egress *egress; /* one reference; NULL: none */
+        struct egress *egress;  /* one reference; NULL: none */
+        int64_t forgot_mono_ms; /* connections from before it are not used again; 0: it never did */
 };
 
 struct fetch {
@@ -432,6 +438,23 @@ static void fetch_way(struct fetch *fetch, const struct fetch_request *request)
         SET(CURLOPT_PROXYHEADER, fetch->proxy_lines);
 }
 
+/* Certificates are looked at when a connection is made. One that is old, or from before the last
+ * fetcher_forget, is not used, nor its TLS session, nor the authorities that curl has read and
+ * keeps for a day. It counts in whole seconds. */
+static void fetch_connection(struct fetch *fetch, const struct fetch_request *request)
+{
+        int64_t known_ms = clock_mono_ms() - fetch->fetcher->forgot_mono_ms;
+        long age_s = known_ms < CONNECTION_MOST_MS ? (long)(known_ms / 1000) - 1
+                                                   : CONNECTION_MOST_MS / 1000;
+
+        SET(CURLOPT_SSL_SESSIONID_CACHE, 0L);
+        SET(CURLOPT_CA_CACHE_TIMEOUT, age_s < 1 || request->ca ? 0L : age_s);
+        if (age_s < 1)
+                SET(CURLOPT_FRESH_CONNECT, 1L);
+        else
+                SET(CURLOPT_MAXLIFETIME_CONN, age_s);
+}
+
 static void fetch_options(struct fetch *fetch, const struct fetch_request *request)
 {
         SET(CURLOPT_URL, request->url);
@@ -439,6 +462,7 @@ static void fetch_options(struct fetch *fetch, const struct fetch_request *reque
         SET(CURLOPT_ERRORBUFFER, fetch->why);
         SET(CURLOPT_NOSIGNAL, 1L);
         fetch_way(fetch, request);
+        fetch_connection(fetch, request);
         SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
         SET(CURLOPT_PROTOCOLS_STR, "http,https");
         SET(CURLOPT_FOLLOWLOCATION, 0L);
@@ -588,6 +612,11 @@ void fetcher_set_egress(struct fetcher *fetcher, struct egress *egress)
         egress_ref(egress);
         egress_unref(fetcher->egress);
         fetcher->egress = egress;
+}
+
+void fetcher_forget(struct fetcher *fetcher)
+{
+        fetcher->forgot_mono_ms = clock_mono_ms();
 }
 
 void fetcher_free(struct fetcher *fetcher)

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from kit.certs import Authority
 from kit.issuers import some_key
 from kit.policies import POLICY, policy_for
 from kit.waiting import until
@@ -114,6 +115,24 @@ def test_an_issuer_that_is_late_is_waited_for(start_proxy, own_issuer, upstream)
     own_issuer.up()
     until(proxy.is_ready, "ready once the issuer is there", within=40, every=0.2)
     assert proxy.ask("GET", RUNS, own_issuer.mint(roles=["operator"])).status == 200
+
+
+def test_a_reload_trusts_whom_the_ca_file_trusts_now(start_proxy, own_issuer, upstream, tmp_path):
+    old, new = Authority(tmp_path / "old"), Authority(tmp_path / "new")
+    ca = tmp_path / "ca.pem"
+    ca.write_bytes(old.file.read_bytes())
+    own_issuer.down()
+    own_issuer.certificate = old.issue("127.0.0.1")
+    own_issuer.up()
+    proxy = start_proxy([own_issuer.config({"discovery": True, "ca": str(ca), "cooldown": "1s"})], POLICY, upstream.url)
+    assert proxy.ask("GET", RUNS, own_issuer.mint(roles=["operator"])).status == 200
+    own_issuer.down()
+    own_issuer.certificate, own_issuer.keys = new.issue("127.0.0.1"), [some_key("second")]
+    own_issuer.up()
+    assert proxy.ask("GET", RUNS, own_issuer.mint(roles=["operator"])).status == 503, "that is nobody's certificate yet"
+    ca.write_bytes(new.file.read_bytes())
+    proxy.reload()
+    until(lambda: proxy.ask("GET", RUNS, own_issuer.mint(roles=["operator"])).status == 200, "the file was read again", within=40, every=0.2)
 
 
 def test_weak_keys_are_dropped(start_proxy, own_issuer, upstream):

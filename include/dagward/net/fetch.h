@@ -67,6 +67,9 @@ typedef void fetch_done(const struct fetch_result *result, void *arg);
 struct fetcher *fetcher_new(struct event_base *base);
 /* What is begun from now on goes through that, and NULL: directly. Takes a reference of its own. */
 void fetcher_set_egress(struct fetcher *fetcher, struct egress *egress);
+/* What was trusted until now may be trusted no longer: what is begun from now on uses no connection
+ * that is there, so that its server shows its certificate anew. */
+void fetcher_forget(struct fetcher *fetcher);
 /* Cancels what is under way. Harmless on NULL. */
 void fetcher_free(struct fetcher *fetcher);
 /* Never NULL: whatever is wrong with the request reaches `done`. */

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import ssl
 import threading
 import time
 from pathlib import Path
@@ -92,6 +93,7 @@ class Issuer:
         self.cache_control = "max-age=3600"
         self.port = free_port()
         self.url = "http://127.0.0.1:%d" % self.port
+        self.certificate = None  # (file, key file): it is https from the next up() on
         self.server = None
         self.up()
 
@@ -125,6 +127,11 @@ class Issuer:
         http.server.ThreadingHTTPServer.allow_reuse_address = True
         http.server.ThreadingHTTPServer.request_queue_size = 256
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
+        if self.certificate:
+            self.url = self.url.replace("http:", "https:")
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*self.certificate)
+            self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
     def down(self):

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include <event2/event.h>
 #include <openssl/ssl.h>
+#include <poll.h>
 #include <signal.h>
 
 #include "dagward/base/clock.h"
@@ -53,6 +54,37 @@ static void *tls_run(void *arg)
         return NULL;
 }
 
+/* Serves requests on the connection that came last, until the listener is shut down. */
+static void *tls_run_kept(void *arg)
+{
+        struct tls_stub *stub = arg;
+        static const char answer[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+        SSL *ssl = NULL;
+        char in[4096];
+
+        for (;;) {
+                struct pollfd fds[2] = {{.fd = stub->fd, .events = POLLIN},
+                        {.fd = ssl ? SSL_get_fd(ssl) : -1, .events = POLLIN}};
+                poll(fds, 2, -1);
+                int fd = fds[0].revents ? accept(stub->fd, NULL, NULL) : -1;
+                bool gone = !fds[0].revents && SSL_read(ssl, in, sizeof(in)) <= 0;
+                if (ssl && (fds[0].revents || gone)) {
+                        close(SSL_get_fd(ssl));
+                        SSL_free(ssl);
+                        ssl = NULL;
+                }
+                if (fds[0].revents && fd < 0)
+                        return NULL;
+                if (fd >= 0) {
+                        ssl = SSL_new(stub->ctx);
+                        SSL_set_fd(ssl, fd);
+                        SSL_accept(ssl);
+                } else if (!gone) {
+                        SSL_write(ssl, answer, sizeof(answer) - 1);
+                }
+        }
+}
+
 static void on_done(const struct fetch_result *result, void *arg)
 {
         char *said = arg;
@@ -63,6 +95,34 @@ static void on_done(const struct fetch_result *result, void *arg)
                 snprintf(said, 600, "%s", result->error.text);
 }
 
+static void fetch_now(struct event_base *base, struct fetcher *fetcher, const char *url,
+        const char *ca, char said[600])
+{
+        struct fetch_request request = {
+                .url = url, .ca = ca, .timeout_ms = 3000, .most_bytes = 100};
+
+        said[0] = '\0';
+        assert_non_null(fetch_start(fetcher, &request, on_done, said));
+        int64_t end = clock_mono_ms() + 5000;
+        while (!said[0] && clock_mono_ms() < end) {
+                struct timeval moment = {0, 10 * 1000};
+                event_base_loopexit(base, &moment);
+                event_base_dispatch(base);
+        }
+}
+
+static void listen_here(struct tls_stub *stub)
+{
+        struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        socklen_t len = sizeof(at);
+
+        stub->fd = socket(AF_INET, SOCK_STREAM, 0);
+        assert_int_equal(bind(stub->fd, (struct sockaddr *)&at, len), 0);
+        assert_int_equal(listen(stub->fd, 1), 0);
+        getsockname(stub->fd, (struct sockaddr *)&at, &len);
+        stub->port = ntohs(at.sin_port);
+}
+
 /* Fetches https://`host`:port/ from a server with a certificate for `names`, trusting `ca` (or the
  * certificate itself when it is NULL). */
 static const char *said_by(
@@ -70,8 +130,6 @@ static const char *said_by(
 {
         static char said[600];
         struct tls_stub stub;
-        struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-        socklen_t len = sizeof(at);
         struct event_base *base = event_base_new();
         struct fetcher *fetcher = fetcher_new(base);
         char path[] = "/tmp/dagward-ca-XXXXXX", url[100];
@@ -81,22 +139,10 @@ static const char *said_by(
         if (newest)
                 SSL_CTX_set_max_proto_version(stub.ctx, newest);
         SSL_CTX_set_security_level(stub.ctx, 0);
-        stub.fd = socket(AF_INET, SOCK_STREAM, 0);
-        assert_int_equal(bind(stub.fd, (struct sockaddr *)&at, len), 0);
-        assert_int_equal(listen(stub.fd, 1), 0);
-        getsockname(stub.fd, (struct sockaddr *)&at, &len);
+        listen_here(&stub);
         pthread_create(&stub.thread, NULL, tls_run, &stub);
-        snprintf(url, sizeof(url), "https://%s:%u/", host, ntohs(at.sin_port));
-        struct fetch_request request = {
-                .url = url, .ca = ca ? ca : path, .timeout_ms = 3000, .most_bytes = 100};
-        said[0] = '\0';
-        assert_non_null(fetch_start(fetcher, &request, on_done, said));
-        int64_t end = clock_mono_ms() + 5000;
-        while (!said[0] && clock_mono_ms() < end) {
-                struct timeval moment = {0, 10 * 1000};
-                event_base_loopexit(base, &moment);
-                event_base_dispatch(base);
-        }
+        snprintf(url, sizeof(url), "https://%s:%u/", host, stub.port);
+        fetch_now(base, fetcher, url, ca ? ca : path, said);
         fetcher_free(fetcher);
         event_base_free(base);
         pthread_join(stub.thread, NULL);
@@ -133,9 +179,51 @@ static void older_tls_is_refused(void **state)
         assert_true(said[0]);
 }
 
+/* An authority that is taken out of its file: a connection it once vouched for is not used on. */
+static void whom_a_new_authority_does_not_know_is_not_asked_on_an_old_connection(void **state)
+{
+        static const int newest[] = {TLS1_2_VERSION, TLS1_3_VERSION};
+        char said[600], url[100];
+
+        (void)state;
+        for (size_t i = 0; i < sizeof(newest) / sizeof(newest[0]); i++) {
+                struct event_base *base = event_base_new();
+                struct fetcher *fetcher = fetcher_new(base);
+                char path[] = "/tmp/dagward-ca-XXXXXX";
+                struct tls_stub stub;
+
+                close(mkstemp(path));
+                stub.ctx = context_for("IP:127.0.0.1", 86400, path);
+                SSL_CTX_set_max_proto_version(stub.ctx, newest[i]);
+                listen_here(&stub);
+                pthread_create(&stub.thread, NULL, tls_run_kept, &stub);
+                snprintf(url, sizeof(url), "https://127.0.0.1:%u/", stub.port);
+                fetch_now(base, fetcher, url, path, said);
+                assert_string_equal(said, "200 ok");
+                SSL_CTX_free(context_for("IP:127.0.0.1", 86400, path));
+                fetch_now(base, fetcher, url, path, said);
+                assert_string_equal(said, "200 ok"); /* the connection is kept */
+                fetcher_forget(fetcher);
+                fetch_now(base, fetcher, url, path, said);
+                assert_non_null(strstr(said, "not trusted"));
+                usleep(2100 * 1000); /* from here on by the age of connections */
+                fetch_now(base, fetcher, url, path, said);
+                assert_non_null(strstr(said, "not trusted"));
+                fetcher_free(fetcher);
+                event_base_free(base);
+                shutdown(stub.fd, SHUT_RDWR);
+                pthread_join(stub.thread, NULL);
+                close(stub.fd);
+                SSL_CTX_free(stub.ctx);
+                unlink(path);
+        }
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(
+                        whom_a_new_authority_does_not_know_is_not_asked_on_an_old_connection),
                 cmocka_unit_test(only_a_certificate_for_the_host_by_a_known_authority_is_trusted),
                 cmocka_unit_test(older_tls_is_refused),
         };
