@@ -72,10 +72,12 @@ static size_t fitting(struct str s, size_t most)
                         for (size_t n = 2; n <= 4 && n <= s.len - i; n++) {
                                 if (str_utf8_valid(str_view(s.ptr + i, n))) {
                                         step = n;
-                                        cost = n == 3 ? 6 : n; /* U+2028 is escaped */
+                                        cost = n;
                                         break;
                                 }
                         }
+                        if (step > 1 && str_invisible_at(s, i))
+                                cost = step == 4 ? 12 : 6; /* escaped, as one or two units */
                 }
                 if (used + cost > most)
                         break;

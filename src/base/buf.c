@@ -129,6 +129,18 @@ static void json_escape(struct buf *buf, unsigned char c)
         }
 }
 
+/* The character at `i`; beyond U+FFFF as two surrogates (RFC 8259 7). */
+static void json_escape_point(struct buf *buf, struct str s, size_t i)
+{
+        uint32_t point = str_code_point(s, &i);
+
+        if (point > 0xFFFF)
+                buf_printf(buf, "\\u%04x\\u%04x", 0xD800 + ((point - 0x10000) >> 10),
+                        0xDC00 + (point & 0x3FF));
+        else
+                buf_printf(buf, "\\u%04x", point);
+}
+
 void buf_json_str(struct buf *buf, struct str s)
 {
         size_t plain = 0, i = 0; /* bytes plain..i stand as they are */
@@ -141,16 +153,14 @@ void buf_json_str(struct buf *buf, struct str s)
                         continue;
                 }
                 size_t n = c >= 0x80 ? sequence_at(s.ptr + i, s.len - i) : 0;
-                bool separator = n == 3 && c == 0xE2 && (unsigned char)s.ptr[i + 1] == 0x80 &&
-                                 ((unsigned char)s.ptr[i + 2] & 0xFE) == 0xA8;
-                if (n && !separator) {
+                bool unseen = n && str_invisible_at(s, i);
+                if (n && !unseen) {
                         i += n;
                         continue;
                 }
                 buf_add(buf, s.ptr + plain, i - plain);
-                if (separator)
-                        buf_printf(
-                                buf, "\\u202%c", (unsigned char)s.ptr[i + 2] == 0xA8 ? '8' : '9');
+                if (unseen)
+                        json_escape_point(buf, s, i);
                 else if (c >= 0x80)
                         BUF_LITERAL(buf, "\xEF\xBF\xBD");
                 else

@@ -67,7 +67,7 @@ def test_each_line_is_one_object_and_no_command_lets_a_terminal_obey(spoken_to, 
     assert {"\x9b31m\x85", "\u202egpj.\u2066exe\u200f", "=1+1"} <= subjects, "they did arrive"
     assert "\x1b]0;owned\x07" not in subjects, "a subject with controls is nobody's"
     assert any("\u202e" in r.get("claimed", {}).get("dag_id", "") for r in records)
-    assert MOVES.search(raw.decode()), "the log itself has what some terminals would obey"
+    assert not MOVES.search(raw.decode()), "nor has the log itself what some terminals would obey: it is escaped"
     check_harmless(audit("show", log), "show")
     for record in records:
         if record.get("claimed", {}).get("dag_id") and record["kind"] == "outcome" or record.get("caller", {}).get("subject") in IN_TOKENS:

@@ -68,7 +68,9 @@ void buf_hex(struct buf *buf, const void *bytes, size_t len);
 void buf_printf(struct buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void buf_vprintf(struct buf *buf, const char *format, va_list args);
 /* A JSON string with its quotes, on one line, valid UTF-8 whatever `s` holds (RFC 8259 7): bytes
- * that are not UTF-8 become U+FFFD, controls and U+2028/2029 are escaped. */
+ * that are not UTF-8 become U+FFFD; controls and what is not seen (str_invisible_at: C1 controls,
+ * marks that turn the direction of text around, separators) are escaped, so that a terminal that
+ * prints it shows what is there. */
 void buf_json_str(struct buf *buf, struct str s);
 
 #endif

@@ -92,7 +92,9 @@ static void any_byte_becomes_a_json_string_on_one_line(void **state)
                 {"line\nfeed\r\t", "\"line\\nfeed\\r\\t\""}, {"\x01\x7F", "\"\\u0001\\u007f\""},
                 {"\xC3\xA9", "\"\xC3\xA9\""}, {"\xFF", "\"\xEF\xBF\xBD\""},
                 {"\xE2\x80\xA8", "\"\\u2028\""}, {"\xE2\x80\xA9", "\"\\u2029\""},
-                {"a\xC3", "\"a\xEF\xBF\xBD\""}};
+                {"a\xC3", "\"a\xEF\xBF\xBD\""}, {"\xC2\x9Bz", "\"\\u009bz\""},
+                {"x\xE2\x80\xAEgpj", "\"x\\u202egpj\""}, {"\xF3\xA0\x81\x81", "\"\\udb40\\udc41\""},
+                {"\xF0\x9F\x98\x80", "\"\xF0\x9F\x98\x80\""}};
         struct buf buf;
 
         (void)state;
