@@ -74,8 +74,8 @@ bool config_proxy_cut(
 static void read_environment(struct reader *r, struct config_outgoing_proxy *proxy)
 {
         static const char *const names[] = {"https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"};
-        struct str user, host;
-        uint16_t port;
+        struct str user = STR_NONE, host = STR_NONE;
+        uint16_t port = 0;
         struct error err;
         const char *value = NULL;
 
@@ -95,7 +95,9 @@ static void read_environment(struct reader *r, struct config_outgoing_proxy *pro
         struct str url = arena_printf(&r->doc->arena,
                 str_find(host, ':') >= 0 ? "http://[%.*s]:%u" : "http://%.*s:%u", STR_FMT(host),
                 (unsigned)port);
-        if (!url.ptr || !config_url_parse(&r->doc->arena, url, &proxy->url, &err))
+        bool good = url.ptr ? config_url_parse(&r->doc->arena, url, &proxy->url, &err)
+                            : error_set(&err, "is too long");
+        if (!good)
                 error_list_add(r->errors, at, "`environment`: %s %s", proxy->variable, err.text);
         const char *direct = r->environment("no_proxy");
         if (!direct || !direct[0])
