@@ -81,7 +81,7 @@ int64_t aadsts_of(const char *text)
 {
         const char *at = strstr(text, "AADSTS");
 
-        return at ? strtoll(at + 6, NULL, 10) : 0;
+        return at && at[6] >= '0' && at[6] <= '9' ? strtoll(at + 6, NULL, 10) : 0;
 }
 
 static const char *file_of(const struct config_credential *c)

@@ -180,7 +180,7 @@ static void older_tls_is_refused(void **state)
 }
 
 /* An authority that is taken out of its file: a connection it once vouched for is not used on. */
-static void whom_a_new_authority_does_not_know_is_not_asked_on_an_old_connection(void **state)
+static void an_authority_taken_out_of_its_file_vouches_for_no_old_connection(void **state)
 {
         static const int newest[] = {TLS1_2_VERSION, TLS1_3_VERSION};
         char said[600], url[100];
@@ -222,8 +222,7 @@ static void whom_a_new_authority_does_not_know_is_not_asked_on_an_old_connection
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(
-                        whom_a_new_authority_does_not_know_is_not_asked_on_an_old_connection),
+                cmocka_unit_test(an_authority_taken_out_of_its_file_vouches_for_no_old_connection),
                 cmocka_unit_test(only_a_certificate_for_the_host_by_a_known_authority_is_trusted),
                 cmocka_unit_test(older_tls_is_refused),
         };
