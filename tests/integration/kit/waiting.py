@@ -21,9 +21,14 @@ def sanitizer():
 
 
 @functools.lru_cache(None)
+def covers():
+    """Whether the binary under test counts what of it is run."""
+    return b"built to measure coverage" in BINARY.read_bytes()
+
+
 def confines():
     """Whether the binary under test confines itself when it is told to: one for tests of another kind does not."""
-    return sanitizer() == "none" and b"built to measure coverage" not in BINARY.read_bytes()
+    return sanitizer() == "none" and not covers()
 
 
 @functools.lru_cache(None)
