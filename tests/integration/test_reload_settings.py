@@ -178,8 +178,8 @@ def agrees(eye, seen, wanted):
 def test_settings_that_a_reload_takes_over_are_in_force_behind_it(start_proxy, issuer, upstream, tmp_path):
     """Each alone, and all are as they were before when that is taken back."""
     other = Upstream()
-    proxy = start_proxy.unstarted([issuer.config()], POLICY, upstream.url, workers=1)
-    proxy.start()
+    # Tags would go upstream in between.
+    proxy = start_proxy([issuer.config()], POLICY, upstream.url, workers=1, correlation={"tags": []})
     eye = Eye(proxy, issuer, upstream, [upstream, other])
     eye.second_token = str(proxy.folder / "second-token")
     (proxy.folder / "second-token").write_text("the-second-one\n")

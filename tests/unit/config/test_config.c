@@ -1223,7 +1223,7 @@ static void what_a_reload_cannot_change_is_named(void **state)
         assert_string_equal(names, "workers, listen[1].address");
         assert_string_equal(at.file, "t.yaml");
         assert_int_equal(at.line, 1);
-        assert_int_equal(at.column, 49);
+        assert_int_equal(at.column, 47);
         config_restart_needed(other, running, &at, names, sizeof(names));
         assert_string_equal(names, "listen[1].address, workers");
         assert_int_equal(at.line, 0); /* they are left out */
