@@ -90,6 +90,22 @@ def test_a_plain_connection_ends_when_the_listener_has_TLS(with_listener, author
         assert client.ask("GET", RUNS, bearer(operator)).status == 200, "better than it has to be"
 
 
+def test_a_head_that_comes_slowly_keeps_no_rights(start_proxy, issuer, upstream, operator):
+    """What is in force when it is whole counts: it may be begun as often as one likes before something is taken away."""
+    proxy = start_proxy([issuer.config()], POLICY, upstream.url, workers=1, timeouts={"headers": "60s"})
+    head = "GET %s HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %s\r\n\r\n" % (RUNS, operator)
+    with proxy.connect() as of_policy, proxy.connect() as of_issuer:
+        for client in (of_policy, of_issuer):
+            client.send(head[:-2])
+        until(lambda: proxy.metric(r"^dagward_exchanges\b") == 2, "both have begun")
+        proxy.reload(policy={**POLICY, "bindings": []})
+        of_policy.send(head[-2:])
+        assert of_policy.answer().status == 403
+        proxy.reload({**proxy.config, "issuers": [{**issuer.config(), "audiences": ["another"]}]}, POLICY)
+        of_issuer.send(head[-2:])
+        assert of_issuer.answer().status == 401
+
+
 # --- keys ---
 
 
