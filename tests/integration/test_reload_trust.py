@@ -14,6 +14,9 @@ from kit.upstreams import message
 from kit.waiting import free_port, until
 
 RUNS = "/contoso/analytics/_apis/pipelines/42/runs"
+PUSH = "/contoso/analytics/_git/dags/git-receive-pack"
+COMMAND = b"0" * 40 + b" " + b"1" * 40 + b" refs/heads/airflow/a\0report-status"
+COMMANDS = b"%04x" % (len(COMMAND) + 4) + COMMAND + b"0000PACK"
 INGESTION = "edge.ingest.monitor.azure.com"
 
 
@@ -104,6 +107,29 @@ def test_a_head_that_comes_slowly_keeps_no_rights(start_proxy, issuer, upstream,
         proxy.reload({**proxy.config, "issuers": [{**issuer.config(), "audiences": ["another"]}]}, POLICY)
         of_issuer.send(head[-2:])
         assert of_issuer.answer().status == 401
+
+
+@pytest.mark.parametrize("target, body", [(RUNS, b"{}"), ("/contoso/analytics/_apis/build/builds", b'{"definition": {"id": 42}}'), (PUSH, COMMANDS)],
+                         ids=["small", "decides", "push"])
+def test_a_body_that_comes_slowly_keeps_no_rights(start_proxy, issuer, upstream, target, body):
+    """Whether the decision needed it or not; and whose rights are still there is served."""
+    proxy = start_proxy([issuer.config()], POLICY, upstream.url, workers=1)
+    token = issuer.mint("both-1", roles=["operator", "committer"])
+    head = "POST %s HTTP/1.1\r\nHost: a\r\nContent-Type: %s\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n" % (
+        target, "application/x-git-receive-pack-request" if target == PUSH else "application/json", token, len(body))
+    clients = [proxy.connect() for _ in range(2)]
+    for client in clients:
+        client.send(head.encode() + body[:1])
+    until(lambda: proxy.metric(r"^dagward_exchanges\b") == 2, "both are being served")
+    proxy.reload(config={**proxy.config, "limits": {"inspect": "512KiB"}})
+    clients[0].send(body[1:])
+    assert clients[0].answer().status == 200 and len(upstream.received) == 1
+    proxy.reload(policy={**POLICY, "bindings": []})
+    clients[1].send(body[1:])
+    assert clients[1].answer().status == 403
+    for client in clients:
+        client.close()
+    assert [r.method for r in upstream.received] == ["POST"]
 
 
 # --- keys ---
