@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,11 +10,12 @@
 
 #include "dagward/base/clock.h"
 
-static enum log_level threshold = LOG_LEVEL_INFO;
+/* A reload changes it while all threads write. */
+static _Atomic int threshold = LOG_LEVEL_INFO;
 
 void log_set_level(enum log_level level)
 {
-        threshold = level;
+        atomic_store_explicit(&threshold, (int)level, memory_order_relaxed);
 }
 
 /* One line, one write(2); control characters become blanks so that nobody can forge a line. */
@@ -24,7 +26,7 @@ static void emit(enum log_level level, const char *format, va_list args, int err
         char when[CLOCK_RFC3339_LEN + 1];
         int saved = errno;
 
-        if (level > threshold)
+        if ((int)level > atomic_load_explicit(&threshold, memory_order_relaxed))
                 return;
         clock_rfc3339(clock_wall_ms(), when);
         int len = snprintf(line, sizeof(line), "%s %s ", when, names[level]);

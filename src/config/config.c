@@ -102,27 +102,51 @@ struct mark config_place(const struct config *config, const void *field)
         return (struct mark){config->file.ptr, 0, 0};
 }
 
-/* Whether `line` is one of the lines of `text`. */
-static bool has_line(struct str text, struct str line)
+/* Cuts a line of config->boot off: `path=value`, and its place. */
+static struct str next_boot(struct str text, struct str *setting, struct str *place)
 {
+        struct str line, rest = str_cut(text, '\n', &line);
+
+        *place = str_cut(line, '\t', setting);
+        return rest;
+}
+
+static bool has_boot(struct str text, struct str wanted)
+{
+        struct str setting, place;
+
         while (text.ptr && text.len) {
-                struct str head;
-                text = str_cut(text, '\n', &head);
-                if (str_eq(head, line))
+                text = next_boot(text, &setting, &place);
+                if (str_eq(setting, wanted))
                         return true;
         }
         return false;
 }
 
-/* Adds the name in front of each line of `one` that `other` does not have. */
-static void add_changes(struct str one, struct str other, struct buf *names)
+/* Where it stands, in the words of note_boot; no line when a default stands in for it. */
+static void read_place(struct str place, struct mark *at)
+{
+        struct str line, column = str_cut(place, ':', &line);
+        uint64_t number, of_line;
+
+        if (!str_to_u64(line, &number) || !number || !str_to_u64(column, &of_line))
+                return;
+        at->line = (unsigned)number;
+        at->column = (unsigned)of_line;
+}
+
+/* Adds the name of each setting of `one` that `other` does not have like this. `at` becomes the
+ * first one's place, if it has none yet (NULL: nobody asks). */
+static void add_changes(struct str one, struct str other, struct buf *names, struct mark *at)
 {
         while (one.ptr && one.len) {
-                struct str line, name;
-                one = str_cut(one, '\n', &line);
-                if (has_line(other, line))
+                struct str setting, place, name;
+                one = next_boot(one, &setting, &place);
+                if (has_boot(other, setting))
                         continue;
-                str_cut(line, '=', &name);
+                if (at && !at->line)
+                        read_place(place, at);
+                str_cut(setting, '=', &name);
                 if (str_find_str(buf_str(names), name) >= 0)
                         continue;
                 if (names->len)
@@ -131,14 +155,15 @@ static void add_changes(struct str one, struct str other, struct buf *names)
         }
 }
 
-void config_restart_needed(
-        const struct config *running, const struct config *fresh, char *out, size_t size)
+void config_restart_needed(const struct config *running, const struct config *fresh,
+        struct mark *at, char *out, size_t size)
 {
         struct buf names;
 
         buf_init_fixed(&names, out, size - 1);
-        add_changes(running->boot, fresh->boot, &names);
-        add_changes(fresh->boot, running->boot, &names);
+        *at = (struct mark){fresh->file.ptr, 0, 0};
+        add_changes(running->boot, fresh->boot, &names, NULL);
+        add_changes(fresh->boot, running->boot, &names, at);
         out[names.len] = '\0';
 }
 

@@ -369,13 +369,13 @@ static const struct yaml_node *fallback_node(struct reader *r, const struct sett
         return node;
 }
 
-/* `path=value` for config_restart_needed. */
+/* `path=value`, a tab, and its place, for config_restart_needed. */
 static void note_boot(struct reader *r, const char *path, const struct yaml_node *node)
 {
         buf_printf(&r->boot, "%s=", path);
         if (node->kind == YAML_SCALAR)
                 buf_json_str(&r->boot, node->text);
-        buf_char(&r->boot, '\n');
+        buf_printf(&r->boot, "\t%u:%u\n", node->at.line, node->at.column);
 }
 
 static bool names_a_secret(struct str key)

@@ -7,6 +7,7 @@
 #include "dagward/base/buf.h"
 #include "dagward/base/clock.h"
 #include "dagward/base/log.h"
+#include "dagward/world/preflight.h"
 
 enum {
         DOCUMENT_MOST_BYTES = 256 * 1024,
@@ -125,6 +126,7 @@ static void issuer_succeeded(struct issuer *issuer, struct keyset *fresh, int64_
         int64_t lifetime = issuer_lifetime_ms(max_age_s, issuer->config->keys.refresh_ms);
 
         issuer->fetch = NULL;
+        memcpy(issuer->keys_ca, issuer->asked_ca, sizeof(issuer->keys_ca));
         issuer->n_refreshed++;
         issuer->refreshed_mono_ms = clock_mono_ms();
         if (issuer->failures)
@@ -341,10 +343,21 @@ static void file_read(struct issuer *issuer)
         secret_drop(&text);
 }
 
+/* What is in the file, whatever its name: authorities are taken away by replacing it. */
+static void authorities_digest(const struct config_keys *keys, char out[65])
+{
+        char *file = (char *)(uintptr_t)keys->ca.ptr;
+
+        out[0] = '\0';
+        if (file && !preflight_digest(&file, 1, out, &(struct error){{0}}))
+                out[0] = '\0';
+}
+
 static void issuer_refresh(struct issuer *issuer)
 {
         if (issuer->fetch)
                 return;
+        authorities_digest(&issuer->config->keys, issuer->asked_ca);
         issuer->started_mono_ms = clock_mono_ms();
         if (issuer->config->keys.file.ptr)
                 file_read(issuer);
@@ -466,12 +479,20 @@ void issuer_free(struct issuer *issuer)
 void issuer_adopt(struct issuer *issuer, const struct issuer *old)
 {
         const struct config_keys *mine = &issuer->config->keys, *other = &old->config->keys;
+        char ca[65];
 
         if (!str_eq(issuer->config->issuers[0], old->config->issuers[0]) ||
                 mine->discovery != other->discovery || !str_eq(mine->file, other->file) ||
                 !str_eq(mine->url.text, other->url.text) || !str_eq(mine->ca, other->ca) ||
                 !old->keys)
                 return;
+        authorities_digest(mine, ca);
+        if (mine->ca.ptr && (!ca[0] || strcmp(ca, old->keys_ca) != 0)) {
+                log_info("keys issuer=%s fetched anew: other authorities vouch for their server",
+                        issuer->config->name.ptr);
+                return;
+        }
+        memcpy(issuer->keys_ca, ca, sizeof(ca));
         issuer->keys = keyset_ref(old->keys);
         issuer->refreshed_mono_ms = old->refreshed_mono_ms;
         issuer->asked_mono_ms = old->asked_mono_ms;

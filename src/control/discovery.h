@@ -30,7 +30,10 @@ struct issuer {
         char *jwks_url;            /* owned; from the discovery document */
         int64_t jwks_url_until_mono_ms;
         struct file_stamp stamp; /* of the version of the file that was read */
-        unsigned failures;       /* in a row */
+        /* Digests of the authorities (empty: the system's, or no file that can be read): of those
+         * that vouched for `keys`, and when what is under way began. */
+        char keys_ca[65], asked_ca[65];
+        unsigned failures; /* in a row */
         struct error last_error;
         int64_t asked_mono_ms; /* when an ask last started a refresh; INT64_MIN: never */
         bool again;            /* an ask came while a refresh of older origin was under way */
@@ -40,7 +43,8 @@ struct issuer {
 struct issuer *issuer_new(const struct config_issuer *config, unsigned index,
         struct event_base *base, struct fetcher *fetcher, const struct source_hooks *hooks);
 void issuer_free(struct issuer *issuer);
-/* Takes over what `old` knows if both get their keys in the same way; before issuer_start. */
+/* Takes over what `old` knows if both get their keys in the same way, and the same authorities
+ * vouch for where they come from; before issuer_start. */
 void issuer_adopt(struct issuer *issuer, const struct issuer *old);
 void issuer_start(struct issuer *issuer);
 /* A token names a key that the set of generation `seen` (0: no set) does not have. However many

@@ -205,6 +205,8 @@ static void swap(struct control *control, struct parts *fresh)
         adopt(control, issuers, old->config->n_issuers, sources, old->config->n_credentials, names);
         sink_tokens_adopt(control->sink_tokens, sink_tokens);
         sink_tokens_free(sink_tokens);
+        if (control->sinks)
+                sinks_reloaded(control->sinks, fresh->egress);
         control_sources_free(issuers, old->config->n_issuers, sources, old->config->n_credentials,
                 supply, names);
         control_sources_start(control);
@@ -315,11 +317,11 @@ void control_reload(struct control *control, const char *cause)
         error_list_init(&errors);
         struct parts *fresh = parts_load(control->path, &control->watch, &errors);
         if (fresh) {
+                struct mark at;
                 config_restart_needed(
-                        control->parts->config, fresh->config, restart, sizeof(restart));
+                        control->parts->config, fresh->config, &at, restart, sizeof(restart));
                 if (restart[0])
-                        error_list_add(&errors, (struct mark){control->path, 0, 0},
-                                "these settings need a restart: %s", restart);
+                        error_list_add(&errors, at, "these settings need a restart: %s", restart);
         }
         if (!fresh || restart[0]) {
                 parts_free(fresh);
@@ -336,6 +338,7 @@ void control_reload(struct control *control, const char *cause)
         error_list_clear(&errors);
         control->n_reloads++;
         control->loaded_wall_ms = clock_wall_ms();
+        log_set_level(fresh->config->log_level);
         say_done(control, cause, fresh);
         swap(control, fresh);
         control_tell_expiries(control);

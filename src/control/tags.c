@@ -137,6 +137,19 @@ static unsigned credential_of(const struct tags *tags, const char *name)
         return i;
 }
 
+/* A reload may have taken its organization away meanwhile, and no credential is sent there then. */
+static bool is_reached_still(const struct job *job)
+{
+        const struct config_upstream *upstream = &job->tags->control->parts->config->upstream;
+        struct str organization;
+
+        str_cut(str_from(str_of(job->path), 1), '/', &organization);
+        for (size_t i = 0; i < upstream->n_organizations; i++)
+                if (str_eq_fold(upstream->organizations[i], organization))
+                        return true;
+        return false;
+}
+
 static void begin(struct job *job)
 {
         struct tags *tags = job->tags;
@@ -166,6 +179,8 @@ static void begin_due(struct tags *tags)
                         continue;
                 if (tags->control->audit_failing)
                         job->due_mono_ms = now + TAGS_PAUSE_MS;
+                else if (!is_reached_still(job))
+                        end(job, "its organization is not in `upstream.organizations` any more", 0);
                 else if (tags->n_active < TAGS_AT_ONCE)
                         begin(job);
         }

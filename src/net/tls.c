@@ -272,3 +272,29 @@ SSL *tls_accept(const struct tls_context *context, int fd)
         SSL_free(ssl);
         return NULL;
 }
+
+bool tls_admits(const struct tls_context *context, SSL *ssl)
+{
+        X509 *shown = SSL_get0_peer_certificate(ssl);
+        X509_STORE_CTX *check;
+
+        if (!(SSL_CTX_get_verify_mode(context->ctx) & SSL_VERIFY_PEER))
+                return true;
+        if (!shown)
+                return false;
+        check = X509_STORE_CTX_new();
+        if (!check)
+                abort();
+        /* As OpenSSL verifies it in a handshake. */
+        bool good = X509_STORE_CTX_init(check, SSL_CTX_get_cert_store(context->ctx), shown,
+                            SSL_get_peer_cert_chain(ssl)) == 1 &&
+                    X509_STORE_CTX_set_default(check, "ssl_client") == 1;
+        if (good) {
+                X509_VERIFY_PARAM_set_auth_level(
+                        X509_STORE_CTX_get0_param(check), SSL_get_security_level(ssl));
+                good = X509_verify_cert(check) == 1;
+        }
+        X509_STORE_CTX_free(check);
+        ERR_clear_error();
+        return good;
+}

@@ -43,6 +43,8 @@ struct sink {
         bool stop;
         int64_t stop_by_mono_ms;
         struct credential *credential; /* NULL: none yet */
+        struct egress *egress;         /* the outgoing proxy, a reference; NULL: none */
+        uint64_t reloads;              /* so many have been told of */
         bool torn;                     /* stdout: a line was begun and not ended */
         unsigned failures;             /* in a row */
         int64_t failing_wall_ms;       /* 0: works */

@@ -30,6 +30,7 @@ struct upload {
         struct sink *sink;
         struct event_base *base;
         struct fetcher *fetcher;
+        uint64_t reloads; /* of the sink, that the fetcher knows of */
         struct event *tick, *mail;
         struct arena arena;
         char source[256], url[1024];
@@ -143,6 +144,15 @@ static void on_tick(evutil_socket_t fd, short what, void *owner)
         sink_attend(u->sink);
 }
 
+static void follow_reload(struct upload *u)
+{
+        if (u->reloads == u->sink->reloads)
+                return;
+        u->reloads = u->sink->reloads;
+        fetcher_set_egress(u->fetcher, u->sink->egress);
+        fetcher_forget(u->fetcher);
+}
+
 /* False: the time is over. */
 static bool call(struct upload *u, struct error *err)
 {
@@ -150,6 +160,7 @@ static bool call(struct upload *u, struct error *err)
         struct secret field = {0};
         static const char *const fields[] = {"Content-Encoding: gzip"};
 
+        follow_reload(u);
         buf_reset(&u->packed);
         monitor_pack(buf_str(&u->body), &u->packed);
         secret_set(&field, credential_field(sink->credential));
@@ -254,7 +265,8 @@ static void open_upload(struct upload *u, struct sink *sink)
         if (!u->base)
                 abort();
         u->fetcher = fetcher_new(u->base);
-        fetcher_set_egress(u->fetcher, settings->egress);
+        fetcher_set_egress(u->fetcher, sink->egress);
+        u->reloads = sink->reloads;
         u->tick = event_new(u->base, -1, EV_PERSIST, on_tick, u);
         u->mail = event_new(u->base, mailbox_fd(sink->box), EV_READ | EV_PERSIST, on_tick, u);
         event_add(u->tick, &tick);

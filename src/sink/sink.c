@@ -187,6 +187,7 @@ void sink_clear(struct sink *sink)
         mailbox_drain(sink->box); /* credentials that came too late */
         mailbox_free(sink->box);
         credential_unref(sink->credential);
+        egress_unref(sink->egress);
         tail_free(sink->tail);
         close(sink->ended_fd);
 }

@@ -48,6 +48,7 @@ struct sinks *sinks_new(
                 if (sink->ended_fd < 0)
                         abort();
                 sink->box = mailbox_new(sink);
+                sink->egress = egress_ref(sink->settings->monitor.egress);
                 ok = ok && sink_init(sink, err);
         }
         if (ok)
@@ -87,6 +88,34 @@ void sinks_lend(struct sinks *sinks, unsigned index, struct credential *credenti
         lend->mail.deliver = lend_arrived;
         lend->credential = credential_ref(credential);
         mailbox_post(sinks->items[index].box, &lend->mail);
+}
+
+struct reload_mail {
+        struct mail mail;
+        struct egress *egress; /* a reference, or NULL */
+};
+
+static void reload_arrived(struct mail *mail, void *receiver)
+{
+        struct reload_mail *reload = (struct reload_mail *)mail;
+        struct sink *sink = receiver;
+
+        egress_unref(sink->egress);
+        sink->egress = reload->egress;
+        sink->reloads++;
+        free(reload);
+}
+
+void sinks_reloaded(struct sinks *sinks, struct egress *egress)
+{
+        for (size_t i = 0; i < sinks->settings.n; i++) {
+                struct reload_mail *reload = calloc(1, sizeof(*reload));
+                if (!reload)
+                        abort();
+                reload->mail.deliver = reload_arrived;
+                reload->egress = egress_ref(egress);
+                mailbox_post(sinks->items[i].box, &reload->mail);
+        }
 }
 
 static void stop_arrived(struct mail *mail, void *receiver)

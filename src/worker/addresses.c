@@ -289,6 +289,13 @@ bool address_is_used(struct upstream *upstream)
         return false;
 }
 
+void addresses_reloaded(struct worker *worker)
+{
+        struct health_rule rule = rule_of(worker);
+
+        health_rule_changed(&worker->health, &rule, worker->now_ms);
+}
+
 void addresses_count(struct worker *worker)
 {
         const struct world *world = worker->lease->world;

@@ -71,6 +71,8 @@ void client_accept(struct worker *worker, struct worker_listener *listener)
                 abort();
         client->worker = worker;
         client->tls = ssl != NULL;
+        client->listener = listener->index;
+        client->reload = world->reload;
         memcpy(client->peer, peer, sizeof(peer));
         client->address_place = place;
         link_add(&worker->clients, &client->link);
@@ -136,6 +138,19 @@ static void throw_away(struct client *client)
         stream_wake(&client->stream);
 }
 
+/* After a reload a connection stays if its listener would let it in now: over TLS if it has that,
+ * and with a certificate of the authorities that are in force. */
+static bool is_let_in_still(struct client *client)
+{
+        const struct world *world = client->worker->lease->world;
+
+        if (client->reload == world->reload)
+                return true;
+        client->reload = world->reload;
+        const struct tls_context *tls = world->listener_tls[client->listener];
+        return !tls || (client->stream.ssl && tls_admits(tls, client->stream.ssl));
+}
+
 /* Between two requests: begins an exchange when bytes are there. */
 static void look_for_request(struct client *client)
 {
@@ -161,6 +176,11 @@ static void look_for_request(struct client *client)
                                 client_drop(client);
                         return;
                 }
+        }
+        if (!is_let_in_still(client)) {
+                log_info("client=%s closed: it would not be let in since the reload", client->peer);
+                client_drop(client);
+                return;
         }
         client->exchange = exchange_new(client);
 }

@@ -25,6 +25,7 @@ static enum next step_parse(struct exchange *x);
 static enum next step_identify(struct exchange *x);
 static enum next step_name(struct exchange *x);
 static enum next step_decide(struct exchange *x);
+static enum next step_hold_small(struct exchange *x);
 static enum next step_record_intent(struct exchange *x);
 static enum next step_lend(struct exchange *x);
 static enum next step_forward(struct exchange *x);
@@ -34,7 +35,7 @@ static enum next (*const steps[])(struct exchange *) = {
         step_identify,
         step_name,
         step_decide,
-        hold_small,
+        step_hold_small,
         trigger_step,
         place_tell_upstream,
         throttle_step,
@@ -43,7 +44,7 @@ static enum next (*const steps[])(struct exchange *) = {
         step_forward,
 };
 
-enum { STEP_LEND = 9 };
+enum { STEP_IDENTIFY = 1, STEP_LEND = 9 };
 
 /* --- parse: bytes to a request --- */
 
@@ -252,11 +253,40 @@ static enum next step_name(struct exchange *x)
 
 /* --- decide, record, lend, forward --- */
 
+/* Bodies and names were waited for, the first as long as their sender liked: who is slow keeps no
+ * right that a reload took away. Nothing has been recorded yet, and nothing sent. */
+static bool is_overtaken(const struct exchange *x)
+{
+        return x->world->reload != x->worker->lease->world->reload && !x->ask;
+}
+
+static enum next begin_anew(struct exchange *x)
+{
+        caller_unref(x->caller);
+        x->caller = NULL;
+        x->asked_keys = x->issuer_unheard = false;
+        x->decided = x->shadow_disagrees = false;
+        x->names_used = NULL;
+        x->names_asked = 0;
+        x->step = STEP_IDENTIFY - 1; /* which is behind this one now */
+        return NEXT;
+}
+
 static enum next step_decide(struct exchange *x)
 {
+        if (is_overtaken(x))
+                return begin_anew(x);
         enum next next = decide_step(x);
 
         return next == NEXT ? admit_rate_of_role(x) : next;
+}
+
+static enum next step_hold_small(struct exchange *x)
+{
+        bool waited = !x->holds_body;
+        enum next next = hold_small(x);
+
+        return next == NEXT && waited && is_overtaken(x) ? begin_anew(x) : next;
 }
 
 static enum next step_record_intent(struct exchange *x)

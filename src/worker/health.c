@@ -140,6 +140,19 @@ bool health_worked(struct health *health, const struct health_key *key, enum hea
         return back;
 }
 
+void health_rule_changed(struct health *health, const struct health_rule *rule, int64_t now_ms)
+{
+        if (!rule->failures) {
+                *health = (struct health){0};
+                return;
+        }
+        for (unsigned i = 0; health->n && i < HEALTH_MOST; i++) {
+                struct health_entry *entry = &health->entries[i];
+                if (entry->used && entry->ejected && entry->until_ms > now_ms + rule->most_ms)
+                        entry->until_ms = now_ms + rule->most_ms;
+        }
+}
+
 void health_expire(struct health *health, int64_t now_ms)
 {
         for (unsigned i = 0; health->n && i < HEALTH_MOST; i++) {

@@ -66,6 +66,9 @@ bool health_failed(struct health *health, const struct health_key *key, enum hea
 /* It can be reached (FAULT_UNREACHABLE), or has answered (FAULT_ANSWER). True: it was ejected. */
 bool health_worked(struct health *health, const struct health_key *key, enum health_fault proved,
         int64_t now_ms);
+/* The rule is another one: nothing is left alone for longer than it says; if it ejects nothing, all
+ * is forgotten. */
+void health_rule_changed(struct health *health, const struct health_rule *rule, int64_t now_ms);
 /* Forgets what has been well for long. */
 void health_expire(struct health *health, int64_t now_ms);
 

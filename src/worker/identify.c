@@ -46,9 +46,13 @@ static enum next find_token(struct exchange *x, struct str *token)
         return NEXT;
 }
 
-/* The keys may be newer than what this exchange began with; nothing else was used of it yet. */
+/* The keys, or all that was loaded, may be newer than what this exchange began with, at the first
+ * byte of its head: whoever is slow with that gets no older rights. Nothing else was used of it
+ * yet. */
 static void use_newest_world(struct exchange *x)
 {
+        if (x->lease == x->worker->lease)
+                return;
         lease_return(x->lease);
         x->lease = lease_take(x->worker);
         x->world = x->lease->world;
@@ -114,8 +118,7 @@ enum next identify(struct exchange *x)
 {
         struct str token = STR_NONE;
 
-        if (x->asked_keys || x->reloads_met)
-                use_newest_world(x);
+        use_newest_world(x);
         enum next next = find_token(x, &token);
         if (next == NEXT)
                 next = verify(x, token);

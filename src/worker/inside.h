@@ -174,6 +174,8 @@ struct client {
         int64_t deadline_ms;        /* INT64_MAX: none */
         budget_place address_place; /* where it was counted */
         unsigned requests;          /* served on this connection */
+        unsigned listener;          /* index */
+        uint64_t reload;            /* of the world in which the listener let it in */
         bool known;                 /* it has shown a valid token */
         bool tls;
         bool last;    /* it has served its last request */
@@ -870,6 +872,8 @@ void address_answered(struct exchange *x);
 /* Whether a connection may go back into the pool: its address is still the host's, and good. */
 bool address_is_used(struct upstream *upstream);
 /* Fills the gauges of metrics. */
+/* The rule of ejections may be another one. */
+void addresses_reloaded(struct worker *worker);
 void addresses_count(struct worker *worker);
 /* An event record; no more than one in a while, whoever makes upstream fail. */
 void address_event(struct worker *worker, const char *name, const struct pair *detail, size_t n);

@@ -111,14 +111,14 @@ static void on_world(struct mail *mail, void *receiver)
 {
         struct world_mail *letter = (struct world_mail *)mail;
         struct worker *worker = receiver;
+        bool reloaded = worker->lease->world->reload != letter->world->reload;
 
         if (worker->lease->world->policy != letter->world->policy ||
                 worker->lease->world->shadow != letter->world->shadow)
                 grants_clear(worker->grants);
-        if (worker->lease->world->reload != letter->world->reload ||
-                worker->lease->world->names != letter->world->names)
+        if (reloaded || worker->lease->world->names != letter->world->names)
                 directory_clear(worker->directory);
-        if (worker->lease->world->reload != letter->world->reload) {
+        if (reloaded) {
                 lent_clear(worker->lent);
                 throttle_forget(worker);
                 upstream_forget_sessions(worker);
@@ -126,6 +126,8 @@ static void on_world(struct mail *mail, void *receiver)
         }
         lease_renew(worker, letter->world);
         free(letter);
+        if (reloaded)
+                addresses_reloaded(worker);
         drop_stale_idle(worker);
 }
 

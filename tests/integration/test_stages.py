@@ -212,7 +212,8 @@ def test_SIGTERM_ends_in_time_whatever_a_request_waits_for(place, stage):
 
 @pytest.mark.parametrize("stage", ["keys", "credential", "tunnel", "connection", "other_trigger", "first_byte", "streaming", "part_of_a_held_body"])
 def test_a_reload_lets_a_request_go_on_whatever_it_waits_for(place, stage):
-    """With the configuration that it began with; what it waits for comes, and it is answered."""
+    """What it waits for comes, and it is answered: with the configuration that it was decided with, or, when its body was not
+    here yet, with the new one."""
     getattr(place, stage)()
     proxy = place.proxy
     policy = {**POLICY, "roles": {**POLICY["roles"], "new": {"allow": [{"operations": ["discovery"]}]}}}

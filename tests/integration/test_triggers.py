@@ -454,6 +454,16 @@ def test_the_answer_does_not_wait_for_tags(place):
     until(lambda: it.proxy.events("run.tagged"), "the event")
 
 
+def test_no_tag_goes_to_an_organization_that_a_reload_took_away(place):
+    it = place()
+    it.emulator.behave(next_status=503, method="PATCH", times=1)
+    it.post()
+    it.proxy.reload({**it.proxy.config, "upstream": {**it.proxy.config["upstream"], "organizations": ["fabrikam"]}})
+    (event,) = until(lambda: it.proxy.events("run.tag"), "the event", within=20)
+    assert event["event"]["name"] == "run.tag_failed" and "organization" in event["event"]["detail"]["error"]
+    assert not it.runs()[0]["tags"]
+
+
 def test_tags_that_fail_are_tried_again(place):
     it = place()
     it.emulator.behave(next_status=503, method="PATCH", times=2)

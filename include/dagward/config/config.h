@@ -460,9 +460,10 @@ void config_unref(struct config *config);
 struct mark config_place(const struct config *config, const void *field);
 
 /* Names of changed settings that only a restart can apply ("listen, workers"), "" when there are
- * none; the text is written to `out`. */
-void config_restart_needed(
-        const struct config *running, const struct config *fresh, char *out, size_t size);
+ * none; the text is written to `out`. `at` becomes the place in `fresh` of the first that stands
+ * there, line 0 if none does (they were left out). */
+void config_restart_needed(const struct config *running, const struct config *fresh,
+        struct mark *at, char *out, size_t size);
 
 /* Where connections for a host of the catalogue go instead: its own line of `upstream.hosts`, else
  * that of "*"; NULL: to the host itself. */

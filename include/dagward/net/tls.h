@@ -52,6 +52,9 @@ SSL *tls_resume(struct tls_context *context, int fd, const char *host, struct tl
 void tls_session_clear(struct tls_session *session);
 /* A connection of a server context. */
 SSL *tls_accept(const struct tls_context *context, int fd);
+/* Whether `context`, of a listener, would accept the peer of `ssl` as well, which another context
+ * of that listener accepted: with what it showed then, and as of now. The handshake is over. */
+bool tls_admits(const struct tls_context *context, SSL *ssl);
 /* The newest reason of OpenSSL's error queue, in words; empties the queue. Static per thread. */
 const char *tls_reason(void);
 /* The same of a code from that queue; 0: "connection closed". Static per thread. */

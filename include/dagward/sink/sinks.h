@@ -41,7 +41,7 @@ struct sink_monitor {
         const char *credential; /* name, for messages */
         const char *ca;         /* NULL: the system's */
         int64_t interval_ms;    /* records are gathered for so long */
-        struct egress *egress;  /* the outgoing proxy; NULL: none */
+        struct egress *egress;  /* the outgoing proxy at first; NULL: none */
 };
 
 /* Strings are the caller's and outlive the sinks. */
@@ -102,6 +102,10 @@ struct sinks_watch {
 void sinks_watch(struct sinks *sinks, const struct sinks_watch *watch);
 /* Gives a sink what it shows to its receiver; takes a reference. From any thread. */
 void sinks_lend(struct sinks *sinks, unsigned index, struct credential *credential);
+
+/* From now on the outgoing proxy is that one (NULL: none), and connections and authorities of
+ * before are not used again. Takes a reference. From any thread. */
+void sinks_reloaded(struct sinks *sinks, struct egress *egress);
 
 /* Starts a thread for each sink. False when one cannot be started: that sink has failed, as it
  * tells and records; the others run, and sinks_start_rest tries again. */

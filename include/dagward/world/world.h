@@ -3,8 +3,8 @@
  *
  * Built by the control thread from parts that change at different speeds (configuration, policy,
  * key sets, credentials, addresses), published to every worker by mail, never changed afterwards.
- * An exchange finishes on the world it began with. The parts are counted themselves: a new world
- * after a key rotation shares all the other parts with the one before.
+ * An exchange finishes on the world it was decided with. The parts are counted themselves: a new
+ * world after a key rotation shares all the other parts with the one before.
  */
 #ifndef DAGWARD_WORLD_WORLD_H
 #define DAGWARD_WORLD_WORLD_H

@@ -15,6 +15,7 @@ static const char *environment(const char *name)
 /* What everybody who is handed a configuration relies on. */
 static void look(const struct config *c)
 {
+        struct mark at;
         char names[64];
 
         assert(c->n_listeners && c->n_issuers && c->n_credentials);
@@ -74,7 +75,7 @@ static void look(const struct config *c)
         }
         assert(c->limits.token_bytes <= c->limits.header_bytes);
         assert(c->limits.header_bytes <= c->limits.headers_bytes);
-        config_restart_needed(c, c, names, sizeof(names));
+        config_restart_needed(c, c, &at, names, sizeof(names));
         assert(!names[0]);
 }
 

@@ -1213,15 +1213,20 @@ static void what_a_reload_cannot_change_is_named(void **state)
                 load_good("listen: [{address: 127.0.0.1:8080}, {address: "
                           "127.0.0.1:8081}]\n" ISSUERS UPSTREAM CREDENTIALS REST "workers: 2\n",
                         environment);
+        struct mark at;
         char names[256];
 
         (void)state;
-        config_restart_needed(running, same, names, sizeof(names));
+        config_restart_needed(running, same, &at, names, sizeof(names));
         assert_string_equal(names, "");
-        config_restart_needed(running, other, names, sizeof(names));
+        config_restart_needed(running, other, &at, names, sizeof(names));
         assert_string_equal(names, "workers, listen[1].address");
-        config_restart_needed(other, running, names, sizeof(names));
+        assert_string_equal(at.file, "t.yaml");
+        assert_int_equal(at.line, 1);
+        assert_int_equal(at.column, 47);
+        config_restart_needed(other, running, &at, names, sizeof(names));
         assert_string_equal(names, "listen[1].address, workers");
+        assert_int_equal(at.line, 0); /* they are left out */
         config_unref(running);
         config_unref(same);
         config_unref(other);

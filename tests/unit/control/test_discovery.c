@@ -318,6 +318,42 @@ static void a_reload_keeps_the_keys_of_an_issuer_that_did_not_change(void **stat
         rig_stop(&rig);
 }
 
+static bool adopts(struct rig *rig)
+{
+        struct issuer *fresh =
+                issuer_new(&rig->config, 0, rig->base, rig->fetcher, &rig->issuer->hooks);
+
+        issuer_adopt(fresh, rig->issuer);
+        bool has = fresh->keys != NULL;
+        issuer_free(fresh);
+        return has;
+}
+
+static void a_reload_keeps_no_keys_that_other_authorities_vouched_for(void **state)
+{
+        char path[] = "/tmp/dagward-ca-XXXXXX";
+        struct rig rig;
+
+        (void)state;
+        close(mkstemp(path));
+        file_write(path, "one authority");
+        rig_init(&rig);
+        rig.config.keys.ca = str_of(path); /* nobody reads it: the stub is no TLS server */
+        rig_start(&rig);
+        assert_non_null(rig.issuer->keys);
+        assert_true(adopts(&rig));
+        file_write(path, "another authority");
+        assert_false(adopts(&rig));
+        /* Keys that were confirmed when this one was there already are as good as new ones. */
+        unsigned before = rig.told.settled;
+        issuer_start(rig.issuer);
+        assert_true(turn_until(rig.base, &rig.told.settled, before + 1, 5000));
+        assert_true(adopts(&rig));
+        unlink(path);
+        assert_false(adopts(&rig));
+        rig_stop(&rig);
+}
+
 static void lifetimes_are_bounded(void **state)
 {
         static const struct {
@@ -366,6 +402,7 @@ int main(void)
                 cmocka_unit_test(a_key_file_is_read_again_when_it_changes),
                 cmocka_unit_test(the_bearer_goes_only_to_the_origin_that_was_configured),
                 cmocka_unit_test(a_reload_keeps_the_keys_of_an_issuer_that_did_not_change),
+                cmocka_unit_test(a_reload_keeps_no_keys_that_other_authorities_vouched_for),
                 cmocka_unit_test(lifetimes_are_bounded),
         };
 

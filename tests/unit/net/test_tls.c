@@ -8,6 +8,7 @@
 #include <cmocka.h>
 #include <event2/event.h>
 #include <fcntl.h>
+#include <openssl/err.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -256,6 +257,49 @@ static void a_late_ticket_of_an_older_context_is_not_kept(void **state)
         tls_unref(newer);
 }
 
+static void a_peer_is_admitted_as_long_as_its_authority_is_trusted(void **state)
+{
+        (void)state;
+        for (size_t i = 0; i < 2; i++) {
+                struct error err = {{0}};
+                struct tls_context *at = server(other_certificate), *open = server(NULL);
+                struct tls_context *same = server(other_certificate),
+                                   *another = server(certificate);
+                struct tls_context *from =
+                        tls_client_certified(certificate, other_certificate, other_key, &err);
+                int fds[2][2];
+                SSL *there[2], *here[2];
+                assert_non_null(from);
+                SSL_CTX_set_max_proto_version(from->ctx, versions[i]);
+                for (size_t k = 0; k < 2; k++) {
+                        assert_int_equal(
+                                socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds[k]), 0);
+                        there[k] = tls_accept(k ? open : at, fds[k][0]);
+                        here[k] = tls_connect(from, fds[k][1], "a.test");
+                        assert_int_equal(ends_meet(there[k], here[k]), WHOLE);
+                }
+                assert_true(tls_admits(at, there[0]));
+                assert_true(tls_admits(same, there[0]));
+                assert_true(tls_admits(open, there[0]));
+                assert_false(tls_admits(another, there[0]));
+                /* It was not asked for a certificate. */
+                assert_true(tls_admits(open, there[1]));
+                assert_false(tls_admits(same, there[1]));
+                assert_int_equal(ERR_peek_error(), 0);
+                for (size_t k = 0; k < 2; k++) {
+                        SSL_free(there[k]);
+                        SSL_free(here[k]);
+                        close(fds[k][0]);
+                        close(fds[k][1]);
+                }
+                tls_unref(at);
+                tls_unref(open);
+                tls_unref(same);
+                tls_unref(another);
+                tls_unref(from);
+        }
+}
+
 static void a_session_ends_an_hour_after_the_whole_handshake_however_often_it_was_resumed(
         void **state)
 {
@@ -368,6 +412,7 @@ static void files_that_do_not_fit_are_named(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(a_peer_is_admitted_as_long_as_its_authority_is_trusted),
                 cmocka_unit_test(
                         a_handshake_that_ends_while_it_is_read_wakes_who_has_something_to_send),
                 cmocka_unit_test(a_session_is_resumed_with_the_host_it_was_made_with),

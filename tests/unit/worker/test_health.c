@@ -150,6 +150,30 @@ static void nothing_is_ejected_when_that_is_switched_off(void **state)
         assert_int_equal(health.n, 0);
 }
 
+static void another_rule_makes_no_ejection_longer_and_none_lasts_without_one(void **state)
+{
+        static const struct health_rule shorter = {.failures = 3, .time_ms = 100, .most_ms = 300};
+        static const struct health_rule off = {.failures = 0, .time_ms = 1000, .most_ms = 8000};
+        struct health_key a = key_of("192.0.2.1", 443);
+        struct health health = {0};
+
+        (void)state;
+        for (int i = 0; i < 3; i++)
+                (void)fail_at(&health, &a, 0);
+        health_rule_changed(&health, &rule, 100);
+        assert_int_equal(health_find(&health, &a)->until_ms, 1000);
+        health_rule_changed(&health, &shorter, 100);
+        assert_int_equal(look(&health, &a, 399), HEALTH_OUT);
+        assert_int_equal(look(&health, &a, 400), HEALTH_PROBE);
+        /* The one that tries it when there is no rule any more must not close it for good. */
+        health_probe(&health, &a);
+        health_rule_changed(&health, &off, 400);
+        assert_int_equal(health.n, 0);
+        assert_false(health_failed(&health, &a, FAULT_UNREACHABLE, &off, 500, 0));
+        health_probe_end(&health, &a);
+        assert_int_equal(look(&health, &a, 500), HEALTH_GOOD);
+}
+
 static void only_so_many_are_remembered(void **state)
 {
         static struct health health;
@@ -199,6 +223,7 @@ int main(void)
                 cmocka_unit_test(those_under_way_when_it_was_ejected_make_it_no_longer),
                 cmocka_unit_test(a_connection_does_not_excuse_answers),
                 cmocka_unit_test(nothing_is_ejected_when_that_is_switched_off),
+                cmocka_unit_test(another_rule_makes_no_ejection_longer_and_none_lasts_without_one),
                 cmocka_unit_test(only_so_many_are_remembered),
                 cmocka_unit_test(times_are_spread_below_and_never_above),
         };
