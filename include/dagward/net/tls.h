@@ -52,9 +52,8 @@ SSL *tls_resume(struct tls_context *context, int fd, const char *host, struct tl
 void tls_session_clear(struct tls_session *session);
 /* A connection of a server context. */
 SSL *tls_accept(const struct tls_context *context, int fd);
-/* Reading takes one record at a time: a peer that sends what is no data (updates of keys), one
- * after the other, gives a turn to others, and to deadlines, in between. All contexts made here are
- * so. */
+/* Reading takes one record at a time: a peer that sends updates of keys, one after the other, gives
+ * a turn to others, and to deadlines, in between. All contexts that are made here are so. */
 void tls_one_record(SSL_CTX *ctx);
 /* The newest reason of OpenSSL's error queue, in words; empties the queue. Static per thread. */
 const char *tls_reason(void);
