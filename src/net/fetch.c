@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "dagward/base/clock.h"
+#include "dagward/net/tls.h"
 
 enum {
         REDIRECTS_MOST = 3,
@@ -455,6 +456,14 @@ static void fetch_connection(struct fetch *fetch, const struct fetch_request *re
                 SET(CURLOPT_MAXLIFETIME_CONN, age_s);
 }
 
+static CURLcode on_tls(CURL *easy, void *ctx, void *arg)
+{
+        (void)easy;
+        (void)arg;
+        tls_one_record(ctx);
+        return CURLE_OK;
+}
+
 static void fetch_options(struct fetch *fetch, const struct fetch_request *request)
 {
         SET(CURLOPT_URL, request->url);
@@ -468,6 +477,7 @@ static void fetch_options(struct fetch *fetch, const struct fetch_request *reque
         SET(CURLOPT_FOLLOWLOCATION, 0L);
         SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
         SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+        SET(CURLOPT_SSL_CTX_FUNCTION, on_tls);
         SET(CURLOPT_SSL_VERIFYPEER, 1L);
         SET(CURLOPT_SSL_VERIFYHOST, 2L);
         if (request->ca) {

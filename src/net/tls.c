@@ -42,6 +42,11 @@ const char *tls_reason(void)
 }
 
 /* What both sides have in common. */
+void tls_one_record(SSL_CTX *ctx)
+{
+        SSL_CTX_clear_mode(ctx, SSL_MODE_AUTO_RETRY);
+}
+
 static struct tls_context *context_new(const SSL_METHOD *method)
 {
         struct tls_context *context = calloc(1, sizeof(*context));
@@ -60,6 +65,7 @@ static struct tls_context *context_new(const SSL_METHOD *method)
          * buffers let an idle connection hold no record memory. */
         SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                                       SSL_MODE_RELEASE_BUFFERS);
+        tls_one_record(ctx);
         return context;
 }
 

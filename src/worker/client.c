@@ -228,6 +228,8 @@ void client_part(struct client *client)
 {
         int64_t fresh_until_ms = client->worker->now_ms + FRESH_MS;
 
+        if (client->exchange)
+                return;
         client_go_on(client);
         if (client->deadline_ms > fresh_until_ms && client->stream.fd >= 0 && !client->exchange)
                 client->deadline_ms = fresh_until_ms;

@@ -132,6 +132,7 @@ struct worker {
         int64_t now_ms; /* monotonic, of this turn */
         int64_t wall_ms;
         struct link clients, dropped_clients;
+        struct link *next_client; /* of a walk over the clients; NULL: there was none yet */
         struct link upstreams, dropped_upstreams; /* all that are open; those to be freed */
         struct link idle[SERVICE_COUNT];          /* pooled: the last returned first */
         struct tls_session tls_sessions[SERVICE_COUNT];
@@ -484,7 +485,7 @@ void admit_tick(struct worker *worker);
 /* --- client.c --- */
 void client_accept(struct worker *worker, struct worker_listener *listener);
 void client_drop(struct client *client);
-/* The worker drains, and the client has no exchange: answers what is here, else lets it go. */
+/* The worker drains: if the client has no exchange, answers what is here, or lets it go. */
 void client_part(struct client *client);
 /* The same in the middle of an answer: the client must not take the part for the whole. */
 void client_cut(struct client *client);

@@ -92,16 +92,14 @@ static void accept_the_last(struct worker *worker)
         }
 }
 
-/* Nobody is between two requests any more, unless the next one is here already. */
-static void part_with_idle_clients(struct worker *worker)
+/* What is done to one client may drop any other, to make room: see worker_defer_client. */
+static void each_client(struct worker *worker, void (*visit)(struct client *))
 {
-        struct link *link = worker->clients.after;
-
-        while (link != &worker->clients) {
-                struct client *client = LINK_OF(struct client, link, link);
-                link = link->after;
-                if (!client->exchange)
-                        client_part(client);
+        worker->next_client = worker->clients.after;
+        while (worker->next_client != &worker->clients) {
+                struct client *client = LINK_OF(struct client, link, worker->next_client);
+                worker->next_client = client->link.after;
+                visit(client);
         }
 }
 
@@ -150,7 +148,7 @@ static void on_drain(struct mail *mail, void *receiver)
         worker->drain = (struct drain_mail *)mail;
         accept_the_last(worker);
         close_listeners(worker);
-        part_with_idle_clients(worker);
+        each_client(worker, client_part);
 }
 
 static void abandon_clients(struct worker *worker)
@@ -254,11 +252,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
         (void)fd;
         (void)what;
         read_clocks(worker);
-        for (struct link *link = worker->clients.after; link != &worker->clients;) {
-                struct client *client = LINK_OF(struct client, link, link);
-                link = link->after;
-                client_tick(client);
-        }
+        each_client(worker, client_tick);
         upstream_tick(worker);
         evidence_tick(worker);
         admit_tick(worker);
@@ -285,8 +279,12 @@ static void on_audit_due(evutil_socket_t fd, short what, void *arg)
 
 void worker_defer_client(struct client *client)
 {
+        struct worker *worker = client->worker;
+
+        if (worker->next_client == &client->link)
+                worker->next_client = client->link.after;
         link_remove(&client->link);
-        link_add(&client->worker->dropped_clients, &client->link);
+        link_add(&worker->dropped_clients, &client->link);
 }
 
 void worker_defer_upstream(struct upstream *upstream)

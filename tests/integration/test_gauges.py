@@ -15,6 +15,7 @@ import time
 import pytest
 
 from kit import wire
+from kit.gauges import descriptors, wait_idle
 from kit.outgoing import Outgoing
 from kit.policies import POLICY
 from kit.upstreams import Upstream, message, reset
@@ -226,28 +227,6 @@ class Outcomes:
             sock.sendall(outgoing.read())
             if rng.random() < 0.7:
                 sock.recv(1 if rng.random() < 0.5 else 4096)
-
-
-def descriptors(proxy):
-    return len(os.listdir("/proc/%d/fd" % proxy.process.pid))
-
-
-IDLE = ["client_connections", "exchanges", "memory_bytes", "upstream_connections", "upstream_connections_idle", "credential_throttled", "caller_exchanges"]
-
-
-def busy(proxy):
-    text = proxy.admin_get("/metrics").text
-    found = {}
-    for line in text.splitlines():
-        name = line.partition("{")[0].partition(" ")[0].removeprefix("dagward_")
-        if name in IDLE and float(line.rsplit(" ", 1)[1]):
-            found[line.rsplit(" ", 1)[0]] = float(line.rsplit(" ", 1)[1])
-    assert all("\ndagward_%s" % name in text for name in IDLE)
-    return found
-
-
-def wait_idle(proxy):
-    until(lambda: not busy(proxy), lambda: "something is left: %s" % busy(proxy), within=15)
 
 
 def test_nothing_is_left_of_what_ended_in_any_way(start_proxy, issuer, authority, tmp_path, monkeypatch):

@@ -55,6 +55,9 @@ SSL *tls_accept(const struct tls_context *context, int fd);
 /* Whether `context`, of a listener, would accept the peer of `ssl` as well, which another context
  * of that listener accepted: with what it showed then, and as of now. The handshake is over. */
 bool tls_admits(const struct tls_context *context, SSL *ssl);
+/* Reading takes one record at a time: a peer that sends updates of keys, one after the other, gives
+ * a turn to others, and to deadlines, in between. All contexts that are made here are so. */
+void tls_one_record(SSL_CTX *ctx);
 /* The newest reason of OpenSSL's error queue, in words; empties the queue. Static per thread. */
 const char *tls_reason(void);
 /* The same of a code from that queue; 0: "connection closed". Static per thread. */

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include <event2/event.h>
 #include <openssl/ssl.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
 
@@ -123,6 +124,61 @@ static void listen_here(struct tls_stub *stub)
         stub->port = ntohs(at.sin_port);
 }
 
+enum { UPDATES = 60 };
+
+/* Says all at once: updates of its keys, and the answer behind them. */
+static void *tls_run_updating(void *arg)
+{
+        struct tls_stub *stub = arg;
+        int fd = accept(stub->fd, NULL, NULL), on = 1, off = 0;
+        SSL *ssl = SSL_new(stub->ctx);
+        static const char answer[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+        char in[4096];
+
+        SSL_set_fd(ssl, fd);
+        if (SSL_accept(ssl) == 1 && SSL_read(ssl, in, sizeof(in)) > 0) {
+                setsockopt(fd, IPPROTO_TCP, TCP_CORK, &on, sizeof(on));
+                for (int i = 0; i < UPDATES; i++)
+                        if (SSL_key_update(ssl, SSL_KEY_UPDATE_NOT_REQUESTED) == 1)
+                                (void)SSL_do_handshake(ssl);
+                SSL_write(ssl, answer, sizeof(answer) - 1);
+                setsockopt(fd, IPPROTO_TCP, TCP_CORK, &off, sizeof(off));
+                SSL_shutdown(ssl);
+        }
+        SSL_free(ssl);
+        close(fd);
+        return NULL;
+}
+
+static void other_fetches_have_a_turn_between_updates_of_keys(void **state)
+{
+        char path[] = "/tmp/dagward-updates-XXXXXX", url[100], said[600] = "";
+        struct event_base *base = event_base_new();
+        struct fetcher *fetcher = fetcher_new(base);
+        struct tls_stub stub;
+        int turns = 0;
+
+        (void)state;
+        close(mkstemp(path));
+        stub.ctx = context_for("IP:127.0.0.1", 7200, path);
+        listen_here(&stub);
+        pthread_create(&stub.thread, NULL, tls_run_updating, &stub);
+        snprintf(url, sizeof(url), "https://127.0.0.1:%u/", stub.port);
+        struct fetch_request request = {
+                .url = url, .ca = path, .timeout_ms = 10000, .most_bytes = 100};
+        assert_non_null(fetch_start(fetcher, &request, on_done, said));
+        for (; !said[0]; turns++)
+                event_base_loop(base, EVLOOP_ONCE);
+        assert_string_equal(said, "200 ok");
+        assert_true(turns > UPDATES);
+        pthread_join(stub.thread, NULL);
+        close(stub.fd);
+        SSL_CTX_free(stub.ctx);
+        fetcher_free(fetcher);
+        event_base_free(base);
+        unlink(path);
+}
+
 /* Fetches https://`host`:port/ from a server with a certificate for `names`, trusting `ca` (or the
  * certificate itself when it is NULL). */
 static const char *said_by(
@@ -225,6 +281,7 @@ int main(void)
                 cmocka_unit_test(an_authority_taken_out_of_its_file_vouches_for_no_old_connection),
                 cmocka_unit_test(only_a_certificate_for_the_host_by_a_known_authority_is_trusted),
                 cmocka_unit_test(older_tls_is_refused),
+                cmocka_unit_test(other_fetches_have_a_turn_between_updates_of_keys),
         };
 
         signal(SIGPIPE, SIG_IGN);
