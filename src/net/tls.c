@@ -41,12 +41,12 @@ const char *tls_reason(void)
         return tls_error_text(code);
 }
 
-/* What both sides have in common. */
 void tls_one_record(SSL_CTX *ctx)
 {
         SSL_CTX_clear_mode(ctx, SSL_MODE_AUTO_RETRY);
 }
 
+/* What both sides have in common. */
 static struct tls_context *context_new(const SSL_METHOD *method)
 {
         struct tls_context *context = calloc(1, sizeof(*context));

@@ -872,9 +872,9 @@ void address_connected(struct upstream *upstream);
 void address_answered(struct exchange *x);
 /* Whether a connection may go back into the pool: its address is still the host's, and good. */
 bool address_is_used(struct upstream *upstream);
-/* Fills the gauges of metrics. */
 /* The rule of ejections may be another one. */
 void addresses_reloaded(struct worker *worker);
+/* Fills the gauges of metrics. */
 void addresses_count(struct worker *worker);
 /* An event record; no more than one in a while, whoever makes upstream fail. */
 void address_event(struct worker *worker, const char *name, const struct pair *detail, size_t n);
