@@ -42,7 +42,8 @@ void ledger_take_held(struct ledger *ledger, const struct trigger_key *key, cons
 /* Says what is in hand, and closes the journal. */
 void ledger_release(struct ledger *ledger);
 void ledger_pass_ask(struct ledger *ledger, struct trigger_ask *ask);
-void ledger_pass_tell(struct ledger *ledger, const struct trigger_key *key, const char *request_id,
+/* False: the other process is gone, the journal is here again, and this is yet to be told here. */
+bool ledger_pass_tell(struct ledger *ledger, const struct trigger_key *key, const char *request_id,
         enum trigger_end end, const struct trigger_answer *answer);
 /* Until when the thread may sleep, for poll(). */
 int ledger_heir_wait_ms(const struct ledger *ledger);

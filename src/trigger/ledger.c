@@ -248,11 +248,11 @@ static void on_tell(struct mail *mail, void *receiver)
 {
         struct ledger *ledger = receiver;
         struct tell_mail *tell = (struct tell_mail *)mail;
+        bool passed = ledger->released && ledger_pass_tell(ledger, &tell->key, tell->request_id,
+                                                  tell->end, tell->answer);
         struct trigger_entry *entry = trigger_table_find(ledger->table, tell->key.key);
 
-        if (ledger->released) {
-                ledger_pass_tell(ledger, &tell->key, tell->request_id, tell->end, tell->answer);
-        } else if (in_hand(entry, tell->request_id)) {
+        if (!passed && in_hand(entry, tell->request_id)) {
                 switch (tell->end) {
                 case TRIGGER_ENDED:
                         keep_answer(ledger, entry, tell->answer);

@@ -1,7 +1,7 @@
 /*
  * passing: what the ledger does once another process has the journal: it hands on what it is asked
- * and told. When the other one is gone, the journal is taken back; what was told meanwhile is lost
- * then, which makes it something to be looked up, never something to be sent again.
+ * and told. When the other one is gone, the journal is taken back; what it was told and did not
+ * write is lost then, which makes it something to be looked up, never something to be sent again.
  *
  * The thread waits for nobody: what the other one's socket has no room for is kept in order.
  */
@@ -219,15 +219,19 @@ static void let_go(struct ledger *ledger, const struct trigger_key *key, const c
                 entry->state = TRIGGER_LOST;
 }
 
-void ledger_pass_tell(struct ledger *ledger, const struct trigger_key *key, const char *request_id,
+bool ledger_pass_tell(struct ledger *ledger, const struct trigger_key *key, const char *request_id,
         enum trigger_end end, const struct trigger_answer *answer)
 {
         struct passed_trigger what = {.kind = PASSED_TELL, .result = (int8_t)end, .key = *key};
 
         memcpy(what.request_id, request_id, sizeof(what.request_id));
-        let_go(ledger, key, request_id);
-        if (ledger->heir_fd >= 0 && !say(ledger, &what, answer))
+        if (ledger->heir_fd >= 0 && !say(ledger, &what, answer)) {
                 heir_is_gone(ledger);
+                if (!ledger->released)
+                        return false;
+        }
+        let_go(ledger, key, request_id);
+        return true;
 }
 
 /* The question with that number; it is taken out of the list. */

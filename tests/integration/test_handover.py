@@ -223,7 +223,7 @@ def test_a_new_process_that_is_killed_leaves_the_log_to_the_old_one(line, upstre
     proxy.process = None
     line.start()  # nobody is there any more
     again = proxy.ask("POST", RUNS, fields=keyed(operator, "k"), body=b"{}")
-    assert again.status == 200 and again["Idempotent-Replayed"] == "true"
+    assert again.status == 200 and again["Idempotent-Replayed"] == "true", again.body
     assert len([r for r in upstream.received if r.method == "POST"]) == 2
 
 

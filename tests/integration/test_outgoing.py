@@ -222,7 +222,7 @@ def test_an_address_that_opens_no_way_is_followed_by_the_next(proxied, outgoing,
         assert ejected == (["127.0.0.1"] if blamed else [])
         sick.answer = outgoing.answer = b"HTTP/1.1 504 Late\r\n\r\n"
         azure.hang_up()
-        until(lambda: not azure.open, "it closes")
+        until(lambda: proxy.metric(r"^dagward_upstream_connections ") == 0, "the proxy knows")
         refused = proxy.ask("POST", RUNS, operator, [("Content-Type", "application/json")], b"{}")
         assert refused.status == 504 and b"(504)" in refused.body, refused.body
     sick.close()
