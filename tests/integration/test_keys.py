@@ -121,14 +121,11 @@ def test_a_reload_trusts_whom_the_ca_file_trusts_now(start_proxy, own_issuer, up
     old, new = Authority(tmp_path / "old"), Authority(tmp_path / "new")
     ca = tmp_path / "ca.pem"
     ca.write_bytes(old.file.read_bytes())
-    own_issuer.down()
-    own_issuer.certificate = old.issue("127.0.0.1")
-    own_issuer.up()
+    own_issuer.show(old.issue("127.0.0.1"))
     proxy = start_proxy([own_issuer.config({"discovery": True, "ca": str(ca), "cooldown": "1s"})], POLICY, upstream.url)
     assert proxy.ask("GET", RUNS, own_issuer.mint(roles=["operator"])).status == 200
-    own_issuer.down()
-    own_issuer.certificate, own_issuer.keys = new.issue("127.0.0.1"), [some_key("second")]
-    own_issuer.up()
+    own_issuer.keys = [some_key("second")]
+    own_issuer.show(new.issue("127.0.0.1"))
     assert proxy.ask("GET", RUNS, own_issuer.mint(roles=["operator"])).status == 503, "that is nobody's certificate yet"
     ca.write_bytes(new.file.read_bytes())
     proxy.reload()

@@ -140,9 +140,7 @@ def test_keys_do_not_outlive_trust_in_the_authority_that_vouched_for_them(start_
     old, new = Authority(tmp_path / "old", "the old one"), Authority(tmp_path / "new", "the new one")
     ca = tmp_path / "ca.pem"
     ca.write_bytes(old.file.read_bytes())
-    own_issuer.down()
-    own_issuer.certificate = old.issue("127.0.0.1")
-    own_issuer.up()
+    own_issuer.show(old.issue("127.0.0.1"))
     proxy = start_proxy([own_issuer.config({"discovery": True, "ca": str(ca), "cooldown": "1s"})], POLICY, upstream.url)
     token = own_issuer.mint(roles=["operator"])
     assert proxy.ask("GET", RUNS, token).status == 200

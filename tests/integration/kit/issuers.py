@@ -93,7 +93,7 @@ class Issuer:
         self.cache_control = "max-age=3600"
         self.port = free_port()
         self.url = "http://127.0.0.1:%d" % self.port
-        self.certificate = None  # (file, key file): it is https from the next up() on
+        self.certificate = None  # see show()
         self.server = None
         self.up()
 
@@ -133,6 +133,12 @@ class Issuer:
             context.load_cert_chain(*self.certificate)
             self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    def show(self, certificate):
+        """Comes up again with that (certificate file, key file)."""
+        self.down()
+        self.certificate = certificate
+        self.up()
 
     def down(self):
         if self.server:
