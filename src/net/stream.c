@@ -4,9 +4,11 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <openssl/err.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "dagward/net/tls.h"
@@ -14,45 +16,73 @@
 enum { MOST_FREE_BLOCKS = 256 };
 enum { TLS_RECORD = 16 * 1024 };
 
-static char *block_take(struct stream_pool *pool)
+static char *block_take(struct stream_blocks *blocks, size_t size)
 {
-        char *block = pool->free_blocks;
+        char *block = blocks->free;
 
-        pool->n_used++;
+        blocks->n_used++;
         if (block) {
-                memcpy(&pool->free_blocks, block, sizeof(void *));
-                pool->n_free--;
+                memcpy(&blocks->free, block, sizeof(void *));
+                blocks->n_free--;
                 return block;
         }
-        block = malloc(STREAM_BLOCK);
+        block = malloc(size);
         if (!block)
                 abort();
         return block;
 }
 
-static void block_return(struct stream_pool *pool, char **block)
+static void block_return(struct stream_blocks *blocks, char **block)
 {
         if (!*block)
                 return;
-        pool->n_used--;
-        if (pool->n_free < MOST_FREE_BLOCKS) {
-                memcpy(*block, &pool->free_blocks, sizeof(void *));
-                pool->free_blocks = *block;
-                pool->n_free++;
+        blocks->n_used--;
+        if (blocks->n_free < MOST_FREE_BLOCKS) {
+                memcpy(*block, &blocks->free, sizeof(void *));
+                blocks->free = *block;
+                blocks->n_free++;
         } else {
                 free(*block);
         }
         *block = NULL;
 }
 
-void stream_pool_clear(struct stream_pool *pool)
+static void blocks_clear(struct stream_blocks *blocks)
 {
-        while (pool->free_blocks) {
-                char *block = pool->free_blocks;
-                memcpy(&pool->free_blocks, block, sizeof(void *));
+        while (blocks->free) {
+                char *block = blocks->free;
+                memcpy(&blocks->free, block, sizeof(void *));
                 free(block);
         }
-        pool->n_free = 0;
+        blocks->n_free = 0;
+}
+
+void stream_pool_clear(struct stream_pool *pool)
+{
+        blocks_clear(&pool->plain);
+        blocks_clear(&pool->ahead);
+}
+
+/* What has been read ahead wakes nobody by itself: the loop only knows the descriptor. */
+static void wake_for_ahead(struct stream *stream)
+{
+        if (stream_ahead(stream) && stream->listening)
+                stream_wake(stream);
+}
+
+static void forget_ahead(struct stream *stream)
+{
+        stream->ahead_start = stream->ahead_end = 0;
+        block_return(&stream->pool->ahead, &stream->ahead);
+}
+
+/* After each call that may have read. */
+static void settle_ahead(struct stream *stream)
+{
+        if (!stream_ahead(stream) || stream->failed || stream->eof)
+                forget_ahead(stream);
+        else
+                wake_for_ahead(stream);
 }
 
 static void on_event(evutil_socket_t fd, short what, void *arg)
@@ -62,9 +92,90 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
         (void)fd;
         if (what & EV_WRITE)
                 stream->wants_write = false; /* the event was not persistent */
+        if (what & EV_TIMEOUT)
+                stream->waking = false;
         if (what & (EV_READ | EV_TIMEOUT))
                 stream->drained = false;
         stream->on_ready(stream, stream->owner);
+        wake_for_ahead(stream);
+}
+
+/* Reads a record, or a part of one, and ahead: OpenSSL asks for the five bytes of its head first,
+ * which would be a system call of its own. */
+static int carry_in(BIO *bio, char *bytes, int len)
+{
+        struct stream *stream = BIO_get_data(bio);
+
+        BIO_clear_retry_flags(bio);
+        if (stream_ahead(stream)) {
+                size_t n = stream_ahead(stream);
+                if (n > (size_t)len)
+                        n = (size_t)len;
+                memcpy(bytes, stream->ahead + stream->ahead_start, n);
+                stream->ahead_start += (uint32_t)n;
+                return (int)n;
+        }
+        if (!stream->ahead)
+                stream->ahead = block_take(&stream->pool->ahead, STREAM_AHEAD);
+        struct iovec to[] = {
+                {.iov_base = bytes, .iov_len = (size_t)len},
+                {.iov_base = stream->ahead, .iov_len = STREAM_AHEAD},
+        };
+        ssize_t n = readv(stream->fd, to, 2);
+        stream->drained = n < len + STREAM_AHEAD && (n >= 0 || errno != EINTR);
+        stream->ahead_start = 0;
+        stream->ahead_end = n > len ? (uint32_t)(n - len) : 0;
+        if (n < 0 && BIO_sock_should_retry((int)n))
+                BIO_set_retry_read(bio);
+        if (n == 0)
+                BIO_set_flags(bio, BIO_FLAGS_IN_EOF);
+        return n > len ? len : (int)n;
+}
+
+static int carry_out(BIO *bio, const char *bytes, int len)
+{
+        const struct stream *stream = BIO_get_data(bio);
+        ssize_t n = send(stream->fd, bytes, (size_t)len, MSG_NOSIGNAL);
+
+        BIO_clear_retry_flags(bio);
+        if (n < 0 && BIO_sock_should_retry((int)n))
+                BIO_set_retry_write(bio);
+        return (int)n;
+}
+
+static long carry_control(BIO *bio, int what, long number, void *arg)
+{
+        (void)number;
+        (void)arg;
+        switch (what) {
+        case BIO_CTRL_EOF: return BIO_test_flags(bio, BIO_FLAGS_IN_EOF) != 0;
+        case BIO_CTRL_FLUSH: return 1; /* nothing is kept */
+        default: return 0;
+        }
+}
+
+static pthread_once_t carrier_once = PTHREAD_ONCE_INIT;
+static BIO_METHOD *carrier;
+
+static void carrier_make(void)
+{
+        carrier = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "stream");
+        if (!carrier || !BIO_meth_set_read(carrier, carry_in) ||
+                !BIO_meth_set_write(carrier, carry_out) ||
+                !BIO_meth_set_ctrl(carrier, carry_control))
+                abort();
+}
+
+/* Lets TLS read and write through the stream. */
+static void carry(struct stream *stream)
+{
+        pthread_once(&carrier_once, carrier_make);
+        BIO *bio = BIO_new(carrier);
+        if (!bio)
+                abort();
+        BIO_set_data(bio, stream);
+        BIO_set_init(bio, 1);
+        SSL_set_bio(stream->ssl, bio, bio);
 }
 
 void stream_open(struct stream *stream, struct event_base *base, struct stream_pool *pool, int fd,
@@ -72,6 +183,8 @@ void stream_open(struct stream *stream, struct event_base *base, struct stream_p
 {
         *stream = (struct stream){
                 .fd = fd, .ssl = ssl, .pool = pool, .on_ready = on_ready, .owner = owner};
+        if (ssl)
+                carry(stream);
         event_assign(&stream->read_event, base, fd, EV_READ | EV_PERSIST, on_event, stream);
         stream_listen(stream, true);
 }
@@ -104,6 +217,7 @@ bool stream_secure(struct stream *stream, SSL *ssl)
         stream->ssl = ssl;
         stream->sent = 0;
         stream->drained = false;
+        carry(stream);
         return true;
 }
 
@@ -122,8 +236,9 @@ void stream_close(struct stream *stream)
         }
         close(stream->fd);
         stream->fd = -1;
-        block_return(stream->pool, &stream->in);
-        block_return(stream->pool, &stream->out);
+        block_return(&stream->pool->plain, &stream->in);
+        block_return(&stream->pool->plain, &stream->out);
+        forget_ahead(stream);
         stream->in_floor = stream->in_start = stream->in_end = 0;
         stream->out_start = stream->out_end = 0;
 }
@@ -137,6 +252,7 @@ void stream_listen(struct stream *stream, bool on)
                 event_add(&stream->read_event, NULL);
         else
                 event_del(&stream->read_event);
+        wake_for_ahead(stream);
 }
 
 void stream_wake(struct stream *stream)
@@ -145,7 +261,9 @@ void stream_wake(struct stream *stream)
 
         /* A timer, because event_active would run us again before anybody else's descriptor is
          * looked at: libevent empties its queue of active events before it polls. */
-        event_await(stream, &stream->wake_event, -1, 0, &at_once);
+        if (!stream->waking)
+                event_await(stream, &stream->wake_event, -1, 0, &at_once);
+        stream->waking = true;
 }
 
 static void want_write(struct stream *stream)
@@ -173,7 +291,7 @@ static void fail(struct stream *stream, int error)
 static bool in_room(struct stream *stream)
 {
         if (!stream->in) {
-                stream->in = block_take(stream->pool);
+                stream->in = block_take(&stream->pool->plain, STREAM_BLOCK);
                 stream->in_floor = stream->in_start = stream->in_end = 0;
         }
         if (stream->in_start == stream->in_end)
@@ -187,7 +305,7 @@ static bool in_room(struct stream *stream)
         return stream->in_end < STREAM_BLOCK;
 }
 
-static enum stream_io fill_tls(struct stream *stream, size_t room)
+static enum stream_io read_tls(struct stream *stream, size_t room)
 {
         ERR_clear_error();
         int n = SSL_read(stream->ssl, stream->in + stream->in_end, (int)room);
@@ -196,16 +314,27 @@ static enum stream_io fill_tls(struct stream *stream, size_t room)
                 stream_wake(stream);
         }
         if (n > 0) {
-                stream->in_end += (size_t)n;
+                stream->in_end += (uint32_t)n;
                 return STREAM_OK;
         }
         switch (SSL_get_error(stream->ssl, n)) {
-        case SSL_ERROR_WANT_READ: stream->drained = true; return STREAM_AGAIN;
-        case SSL_ERROR_WANT_WRITE: want_write(stream); return STREAM_AGAIN;
+        case SSL_ERROR_WANT_READ: return STREAM_AGAIN;
+        case SSL_ERROR_WANT_WRITE:
+                stream->drained = false; /* it goes on with reading, whether or not more comes */
+                want_write(stream);
+                return STREAM_AGAIN;
         case SSL_ERROR_ZERO_RETURN: stream->eof = true; return STREAM_EOF;
         case SSL_ERROR_SYSCALL: fail(stream, errno ? errno : ECONNRESET); return STREAM_ERROR;
         default: fail(stream, 0); return STREAM_ERROR;
         }
+}
+
+static enum stream_io fill_tls(struct stream *stream, size_t room)
+{
+        enum stream_io io = read_tls(stream, room);
+
+        settle_ahead(stream);
+        return io;
 }
 
 static enum stream_io fill_plain(struct stream *stream, size_t room)
@@ -213,7 +342,7 @@ static enum stream_io fill_plain(struct stream *stream, size_t room)
         ssize_t n = recv(stream->fd, stream->in + stream->in_end, room, 0);
 
         if (n > 0) {
-                stream->in_end += (size_t)n;
+                stream->in_end += (uint32_t)n;
                 /* A short read emptied the socket: the loop will say when there is more. */
                 stream->drained = (size_t)n < room;
                 return STREAM_OK;
@@ -236,31 +365,31 @@ enum stream_io stream_fill(struct stream *stream)
                 return STREAM_ERROR;
         if (stream->eof)
                 return STREAM_EOF;
-        if (stream->drained && !stream->ssl)
+        if (stream_is_drained(stream))
                 return STREAM_AGAIN;
         if (!in_room(stream))
                 return STREAM_FULL;
         size_t room = STREAM_BLOCK - stream->in_end;
         enum stream_io io = stream->ssl ? fill_tls(stream, room) : fill_plain(stream, room);
         if (io != STREAM_OK && stream->in_start == stream->in_end && stream->in_floor == 0)
-                block_return(stream->pool, &stream->in);
+                block_return(&stream->pool->plain, &stream->in);
         return io;
 }
 
 void stream_consume(struct stream *stream, size_t len)
 {
         assert(len <= stream->in_end - stream->in_start);
-        stream->in_start += len;
+        stream->in_start += (uint32_t)len;
         if (stream->in_start == stream->in_end && stream->in_floor == 0) {
                 stream->in_start = stream->in_end = 0;
-                block_return(stream->pool, &stream->in);
+                block_return(&stream->pool->plain, &stream->in);
         }
 }
 
 void stream_fix(struct stream *stream, size_t len)
 {
         assert(len <= stream->in_end - stream->in_start);
-        stream->in_start += len;
+        stream->in_start += (uint32_t)len;
         stream->in_floor = stream->in_start;
 }
 
@@ -272,9 +401,9 @@ void stream_unfix(struct stream *stream)
         if (left && stream->in_start)
                 memmove(stream->in, stream->in + stream->in_start, left);
         stream->in_start = 0;
-        stream->in_end = left;
+        stream->in_end = (uint32_t)left;
         if (left == 0)
-                block_return(stream->pool, &stream->in);
+                block_return(&stream->pool->plain, &stream->in);
 }
 
 bool stream_queue(struct stream *stream, struct str bytes)
@@ -284,7 +413,7 @@ bool stream_queue(struct stream *stream, struct str bytes)
         if (bytes.len == 0)
                 return true;
         if (!stream->out)
-                stream->out = block_take(stream->pool);
+                stream->out = block_take(&stream->pool->plain, STREAM_BLOCK);
         if (bytes.len > STREAM_BLOCK - stream->out_end) {
                 memmove(stream->out, stream->out + stream->out_start,
                         stream->out_end - stream->out_start);
@@ -292,8 +421,28 @@ bool stream_queue(struct stream *stream, struct str bytes)
                 stream->out_start = 0;
         }
         memcpy(stream->out + stream->out_end, bytes.ptr, bytes.len);
-        stream->out_end += bytes.len;
+        stream->out_end += (uint32_t)bytes.len;
         return true;
+}
+
+static ssize_t put_tls(struct stream *stream, const char *bytes, size_t len)
+{
+        ERR_clear_error();
+        int n = SSL_write(stream->ssl, bytes, len > TLS_RECORD ? TLS_RECORD : (int)len);
+        if (n > 0) {
+                stream->unsent = false;
+                stream->sent += (size_t)n;
+                return n;
+        }
+        switch (SSL_get_error(stream->ssl, n)) {
+        case SSL_ERROR_WANT_WRITE: want_write(stream); return 0;
+        case SSL_ERROR_WANT_READ: stream->unsent = true; return 0; /* the handshake */
+        case SSL_ERROR_SYSCALL:
+                stream->deaf = true;
+                stream->error = errno ? errno : ECONNRESET;
+                return -1;
+        default: fail(stream, 0); return -1;
+        }
 }
 
 /* One write: bytes taken, 0 for "later", -1 for broken. */
@@ -315,22 +464,9 @@ static ssize_t put(struct stream *stream, const char *bytes, size_t len)
                 stream->error = errno;
                 return -1;
         }
-        ERR_clear_error();
-        int n = SSL_write(stream->ssl, bytes, len > TLS_RECORD ? TLS_RECORD : (int)len);
-        if (n > 0) {
-                stream->unsent = false;
-                stream->sent += (size_t)n;
-                return n;
-        }
-        switch (SSL_get_error(stream->ssl, n)) {
-        case SSL_ERROR_WANT_WRITE: want_write(stream); return 0;
-        case SSL_ERROR_WANT_READ: stream->unsent = true; return 0; /* the handshake */
-        case SSL_ERROR_SYSCALL:
-                stream->deaf = true;
-                stream->error = errno ? errno : ECONNRESET;
-                return -1;
-        default: fail(stream, 0); return -1;
-        }
+        ssize_t taken = put_tls(stream, bytes, len);
+        settle_ahead(stream); /* a handshake reads */
+        return taken;
 }
 
 enum stream_io stream_flush(struct stream *stream)
@@ -342,10 +478,10 @@ enum stream_io stream_flush(struct stream *stream)
                         return STREAM_ERROR;
                 if (n == 0)
                         return STREAM_AGAIN;
-                stream->out_start += (size_t)n;
+                stream->out_start += (uint32_t)n;
         }
         stream->out_start = stream->out_end = 0;
-        block_return(stream->pool, &stream->out);
+        block_return(&stream->pool->plain, &stream->out);
         return STREAM_OK;
 }
 

@@ -187,7 +187,7 @@ void admit_gone(struct client *client)
 
 static uint64_t bytes_in_use(const struct worker *worker)
 {
-        return (uint64_t)worker->pool.n_used * STREAM_BLOCK + worker->held_bytes +
+        return stream_pool_bytes(&worker->pool) + worker->held_bytes +
                worker->metrics.exchanges_now * sizeof(struct exchange);
 }
 

@@ -218,8 +218,8 @@ void client_go_on(struct client *client)
                         stream_wake(&client->stream);
                         return;
                 }
-                if (stream_in(&client->stream).len == 0 && client->stream.drained &&
-                        !client->stream.ssl && !worker->drain)
+                if (stream_in(&client->stream).len == 0 && stream_is_drained(&client->stream) &&
+                        !worker->drain)
                         return;
         }
 }
@@ -230,6 +230,7 @@ void client_part(struct client *client)
 
         if (client->exchange)
                 return;
+        stream_look_again(&client->stream);
         client_go_on(client);
         if (client->deadline_ms > fresh_until_ms && client->stream.fd >= 0 && !client->exchange)
                 client->deadline_ms = fresh_until_ms;

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 enum { IDLE_FRESH_MS = 1000 };
+enum { TICKETS_MOST = 8 };   /* of TLS sessions, that an idle connection may have received */
 enum { NOT_RESOLVED_S = 5 }; /* names are tried again so often */
 
 static void on_ready(struct stream *stream, void *owner)
@@ -112,10 +113,17 @@ static bool is_quiet(struct exchange *x, struct upstream *upstream)
         int64_t since_ms = upstream->idle_until_ms - x->world->config->upstream.keep_alive_ms;
         bool fresh = x->worker->now_ms - since_ms < IDLE_FRESH_MS;
 
-        if ((repeatable || fresh) && !stream_has_news(&upstream->stream))
+        if ((repeatable || fresh) && !stream_has_news(&upstream->stream) &&
+                stream_is_drained(&upstream->stream))
                 return true;
-        upstream->stream.drained = false;
-        return stream_fill(&upstream->stream) == STREAM_AGAIN;
+        stream_look_again(&upstream->stream);
+        for (int tickets = 0; tickets < TICKETS_MOST; tickets++) {
+                if (stream_fill(&upstream->stream) != STREAM_AGAIN)
+                        return false;
+                if (stream_is_drained(&upstream->stream))
+                        return true;
+        }
+        return false;
 }
 
 static struct upstream *from_pool(struct exchange *x)

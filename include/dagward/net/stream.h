@@ -23,10 +23,19 @@
 
 enum { STREAM_BLOCK = 80 * 1024 }; /* the largest head, and 16 KiB (one TLS record) behind it */
 
-struct stream_pool {
-        void *free_blocks; /* a list through their first bytes */
+/* How much is read behind what TLS asked for: head and body of a small record, or the rest of a
+ * large one and the head of the next, come in one system call. */
+enum { STREAM_AHEAD = 16 * 1024 };
+
+struct stream_blocks {
+        void *free; /* a list through their first bytes */
         unsigned n_free;
         unsigned n_used;
+};
+
+struct stream_pool {
+        struct stream_blocks plain; /* of STREAM_BLOCK bytes */
+        struct stream_blocks ahead; /* of STREAM_AHEAD bytes, not decrypted yet */
 };
 
 enum stream_io {
@@ -44,16 +53,17 @@ struct stream {
         struct event read_event;
         /* NULL until there is need: most connections rest, and there are many of them. */
         struct event *write_event, *wake_event;
-        bool listening, wants_write;
+        bool listening, wants_write, waking;
         bool drained; /* the last read took everything there was */
         bool eof, failed;
         bool deaf;       /* the peer takes no more bytes; what it said before can still be read */
         bool unsent;     /* TLS took nothing, because its handshake has to read first */
         int error;       /* errno of the failure, 0: TLS */
         int tls_verdict; /* when TLS failed: X509_V_OK, or what is wrong with the certificate */
-        char *in, *out;
-        size_t in_floor, in_start, in_end;
-        size_t out_start, out_end;
+        char *in, *out, *ahead;
+        uint32_t in_floor, in_start, in_end;
+        uint32_t out_start, out_end;
+        uint32_t ahead_start, ahead_end;
         uint64_t sent; /* bytes that the descriptor, or TLS, has taken */
         void (*on_ready)(struct stream *stream, void *owner);
         void *owner;
@@ -76,13 +86,35 @@ void stream_listen(struct stream *stream, bool on);
  * listened to by then: for who stops in the middle of what has been received to let others have
  * their turn. */
 void stream_wake(struct stream *stream);
-/* Whether the loop has found it readable in this turn and on_ready has not run yet. */
+/* Bytes of TLS that have been received and not been asked for yet. on_ready runs as if they still
+ * were in the descriptor. */
+static inline size_t stream_ahead(const struct stream *stream)
+{
+        return stream->ahead_end - stream->ahead_start;
+}
+/* Whether the loop has found it readable in this turn and on_ready has not run yet, or bytes have
+ * been read ahead. */
 static inline bool stream_has_news(const struct stream *stream)
 {
-        return stream->read_event.ev_evcallback.evcb_flags & EVLIST_ACTIVE;
+        return (stream->read_event.ev_evcallback.evcb_flags & EVLIST_ACTIVE) ||
+               stream_ahead(stream);
 }
-/* Reads once, as much as there is room for. When that ends a handshake for which something could
- * not be sent, on_ready runs in the next turn, as nothing need come from the peer any more. */
+/* Whether the last read took everything there was. What has come since is not known yet. */
+static inline bool stream_is_drained(const struct stream *stream)
+{
+        return stream->drained &&
+               (!stream->ssl || (SSL_is_init_finished(stream->ssl) && !stream_ahead(stream) &&
+                                        SSL_pending(stream->ssl) == 0));
+}
+/* Has the next stream_fill ask the descriptor, though its last read took everything. */
+static inline void stream_look_again(struct stream *stream)
+{
+        stream->drained = false;
+}
+/* Reads once, as much as there is room for, or a record of TLS. STREAM_AGAIN on TLS: that record
+ * was none of the peer's bytes (a ticket, say); on_ready will run if there is more behind it. When
+ * that ends a handshake for which something could not be sent, on_ready runs in the next turn, as
+ * nothing need come from the peer any more. */
 enum stream_io stream_fill(struct stream *stream);
 /* What has been received and not consumed. */
 static inline struct str stream_in(const struct stream *stream)
@@ -97,6 +129,12 @@ void stream_consume(struct stream *stream, size_t len);
 void stream_fix(struct stream *stream, size_t len);
 /* Views may go; unread bytes move to the front of the block. */
 void stream_unfix(struct stream *stream);
+/* Memory that the streams of a pool hold. */
+static inline uint64_t stream_pool_bytes(const struct stream_pool *pool)
+{
+        return (uint64_t)pool->plain.n_used * STREAM_BLOCK +
+               (uint64_t)pool->ahead.n_used * STREAM_AHEAD;
+}
 /* Room left in the output block. */
 static inline size_t stream_room(const struct stream *stream)
 {

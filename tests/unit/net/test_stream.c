@@ -65,7 +65,7 @@ static struct rig *rig_new(void)
 static void rig_free(struct rig *rig)
 {
         stream_close(&rig->stream);
-        assert_int_equal(rig->pool.n_used, 0);
+        assert_int_equal(rig->pool.plain.n_used, 0);
         stream_pool_clear(&rig->pool);
         event_base_free(rig->base);
         close(rig->peer);

@@ -116,46 +116,200 @@ static void on_ready(struct stream *stream, void *owner)
         ++*(unsigned *)owner;
 }
 
+/* A stream that has accepted a client of TLS, without tickets on their way. */
+struct accepted {
+        struct tls_context *at, *from;
+        struct event_base *base;
+        struct stream_pool pool;
+        struct stream stream;
+        unsigned woken;
+        SSL *peer;
+        int peer_fd;
+};
+
+static struct accepted *accepted_new(int version)
+{
+        struct accepted *pair = calloc(1, sizeof(*pair));
+        int fds[2];
+
+        assert_non_null(pair);
+        pair->at = server(NULL);
+        pair->from = client(certificate, version);
+        pair->base = event_base_new();
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
+        pair->peer = tls_connect(pair->from, fds[1], "a.test");
+        pair->peer_fd = fds[1];
+        stream_open(&pair->stream, pair->base, &pair->pool, fds[0], tls_accept(pair->at, fds[0]),
+                on_ready, &pair->woken);
+        while (SSL_do_handshake(pair->peer) != 1) {
+                stream_look_again(&pair->stream);
+                assert_int_equal(stream_fill(&pair->stream), STREAM_AGAIN);
+        }
+        stream_look_again(&pair->stream);
+        assert_int_equal(stream_fill(&pair->stream), STREAM_AGAIN);
+        assert_true(stream_is_drained(&pair->stream));
+        return pair;
+}
+
+static void accepted_free(struct accepted *pair)
+{
+        stream_close(&pair->stream);
+        assert_int_equal(stream_pool_bytes(&pair->pool), 0);
+        SSL_free(pair->peer);
+        close(pair->peer_fd);
+        stream_pool_clear(&pair->pool);
+        event_base_free(pair->base);
+        tls_unref(pair->at);
+        tls_unref(pair->from);
+        free(pair);
+}
+
+/* How often on_ready runs in a turn of the loop. */
+static unsigned woken_in_turn(struct accepted *pair)
+{
+        pair->woken = 0;
+        event_base_loop(pair->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+        return pair->woken;
+}
+
+/* One system call takes both records from the descriptor, which has nothing to tell after that. */
+static void a_record_that_was_read_ahead_wakes_who_listens(void **state)
+{
+        static const int versions[] = {TLS1_2_VERSION, TLS1_3_VERSION};
+
+        (void)state;
+        for (size_t i = 0; i < 2; i++) {
+                struct accepted *pair = accepted_new(versions[i]);
+                struct stream *stream = &pair->stream;
+                assert_int_equal(SSL_write(pair->peer, "one", 3), 3);
+                assert_int_equal(SSL_write(pair->peer, "two", 3), 3);
+                assert_int_equal(woken_in_turn(pair), 1);
+                assert_int_equal(stream_fill(stream), STREAM_OK);
+                assert_true(str_eq(stream_in(stream), STR("one")));
+                assert_true(stream_has_news(stream));
+                assert_false(stream_is_drained(stream));
+                for (int turn = 0; turn < 3; turn++) /* as long as it is not read */
+                        assert_int_equal(woken_in_turn(pair), 1);
+                stream_listen(stream, false);
+                (void)woken_in_turn(pair); /* it was on its way */
+                for (int turn = 0; turn < 3; turn++)
+                        assert_int_equal(woken_in_turn(pair), 0);
+                stream_listen(stream, true);
+                assert_int_equal(woken_in_turn(pair), 1);
+                assert_int_equal(stream_fill(stream), STREAM_OK);
+                assert_true(str_eq(stream_in(stream), STR("onetwo")));
+                stream_consume(stream, 6);
+                (void)woken_in_turn(pair);
+                assert_true(stream_is_drained(stream) || stream_fill(stream) == STREAM_AGAIN);
+                for (int turn = 0; turn < 3; turn++)
+                        assert_int_equal(woken_in_turn(pair), 0);
+                accepted_free(pair);
+        }
+}
+
+/* Whatever the size of records and of what arrives at once, all bytes come, in order. */
+static void bytes_come_whole_however_they_are_cut(void **state)
+{
+        enum { BYTES = 400 * 1000 };
+        unsigned char *sent = malloc(BYTES);
+        unsigned seed = 7;
+
+        (void)state;
+        assert_non_null(sent);
+        for (size_t i = 0; i < BYTES; i++)
+                sent[i] = (unsigned char)(i * 131 >> 3);
+        struct accepted *pair = accepted_new(TLS1_3_VERSION);
+        size_t written = 0, got = 0;
+        int next = 0; /* what could not be written yet is written with the same length */
+        while (got < BYTES) {
+                seed = seed * 1103515245 + 12345;
+                int most = (int)(seed >> 16) % (seed & 1024 ? 40 : 20000) + 1;
+                if (!next)
+                        next = (size_t)most < BYTES - written ? most : (int)(BYTES - written);
+                int n = next ? SSL_write(pair->peer, sent + written, next) : 0;
+                if (n > 0) {
+                        written += (size_t)n;
+                        next = 0;
+                        if (seed & (1 << 14))
+                                continue; /* more at once */
+                }
+                assert_true(woken_in_turn(pair) > 0);
+                enum stream_io io = stream_fill(&pair->stream);
+                assert_true(io == STREAM_OK || io == STREAM_AGAIN || io == STREAM_FULL);
+                struct str in = str_head(stream_in(&pair->stream), (size_t)most);
+                assert_memory_equal(in.ptr ? in.ptr : "", sent + got, in.len);
+                got += in.len;
+                stream_consume(&pair->stream, in.len);
+                if (stream_in(&pair->stream).len)
+                        stream_wake(&pair->stream);
+        }
+        assert_int_equal(got, BYTES);
+        accepted_free(pair);
+        free(sent);
+}
+
+/* On an idle connection a ticket is no news; what hides behind it is. */
+static void what_comes_with_a_ticket_is_seen(void **state)
+{
+        struct tls_context *at = server(NULL), *from = client(certificate, TLS1_3_VERSION);
+        struct event_base *base = event_base_new();
+        struct stream_pool pool = {0};
+        struct stream stream;
+        unsigned woken = 0;
+        int fds[2];
+
+        (void)state;
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
+        SSL *there = tls_accept(at, fds[0]);
+        stream_open(&stream, base, &pool, fds[1], tls_connect(from, fds[1], "a.test"), on_ready,
+                &woken);
+        while (!SSL_is_init_finished(stream.ssl) || !SSL_is_init_finished(there)) {
+                stream_look_again(&stream);
+                assert_int_equal(stream_fill(&stream), STREAM_AGAIN);
+                (void)SSL_do_handshake(there);
+        }
+        for (stream_look_again(&stream); !stream_is_drained(&stream);)
+                assert_int_equal(stream_fill(&stream), STREAM_AGAIN); /* the first ticket */
+        assert_int_equal(SSL_new_session_ticket(there), 1);
+        assert_int_equal(SSL_write(there, "stray", 5), 5);
+        stream_look_again(&stream);
+        assert_int_equal(stream_fill(&stream), STREAM_AGAIN);
+        assert_false(stream_is_drained(&stream));
+        assert_int_equal(stream_fill(&stream), STREAM_OK);
+        assert_true(str_eq(stream_in(&stream), STR("stray")));
+        stream_close(&stream);
+        stream_pool_clear(&pool);
+        event_base_free(base);
+        SSL_free(there);
+        close(fds[0]);
+        tls_unref(at);
+        tls_unref(from);
+}
+
 /* A peer that sends one after the other, faster than they can be understood, would else be read for
  * as long as it likes, and nobody beside it. */
 static void a_read_takes_one_update_of_keys_and_no_more(void **state)
 {
         enum { UPDATES = 50 };
-        struct tls_context *at = server(NULL), *from = client(certificate, TLS1_3_VERSION);
-        struct event_base *base = event_base_new();
-        struct stream_pool pool = {0};
-        struct stream stream;
-        unsigned woken = 0, reads = 0;
-        int fds[2];
+        struct accepted *pair = accepted_new(TLS1_3_VERSION);
+        int reads = 0;
 
         (void)state;
-        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
-        SSL *here = tls_connect(from, fds[1], "a.test");
-        stream_open(&stream, base, &pool, fds[0], tls_accept(at, fds[0]), on_ready, &woken);
-        while (SSL_do_handshake(here) != 1)
-                assert_int_equal(stream_fill(&stream), STREAM_AGAIN);
-        assert_int_equal(stream_fill(&stream), STREAM_AGAIN);
         for (int i = 0; i < UPDATES; i++) {
-                assert_int_equal(SSL_key_update(here, SSL_KEY_UPDATE_NOT_REQUESTED), 1);
-                assert_int_equal(SSL_do_handshake(here), 1);
+                assert_int_equal(SSL_key_update(pair->peer, SSL_KEY_UPDATE_NOT_REQUESTED), 1);
+                assert_int_equal(SSL_do_handshake(pair->peer), 1);
         }
-        assert_int_equal(SSL_write(here, "a", 1), 1);
-        while (stream_fill(&stream) == STREAM_AGAIN) {
+        assert_int_equal(SSL_write(pair->peer, "a", 1), 1);
+        assert_int_equal(stream_fill(&pair->stream), STREAM_AGAIN); /* nobody said that it came */
+        assert_int_equal(woken_in_turn(pair), 1);
+        while (stream_fill(&pair->stream) == STREAM_AGAIN) {
                 reads++;
-                woken = 0;
-                event_base_loop(base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
-                assert_int_equal(woken, 1); /* there is more, and that is told */
+                assert_int_equal(woken_in_turn(pair), 1); /* there is more, and that is told */
                 assert_true(reads <= UPDATES);
         }
         assert_int_equal(reads, UPDATES);
-        assert_true(str_eq(stream_in(&stream), STR("a")));
-        stream_close(&stream);
-        SSL_free(here);
-        close(fds[1]);
-        stream_pool_clear(&pool);
-        event_base_free(base);
-        tls_unref(at);
-        tls_unref(from);
+        assert_true(str_eq(stream_in(&pair->stream), STR("a")));
+        accepted_free(pair);
 }
 
 /* What the peer said last is read before anybody is told that it is there: nothing else comes, and
@@ -460,6 +614,9 @@ int main(void)
                 cmocka_unit_test(a_peer_is_admitted_as_long_as_its_authority_is_trusted),
                 cmocka_unit_test(
                         a_handshake_that_ends_while_it_is_read_wakes_who_has_something_to_send),
+                cmocka_unit_test(a_record_that_was_read_ahead_wakes_who_listens),
+                cmocka_unit_test(bytes_come_whole_however_they_are_cut),
+                cmocka_unit_test(what_comes_with_a_ticket_is_seen),
                 cmocka_unit_test(a_read_takes_one_update_of_keys_and_no_more),
                 cmocka_unit_test(a_session_is_resumed_with_the_host_it_was_made_with),
                 cmocka_unit_test(an_address_is_no_name_and_is_not_remembered),

@@ -55,7 +55,7 @@ static void rig_free(struct rig *rig)
 {
         stream_close(&rig->from);
         stream_close(&rig->to);
-        assert_int_equal(rig->pool.n_used, 0); /* an idle stream holds no block */
+        assert_int_equal(rig->pool.plain.n_used, 0); /* an idle stream holds no block */
         stream_pool_clear(&rig->pool);
         event_base_free(rig->base);
         if (rig->in >= 0)
@@ -266,8 +266,8 @@ static void a_slow_receiver_stops_the_sender_and_loses_nothing(void **state)
                         sent += n > 0 ? (size_t)n : 0;
                         rig->to.wants_write = false;
                         pump(rig);
-                        if (rig->pool.n_used > most_blocks)
-                                most_blocks = rig->pool.n_used;
+                        if (rig->pool.plain.n_used > most_blocks)
+                                most_blocks = rig->pool.plain.n_used;
                         size_t len = receive(rig, got, 1 + (turn * 7919) % sizeof(got));
                         struct str rest = str_view(got, len), payload;
                         struct h1_fault fault;
