@@ -16,6 +16,7 @@ enum {
         LIFETIME_MOST_MS = 24 * 60 * 60 * 1000,
         BACKOFF_MOST_MS = 60 * 1000,
         RETRY_AFTER_MOST_S = 3600,
+        PREPARE_MS = 1000, /* between two looks at which keys are used much */
 };
 
 static void issuer_refresh(struct issuer *issuer);
@@ -135,6 +136,7 @@ static void issuer_succeeded(struct issuer *issuer, struct keyset *fresh, int64_
         if (changed) {
                 keys_changed_event(issuer, old, fresh);
                 issuer->keys = fresh;
+                arm(&issuer->prepare, PREPARE_MS);
                 issuer->hooks.changed(issuer->hooks.owner);
                 keyset_unref(old);
         } else {
@@ -444,6 +446,17 @@ bool issuer_unheard(const struct issuer *issuer)
         return issuer->failures > 0 || issuer->fetch;
 }
 
+/* Keys that turn out to be used much get their tables from this thread, which nobody waits for. */
+static void on_prepare(evutil_socket_t fd, short what, void *arg)
+{
+        struct issuer *issuer = arg;
+
+        (void)fd;
+        (void)what;
+        if (issuer->keys && keyset_prepare(issuer->keys))
+                arm(&issuer->prepare, PREPARE_MS);
+}
+
 /* --- life --- */
 
 struct issuer *issuer_new(const struct config_issuer *config, unsigned index,
@@ -461,6 +474,7 @@ struct issuer *issuer_new(const struct config_issuer *config, unsigned index,
         issuer->asked_mono_ms = INT64_MIN;
         evtimer_assign(&issuer->timer, base, on_issuer_timer, issuer);
         evtimer_assign(&issuer->stale, base, on_stale, issuer);
+        evtimer_assign(&issuer->prepare, base, on_prepare, issuer);
         return issuer;
 }
 
@@ -471,6 +485,7 @@ void issuer_free(struct issuer *issuer)
         fetch_cancel(issuer->fetch);
         event_del(&issuer->timer);
         event_del(&issuer->stale);
+        event_del(&issuer->prepare);
         keyset_unref(issuer->keys);
         free(issuer->jwks_url);
         free(issuer);
@@ -494,6 +509,7 @@ void issuer_adopt(struct issuer *issuer, const struct issuer *old)
         }
         memcpy(issuer->keys_ca, ca, sizeof(ca));
         issuer->keys = keyset_ref(old->keys);
+        arm(&issuer->prepare, PREPARE_MS);
         issuer->refreshed_mono_ms = old->refreshed_mono_ms;
         issuer->asked_mono_ms = old->asked_mono_ms;
         issuer->n_refreshed = old->n_refreshed;

@@ -25,6 +25,7 @@ struct issuer {
         int64_t refreshed_mono_ms; /* last success; 0: never */
         struct event timer;        /* next attempt, or next look at the file */
         struct event stale;        /* the keys are too old to be used */
+        struct event prepare;      /* time to look at which of them are used much */
         struct fetch *fetch;       /* under way */
         int64_t started_mono_ms;   /* of what is under way */
         char *jwks_url;            /* owned; from the discovery document */

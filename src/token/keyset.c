@@ -8,6 +8,7 @@
 #include <openssl/x509.h>
 
 #include "dagward/token/base64.h"
+#include "fixed_base.h"
 #include "jwk.h"
 #include "json.h"
 
@@ -15,6 +16,7 @@ enum {
         DOCUMENT_MOST_DEPTH = 16,
         DOCUMENT_MOST_VALUES = 32 * KEYSET_MOST_KEYS,
         ARENA_BYTES = 4096,
+        MOST_TABLES = 8, /* of a set: they are large */
         ARENA_CEILING = 2 * KEYSET_MOST_KEYS * (KEYSET_KID_MOST_BYTES + 512),
 };
 
@@ -24,12 +26,18 @@ struct reading {
         struct error_list *warnings;
 };
 
+static void key_drop(struct key *key)
+{
+        fixed_base_free(key->use->table);
+        EVP_PKEY_free(key->pkey);
+}
+
 static void keyset_drop(struct snapshot *snap)
 {
         struct keyset *set = (struct keyset *)snap; /* snap is its first member */
 
         for (size_t i = 0; i < set->n; i++)
-                EVP_PKEY_free(set->keys[i].pkey);
+                key_drop(&set->keys[i]);
         arena_clear(&set->arena);
         free(set);
 }
@@ -83,6 +91,7 @@ static void add_key(struct reading *r, struct key *key)
         }
         if (key->kid.ptr)
                 key->kid = arena_copy(&r->set->arena, key->kid);
+        key->use = arena_alloc(&r->set->arena, sizeof(*key->use));
         r->set->keys[r->set->n++] = *key;
 }
 
@@ -103,7 +112,7 @@ static void drop_ambiguous(struct reading *r)
                 if (twice[i]) {
                         warn_dropped(r, i, set->keys[i].kid,
                                 "the set has another key with this `kid` for the same algorithm");
-                        EVP_PKEY_free(set->keys[i].pkey);
+                        key_drop(&set->keys[i]);
                 } else {
                         set->keys[kept++] = set->keys[i];
                 }
@@ -241,6 +250,28 @@ struct keyset *keyset_parse(struct str text, bool pem_allowed, const char *sourc
         }
         r.set->generation = generation_of(r.set);
         return r.set;
+}
+
+bool keyset_prepare(struct keyset *set)
+{
+        size_t tables = 0;
+        bool later = false;
+
+        for (size_t i = 0; i < set->n && tables < MOST_TABLES; i++) {
+                struct key_use *use = set->keys[i].use;
+                if (!(set->keys[i].algorithms & TOKEN_ALG_BIT(TOKEN_ES256)) || use->refused)
+                        continue;
+                if (atomic_load(&use->table)) {
+                        tables++;
+                } else if (atomic_load(&use->good) < KEY_WORTH_A_TABLE) {
+                        later = true;
+                } else {
+                        atomic_store(&use->table, fixed_base_new(set->keys[i].pkey));
+                        use->refused = !use->table;
+                        return true; /* one in a call */
+                }
+        }
+        return later && tables < MOST_TABLES;
 }
 
 /* The only key for `alg` among those that `kid` names (ptr NULL: among all); `*named` counts those

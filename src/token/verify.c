@@ -9,6 +9,8 @@
 #include <openssl/evp.h>
 #include <openssl/rsa.h>
 
+#include "fixed_base.h"
+
 enum { DER_MOST_BYTES = 160 }; /* SEQUENCE of two INTEGERs of at most 67 bytes */
 
 static const struct {
@@ -146,19 +148,60 @@ static EVP_PKEY_CTX *ready_for(struct bench *bench, EVP_PKEY *pkey, enum token_a
         return ctx;
 }
 
+static bool digest(struct bench *bench, enum token_alg alg, struct str input,
+        unsigned char out[EVP_MAX_MD_SIZE], unsigned *size)
+{
+        EVP_MD *md = digest_of(bench, alg);
+
+        return md && EVP_DigestInit_ex2(bench->hash, md, NULL) == 1 &&
+               EVP_DigestUpdate(bench->hash, input.ptr, input.len) == 1 &&
+               EVP_DigestFinal_ex(bench->hash, out, size) == 1;
+}
+
 static bool verify_digest(EVP_PKEY *pkey, enum token_alg alg, struct str input,
         const unsigned char *signature, size_t len)
 {
         struct bench *bench = bench_here();
-        unsigned char digest[EVP_MAX_MD_SIZE];
-        unsigned size = 0;
-        EVP_MD *md = digest_of(bench, alg);
-        EVP_PKEY_CTX *ctx = md ? ready_for(bench, pkey, alg) : NULL;
+        unsigned char hash[EVP_MAX_MD_SIZE];
+        unsigned size;
+        EVP_PKEY_CTX *ctx = digest_of(bench, alg) ? ready_for(bench, pkey, alg) : NULL;
 
-        return ctx && EVP_DigestInit_ex2(bench->hash, md, NULL) == 1 &&
-               EVP_DigestUpdate(bench->hash, input.ptr, input.len) == 1 &&
-               EVP_DigestFinal_ex(bench->hash, digest, &size) == 1 &&
-               EVP_PKEY_verify(ctx, signature, len, digest, size) == 1;
+        return ctx && digest(bench, alg, input, hash, &size) &&
+               EVP_PKEY_verify(ctx, signature, len, hash, size) == 1;
+}
+
+static bool verify_ecdsa(
+        const struct key *key, enum token_alg alg, struct str input, struct str raw)
+{
+        unsigned char der[DER_MOST_BYTES];
+        size_t len = ecdsa_to_der(raw, der);
+
+        return len && verify_digest(key->pkey, alg, input, der, len);
+}
+
+static bool verify_by_table(const struct fixed_base *table, struct str input, struct str raw)
+{
+        unsigned char hash[EVP_MAX_MD_SIZE];
+        unsigned size;
+
+        return raw.len == FIXED_BASE_SIGNATURE &&
+               digest(bench_here(), TOKEN_ES256, input, hash, &size) && size == FIXED_BASE_DIGEST &&
+               fixed_base_verify(table, hash, (const unsigned char *)raw.ptr);
+}
+
+/* With a table if there is one. A key gets one when signatures show that it is used, which nobody
+ * can pretend but its owner. */
+static bool verify_es256(const struct key *key, struct str input, struct str raw)
+{
+        struct key_use *use = key->use;
+        const struct fixed_base *table = atomic_load_explicit(&use->table, memory_order_acquire);
+
+        if (table)
+                return verify_by_table(table, input, raw);
+        bool good = verify_ecdsa(key, TOKEN_ES256, input, raw);
+        if (good && atomic_load_explicit(&use->good, memory_order_relaxed) < KEY_WORTH_A_TABLE)
+                atomic_fetch_add_explicit(&use->good, 1, memory_order_relaxed);
+        return good;
 }
 
 /* EdDSA reads the message itself. */
@@ -178,20 +221,20 @@ static bool verify_message(
 
 bool key_verify(const struct key *key, enum token_alg alg, struct str input, struct str signature)
 {
-        unsigned char der[DER_MOST_BYTES];
-        const unsigned char *bytes = (const unsigned char *)signature.ptr;
-        size_t len = signature.len;
+        bool good;
 
-        if (!(key->algorithms & TOKEN_ALG_BIT(alg)) || len != key->signature_bytes)
+        if (!(key->algorithms & TOKEN_ALG_BIT(alg)) || signature.len != key->signature_bytes)
                 return false;
-        if (ways[alg].ecdsa) {
-                len = ecdsa_to_der(signature, der);
-                bytes = der;
-                if (!len)
-                        return false;
-        }
-        bool good = ways[alg].digest ? verify_digest(key->pkey, alg, input, bytes, len)
-                                     : verify_message(key->pkey, input, bytes, len);
+        if (alg == TOKEN_ES256)
+                good = verify_es256(key, input, signature);
+        else if (ways[alg].ecdsa)
+                good = verify_ecdsa(key, alg, input, signature);
+        else if (ways[alg].digest)
+                good = verify_digest(
+                        key->pkey, alg, input, (const unsigned char *)signature.ptr, signature.len);
+        else
+                good = verify_message(
+                        key->pkey, input, (const unsigned char *)signature.ptr, signature.len);
         if (!good)
                 ERR_clear_error(); /* a forged token must leave nothing for others to find */
         return good;
