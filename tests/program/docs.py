@@ -1,0 +1,176 @@
+"""What the guides name is there: pages and chapters behind links, options of the commands they show, events of the audit log;
+and what they show as configuration, policy or agent's file is accepted by the program.
+
+    docs.py PROGRAM SOURCE_DIR
+"""
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^\1```", re.S | re.M)
+# Around settings of which a guide shows a part.
+AROUND = {
+    "listen": "[{address: 127.0.0.1:8080}]",
+    "issuers": "[{name: airflow, issuer: https://issuer.example.com, audiences: dagward}]",
+    "upstream": "{organizations: contoso}",
+    "credentials": "[{name: etl, type: client_secret, tenant: a.example, client_id: 22222222-2222-2222-2222-222222222222, secret_file: secret}]",
+    "policy": "{files: policy.yaml}",
+    "audit": "{file: audit.jsonl}",
+}
+POLICY = "version: 1\n"
+
+
+class Guides:
+    def __init__(self, program, source):
+        self.program, self.source, self.wrong = program, Path(source).resolve(), 0
+        self.pages = {page: page.read_text() for page in
+                      [self.source / "README.md", self.source / "SECURITY.md", *sorted((self.source / "docs").glob("*.md"))]}
+        self.helps = {}
+
+    def complain(self, page, offset, text):
+        line = self.pages[page].count("\n", 0, offset) + 1
+        print(f"{page.relative_to(self.source)}:{line}: {text}")
+        self.wrong += 1
+
+    def run(self, *arguments, **more):
+        return subprocess.run([self.program, *arguments], capture_output=True, text=True, check=False, timeout=60, **more)
+
+    # --- links ---
+
+    def chapters(self, page):
+        """As forges name them: small letters, blanks as hyphens, no punctuation."""
+        text = BLOCK.sub("", self.pages[page])
+        return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^#+ (.*)$", text, re.M)}
+
+    def links(self):
+        n = 0
+        for page, text in self.pages.items():
+            for link in re.finditer(r"\]\(([^)\s]+)\)", text):
+                where, _, chapter = link[1].partition("#")
+                if "://" in where:
+                    continue
+                n += 1
+                target = (page.parent / where).resolve() if where else page
+                if not target.exists():
+                    self.complain(page, link.start(), f"no {where}")
+                elif chapter and chapter not in self.chapters(target):
+                    self.complain(page, link.start(), f"no chapter {chapter} in {target.name}")
+        return n
+
+    # --- commands ---
+
+    def help_of(self, command):
+        if command not in self.helps:
+            done = self.run(*command, "--help")
+            self.helps[command] = done.stdout if done.returncode == 0 else None
+        return self.helps[command]
+
+    def command(self, page, offset, words):
+        """`dagward COMMAND [SUBCOMMAND] ...`: each option stands in its help."""
+        n = 2 if words[0] in ("policy", "audit", "operations", "emulate") and len(words) > 1 and re.fullmatch("[a-z-]+", words[1]) else 1
+        said = self.help_of(tuple(words[:n]))
+        if said is None:
+            self.complain(page, offset, "no command " + " ".join(words[:n]))
+            return
+        for word in words[n:]:
+            option = re.match(r"--[a-z-]+", word)
+            if option and not re.search(re.escape(option[0]) + r"(?![a-z-])", said):
+                self.complain(page, offset, f"{' '.join(words[:n])} has no option {option[0]}")
+
+    def commands(self):
+        n = 0
+        for page, text in self.pages.items():
+            shown = [(m.start(), m[1]) for m in re.finditer(r"`([^`\n]+)`", BLOCK.sub(lambda m: re.sub(r"[^\n]", " ", m[0]), text))]
+            shown += [(m.start(3), m[3]) for m in BLOCK.finditer(text) if m[2] in ("sh", "yaml", "")]
+            shown += [(m.start(), m[0]) for m in re.finditer(r"^    .*(\n    .*)*", text, re.M)]
+            for start, code in shown:
+                joined = code.replace("\\\n", "  ")  # as long as before
+                for m in re.finditer(r"(?:^|(?<=[ !(']))(?:\./build/|build/)?dagward (?=[a-z-])([^\n|#;>`&']*)", joined, re.M):
+                    words = m[1].split()
+                    if not re.fullmatch("[a-z][a-z-]*", words[0]) or words[:2] == ["audit", "checkpoint"]:  # a text that is signed
+                        continue
+                    n += 1
+                    self.command(page, start + m.start(), words)
+        return n
+
+    # --- snippets ---
+
+    def snippet(self, folder, text):
+        """What the program says against it; None: it is nothing that the program reads."""
+        keys = re.findall(r"^([a-z_]+):", text, re.M)
+        if "version" in keys:
+            (folder / "policy.yaml").write_text(text)
+            done = self.run("policy", "test", "--policy", "policy.yaml", cwd=folder)
+        elif "proxy" in keys:
+            (folder / "agent.yaml").write_text(re.sub(r"^listen: .*", "listen: 127.0.0.1:0", text, flags=re.M))
+            return self.agent(folder)
+        elif keys and set(keys) <= {*AROUND, "outgoing_proxy", "idempotency", "correlation", "limits", "timeouts", "admin"}:
+            (folder / "policy.yaml").write_text(POLICY)
+            whole = text + "\n" + "".join(f"{key}: {value}\n" for key, value in AROUND.items() if key not in keys)
+            whole = re.sub(r"(files|shadow): *\[?[^\]\n}]*\]?", r"\1: policy.yaml", whole)
+            (folder / "dagward.yaml").write_text(whole)
+            done = self.run("check", "--no-files", "--config", "dagward.yaml", cwd=folder)
+        else:
+            return None
+        return "" if done.returncode == 0 else done.stdout + done.stderr
+
+    def agent(self, folder):
+        """It says what is wrong with its settings before it looks for the files that they name; without one it listens."""
+        process = subprocess.Popen([self.program, "agent", "--config", "agent.yaml"], cwd=folder, stderr=subprocess.PIPE, text=True)
+        said = ""
+        for line in process.stderr:
+            said += line
+            if " info agent listen=" in line:
+                process.terminate()
+        process.wait()
+        return said if "agent.yaml:" in said or process.returncode not in (0, 2) else ""
+
+    def snippets(self):
+        n = 0
+        with tempfile.TemporaryDirectory() as folder:
+            for page, text in self.pages.items():
+                for block in BLOCK.finditer(text):
+                    inside = re.search(r"^ *agent\.yaml: \|\n((?: +.*\n)+)", block[3], re.M)
+                    indent = len(block[1]) if not inside else len(inside[1]) - len(inside[1].lstrip())
+                    lines = (inside[1] if inside else block[3]).splitlines()
+                    said = self.snippet(Path(folder), "\n".join(line[indent:] for line in lines) + "\n") if block[2] == "yaml" else None
+                    n += said is not None
+                    if said:
+                        self.complain(page, block.start(), f"the program does not take this: {said.strip()}")
+        return n
+
+    # --- events ---
+
+    def events(self):
+        page = self.source / "docs/audit.md"
+        chapters = self.pages[page][self.pages[page].index("### Events of the log itself"):self.pages[page].index("\n## The chain")]
+        listed = set()
+        for cell in re.findall(r"^\| (`.*?) \|", chapters, re.M):
+            for name in re.findall(r"`([a-z_]*\.[a-z_]+)`", cell.replace("`event.name`", "")):
+                family = name.split(".")[0] or family
+                listed.add(family + "." + name.split(".")[1])
+        written = set()
+        for module in ("audit", "sink", "control", "worker"):
+            for file in (*(self.source / "src" / module).glob("*.c"), *(self.source / "include/dagward" / module).glob("*.h")):
+                code = re.sub(r"^#include.*", "", file.read_text(), flags=re.M)
+                written |= set(re.findall(r'"([a-z_]+\.[a-z_]{3,})\\?"', code))
+        written.discard("pipeline.name")  # a member of Azure DevOps' answers
+        if listed != written:
+            self.complain(page, 0, f"events: not documented {sorted(written - listed)}, not written {sorted(listed - written)}")
+        return len(listed)
+
+
+def main(program, source):
+    guides = Guides(Path(program).resolve(), source)
+    found = {kind: getattr(guides, kind)() for kind in ("links", "commands", "snippets", "events")}
+    print(", ".join(f"{n} {kind}" for kind, n in found.items()) + f": {guides.wrong} wrong")
+    few = [kind for kind, least in (("links", 60), ("commands", 60), ("snippets", 15), ("events", 30)) if found[kind] < least]
+    if few:
+        print(f"so few {few}: are the guides written otherwise now?")
+    return 1 if guides.wrong or few else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:3]))
