@@ -1,4 +1,4 @@
-"""What the guides name is there: pages and chapters behind links, options of the commands they show, events of the audit log;
+"""What the guides name is there: pages and chapters behind links, files, options of the commands they show, events of the audit log;
 and what they show as configuration, policy or agent's file is accepted by the program.
 
     docs.py PROGRAM SOURCE_DIR
@@ -57,6 +57,16 @@ class Guides:
                     self.complain(page, link.start(), f"no {where}")
                 elif chapter and chapter not in self.chapters(target):
                     self.complain(page, link.start(), f"no chapter {chapter} in {target.name}")
+        return n
+
+    def paths(self):
+        """Of sources, tests and examples, as the code tour writes them: modules without the folders above them."""
+        n = 0
+        for page, text in self.pages.items():
+            for path in re.finditer(r"`([a-z_.]+(?:/[A-Za-z0-9_.-]+)+\.(?:c|h|py|sh|yaml|json|service|md))`", text):
+                n += 1
+                if not any((self.source / above / path[1]).exists() for above in (".", "include/dagward", "src", "tests")):
+                    self.complain(page, path.start(), f"no {path[1]}")
         return n
 
     # --- commands ---
@@ -164,9 +174,9 @@ class Guides:
 
 def main(program, source):
     guides = Guides(Path(program).resolve(), source)
-    found = {kind: getattr(guides, kind)() for kind in ("links", "commands", "snippets", "events")}
+    found = {kind: getattr(guides, kind)() for kind in ("links", "paths", "commands", "snippets", "events")}
     print(", ".join(f"{n} {kind}" for kind, n in found.items()) + f": {guides.wrong} wrong")
-    few = [kind for kind, least in (("links", 60), ("commands", 60), ("snippets", 15), ("events", 30)) if found[kind] < least]
+    few = [kind for kind, least in (("links", 60), ("paths", 200), ("commands", 60), ("snippets", 15), ("events", 30)) if found[kind] < least]
     if few:
         print(f"so few {few}: are the guides written otherwise now?")
     return 1 if guides.wrong or few else 0
