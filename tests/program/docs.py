@@ -20,6 +20,60 @@ AROUND = {
     "audit": "{file: audit.jsonl}",
 }
 POLICY = "version: 1\n"
+# Numbers that a guide says and the program does not print: page, words, source, the constant there.
+NUMBERS = [
+    ("overload.md", "16,384 identities", "src/world/budget.c", "IDENTITIES = 16 * 1024"),
+    ("overload.md", "128 and 16 for each worker", "src/worker/admit.c", "OWN_DESCRIPTORS = 128"),
+    ("overload.md", "128 and 16 for each worker", "src/worker/admit.c", "OWN_DESCRIPTORS_OF_WORKER = 16"),
+    ("overload.md", "5 % of a worker for each address", "src/worker/forgers.c", "RECOVERY_US = 50"),
+    ("overload.md", "429 after 5 s", "src/worker/identify.c", "TURN_MS = 5000"),
+    ("overload.md", "256 batches", "src/worker/evidence.c", "BATCHES_MOST = 256"),
+    ("overload.md", "fixed | 32, 64 |", "src/control/lookup.h", "LOOKUPS_MOST = 32"),
+    ("overload.md", "fixed | 32, 64 |", "src/control/assertions.h", "ASSERTIONS_AT_ONCE = 64"),
+    ("overload.md", "at most every 10 s from each worker", "src/worker/admit.c", "TOLD_MS = 10000"),
+    ("overload.md", "pause for 250 ms", "src/worker/worker.c", "TICK_MS = 250"),
+    ("upstream.md", "up to eight addresses", "include/dagward/world/world.h", "addresses[8]"),
+    ("upstream.md", "up to 100 are saved, ten are there at the start", "src/worker/inside.h",
+     "UPSTREAM_RETRY = 100, UPSTREAM_RETRIES_MOST = 10000, UPSTREAM_RETRIES_QUIET = 1000"),
+    ("upstream.md", "five minutes are the most", "src/worker/throttle.c", "THROTTLED_MOST_S = 300"),
+    ("upstream.md", "more than 16 interim answers", "src/worker/relay.c", "INTERIMS_MOST = 16"),
+    ("upstream.md", "a head over 64 KiB", "src/worker/relay.c", ".head_bytes = 64 * 1024"),
+    ("upstream.md", "beyond the 32nd of the configuration", "include/dagward/world/metrics.h", "METRICS_CREDENTIALS = 33"),
+    ("upstream.md", "at most 20 of them at once and one every ten seconds", "src/worker/addresses.c", "EVENTS_MS = 10 * 1000, EVENTS_AT_ONCE = 20"),
+    ("upstream.md", "every two seconds whatever `ejection.most` is", "src/worker/addresses.c", "DOWN_MS = 2000"),
+    ("upstream.md", "once in five seconds at most", "src/worker/addresses.c", "RESOLVE_MS = 5000"),
+    ("upstream.md", "five good minutes", "src/worker/health.h", "HEALTH_FORGET_MS = 5 * 60 * 1000"),
+    ("upstream.md", "503, `Retry-After: 5`", "src/worker/upstream.c", "NOT_RESOLVED_S = 5"),
+    ("operations.md", "waits for it up to 10 s", "include/dagward/control/control.h", "CONTROL_ASK_BOUND_MS = 10 * 1000"),
+    ("operations.md", "one request (within 2 s)", "src/worker/client.c", "FRESH_MS = 2000"),
+    ("operations.md", "keys, credentials and addresses, within 30 s", "proxy/serve.c", "WARM_MS = 30 * 1000"),
+    ("operations.md", "after 5 s without an answer", "proxy/serve.c", "PASSING_MS = 5 * 1000"),
+    ("threat-model.md", "on reload, after 5 minutes", "src/worker/directory.c", "KNOWN_MS = 5 * 60 * 1000"),
+    ("threat-model.md", "an hour at most from the last verification", "src/net/tls.c", "SESSION_S = 3600"),
+    ("threat-model.md", "none longer than an hour", "src/net/fetch.c", "CONNECTION_MOST_MS = 3600 * 1000"),
+    ("threat-model.md", "three hops", "src/worker/detour.c", "HOPS_MOST = 3"),
+    ("clients.md", "256 at a time", "proxy/agent.c", "CONNECTIONS_MOST = 256"),
+    ("doctor.md", "expires within 21 days", "src/doctor/judge_listener.c", "SOON_S = 21 * 24 * 3600"),
+    ("doctor.md", "ends within 21 days", "src/doctor/judge_reach.c", "SOON_S = 21 * 24 * 3600"),
+    ("doctor.md", "ends within 14 days", "src/doctor/run.c", "SOON_MS = 14 * 24 * 3600 * 1000"),
+    ("doctor.md", "ends within 15 minutes", "src/doctor/judge_credential.c", "EXPIRES_SOON_S = 15 * 60"),
+    ("doctor.md", "more than 60 s (warning) or 5 minutes (problem)", "src/doctor/judge_answer.c", "SKEW_WARNING_S = 60, SKEW_PROBLEM_S = 300"),
+    ("doctor.md", "less than 1 GiB or 5 % is free", "src/doctor/judge_audit.c", "FREE_LEAST_BYTES = 1 << 30, FREE_LEAST_PERCENT = 5"),
+    ("doctor.md", "more than 10,000 records behind", "src/doctor/judge_sink.c", "BEHIND_RECORDS = 10000"),
+    ("doctor.md", "It ends within 30 seconds", "include/dagward/doctor/doctor.h", "DOCTOR_BOUND_MS = 28 * 1000"),
+    ("audit.md", "no answer of the disk for 30 seconds", "src/worker/evidence.c", "AUDIT_MOST_MS = 30000"),
+    ("audit.md", "the outcomes of the last 20 ms", "src/worker/evidence.c", "BATCH_MS = 20"),
+    ("audit.md", "a record is at most 18 KiB", "include/dagward/audit/record.h", "AUDIT_RECORD_MOST = 18 * 1024"),
+    ("audit.md", "(up to 1 MiB, the newest)", "src/audit/keeper.c", "ANCHOR_BYTES = 1024 * 1024"),
+    ("audit.md", "(soon: within 7 days)", "include/dagward/policy/policy.h", "POLICY_EXPIRES_SOON_MS = 7 * 24 * 60 * 60 * 1000"),
+    ("audit.md", "the first 32 of each policy", "src/control/reload.c", "EXPIRIES_MOST = 32"),
+    ("audit.md", "at most 1,000,000 bytes before packing and 25 minutes", "include/dagward/sink/monitor.h", "MONITOR_CALL_MOST = 1000 * 1000"),
+    ("audit.md", "at most 1,000,000 bytes before packing and 25 minutes", "include/dagward/sink/monitor.h", "25 * 60 * 1000"),
+    ("audit.md", "At most 10,000 records; more", "proxy/audit_trace.c", "MOST_RECORDS = 10000"),
+    ("audit.md", "nobody asked for in 60 days", "proxy/audit_index.c", "UNUSED_S = 60 * 24 * 3600"),
+    ("audit.md", "at most 5,000 different rows (20,000 callers", "proxy/audit_gather.c", "ROWS_MOST = 5000"),
+    ("audit.md", "at most 5,000 different rows (20,000 callers", "proxy/audit_gather.c", "CALLERS_MOST = 20000"),
+]
 
 
 class Guides:
@@ -151,6 +205,17 @@ class Guides:
                         self.complain(page, block.start(), f"the program does not take this: {said.strip()}")
         return n
 
+    # --- numbers ---
+
+    def numbers(self):
+        for name, words, source, constant in NUMBERS:
+            page = self.source / "docs" / name
+            if words not in " ".join(self.pages[page].split()):
+                self.complain(page, 0, f"it does not say `{words}` any more (of {constant})")
+            if not re.search(re.escape(constant) + r"(?![\d ]*[\d*])", " ".join((self.source / source).read_text().split())):
+                self.complain(page, 0, f"it says `{words}`, but {source} has not {constant}")
+        return len(NUMBERS)
+
     # --- events ---
 
     def events(self):
@@ -174,7 +239,7 @@ class Guides:
 
 def main(program, source):
     guides = Guides(Path(program).resolve(), source)
-    found = {kind: getattr(guides, kind)() for kind in ("links", "paths", "commands", "snippets", "events")}
+    found = {kind: getattr(guides, kind)() for kind in ("links", "paths", "commands", "snippets", "numbers", "events")}
     print(", ".join(f"{n} {kind}" for kind, n in found.items()) + f": {guides.wrong} wrong")
     few = [kind for kind, least in (("links", 60), ("paths", 200), ("commands", 60), ("snippets", 15), ("events", 30)) if found[kind] < least]
     if few:
