@@ -48,8 +48,6 @@ static void say(enum confine_mode mode, const struct confine_state *state)
                 yes_no(state->no_new_privileges), state->capabilities ? "dropped" : "kept",
                 landlock, yes_no(state->seccomp), locked, state->missing[0] ? " missing=\"" : "",
                 state->missing, state->missing[0] ? "\"" : "");
-        if (geteuid() == 0 && mode != CONFINE_OFF)
-                log_info("confined: running as root; `user` names somebody with fewer rights");
 }
 
 static bool confine(const struct confine_plan *plan, enum confine_mode mode, struct error *err)
@@ -148,6 +146,8 @@ bool confine_serve(const struct config *config, struct error_list *errors, struc
         confine_plan_clear(&plan);
         if (!ok)
                 return false;
+        if (geteuid() == 0 && config->confine != CONFIG_CONFINE_OFF)
+                log_info("confined: running as root; `user` names somebody with fewer rights");
         /* Better now than at the first reload. */
         if (preflight_reach(config, errors) && preflight_files(config, errors))
                 return true;

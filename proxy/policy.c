@@ -43,7 +43,6 @@ static const char help[] =
         "         the entries that no test reaches. Exit status: 0 all passed, 1 one failed.\n"
         "explain  decides one request and says why, condition by condition, and what would have\n"
         "         to change. Exit status: 0 allowed, 1 denied.\n"
-        "\n"
         "who-can  lists everybody who may do an operation, by which rule, and within which "
         "limits;\n"
         "         resources (projects=analytics pipelines=42) narrow the question. Exit status: 0\n"

@@ -64,6 +64,10 @@ if(TARGET dagward)
         set_tests_properties(program/units PROPERTIES TIMEOUT 60 SKIP_RETURN_CODE 77)
         add_test(NAME program/threat_model COMMAND ${PROJECT_SOURCE_DIR}/tests/program/threat_model.sh
                 ${PROJECT_SOURCE_DIR})
+        add_test(NAME program/docs COMMAND /usr/bin/python3
+                ${PROJECT_SOURCE_DIR}/tests/program/docs.py $<TARGET_FILE:dagward>
+                ${PROJECT_SOURCE_DIR})
+        set_tests_properties(program/docs PROPERTIES TIMEOUT 120)
         add_test(NAME program/mutate_policies COMMAND /usr/bin/python3
                 ${PROJECT_SOURCE_DIR}/tests/program/mutate_policies.py
                 $<TARGET_FILE:dagward> ${PROJECT_SOURCE_DIR}/policies)

@@ -35,7 +35,7 @@ static void usage(FILE *out)
               "  GET  /.well-known/openid-configuration, /jwks\n"
               "  POST /mint           JSON claims -> token; `_alg`: RS256, ES256, PS256\n"
               "  POST /rotate         new keys; ?keep=1 leaves the old ones in the set\n"
-              "  POST /token          client_id as a form -> token as JSON\n"
+              "  POST /token          grant_type=client_credentials&client_id=... -> token\n"
               "  POST /TENANT/oauth2/v2.0/token   as Entra ID; client_id `refused` is refused\n"
               "  GET  /count          requests by path\n"
               "  try: curl -d '{\"sub\":\"me\",\"roles\":[\"operator\"]}' URL/mint\n\n"
@@ -47,7 +47,7 @@ static void usage(FILE *out)
               "                       and behind that `storage=URL`, for *.blob.core.windows.net\n"
               "  POST /~emulator      JSON: how to misbehave (signin, next_status, retry_after,\n"
               "                       delay_ms, close, lose, times, ...)\n"
-              "  GET  /~emulator/runs all runs that were ever started\n"
+              "  GET  /~emulator/runs all runs and releases ever started\n"
               "  GET, DELETE /~emulator/requests   heads of what came; forget them\n\n"
               "Exit status: 0 after SIGTERM or SIGINT, 2 wrong usage or no such port.\n",
                 out);

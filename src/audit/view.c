@@ -100,6 +100,8 @@ static void show_request(struct buf *out, const json_t *record, struct str kind)
         labelled(out, "is", field(record, "request", "operation"));
         labelled(out, "by", field(record, "caller", "subject"));
         labelled(out, "of", field(record, "caller", "issuer"));
+        if (str_empty(field(record, "caller", "subject"))) /* all that tells who to look for */
+                labelled(out, "from", field(record, "caller", "address"));
         labelled(out, "dag", field(record, "claimed", "dag_id"));
         labelled(out, "rule", field(record, "decision", "rule"));
         if (!str_eq(effect, STR("allow")))

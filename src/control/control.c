@@ -81,7 +81,8 @@ static void on_drain_timer(evutil_socket_t fd, short what, void *arg)
 static void drain(struct control *control, const char *cause)
 {
         const struct config_timeouts *timeouts = &control->parts->config->timeouts;
-        int64_t all_ms = timeouts->drain_delay_ms + timeouts->drain_ms + DRAIN_GRACE_MS;
+        int64_t delay_ms = control->has_heir ? 0 : timeouts->drain_delay_ms;
+        int64_t all_ms = delay_ms + timeouts->drain_ms + DRAIN_GRACE_MS;
         struct pair detail[] = {{STR("cause"), str_of(cause)}};
 
         if (control->stopped)
@@ -91,15 +92,15 @@ static void drain(struct control *control, const char *cause)
                 return;
         }
         control->draining = true;
-        log_info("draining cause=\"%s\" delay_ms=%lld at_most_ms=%lld", cause,
-                (long long)timeouts->drain_delay_ms, (long long)timeouts->drain_ms);
+        log_info("draining cause=\"%s\" delay_ms=%lld at_most_ms=%lld", cause, (long long)delay_ms,
+                (long long)timeouts->drain_ms);
         /* What its own limit may be too short for; a moment for the threads to end is added. */
         notifier_say(control->notifier, "STOPPING=1\nSTATUS=draining\nEXTEND_TIMEOUT_USEC=%lld",
                 (long long)(all_ms + DRAIN_GRACE_MS) * 1000);
         control_event(control, "process.draining", detail, 1);
         control_publish(control);
-        if (timeouts->drain_delay_ms && !control->has_heir)
-                arm(&control->drain_timer, timeouts->drain_delay_ms);
+        if (delay_ms)
+                arm(&control->drain_timer, delay_ms);
         else
                 end_workers(control);
 }

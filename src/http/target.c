@@ -130,7 +130,8 @@ static bool check_segment(const struct reader *reader, struct str decoded, const
                 rest = str_cut(rest, '/', &piece);
                 if (!piece_ok(piece))
                         return refuse(reader, "RFC 3986 5.2.4",
-                                "a path segment that begins or ends with a dot, blank or slash",
+                                "a path segment that begins or ends with a blank or slash, or ends "
+                                "with a dot",
                                 at);
         } while (rest.ptr);
         if (!has_high(decoded))

@@ -1,8 +1,10 @@
 """The admin listener under clients that are slow, cut what they say in pieces or talk nonsense."""
+import re
 import socket
 
 from kit import wire
-from kit.waiting import seconds
+from kit.policies import POLICY
+from kit.waiting import ROOT, seconds
 
 
 def connect(proxy, room=None):
@@ -62,3 +64,13 @@ def test_nonsense_is_named_and_who_hangs_up_harms_nobody(proxy):
         with connect(proxy) as s:
             s.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
     assert proxy.admin_get("/readyz").status_code == 200
+
+
+def test_the_guides_name_every_metric_and_no_other(start_proxy, issuer, upstream):
+    """Those of sinks and of a shadow policy are there when there is one."""
+    proxy = start_proxy([issuer.config()], POLICY, upstream.url, policies={"shadow": "policy.yaml"},
+                        audit={"sinks": [{"name": "collector", "type": "stdout"}]})
+    told = set(re.findall(r"^# TYPE (\w+)", proxy.admin_get("/metrics").text, re.M))
+    named = {name for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+             for name in re.findall(r"\bdagward_\w+", page.read_text())}
+    assert named == told, "not documented: %s; not there: %s" % (sorted(told - named), sorted(named - told))

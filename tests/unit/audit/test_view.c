@@ -22,6 +22,9 @@
         "\"caller\":{\"subject\":\"eve\"},\"request\":{\"method\":\"GET\",\"path\":\"/x\"},"       \
         "\"decision\":{\"effect\":\"deny\",\"reason\":\"no rule\"},\"response\":{\"status\":403}," \
         "\"ms\":0.100}"
+#define STRANGER                                                                                   \
+        "{\"time\":\"t\",\"kind\":\"outcome\",\"caller\":{\"address\":\"192.0.2.7\"},"             \
+        "\"decision\":{\"effect\":\"deny\",\"reason\":\"no token\"}}"
 #define INTENT                                                                                     \
         "{\"seq\":1,\"time\":\"t\",\"kind\":\"intent\",\"correlation_id\":\"c-1\","                \
         "\"request\":{\"method\":\"POST\",\"path\":\"/y\"}}"
@@ -48,6 +51,7 @@ static void records_are_shown_as_one_line_each(void **state)
                         "12.3 ms corr c-1\n"},
                 {DENIED, false, VIEW_SHOWN,
                         "t deny   403 GET /x by eve because no rule in 0.1 ms corr c-2\n"},
+                {STRANGER, false, VIEW_SHOWN, "t deny   -   from 192.0.2.7 because no token\n"},
                 {INTENT, false, VIEW_SKIPPED, ""},
                 {INTENT, true, VIEW_SHOWN, "t intent POST /y corr c-1\n"},
                 {EVENT, false, VIEW_SHOWN, "t event  log.opened reason=new previous_seq=0\n"},
