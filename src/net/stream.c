@@ -282,7 +282,7 @@ static void fail(struct stream *stream, int error)
         if (stream->error == 0) {
                 stream->tls_verdict =
                         stream->ssl ? (int)SSL_get_verify_result(stream->ssl) : X509_V_OK;
-                stream->tls_error = ERR_peek_last_error();
+                stream->tls_error = (uint32_t)ERR_peek_last_error();
                 ERR_clear_error();
         }
 }

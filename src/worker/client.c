@@ -66,14 +66,15 @@ void client_accept(struct worker *worker, struct worker_listener *listener)
                         return;
                 }
         }
-        struct client *client = calloc(1, sizeof(*client));
+        size_t peer_size = strlen(peer) + 1;
+        struct client *client = calloc(1, sizeof(*client) + peer_size);
         if (!client)
                 abort();
         client->worker = worker;
         client->tls = ssl != NULL;
         client->listener = listener->index;
         client->reload = world->reload;
-        memcpy(client->peer, peer, sizeof(peer));
+        memcpy(client->peer, peer, peer_size);
         client->address_place = place;
         link_add(&worker->clients, &client->link);
         admit_meet(client);

@@ -176,12 +176,12 @@ struct client {
         budget_place address_place; /* where it was counted */
         unsigned requests;          /* served on this connection */
         unsigned listener;          /* index */
-        uint64_t reload;            /* of the world in which the listener let it in */
         bool known;                 /* it has shown a valid token */
         bool tls;
-        bool last;    /* it has served its last request */
-        bool closing; /* half-closed: what still arrives is thrown away until `deadline_ms` */
-        char peer[LISTENER_PEER];
+        bool last;       /* it has served its last request */
+        bool closing;    /* half-closed: what still arrives is thrown away until `deadline_ms` */
+        uint64_t reload; /* of the world in which the listener let it in */
+        char peer[];     /* its address; memory is taken for what it is long */
 };
 
 struct upstream {

@@ -64,10 +64,10 @@ struct stream {
         uint32_t in_floor, in_start, in_end;
         uint32_t out_start, out_end;
         uint32_t ahead_start, ahead_end;
-        uint64_t sent; /* bytes that the descriptor, or TLS, has taken */
+        uint32_t tls_error; /* OpenSSL's code, when TLS failed: of 32 bits, for all its type */
+        uint64_t sent;      /* bytes that the descriptor, or TLS, has taken */
         void (*on_ready)(struct stream *stream, void *owner);
         void *owner;
-        unsigned long tls_error; /* OpenSSL's code, when TLS failed */
 };
 
 void stream_pool_clear(struct stream_pool *pool);
