@@ -350,6 +350,7 @@ static void source_succeeded(struct token_source *source, const struct outcome *
                 return;
         }
         int64_t refresh_ms = refresh_after(source, outcome);
+        memcpy(source->token_ca, source->asked_ca, sizeof(source->token_ca));
         memcpy(source->memory.version, source->attempt.version, sizeof(source->memory.version));
         source->memory.due_mono_ms = clock_mono_ms() + refresh_ms;
         if (config->type == CREDENTIAL_KEY_VAULT_SECRET && refresh_ms > config->poll_ms)
@@ -418,6 +419,7 @@ static void source_attempt(struct token_source *source, bool again)
                 return;
         event_del(&source->timer);
         stamps_take(source, source->stamps);
+        authorities_of_credential(source->config, source->asked_ca);
         attempt->config = source->config;
         attempt->again = again || !token_source_usable(source);
         if (!source->memory.chosen)
@@ -660,14 +662,23 @@ void token_source_free(struct token_source *source)
 
 void token_source_adopt(struct token_source *source, const struct token_source *old)
 {
+        char now[AUTHORITIES_DIGEST];
+
         if (!config_credential_same(source->config, old->config))
                 return;
+        authorities_of_credential(source->config, now);
+        bool same_ca = authorities_same(source->config, now, old->config, old->token_ca);
         source->credential = credential_ref(old->credential ? old->credential : old->rejected);
         source->first_seen = old->first_seen ? credential_ref(old->first_seen) : NULL;
         source->obtained_mono_ms = old->obtained_mono_ms;
         source->replaced_mono_ms = old->replaced_mono_ms;
         /* What did not work may work now: that is what people reload for. */
-        source->next_mono_ms = old->failures ? 0 : old->next_mono_ms;
+        source->next_mono_ms = old->failures || !same_ca ? 0 : old->next_mono_ms;
+        memcpy(source->token_ca, old->token_ca, sizeof(source->token_ca));
+        if (source->credential && !same_ca)
+                log_info("credential name=%s asked for anew: other authorities vouch for where it "
+                         "comes from",
+                        source->config->name.ptr);
         source->memory = old->memory;
         source->on_demand = source->on_demand && old->on_demand;
         source->n_obtained = old->n_obtained;

@@ -418,6 +418,52 @@ static void a_reload_keeps_the_token_of_a_credential_that_did_not_change(void **
         rig_stop(&rig);
 }
 
+static struct token_source *reloaded(struct rig *rig, struct token_source *old)
+{
+        struct token_source *fresh = token_source_new(
+                &rig->config, 0, rig->base, rig->fetcher, &rig->generations, &old->hooks);
+
+        token_source_adopt(fresh, old);
+        token_source_free(old);
+        token_source_start(fresh);
+        return fresh;
+}
+
+static void a_reload_asks_anew_where_other_authorities_vouch(void **state)
+{
+        char path[] = "/tmp/dagward-ca-XXXXXX";
+        struct rig rig;
+
+        (void)state;
+        close(mkstemp(path));
+        file_write(path, "one authority");
+        rig_init(&rig, CREDENTIAL_CLIENT_SECRET, "s");
+        rig.config.ca = str_of(path); /* nobody reads it: the stub is no TLS server */
+        stub_set(rig.stub, TOKEN_PATH, 200, JSON_TYPE, ANSWER("tok1", "3600"));
+        rig_start(&rig);
+        rig.source = reloaded(&rig, rig.source);
+        turn(rig.base, 100);
+        assert_int_equal(stub_hits(rig.stub, TOKEN_PATH), 1);
+        file_write(path, "another authority");
+        stub_set(rig.stub, TOKEN_PATH, 500, "", "");
+        unsigned settled = rig.told.settled;
+        rig.source = reloaded(&rig, rig.source);
+        assert_true(lends(&rig, "tok1")); /* nobody waits for it */
+        assert_true(turn_until(rig.base, &rig.told.settled, settled + 1, 5000));
+        assert_true(lends(&rig, "tok1"));
+        stub_set(rig.stub, TOKEN_PATH, 200, JSON_TYPE, ANSWER("tok2", "3600"));
+        settled = rig.told.settled;
+        rig.source = reloaded(&rig, rig.source);
+        assert_true(turn_until(rig.base, &rig.told.settled, settled + 1, 5000));
+        assert_true(lends(&rig, "tok2"));
+        unsigned hits = stub_hits(rig.stub, TOKEN_PATH);
+        rig.source = reloaded(&rig, rig.source);
+        turn(rig.base, 100);
+        assert_int_equal(stub_hits(rig.stub, TOKEN_PATH), hits);
+        unlink(path);
+        rig_stop(&rig);
+}
+
 static void a_token_that_comes_too_late_is_not_asked_for_in_a_loop(void **state)
 {
         struct rig rig;
@@ -570,6 +616,7 @@ int main(void)
                 cmocka_unit_test(who_needs_the_same_token_shares_one_request),
                 cmocka_unit_test(a_pat_is_lent_as_Basic_and_said_aloud),
                 cmocka_unit_test(a_reload_keeps_the_token_of_a_credential_that_did_not_change),
+                cmocka_unit_test(a_reload_asks_anew_where_other_authorities_vouch),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
