@@ -30,7 +30,8 @@ struct token_source {
         bool on_demand;
         struct credential *credential; /* what may be lent; NULL: none */
         struct credential
-                *first_seen; /* a file's token, with the end it had when it was read first */
+                *first_seen;  /* a file's token, with the end it had when it was read first */
+        int64_t gone_mono_ms; /* since when a token's own file is not there; INT64_MAX: it is */
         struct credential *rejected; /* taken back when its replacement cannot be had */
         int64_t obtained_mono_ms;
         /* Those that vouched for whom it was obtained from, and when what is under way began. */
