@@ -167,8 +167,9 @@ static const struct setting idempotency_rows[] = {
                 .least = 1,
                 .most = 10000000,
                 .help = "The most triggers that are kept within the window; more are refused with "
-                        "503. About 350 bytes of memory each, and their answers (5 KB or so) on "
-                        "disk."},
+                        "503, and before that with 429 those of a caller that has at least as many "
+                        "as are free: one alone gets half. About 400 bytes of memory each, and "
+                        "their answers (5 KB or so) on disk."},
         {.key = "wait",
                 .type = SETTING_DURATION,
                 AT(config_idempotency, wait_ms),

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "attempt.h"
+#include "authorities.h"
 #include "dagward/base/clock.h"
 #include "dagward/base/log.h"
 #include "dagward/credential/credential.h"
@@ -48,8 +49,9 @@ struct flight {
 
 /* Of one credential, whoever the caller is. */
 struct whole {
-        int64_t held_until_mono_ms; /* Entra asked us to come back later */
-        bool failing;               /* an event has said so */
+        int64_t held_until_mono_ms;  /* Entra asked us to come back later */
+        bool failing;                /* an event has said so */
+        char ca[AUTHORITIES_DIGEST]; /* those that vouched for Entra when this was loaded */
 };
 
 struct assertions {
@@ -459,6 +461,16 @@ enum source_answer assertions_ask(struct assertions *a, struct ask *ask)
 
 /* --- life --- */
 
+static struct whole *wholes_of(const struct config *config)
+{
+        struct whole *wholes = take(config->n_credentials, sizeof(*wholes));
+
+        for (size_t i = 0; i < config->n_credentials; i++)
+                if (config->credentials[i].assertion_is_callers)
+                        authorities_of_credential(&config->credentials[i], wholes[i].ca);
+        return wholes;
+}
+
 struct assertions *assertions_new(const struct config *config, struct fetcher *fetcher,
         uint64_t *generations, const struct assertions_hooks *hooks)
 {
@@ -468,7 +480,7 @@ struct assertions *assertions_new(const struct config *config, struct fetcher *f
         a->fetcher = fetcher;
         a->generations = generations;
         a->hooks = *hooks;
-        a->wholes = take(config->n_credentials, sizeof(*a->wholes));
+        a->wholes = wholes_of(config);
         return a;
 }
 
@@ -499,9 +511,21 @@ static bool place_of(
         return false;
 }
 
+/* It is lent as before; the next request with its caller's token has another one asked for. */
+static void make_due(struct assertions *a, struct entry *e)
+{
+        const struct credential *old = e->credential;
+        struct credential *due =
+                credential_new(credential_token(old), old->generation, old->until_mono_ms);
+
+        if (due)
+                due->refresh_mono_ms = 0;
+        entry_set(a, e, due);
+}
+
 void assertions_reconfigure(struct assertions *a, const struct config *config)
 {
-        struct whole *wholes = take(config->n_credentials, sizeof(*wholes));
+        struct whole *wholes = wholes_of(config);
 
         for (struct entry *e = a->newest, *older; e; e = older) {
                 unsigned index;
@@ -511,8 +535,11 @@ void assertions_reconfigure(struct assertions *a, const struct config *config)
                         entry_drop(a, e);
                         continue;
                 }
-                wholes[index] = a->wholes[e->index];
-                wholes[index].held_until_mono_ms = 0; /* what people reload for */
+                struct whole *whole = &wholes[index]; /* nothing is held: people reload for that */
+                whole->failing = a->wholes[e->index].failing;
+                if (!authorities_same(&config->credentials[index], whole->ca,
+                            &a->config->credentials[e->index], a->wholes[e->index].ca))
+                        make_due(a, e);
                 e->index = index;
         }
         free(a->wholes);

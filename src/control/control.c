@@ -126,6 +126,18 @@ static void on_hangup(evutil_socket_t number, short what, void *arg)
 
         (void)number;
         (void)what;
+        /* Called once for each signal, one after the other. What comes while a reload runs is heard
+         * of after it, and asks for another: it may stand for what was read already. */
+        if (!event_pending(&control->reload_due, EV_TIMEOUT, NULL))
+                arm(&control->reload_due, 0);
+}
+
+static void on_reload_due(evutil_socket_t fd, short what, void *arg)
+{
+        struct control *control = arg;
+
+        (void)fd;
+        (void)what;
         if (!control->draining)
                 control_reload(control, "SIGHUP");
 }
@@ -210,6 +222,7 @@ struct control *control_new(const char *config_path, struct error_list *errors)
         evtimer_assign(&control->ask_timer, control->base, on_ask_timer, control);
         evtimer_assign(&control->watch_timer, control->base, on_watch_timer, control);
         evtimer_assign(&control->drain_timer, control->base, on_drain_timer, control);
+        evtimer_assign(&control->reload_due, control->base, on_reload_due, control);
         control_sources_make(control);
         control_publish(control);
         return control;
@@ -239,7 +252,7 @@ void control_free(struct control *control)
         mailbox_free(control->box);
         struct event *events[] = {&control->box_event, &control->terminate, &control->interrupt,
                 &control->hangup, &control->reopen, &control->ask_timer, &control->watch_timer,
-                &control->drain_timer};
+                &control->drain_timer, &control->reload_due};
         for (size_t i = 0; i < sizeof(events) / sizeof(*events); i++)
                 event_del(events[i]);
         event_base_free(control->base);

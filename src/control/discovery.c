@@ -7,7 +7,6 @@
 #include "dagward/base/buf.h"
 #include "dagward/base/clock.h"
 #include "dagward/base/log.h"
-#include "dagward/world/preflight.h"
 
 enum {
         DOCUMENT_MOST_BYTES = 256 * 1024,
@@ -345,21 +344,11 @@ static void file_read(struct issuer *issuer)
         secret_drop(&text);
 }
 
-/* What is in the file, whatever its name: authorities are taken away by replacing it. */
-static void authorities_digest(const struct config_keys *keys, char out[65])
-{
-        char *file = (char *)(uintptr_t)keys->ca.ptr;
-
-        out[0] = '\0';
-        if (file && !preflight_digest(&file, 1, out, &(struct error){{0}}))
-                out[0] = '\0';
-}
-
 static void issuer_refresh(struct issuer *issuer)
 {
         if (issuer->fetch)
                 return;
-        authorities_digest(&issuer->config->keys, issuer->asked_ca);
+        authorities_of_keys(&issuer->config->keys, issuer->asked_ca);
         issuer->started_mono_ms = clock_mono_ms();
         if (issuer->config->keys.file.ptr)
                 file_read(issuer);
@@ -501,7 +490,7 @@ void issuer_adopt(struct issuer *issuer, const struct issuer *old)
                 !str_eq(mine->url.text, other->url.text) || !str_eq(mine->ca, other->ca) ||
                 !old->keys)
                 return;
-        authorities_digest(mine, ca);
+        authorities_of_keys(mine, ca);
         if (mine->ca.ptr && (!ca[0] || strcmp(ca, old->keys_ca) != 0)) {
                 log_info("keys issuer=%s fetched anew: other authorities vouch for their server",
                         issuer->config->name.ptr);

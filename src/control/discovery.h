@@ -13,6 +13,7 @@
 #include "dagward/config/config.h"
 #include "dagward/net/fetch.h"
 #include "dagward/token/keyset.h"
+#include "authorities.h"
 #include "source.h"
 
 struct issuer {
@@ -33,7 +34,7 @@ struct issuer {
         struct file_stamp stamp; /* of the version of the file that was read */
         /* Digests of the authorities (empty: the system's, or no file that can be read): of those
          * that vouched for `keys`, and when what is under way began. */
-        char keys_ca[65], asked_ca[65];
+        char keys_ca[AUTHORITIES_DIGEST], asked_ca[AUTHORITIES_DIGEST];
         unsigned failures; /* in a row */
         struct error last_error;
         int64_t asked_mono_ms; /* when an ask last started a refresh; INT64_MIN: never */

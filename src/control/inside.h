@@ -54,6 +54,7 @@ struct control {
         struct event box_event;
         struct event terminate, interrupt, hangup, reopen; /* signals */
         struct event ask_timer, watch_timer, drain_timer;
+        struct event reload_due; /* pending: a reload that was asked for has not begun */
 
         struct parts *parts;
         struct watch watch;            /* what was read last, whether it could be used or not */
@@ -148,6 +149,7 @@ void control_leave_to_heir(struct control *control);
 
 /* --- reload.c --- */
 
+/* Takes up what asked for one before, and has not begun. */
 void control_reload(struct control *control, const char *cause);
 /* Logs which outgoing proxy is used, if one was asked for. */
 void control_tell_way_out(const struct parts *parts);

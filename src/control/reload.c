@@ -313,6 +313,7 @@ void control_reload(struct control *control, const char *cause)
         char restart[400] = "";
 
         control->change_seen = false;
+        event_del(&control->reload_due);
         tell_reloading(control);
         error_list_init(&errors);
         struct parts *fresh = parts_load(control->path, &control->watch, &errors);

@@ -1,4 +1,4 @@
-#include "token_source.h"
+#include "token_file.h"
 
 #include <event2/event.h>
 #include <stdlib.h>
@@ -153,6 +153,19 @@ static int64_t wait_after(const struct token_source *source, const struct outcom
         return wait;
 }
 
+/* Whoever deletes a file does not want what was in it to be used any more; nothing else would end
+ * it before a restart. */
+static void withdraw(struct token_source *source)
+{
+        if (!source->credential || !is_local(source) || !token_file_is_gone(source))
+                return;
+        credential_unref(source->credential);
+        source->credential = NULL;
+        log_error("credential name=%s withdrawn: its file is gone", source->config->name.ptr);
+        source_event(source, "credential.withdrawn", "its file is gone");
+        source->hooks.changed(source->hooks.owner);
+}
+
 static void source_failed(struct token_source *source, const struct outcome *outcome)
 {
         int64_t wait_ms = wait_after(source, outcome);
@@ -167,6 +180,7 @@ static void source_failed(struct token_source *source, const struct outcome *out
         if (source->config->type != CREDENTIAL_ISSUER) /* which is a step of one with that name */
                 error_wrap(&source->last_error, "credential %s", source->config->name.ptr);
         take_back_rejected(source);
+        withdraw(source);
         log_error("credential name=%s failed usable=%s again_in_ms=%lld: %s",
                 source->config->name.ptr, token_source_usable(source) ? "yes" : "no",
                 (long long)wait_ms, source->last_error.text);
@@ -306,26 +320,6 @@ static void source_useless(struct token_source *source, const char *why)
         source_failed(source, &failed);
 }
 
-/* A file that did not change holds a token that ends when it did, whatever the wall clock says now:
- * one that is set back makes nothing live longer. */
-static struct credential *not_longer(struct token_source *source, struct credential *fresh)
-{
-        struct credential *first = source->first_seen;
-
-        if (!is_local(source))
-                return fresh;
-        if (!first || !credential_same(first, fresh)) {
-                credential_unref(first);
-                source->first_seen = credential_ref(fresh);
-                return fresh;
-        }
-        if (fresh->until_mono_ms > first->until_mono_ms) {
-                credential_unref(fresh);
-                fresh = credential_ref(first);
-        }
-        return fresh;
-}
-
 static void source_succeeded(struct token_source *source, const struct outcome *outcome)
 {
         const struct config_credential *config = source->config;
@@ -343,13 +337,16 @@ static void source_succeeded(struct token_source *source, const struct outcome *
                         source, "what was obtained cannot stand in a header: it is no token");
                 return;
         }
-        fresh = not_longer(source, fresh);
+        source->gone_mono_ms = INT64_MAX;
+        if (is_local(source))
+                fresh = token_file_not_longer(source, fresh);
         if (fresh->until_mono_ms <= clock_mono_ms()) {
                 credential_unref(fresh);
                 source_useless(source, "the token has ended, though the clock was set back");
                 return;
         }
         int64_t refresh_ms = refresh_after(source, outcome);
+        memcpy(source->token_ca, source->asked_ca, sizeof(source->token_ca));
         memcpy(source->memory.version, source->attempt.version, sizeof(source->memory.version));
         source->memory.due_mono_ms = clock_mono_ms() + refresh_ms;
         if (config->type == CREDENTIAL_KEY_VAULT_SECRET && refresh_ms > config->poll_ms)
@@ -418,6 +415,7 @@ static void source_attempt(struct token_source *source, bool again)
                 return;
         event_del(&source->timer);
         stamps_take(source, source->stamps);
+        authorities_of_credential(source->config, source->asked_ca);
         attempt->config = source->config;
         attempt->again = again || !token_source_usable(source);
         if (!source->memory.chosen)
@@ -432,10 +430,12 @@ static void on_source_timer(evutil_socket_t fd, short what, void *arg)
 
         (void)fd;
         (void)what;
-        if (left > 0 && !files_changed(source))
+        if (left > 0 && !files_changed(source)) {
+                withdraw(source);
                 source_arm(source, left);
-        else
+        } else {
                 source_attempt(source, left > 0);
+        }
 }
 
 int64_t token_source_wait_ms(const struct token_source *source)
@@ -636,6 +636,7 @@ struct token_source *token_source_new(const struct config_credential *config, un
         source->hooks = *hooks;
         source->on_demand = config->on_demand;
         source->replaced_mono_ms = INT64_MIN;
+        source->gone_mono_ms = INT64_MAX;
         source->attempt.fetcher = fetcher;
         source->attempt.memory = &source->memory;
         source->attempt.done = on_done;
@@ -660,14 +661,24 @@ void token_source_free(struct token_source *source)
 
 void token_source_adopt(struct token_source *source, const struct token_source *old)
 {
+        char now[AUTHORITIES_DIGEST];
+
         if (!config_credential_same(source->config, old->config))
                 return;
+        authorities_of_credential(source->config, now);
+        bool same_ca = authorities_same(source->config, now, old->config, old->token_ca);
         source->credential = credential_ref(old->credential ? old->credential : old->rejected);
         source->first_seen = old->first_seen ? credential_ref(old->first_seen) : NULL;
         source->obtained_mono_ms = old->obtained_mono_ms;
+        source->gone_mono_ms = old->gone_mono_ms;
         source->replaced_mono_ms = old->replaced_mono_ms;
         /* What did not work may work now: that is what people reload for. */
-        source->next_mono_ms = old->failures ? 0 : old->next_mono_ms;
+        source->next_mono_ms = old->failures || !same_ca ? 0 : old->next_mono_ms;
+        memcpy(source->token_ca, old->token_ca, sizeof(source->token_ca));
+        if (source->credential && !same_ca)
+                log_info("credential name=%s asked for anew: other authorities vouch for where it "
+                         "comes from",
+                        source->config->name.ptr);
         source->memory = old->memory;
         source->on_demand = source->on_demand && old->on_demand;
         source->n_obtained = old->n_obtained;

@@ -15,6 +15,7 @@
 #include <event2/event_struct.h>
 
 #include "attempt.h"
+#include "authorities.h"
 #include "dagward/config/config.h"
 #include "dagward/credential/credential.h"
 #include "dagward/net/fetch.h"
@@ -29,9 +30,12 @@ struct token_source {
         bool on_demand;
         struct credential *credential; /* what may be lent; NULL: none */
         struct credential
-                *first_seen; /* a file's token, with the end it had when it was read first */
+                *first_seen;  /* a file's token, with the end it had when it was read first */
+        int64_t gone_mono_ms; /* since when a token's own file is not there; INT64_MAX: it is */
         struct credential *rejected; /* taken back when its replacement cannot be had */
         int64_t obtained_mono_ms;
+        /* Those that vouched for whom it was obtained from, and when what is under way began. */
+        char token_ca[AUTHORITIES_DIGEST], asked_ca[AUTHORITIES_DIGEST];
         struct event timer;   /* next attempt, or next look at a file */
         struct event hourly;  /* emergencies are said again */
         int64_t next_mono_ms; /* when the next attempt is due */
@@ -54,7 +58,9 @@ struct token_source *token_source_new(const struct config_credential *config, un
 void token_source_free(struct token_source *source);
 /* Names the source whose token an attempt of this one may need. Before token_source_start. */
 void token_source_depend(struct token_source *source, struct token_source *other);
-/* Takes over the token of `old` if both are the same credential; before token_source_start. */
+/* Takes over the token of `old` if both are the same credential; before token_source_start. Where
+ * other authorities vouch for its server by now, it is lent until there is another one, which is
+ * asked for at once. */
 void token_source_adopt(struct token_source *source, const struct token_source *old);
 void token_source_start(struct token_source *source);
 /* Somebody needs a token newer than generation `seen` (0: any). */

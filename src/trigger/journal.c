@@ -44,6 +44,8 @@ static void put_payload(struct buf *out, const struct trigger_record *record)
                 buf_add(out, record->key.request, TRIGGER_DIGEST);
                 put_text(out, record->id, TRIGGER_ID);
                 put_text(out, record->correlation_id, TRIGGER_ID);
+                if (trigger_caller_known(&record->key))
+                        buf_add(out, record->key.caller, TRIGGER_DIGEST);
         }
         if (record->kind == TRIGGER_RECORD_ANSWERED)
                 put_answer(out, &record->answer);
@@ -135,6 +137,10 @@ static bool take_payload(struct str in, struct trigger_record *out)
                         !take_text(&in, TRIGGER_ID, &out->correlation_id) ||
                         out->id.len != TRIGGER_ID || out->correlation_id.len != TRIGGER_ID)
                         return false;
+                /* A journal of before ends here. */
+                if (in.len && !(take_bytes(&in, out->key.caller, TRIGGER_DIGEST) &&
+                                      trigger_caller_known(&out->key)))
+                        return false;
                 break;
         case TRIGGER_RECORD_ANSWERED:
                 if (!take_answer(&in, &out->answer))
@@ -182,7 +188,8 @@ static bool any_record_in(struct str bytes)
 enum trigger_read trigger_record_read(struct str bytes, size_t *at, struct trigger_record *out)
 {
         if (*at == 0) {
-                if (!str_starts(bytes, STR(TRIGGER_JOURNAL_HEAD)))
+                if (!str_starts(bytes, STR(TRIGGER_JOURNAL_HEAD)) &&
+                        !str_starts(bytes, STR(TRIGGER_JOURNAL_HEAD_BEFORE)))
                         return any_record_in(bytes) ? TRIGGER_READ_DAMAGED : TRIGGER_READ_TORN;
                 *at = HEAD;
         }

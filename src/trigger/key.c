@@ -51,6 +51,23 @@ static void digest_request(const struct trigger_parts *parts, unsigned char out[
         digest_end(&digest, out);
 }
 
+static void digest_caller(const struct trigger_parts *parts, unsigned char out[TRIGGER_DIGEST])
+{
+        struct digest digest;
+
+        digest_begin(&digest, "dagward trigger caller 1");
+        digest_add(&digest, parts->issuer);
+        digest_add(&digest, parts->subject);
+        digest_end(&digest, out);
+}
+
+bool trigger_caller_known(const struct trigger_key *key)
+{
+        static const unsigned char unknown[TRIGGER_DIGEST];
+
+        return memcmp(key->caller, unknown, TRIGGER_DIGEST) != 0;
+}
+
 enum trigger_keyed trigger_key_make(const struct trigger_parts *parts, struct trigger_key *out)
 {
         bool task = parts->dag_id.len && parts->run_id.len && parts->task_id.len;
@@ -59,6 +76,7 @@ enum trigger_keyed trigger_key_make(const struct trigger_parts *parts, struct tr
         if (!parts->chosen.ptr && !task)
                 return TRIGGER_UNKEYED;
         digest_request(parts, out->request);
+        digest_caller(parts, out->caller);
         digest_begin(
                 &digest, parts->chosen.ptr ? "dagward trigger choice 1" : "dagward trigger task 1");
         digest_add(&digest, parts->issuer);

@@ -144,16 +144,28 @@ static void look(struct trigger_entry *entry, struct trigger_ask *ask)
         ledger_answer(ask, TRIGGER_LOOK);
 }
 
+/* Whoever has at least as many entries as are free gets no more. So one caller alone has half of
+ * them at most, and of n that take what they can get each has one part of n + 1: however many do,
+ * some room is left for the next. */
+static void begin_if_room(struct ledger *ledger, struct trigger_ask *ask)
+{
+        size_t n = trigger_table_count(ledger->table);
+
+        if (n >= ask->most)
+                ledger_answer(ask, TRIGGER_FULL);
+        else if (trigger_table_held(ledger->table, ask->key.caller) >= ask->most - n)
+                ledger_answer(ask, TRIGGER_SHARE);
+        else
+                begin(ledger, ask);
+}
+
 static void claim(struct ledger *ledger, struct trigger_ask *ask)
 {
         trigger_table_expire(ledger->table, clock_steady_ms() - ask->window_ms);
         struct trigger_entry *entry = trigger_table_find(ledger->table, ask->key.key);
 
         if (!entry) {
-                if (trigger_table_count(ledger->table) >= ask->most)
-                        ledger_answer(ask, TRIGGER_FULL);
-                else
-                        begin(ledger, ask);
+                begin_if_room(ledger, ask);
                 return;
         }
         if (memcmp(entry->key.request, ask->key.request, TRIGGER_DIGEST) != 0) {

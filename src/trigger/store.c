@@ -85,7 +85,9 @@ static bool replay_all(
         }
 }
 
-static bool read_all(struct store *store, struct trigger_table *table, struct error *err)
+/* `*before`: it is of the form of before. */
+static bool read_all(
+        struct store *store, struct trigger_table *table, bool *before, struct error *err)
 {
         struct stat status;
         bool ok;
@@ -100,6 +102,7 @@ static bool read_all(struct store *store, struct trigger_table *table, struct er
         void *memory = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, store->fd, 0);
         if (memory == MAP_FAILED)
                 return fails(err, "cannot read");
+        *before = str_starts(str_view(memory, bytes), STR(TRIGGER_JOURNAL_HEAD_BEFORE));
         ok = replay_all(store, str_view(memory, bytes), table, err);
         munmap(memory, bytes);
         if (ok && store->size < bytes && ftruncate(store->fd, (off_t)store->size) < 0)
@@ -110,25 +113,29 @@ static bool read_all(struct store *store, struct trigger_table *table, struct er
 bool store_open(
         struct store *store, const char *path, struct trigger_table *table, struct error *err)
 {
+        bool before = false;
+
         *store = (struct store){.path = str_dup(str_of(path))};
         store->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOCTTY, 0600);
         bool ok = store->fd >= 0 || fails(err, "cannot open");
         if (ok && flock(store->fd, LOCK_EX | LOCK_NB) < 0)
                 ok = errno == EWOULDBLOCK ? error_set(err, "another process has it")
                                           : fails(err, "cannot lock");
-        ok = ok && read_all(store, table, err);
+        ok = ok && read_all(store, table, &before, err);
         if (ok && store->size == 0) {
                 ok = write_all(store->fd, STR(TRIGGER_JOURNAL_HEAD), 0, err) &&
                      (fsync(store->fd) == 0 || fails(err, "cannot sync")) && sync_folder(path, err);
                 store->size = sizeof(TRIGGER_JOURNAL_HEAD) - 1;
         }
-        if (!ok) {
-                error_wrap(err, "triggers: %s", path);
-                store_close(store);
-                return false;
-        }
-        trigger_table_recover(table, clock_steady_ms());
-        return true;
+        if (ok)
+                trigger_table_recover(table, clock_steady_ms());
+        if (ok && before)
+                ok = store_tidy(store, table, err) || error_wrap(err, "cannot be written anew");
+        if (ok)
+                return true;
+        error_wrap(err, "triggers: %s", path);
+        store_close(store);
+        return false;
 }
 
 void store_close(struct store *store)

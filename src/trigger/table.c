@@ -6,17 +6,18 @@ enum { BUCKETS_FIRST = 1024 };
 
 struct trigger_table {
         struct trigger_entry **buckets;
+        struct trigger_holder *
+                *holders; /* as many buckets: there are no more holders than entries */
         size_t n_buckets, n;
         struct trigger_entry *oldest, *newest;
 };
 
-static struct trigger_entry **take_buckets(size_t n)
+static void take_buckets(struct trigger_table *table)
 {
-        struct trigger_entry **buckets = calloc(n, sizeof(struct trigger_entry *));
-
-        if (!buckets)
+        table->buckets = calloc(table->n_buckets, sizeof(struct trigger_entry *));
+        table->holders = calloc(table->n_buckets, sizeof(struct trigger_holder *));
+        if (!table->buckets || !table->holders)
                 abort();
-        return buckets;
 }
 
 struct trigger_table *trigger_table_new(void)
@@ -26,7 +27,7 @@ struct trigger_table *trigger_table_new(void)
         if (!table)
                 abort();
         table->n_buckets = BUCKETS_FIRST;
-        table->buckets = take_buckets(table->n_buckets);
+        take_buckets(table);
         return table;
 }
 
@@ -37,6 +38,7 @@ void trigger_table_free(struct trigger_table *table)
         while (table->oldest)
                 trigger_table_remove(table, table->oldest);
         free(table->buckets);
+        free(table->holders);
         free(table);
 }
 
@@ -45,15 +47,80 @@ size_t trigger_table_count(const struct trigger_table *table)
         return table->n;
 }
 
-/* Keys are digests: any part of them is as good as a hash. */
-static struct trigger_entry **bucket(
-        const struct trigger_table *table, const unsigned char key[TRIGGER_DIGEST])
+/* Any part of a digest is as good as a hash. */
+static size_t place_of(
+        const struct trigger_table *table, const unsigned char digest[TRIGGER_DIGEST])
 {
         uint64_t hash;
 
-        memcpy(&hash, key, sizeof(hash));
-        return &table->buckets[hash & (table->n_buckets - 1)];
+        memcpy(&hash, digest, sizeof(hash));
+        return (size_t)(hash & (table->n_buckets - 1));
 }
+
+static struct trigger_entry **bucket(
+        const struct trigger_table *table, const unsigned char key[TRIGGER_DIGEST])
+{
+        return &table->buckets[place_of(table, key)];
+}
+
+/* --- who holds how many --- */
+
+static struct trigger_holder *find_holder(
+        const struct trigger_table *table, const unsigned char caller[TRIGGER_DIGEST])
+{
+        struct trigger_holder *holder = table->holders[place_of(table, caller)];
+
+        while (holder && memcmp(holder->caller, caller, TRIGGER_DIGEST) != 0)
+                holder = holder->next;
+        return holder;
+}
+
+size_t trigger_table_held(
+        const struct trigger_table *table, const unsigned char caller[TRIGGER_DIGEST])
+{
+        const struct trigger_holder *holder = find_holder(table, caller);
+
+        return holder ? holder->n : 0;
+}
+
+static void put_holder(struct trigger_table *table, struct trigger_holder *holder)
+{
+        struct trigger_holder **slot = &table->holders[place_of(table, holder->caller)];
+
+        holder->next = *slot;
+        *slot = holder;
+}
+
+static struct trigger_holder *hold(struct trigger_table *table, const struct trigger_key *key)
+{
+        struct trigger_holder *holder;
+
+        if (!trigger_caller_known(key))
+                return NULL;
+        holder = find_holder(table, key->caller);
+        if (!holder) {
+                holder = calloc(1, sizeof(*holder));
+                if (!holder)
+                        abort();
+                memcpy(holder->caller, key->caller, TRIGGER_DIGEST);
+                put_holder(table, holder);
+        }
+        holder->n++;
+        return holder;
+}
+
+static void let_go(struct trigger_table *table, struct trigger_holder *holder)
+{
+        if (!holder || --holder->n)
+                return;
+        struct trigger_holder **link = &table->holders[place_of(table, holder->caller)];
+        while (*link != holder)
+                link = &(*link)->next;
+        *link = holder->next;
+        free(holder);
+}
+
+/* --- entries --- */
 
 struct trigger_entry *trigger_table_find(
         struct trigger_table *table, const unsigned char key[TRIGGER_DIGEST])
@@ -74,11 +141,22 @@ static void put(struct trigger_table *table, struct trigger_entry *entry)
 
 static void grow(struct trigger_table *table)
 {
+        struct trigger_holder **holders = table->holders;
+        size_t n = table->n_buckets;
+
         free(table->buckets);
         table->n_buckets *= 2;
-        table->buckets = take_buckets(table->n_buckets);
+        take_buckets(table);
         for (struct trigger_entry *entry = table->oldest; entry; entry = entry->newer)
                 put(table, entry);
+        for (size_t i = 0; i < n; i++) {
+                struct trigger_holder *next, *holder = holders[i];
+                for (; holder; holder = next) {
+                        next = holder->next;
+                        put_holder(table, holder);
+                }
+        }
+        free(holders);
 }
 
 struct trigger_entry *trigger_table_add(
@@ -91,6 +169,7 @@ struct trigger_entry *trigger_table_add(
         if (table->n >= table->n_buckets)
                 grow(table);
         entry->key = *key;
+        entry->holder = hold(table, key);
         entry->begun_ms = entry->begun_steady_ms = now_ms;
         entry->older = table->newest;
         if (table->newest)
@@ -119,6 +198,7 @@ void trigger_table_remove(struct trigger_table *table, struct trigger_entry *ent
         else
                 table->newest = entry->older;
         table->n--;
+        let_go(table, entry->holder);
         free(entry);
 }
 

@@ -361,13 +361,14 @@ enum next admit_rate_of_role(struct exchange *x)
 
 /* --- what is told --- */
 
-enum { TOLD = 7 };
+enum { TOLD = 8 };
 
 static void read_counters(const struct metrics *m, uint64_t now[TOLD])
 {
         const uint64_t all[TOLD] = {m->clients_refused_full, m->clients_refused_address,
                 m->clients_evicted_strangers, m->clients_evicted_idle, m->refusals[REFUSED_RATE],
-                m->refusals[REFUSED_CONCURRENCY], m->refusals[REFUSED_OVERLOAD]};
+                m->refusals[REFUSED_CONCURRENCY], m->refusals[REFUSED_OVERLOAD],
+                m->refusals[REFUSED_TRIGGERS]};
 
         memcpy(now, all, sizeof(all));
 }
@@ -375,7 +376,8 @@ static void read_counters(const struct metrics *m, uint64_t now[TOLD])
 void admit_tick(struct worker *worker)
 {
         static const char *const names[TOLD] = {"connections_refused", "connections_over_address",
-                "strangers_closed", "idle_closed", "over_rate", "over_concurrency", "shed"};
+                "strangers_closed", "idle_closed", "over_rate", "over_concurrency", "shed",
+                "over_triggers"};
         struct pair detail[TOLD + 1];
         char texts[TOLD + 1][24];
         uint64_t now[TOLD];
@@ -401,10 +403,10 @@ void admit_tick(struct worker *worker)
         detail[n] = (struct pair){STR("worker"), str_of(texts[n])};
         scribe_event(worker->scribe, STR("limits.reached"), detail, n + 1);
         log_info("worker=%u limits reached: refused=%llu over_address=%llu closed=%llu/%llu "
-                 "over_rate=%llu over_concurrency=%llu shed=%llu (totals)",
+                 "over_rate=%llu over_concurrency=%llu shed=%llu over_triggers=%llu (totals)",
                 worker->number, (unsigned long long)now[0], (unsigned long long)now[1],
                 (unsigned long long)now[2], (unsigned long long)now[3], (unsigned long long)now[4],
-                (unsigned long long)now[5], (unsigned long long)now[6]);
+                (unsigned long long)now[5], (unsigned long long)now[6], (unsigned long long)now[7]);
         memcpy(worker->turned_away_told, now, sizeof(now));
         worker->turned_away_told_ms = worker->now_ms;
 }

@@ -124,7 +124,7 @@ struct worker {
         struct link reading;   /* either, in the middle of a head */
         uint64_t admitted;     /* requests under way */
         uint64_t held_bytes;   /* by exchanges, beside stream blocks */
-        uint64_t turned_away_told[7];
+        uint64_t turned_away_told[8];
         int64_t turned_away_told_ms;
         int64_t accept_failed_ms; /* when a lack of descriptors was last logged */
         struct lease *lease;      /* the newest */

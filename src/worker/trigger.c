@@ -12,7 +12,7 @@
 #include "dagward/http/h1_write.h"
 
 enum { ANSWER_READ_MOST = 256 * 1024 }; /* of upstream's answer: its run's number stands in it */
-enum { RETRY_SOON_S = 5 };
+enum { RETRY_SOON_S = 5, RETRY_FULL_S = 60 };
 
 struct pending_trigger {
         struct trigger_ask ask; /* first: the mail is the ask */
@@ -288,6 +288,26 @@ static enum next begin(struct exchange *x)
         return trigger_mark(x);
 }
 
+/* It could not be told from its duplicates, so it is not sent. */
+static enum next no_room(struct exchange *x)
+{
+        unsigned long long most = x->world->config->idempotency.entries;
+
+        x->trigger->state = "refused";
+        x->refusal.retry_after_s = RETRY_FULL_S;
+        if (x->trigger->verdict == TRIGGER_FULL)
+                return refuse(x, 503, REFUSED_TRIGGERS,
+                        "as many triggers are kept as may be (idempotency.entries: %llu), so a "
+                        "duplicate could not be told; the proxy's operators have to raise the "
+                        "limit",
+                        most);
+        return refuse(x, 429, REFUSED_TRIGGERS,
+                "%.*s of %.*s has at least as many triggers within the window as are free "
+                "(idempotency.entries: %llu, for all callers); the rest is for others. Try again "
+                "later; the proxy's operators may raise the limit",
+                STR_FMT(str_head(x->caller->subject, 128)), STR_FMT(x->caller->issuer), most);
+}
+
 static enum next obey(struct exchange *x)
 {
         switch (x->trigger->verdict) {
@@ -300,10 +320,7 @@ static enum next obey(struct exchange *x)
                         "differ); send the request as it was, or a new key",
                         0);
         case TRIGGER_FULL:
-                x->refusal.retry_after_s = 60;
-                return refuse(x, 503, REFUSED_DUPLICATE,
-                        "as many triggers are kept as may be (idempotency.entries), so a duplicate "
-                        "could not be told; the proxy's operators have to raise the limit");
+        case TRIGGER_SHARE: return no_room(x);
         case TRIGGER_BROKEN:
                 return refuse(x, 503, REFUSED_AUDIT,
                         "the journal of triggers cannot be used, and nothing is started without "

@@ -17,6 +17,7 @@ const char *const metrics_refusal_names[REFUSAL_COUNT] = {
         [REFUSED_UPSTREAM_CREDENTIAL] = "upstream-credential",
         [REFUSED_UPSTREAM] = "upstream",
         [REFUSED_DUPLICATE] = "duplicate",
+        [REFUSED_TRIGGERS] = "triggers",
         [REFUSED_RATE] = "rate",
         [REFUSED_CONCURRENCY] = "concurrency",
         [REFUSED_OVERLOAD] = "overload",

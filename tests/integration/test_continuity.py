@@ -321,6 +321,31 @@ def test_a_reload_every_second_under_load_fails_no_request(start_proxy, issuer, 
     proxy.outcomes(len(load.statuses))
 
 
+def test_a_burst_of_SIGHUPs_is_few_reloads(start_proxy, issuer, upstream, operator):
+    """One that has not begun takes up those that came before; those that come during one are one more, which reads
+    what was written before the last of them. A file that is looked at by itself would be another cause."""
+    wide = copy.deepcopy(POLICY)  # takes a while to be read
+    wide["roles"]["wide"] = {"allow": [{"operations": ["pipelines.runs.get"], "projects": ["p%d" % i], "pipelines": [1]} for i in range(3000)]}
+    last = copy.deepcopy(wide)
+    last["roles"]["operator"]["allow"][0]["pipelines"] = [42, 7]
+    proxy = start_proxy([issuer.config()], wide, upstream.url, log={"level": "info"})
+    seven = lambda: proxy.ask("POST", RUNS.replace("42", "7"), operator, body=b"{}").status
+    assert seven() == 403
+    with Load(lambda number: proxy.connect(), operator, clients=2) as load:
+        for i in range(200):
+            if i == 199:
+                proxy.policy = last
+                proxy.write_files()
+            proxy.signal(signal.SIGHUP)
+            wire.pause(0.0002)
+        until(lambda: seven() == 200, "what was written last is in force")
+    load.check(upstream, 10)
+    proxy.stop()  # which comes behind all that were asked for
+    reloads = proxy.events("reload.")
+    assert {r["event"]["detail"]["cause"] for r in reloads} == {"SIGHUP"}
+    assert 1 <= len(reloads) < 50, "as good as each signal had its own: %d" % len(reloads)
+
+
 # --- drain ---
 
 def test_before_a_drain_it_is_not_ready_but_serves(start_proxy, issuer, upstream, operator):

@@ -192,6 +192,23 @@ def test_a_token_file_is_read_again_when_it_changes(proxy, upstream, operator):
     until(ask, "the new token is in use", within=20, every=0.2)
 
 
+def test_a_token_file_that_is_deleted_takes_its_token_with_it(proxy, upstream, operator):
+    """Nothing else would end a PAT before a restart. What cannot be read, but is there, takes nothing away."""
+    kept = proxy.token_file.read_text()
+    proxy.token_file.write_text("")
+    until(lambda: proxy.events("credential.refresh_failed"), "it is noticed")
+    assert proxy.ask("GET", RUNS, operator).status == 200
+    proxy.token_file.unlink()
+    until(lambda: proxy.ask("GET", RUNS, operator).status == 503, "it is not lent any more", within=30, every=0.2)
+    (event,) = proxy.events("credential.withdrawn")
+    assert event["event"]["detail"]["credential"] == "etl"
+    assert proxy.metric(r'^dagward_credential_usable{credential="etl"}') == 0 and proxy.admin_get("/readyz").status_code == 503
+    sent = len(upstream.received)
+    assert proxy.ask("GET", RUNS, operator).status == 503 and len(upstream.received) == sent
+    proxy.token_file.write_text(kept)
+    until(lambda: proxy.ask("GET", RUNS, operator).status == 200, "it is lent again", within=20, every=0.2)
+
+
 def test_each_binding_has_its_credential(start_proxy, issuer, upstream, operator, publisher, tmp_path):
     second = secrets.upstream("second-" + os.urandom(12).hex())
     (tmp_path / "second").write_text(second)

@@ -263,6 +263,34 @@ def test_a_trigger_is_sent_once_whichever_process_has_it(line, upstream, operato
     assert len([r for r in upstream.received if r.method == "POST"]) == 3
 
 
+def test_a_callers_share_of_triggers_is_one_for_both_processes(line, upstream, operator, issuer):
+    """Half of six for one caller: one that the old one has in hand, one it has answered, one of the new one."""
+    proxy, gate = line.proxy, threading.Event()
+    proxy.config["timeouts"]["drain"] = "2m"
+    proxy.config["idempotency"] = {"wait": "60s", "entries": 6}
+    post = lambda key, token=operator: proxy.ask("POST", RUNS, fields=keyed(token, key), body=b"{}")
+    first = line.start()
+    assert post("one").status == 200
+    upstream.tell(lambda sock, request: gate.wait(60) and message(200, '{"id": 7, "state": "completed"}'))
+    with proxy.connect(timeout=60) as sent, proxy.connect(timeout=60) as asks:
+        sent.request("POST", RUNS, keyed(operator, "two"), b"{}")
+        until(lambda: len(upstream.received) == 2, "the trigger is under way in the old process")
+        asks.send("POST %s HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %s\r\nIdempotency-Key: four\r\nContent-Length: 2\r\n\r\n{" % (RUNS, operator))
+        proxy.admin_get("/metrics")  # it has been read by a worker
+        line.next()
+        assert first.poll() is None
+        assert post("three").status == 200
+        refused = post("four")
+        assert refused.status == 429 and "idempotency.entries: 6" in refused.text
+        asks.send("}")  # the old one asks the new one
+        assert asks.answer().status == 429
+        assert post("other", issuer.mint("operator-2", roles=["operator"])).status == 200
+        gate.set()
+        assert sent.answer().status == 200
+    line.gone(first)
+    assert post("two")["Idempotent-Replayed"] == "true" and post("four").status == 429
+
+
 def test_what_an_old_process_had_in_hand_when_it_was_killed_is_looked_up(line, issuer, tmp_path):
     proxy = line.proxy
     emulator = Emulator(tmp_path / "emulator", proxy.upstream_token)
@@ -325,7 +353,7 @@ import socket
 with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
     s.connect("handover.sock")
     try:
-        s.send(b"TAKE 1")
+        s.send(b"TAKE 2")
     except OSError:
         pass
     print(s.recv(500).decode())
@@ -349,7 +377,7 @@ def test_another_user_gets_no_sockets(line, operator):
 
 def test_who_says_nonsense_gets_nothing(line, operator):
     line.start()
-    for words, reply in [([b"TAKE 0"], b"NO the two versions"), ([b"READY"], b""), ([b"SERVING"], b""), ([b"TAKE 1", b"SERVING"], b"SOCKETS"), ([b"NO thanks"], b"")]:
+    for words, reply in [([b"TAKE 0"], b"NO the two versions"), ([b"READY"], b""), ([b"SERVING"], b""), ([b"TAKE 2", b"SERVING"], b"SOCKETS"), ([b"NO thanks"], b"")]:
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as peer:
             peer.settimeout(seconds(10))
             until(lambda: peer.connect_ex(line.path) == 0, "it listens")

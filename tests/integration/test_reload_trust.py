@@ -157,6 +157,77 @@ def test_keys_do_not_outlive_trust_in_the_authority_that_vouched_for_them(start_
     until(lambda: proxy.ask("GET", RUNS, token).status == 200, "it is trusted again", within=40, every=0.2)
 
 
+# --- tokens for Azure DevOps ---
+
+
+@pytest.fixture
+def entra(tmp_path):
+    """A tenant whose token endpoint shows a certificate of `old`, and the settings of a credential that asks it."""
+    tenant = Tenant()
+    tenant.old, tenant.new = Authority(tmp_path / "old", "the old one"), Authority(tmp_path / "new", "the new one")
+    tenant.ca = tmp_path / "entra-ca.pem"
+    tenant.ca.write_bytes(tenant.old.file.read_bytes())
+    tenant.entra.show(tenant.old.issue("127.0.0.1"))
+    (tmp_path / "secret").write_text(tenant.secret())
+    tenant.settings = {"name": "etl", "tenant": TENANT, "client_id": APP, "authority": tenant.entra.url, "ca": str(tenant.ca)}
+    yield tenant
+    tenant.close()
+
+
+def both(tenant):
+    return tenant.old.file.read_bytes() + tenant.new.file.read_bytes()
+
+
+def test_a_token_is_asked_for_anew_when_other_authorities_vouch_for_where_it_comes_from(start_proxy, issuer, upstream, operator, entra, tmp_path):
+    """And is lent until there is another one: a file that is rotated, well or badly, fails no request."""
+    credential = {**entra.settings, "type": "client_secret", "secret_file": str(tmp_path / "secret")}
+    proxy = start_proxy([issuer.config()], POLICY, upstream.url, credentials=[credential])
+
+    def lent():
+        assert proxy.ask("GET", RUNS, operator).status == 200
+        return entra.given().index(upstream.received[-1]["Authorization"][len("Bearer "):])
+
+    assert lent() == 0
+    proxy.reload({**proxy.config, "limits": {"inspect": "512KiB"}})
+    assert lent() == 0
+    entra.ca.write_bytes(both(entra))
+    proxy.reload()
+    until(lambda: lent() == 1, "a new one is lent")
+    proxy.reload({**proxy.config, "limits": {"inspect": "1MiB"}})
+    assert lent() == 1
+    entra.ca.write_bytes(entra.new.file.read_bytes())  # too early: the endpoint still shows the old certificate
+    proxy.reload()
+    until(lambda: proxy.events("credential.refresh_failed"), "it is tried, and nobody trusts that server any more")
+    assert lent() == 1, "better than none"
+    proxy.reload({**proxy.config, "limits": {"inspect": "512KiB"}})  # another one does not make it forget
+    assert lent() == 1
+    entra.entra.show(entra.new.issue("127.0.0.1"))
+    until(lambda: lent() == 2, "the next attempt", within=40)
+    elsewhere = tmp_path / "elsewhere.pem"
+    shutil.copy(entra.ca, elsewhere)
+    proxy.reload({**proxy.config, "credentials": [{**credential, "ca": str(elsewhere)}]})
+    until(lambda: lent() == 3, "another file")
+    assert len(entra.given()) == 4, "reloads that changed nothing of this asked for nothing"
+
+
+def test_a_callers_own_token_is_renewed_when_other_authorities_vouch_for_where_it_comes_from(start_proxy, issuer, upstream, entra):
+    entra.apps[APP]["federated"].append({"issuer": issuer.url, "subject": "worker", "audience": "dagward"})
+    token = issuer.mint("worker", roles=["operator"])
+    proxy = start_proxy([issuer.config()], POLICY, upstream.url, credentials=[{**entra.settings, "type": "federated", "assertion": "caller"}])
+
+    def lent():
+        assert proxy.ask("GET", RUNS, token).status == 200
+        return entra.given().index(upstream.received[-1]["Authorization"][len("Bearer "):])
+
+    assert [lent() for _ in range(3)] == [0, 0, 0]
+    proxy.reload({**proxy.config, "limits": {"inspect": "512KiB"}})
+    assert [lent() for _ in range(3)] == [0, 0, 0]
+    entra.ca.write_bytes(both(entra))
+    proxy.reload()
+    assert lent() in (0, 1), "nobody waits for it"
+    until(lambda: lent() == 1, "the next one", within=40)
+
+
 # --- addresses of Azure DevOps ---
 
 

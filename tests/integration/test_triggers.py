@@ -413,8 +413,35 @@ def test_the_window_ends(place):
 
 def test_more_than_may_be_kept_is_refused(place):
     it = place(idempotency={"entries": 2})
-    assert [it.post(run=r).status_code for r in ("a", "b", "c", "a")] == [200, 200, 503, 200]
+    other = it.issuer.mint("operator-2", roles=["operator"])
+    answers = [it.post(run=r, token=t) for r, t in (("a", None), ("b", other), ("c", None), ("a", None))]
+    assert [a.status_code for a in answers] == [200, 200, 503, 200]
+    assert "idempotency.entries: 2" in answers[2].text and answers[2].headers["Retry-After"] == "60"
     assert len(it.runs()) == 2
+
+
+@pytest.mark.parametrize("again", ["", "restart"])
+def test_one_caller_does_not_take_the_room_of_all(place, again):
+    """Also when another process counts anew what it reads in the journal; test_handover.py has the other way."""
+    it = place(idempotency={"entries": 8})
+    other = it.issuer.mint("operator-2", roles=["operator"])
+    noisy = [it.post(key="k%d" % i) for i in range(4)]
+    if again:
+        it.restart()
+    noisy += [it.post(key="k%d" % i) for i in range(4, 6)]
+    assert [a.status_code for a in noisy] == [200] * 4 + [429] * 2, "half of them is what one alone may have"
+    refused = noisy[-1]
+    assert "operator-1" in refused.text and "idempotency.entries: 8" in refused.text and refused.headers["Retry-After"] == "60"
+    record = it.proxy.outcome(refused)
+    assert "idempotency.entries" in record["decision"]["reason"] and record["response"]["status"] == 429 and "upstream" not in record
+    assert record["trigger"]["state"] == "refused"
+    assert it.proxy.metric(r'^dagward_refusals_total{reason="triggers"}') == 2
+    event = until(lambda: it.proxy.events("limits.reached"), "the log says so")
+    assert event[0]["event"]["detail"]["over_triggers"]
+    assert replayed(it.post(key="k0")), "what it has is answered all the same"
+    assert [it.post(key="k%d" % i, token=other).status_code for i in range(3)] == [200, 200, 429], "the other one: half of the rest"
+    assert it.post(key="k9").status_code == 429
+    assert len(it.runs()) == 6
 
 
 # --- what runs carry ---

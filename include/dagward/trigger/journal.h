@@ -6,7 +6,11 @@
  * without waiting for the disk: what is lost of them turns an answer that was known into one that
  * has to be looked up.
  *
- *      "dagward triggers 1\n" { "DwT1" length(4) crc32(4) payload(length) }
+ *      "dagward triggers 2\n" { "DwT1" length(4) crc32(4) payload(length) }
+ *
+ * A file of before, "dagward triggers 1\n", does not say whose its triggers are; it is read, and
+ * written anew at once. What wrote such files takes this for no journal, instead of cutting off
+ * what it does not know.
  *
  * Numbers are little endian. Reading stops at a record that was cut off by a crash; one that is
  * damaged with good ones behind it is an error, because what it said would be forgotten.
@@ -17,7 +21,8 @@
 #include "dagward/base/buf.h"
 #include "dagward/trigger/key.h"
 
-#define TRIGGER_JOURNAL_HEAD "dagward triggers 1\n"
+#define TRIGGER_JOURNAL_HEAD "dagward triggers 2\n"
+#define TRIGGER_JOURNAL_HEAD_BEFORE "dagward triggers 1\n" /* as long */
 
 enum {
         TRIGGER_ID = 36,              /* characters of a UUID */
@@ -63,8 +68,8 @@ enum trigger_read {
 };
 
 /* Reads the record at `*at` of the whole file `bytes` and moves on; `*at` 0 is the file's
- * beginning, and a file that is empty or begins otherwise than TRIGGER_JOURNAL_HEAD is TORN or
- * DAMAGED. */
+ * beginning, and a file that is empty or begins otherwise than one of both TRIGGER_JOURNAL_HEADs is
+ * TORN or DAMAGED. */
 enum trigger_read trigger_record_read(struct str bytes, size_t *at, struct trigger_record *out);
 
 #endif

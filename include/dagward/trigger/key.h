@@ -29,7 +29,11 @@ struct trigger_parts {
 struct trigger_key {
         unsigned char key[TRIGGER_DIGEST];     /* what finds the first request */
         unsigned char request[TRIGGER_DIGEST]; /* of method, target and body: must agree, too */
+        unsigned char caller[TRIGGER_DIGEST]; /* of issuer and subject: whose share it is of; zeros:
+                                                 not known */
 };
+
+bool trigger_caller_known(const struct trigger_key *key);
 
 enum trigger_keyed {
         TRIGGER_UNKEYED,   /* neither an Idempotency-Key nor a whole Airflow task: never the same */

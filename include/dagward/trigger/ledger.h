@@ -32,6 +32,7 @@ enum trigger_verdict {
         TRIGGER_LOOK,   /* it was sent, and nobody knows what came of it: find out */
         TRIGGER_OTHER,  /* the key was used for another request */
         TRIGGER_FULL,   /* as many triggers as may be kept are within the window */
+        TRIGGER_SHARE,  /* the asker's caller has at least as many of them as are free */
         TRIGGER_BROKEN, /* the journal cannot be written or read */
 };
 

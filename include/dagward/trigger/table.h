@@ -18,11 +18,19 @@ enum trigger_state {
         TRIGGER_LOOKING,  /* somebody finds out what became of it */
 };
 
+/* What one caller has of the table. */
+struct trigger_holder {
+        struct trigger_holder *next; /* in its bucket */
+        unsigned char caller[TRIGGER_DIGEST];
+        size_t n; /* entries; never 0 */
+};
+
 /* One key. */
 struct trigger_entry {
         struct trigger_entry *next;          /* in its bucket */
         struct trigger_entry *older, *newer; /* by `begun_ms` */
         struct trigger_key key;
+        struct trigger_holder *holder; /* NULL: a journal of before does not say whose it is */
         enum trigger_state state;
         int64_t begun_ms; /* wall clock, of the first request */
         int64_t lost_ms;  /* LOST, LOOKING: since when nothing of it can be on its way any more */
@@ -41,6 +49,9 @@ struct trigger_table;
 struct trigger_table *trigger_table_new(void);
 void trigger_table_free(struct trigger_table *table);
 size_t trigger_table_count(const struct trigger_table *table);
+/* How many of them are that caller's. */
+size_t trigger_table_held(
+        const struct trigger_table *table, const unsigned char caller[TRIGGER_DIGEST]);
 /* NULL: not known. */
 struct trigger_entry *trigger_table_find(
         struct trigger_table *table, const unsigned char key[TRIGGER_DIGEST]);

@@ -31,6 +31,7 @@ enum refusal {
         REFUSED_UPSTREAM_CREDENTIAL, /* upstream turned our credential away */
         REFUSED_UPSTREAM,            /* unreachable, nonsense, silent */
         REFUSED_DUPLICATE,           /* a trigger that was sent before, and cannot be answered */
+        REFUSED_TRIGGERS,            /* no room to keep another trigger, or none for the caller */
         REFUSED_RATE,                /* more requests in a time than the caller may send */
         REFUSED_CONCURRENCY,         /* more at once than the caller may have under way */
         REFUSED_OVERLOAD,            /* there is no room for more, whoever asks */

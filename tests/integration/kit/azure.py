@@ -11,6 +11,7 @@ import hashlib
 import http.server
 import json
 import os
+import ssl
 import tempfile
 import threading
 import time
@@ -142,7 +143,7 @@ class Server:
                 except OSError:
                     pass
 
-        self.handler = Handler
+        self.handler, self.context = Handler, None
         self.port = 0
         self.up()
         self.url = "http://127.0.0.1:%d" % self.port
@@ -152,8 +153,21 @@ class Server:
         http.server.ThreadingHTTPServer.request_queue_size = 256  # many callers may come at once
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", self.port), self.handler)
         self.server.daemon_threads = True
+        if self.context:
+            self.server.socket = self.context.wrap_socket(self.server.socket, server_side=True)
         self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    def show(self, identity):
+        """By https from now on, and with this certificate in each handshake that follows: (certificate, key)."""
+        if self.context:
+            self.context.load_cert_chain(*identity)
+            return
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(*identity)
+        self.url = self.url.replace("http:", "https:")
+        self.down()
+        self.up()
 
     def down(self):
         if self.server:

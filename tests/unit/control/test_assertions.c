@@ -266,6 +266,50 @@ static void a_reload_keeps_what_is_the_same(void **state)
         rig_stop(&rig);
 }
 
+static void a_reload_makes_due_what_other_authorities_vouched_for(void **state)
+{
+        char path[] = "/tmp/dagward-ca-XXXXXX";
+        struct rig rig;
+        struct ask ask = ask_of("a", "RS256", 7200);
+
+        (void)state;
+        close(mkstemp(path));
+        file_write(path, "one authority");
+        rig_start(&rig);
+        stub_set(rig.stub, TOKEN_PATH, 200, JSON_TYPE, ANSWER("tok1", "3600"));
+        struct config_credential with_ca = rig.credential;
+        with_ca.ca = str_of(path); /* nobody reads it: the stub is no TLS server */
+        struct config config = {.credentials = &with_ca, .n_credentials = 1};
+        assertions_reconfigure(rig.assertions, &config);
+        asked(&rig, &ask);
+        struct ask again = ask;
+        for (int round = 0; round < 3; round++) {
+                /* The same, another, and this one again. */
+                file_write(path, round ? "another authority" : "one authority");
+                assertions_reconfigure(rig.assertions, &config);
+                again = ask;
+                assert_int_equal(asked(&rig, &again), SOURCE_NEWER);
+                const struct credential *lent = again.assertion.credential;
+                assert_true(str_eq(credential_token(lent), STR("tok1")));
+                assert_true((lent->refresh_mono_ms == 0) == (round > 0));
+                again.seen = lent->generation;
+                credential_unref(again.assertion.credential);
+        }
+        /* Renewed in vain, it is lent on. */
+        stub_set(rig.stub, TOKEN_PATH, 500, "", "");
+        struct ask ahead = ask_of("a", "RS256", 7200);
+        memcpy(ahead.assertion.digest, ask.assertion.digest, sizeof(ask.assertion.digest));
+        ahead.seen = again.seen;
+        ahead.assertion.ahead = true;
+        assert_int_equal(asked(&rig, &ahead), SOURCE_WAIT);
+        again = ask;
+        assert_int_equal(asked(&rig, &again), SOURCE_NEWER);
+        assert_true(str_eq(credential_token(again.assertion.credential), STR("tok1")));
+        credential_unref(again.assertion.credential);
+        unlink(path);
+        rig_stop(&rig);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -275,6 +319,7 @@ int main(void)
                 cmocka_unit_test(a_rejected_one_is_replaced_once_a_minute),
                 cmocka_unit_test(a_pause_that_Entra_asks_for_is_for_all),
                 cmocka_unit_test(a_reload_keeps_what_is_the_same),
+                cmocka_unit_test(a_reload_makes_due_what_other_authorities_vouched_for),
         };
 
         log_set_level(LOG_LEVEL_NONE);

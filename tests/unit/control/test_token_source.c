@@ -392,6 +392,39 @@ static void a_static_token_that_says_when_it_ends_is_not_lent_beyond(void **stat
         rig_stop(&rig);
 }
 
+static void a_file_that_is_gone_takes_its_token_with_it(void **state)
+{
+        struct rig rig;
+
+        (void)state;
+        rig_init(&rig, CREDENTIAL_STATIC_FILE, "tok1");
+        rig_start(&rig);
+        assert_true(lends(&rig, "tok1"));
+        /* Not there for a moment, as when it is replaced; and then empty. */
+        unsigned settled = rig.told.settled;
+        unlink(rig.file);
+        assert_true(turn_until(rig.base, &rig.told.settled, settled + 1, 5000));
+        assert_false(rig.told.ok);
+        assert_true(lends(&rig, "tok1"));
+        file_write(rig.file, "");
+        assert_true(turn_until(rig.base, &rig.told.settled, settled + 2, 10000));
+        assert_false(rig.told.ok);
+        assert_true(lends(&rig, "tok1"));
+        assert_null(strstr(rig.told.events, "withdrawn"));
+        /* Gone. */
+        unsigned changed = rig.told.changed;
+        unlink(rig.file);
+        assert_true(turn_until(rig.base, &rig.told.changed, changed + 1, 20000));
+        assert_null(rig.source->credential);
+        assert_non_null(strstr(rig.told.events, "credential.withdrawn "));
+        /* And here again. */
+        changed = rig.told.changed;
+        file_write(rig.file, "tok1");
+        assert_true(turn_until(rig.base, &rig.told.changed, changed + 1, 10000));
+        assert_true(lends(&rig, "tok1"));
+        rig_stop(&rig);
+}
+
 static void a_reload_keeps_the_token_of_a_credential_that_did_not_change(void **state)
 {
         struct rig rig;
@@ -415,6 +448,52 @@ static void a_reload_keeps_the_token_of_a_credential_that_did_not_change(void **
         assert_null(other->credential);
         token_source_free(other);
         token_source_free(same);
+        rig_stop(&rig);
+}
+
+static struct token_source *reloaded(struct rig *rig, struct token_source *old)
+{
+        struct token_source *fresh = token_source_new(
+                &rig->config, 0, rig->base, rig->fetcher, &rig->generations, &old->hooks);
+
+        token_source_adopt(fresh, old);
+        token_source_free(old);
+        token_source_start(fresh);
+        return fresh;
+}
+
+static void a_reload_asks_anew_where_other_authorities_vouch(void **state)
+{
+        char path[] = "/tmp/dagward-ca-XXXXXX";
+        struct rig rig;
+
+        (void)state;
+        close(mkstemp(path));
+        file_write(path, "one authority");
+        rig_init(&rig, CREDENTIAL_CLIENT_SECRET, "s");
+        rig.config.ca = str_of(path); /* nobody reads it: the stub is no TLS server */
+        stub_set(rig.stub, TOKEN_PATH, 200, JSON_TYPE, ANSWER("tok1", "3600"));
+        rig_start(&rig);
+        rig.source = reloaded(&rig, rig.source);
+        turn(rig.base, 100);
+        assert_int_equal(stub_hits(rig.stub, TOKEN_PATH), 1);
+        file_write(path, "another authority");
+        stub_set(rig.stub, TOKEN_PATH, 500, "", "");
+        unsigned settled = rig.told.settled;
+        rig.source = reloaded(&rig, rig.source);
+        assert_true(lends(&rig, "tok1")); /* nobody waits for it */
+        assert_true(turn_until(rig.base, &rig.told.settled, settled + 1, 5000));
+        assert_true(lends(&rig, "tok1"));
+        stub_set(rig.stub, TOKEN_PATH, 200, JSON_TYPE, ANSWER("tok2", "3600"));
+        settled = rig.told.settled;
+        rig.source = reloaded(&rig, rig.source);
+        assert_true(turn_until(rig.base, &rig.told.settled, settled + 1, 5000));
+        assert_true(lends(&rig, "tok2"));
+        unsigned hits = stub_hits(rig.stub, TOKEN_PATH);
+        rig.source = reloaded(&rig, rig.source);
+        turn(rig.base, 100);
+        assert_int_equal(stub_hits(rig.stub, TOKEN_PATH), hits);
+        unlink(path);
         rig_stop(&rig);
 }
 
@@ -569,7 +648,9 @@ int main(void)
                 cmocka_unit_test(the_same_token_again_is_no_new_one),
                 cmocka_unit_test(who_needs_the_same_token_shares_one_request),
                 cmocka_unit_test(a_pat_is_lent_as_Basic_and_said_aloud),
+                cmocka_unit_test(a_file_that_is_gone_takes_its_token_with_it),
                 cmocka_unit_test(a_reload_keeps_the_token_of_a_credential_that_did_not_change),
+                cmocka_unit_test(a_reload_asks_anew_where_other_authorities_vouch),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

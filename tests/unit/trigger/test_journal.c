@@ -21,6 +21,7 @@ static struct trigger_record begun(unsigned char key)
 
         memset(record.key.key, key, TRIGGER_DIGEST);
         memset(record.key.request, key + 1, TRIGGER_DIGEST);
+        memset(record.key.caller, key % 2 ? 0xc1 : 0xc2, TRIGGER_DIGEST);
         return record;
 }
 
@@ -106,6 +107,61 @@ static void what_was_written_is_read(void **state)
         buf_clear(&file);
 }
 
+static size_t held_by(const struct trigger_table *table, unsigned char caller)
+{
+        unsigned char bytes[TRIGGER_DIGEST];
+
+        memset(bytes, caller, sizeof(bytes));
+        return trigger_table_held(table, bytes);
+}
+
+static void whose_they_are_is_read_as_well(void **state)
+{
+        enum trigger_read end;
+        struct buf file;
+        size_t at;
+        (void)state;
+
+        write_all(&file); /* 1 and 3 are of one caller, 2 and 4 of another; 3 was let go */
+        struct trigger_table *table = replay(buf_str(&file), &end, &at);
+        assert_int_equal(held_by(table, 0xc1), 1);
+        assert_int_equal(held_by(table, 0xc2), 2);
+        assert_int_equal(held_by(table, 0xc3), 0);
+        trigger_table_free(table);
+        buf_clear(&file);
+}
+
+static void a_table_counts_what_each_caller_has(void **state)
+{
+        struct trigger_table *table = trigger_table_new();
+        (void)state;
+
+        for (unsigned i = 0; i < 5000; i++) { /* 50 callers, more than there are buckets at first */
+                struct trigger_key key = {{0}, {0}, {0}};
+                unsigned caller = i < 2500 ? i : i % 50 + 10000;
+                memcpy(key.key, &i, sizeof(i));
+                memcpy(key.caller, &caller, sizeof(caller));
+                key.caller[TRIGGER_DIGEST - 1] = 1;
+                trigger_table_add(table, &key, i)->state = TRIGGER_ANSWERED;
+        }
+        for (unsigned i = 0; i < 2550; i++) {
+                unsigned char caller[TRIGGER_DIGEST] = {0};
+                unsigned number = i < 2500 ? i : i - 2500 + 10000;
+                memcpy(caller, &number, sizeof(number));
+                caller[TRIGGER_DIGEST - 1] = 1;
+                assert_int_equal(trigger_table_held(table, caller), i < 2500 ? 1 : 50);
+        }
+        trigger_table_expire(table, 2550);
+        for (unsigned i = 0; i < 2550; i += 51) {
+                unsigned char caller[TRIGGER_DIGEST] = {0};
+                unsigned number = i < 2500 ? i : i - 2500 + 10000;
+                memcpy(caller, &number, sizeof(number));
+                caller[TRIGGER_DIGEST - 1] = 1;
+                assert_int_equal(trigger_table_held(table, caller), i < 2500 ? 0 : 49);
+        }
+        trigger_table_free(table);
+}
+
 static void a_file_cut_anywhere_loses_only_its_last_record(void **state)
 {
         struct buf file;
@@ -172,14 +228,14 @@ static void a_table_forgets_what_is_old_and_in_nobodys_hand(void **state)
         (void)state;
 
         for (unsigned i = 0; i < 5000; i++) { /* grows on the way */
-                struct trigger_key key = {{0}, {0}};
+                struct trigger_key key = {{0}, {0}, {0}};
                 memcpy(key.key, &i, sizeof(i));
                 trigger_table_add(table, &key, i)->state = i % 100 == 0 ? TRIGGER_RUNNING
                                                            : i % 2      ? TRIGGER_ANSWERED
                                                                         : TRIGGER_LOST;
         }
         for (unsigned i = 0; i < 5000; i++) {
-                struct trigger_key key = {{0}, {0}};
+                struct trigger_key key = {{0}, {0}, {0}};
                 memcpy(key.key, &i, sizeof(i));
                 assert_non_null(trigger_table_find(table, key.key));
         }
@@ -192,6 +248,8 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(what_was_written_is_read),
+                cmocka_unit_test(whose_they_are_is_read_as_well),
+                cmocka_unit_test(a_table_counts_what_each_caller_has),
                 cmocka_unit_test(a_file_cut_anywhere_loses_only_its_last_record),
                 cmocka_unit_test(a_byte_changed_in_the_middle_is_damage),
                 cmocka_unit_test(an_answer_that_is_too_large_is_kept_without_its_body),

@@ -21,6 +21,8 @@ struct rig {
         struct mailbox *box;
         struct ledger *ledger;
         struct trigger_ask *last; /* answered last */
+        char caller;              /* who asks; 0: nobody in particular */
+        size_t most;
 };
 
 static void on_answer(struct mail *mail, void *receiver)
@@ -47,6 +49,7 @@ static int set_up(void **state)
         assert_non_null(mkdtemp(rig->folder));
         snprintf(rig->path, sizeof(rig->path), "%s/triggers", rig->folder);
         rig->box = mailbox_new(rig);
+        rig->most = 3;
         start(rig);
         *state = rig;
         return 0;
@@ -69,10 +72,13 @@ static struct trigger_ask *ask_of(struct rig *rig, char key, char body, const ch
 {
         struct trigger_ask *ask = calloc(1, sizeof(*ask));
 
-        *ask = (struct trigger_ask){
-                .window_ms = 3600000, .most = 3, .reply_to = rig->box, .answered = on_answer};
+        *ask = (struct trigger_ask){.window_ms = 3600000,
+                .most = rig->most,
+                .reply_to = rig->box,
+                .answered = on_answer};
         memset(ask->key.key, key, TRIGGER_DIGEST);
         memset(ask->key.request, body, TRIGGER_DIGEST);
+        memset(ask->key.caller, rig->caller, TRIGGER_DIGEST);
         snprintf(ask->request_id, sizeof(ask->request_id), "%s-0000-7000-8000-000000000000", who);
         snprintf(ask->correlation_id, sizeof(ask->correlation_id), "%s", ask->request_id);
         return ask;
@@ -219,6 +225,127 @@ static void no_more_are_kept_than_may_be(void **state)
         expect(rig, 'd', "00000001", TRIGGER_FIRST);
 }
 
+/* Asks with fresh keys until there is an answer other than that it may send; how often it might. */
+static size_t take_all(struct rig *rig, char caller, unsigned *keys, enum trigger_verdict *verdict)
+{
+        struct trigger_ask *told;
+        size_t n = 0;
+
+        rig->caller = caller;
+        for (;; n++) {
+                struct trigger_ask *asked = ask_of(rig, 0, 'b', "00000001");
+                ++*keys;
+                memcpy(asked->key.key, keys, sizeof(*keys));
+                ledger_ask(rig->ledger, asked);
+                assert_true(is_answered(rig, 10000));
+                told = rig->last;
+                *verdict = told->verdict;
+                free(told);
+                if (*verdict != TRIGGER_FIRST)
+                        return n;
+        }
+}
+
+static void nobody_takes_the_room_of_all(void **state)
+{
+        struct rig *rig = *state;
+        enum trigger_verdict verdict;
+        unsigned keys = 0;
+
+        rig->most = 60;
+        assert_int_equal(take_all(rig, 'a', &keys, &verdict), 30);
+        assert_int_equal(verdict, TRIGGER_SHARE);
+        assert_int_equal(take_all(rig, 'b', &keys, &verdict), 15); /* half of what was left */
+        assert_int_equal(verdict, TRIGGER_SHARE);
+        assert_int_equal(take_all(rig, 'a', &keys, &verdict), 0);
+        /* What it has gets its answers all the same. */
+        unsigned first = 1;
+        struct trigger_ask *again = ask_of(rig, 0, 'b', "00000002");
+        struct trigger_answer answer = {.status = 200, .whole = true};
+        memcpy(again->key.key, &first, sizeof(first));
+        ledger_tell(rig->ledger, &again->key, "00000001-0000-7000-8000-000000000000", TRIGGER_ENDED,
+                &answer);
+        ledger_ask(rig->ledger, again);
+        assert_true(is_answered(rig, 10000));
+        assert_int_equal(rig->last->verdict, TRIGGER_REPLAY);
+        free(rig->last->answer);
+        free(rig->last);
+        /* The very last is for whoever has none, and then it is full. */
+        assert_true(take_all(rig, 'c', &keys, &verdict) >= 7);
+        for (char other = 'd'; verdict == TRIGGER_SHARE; other++)
+                assert_true(take_all(rig, other, &keys, &verdict) >= 1);
+        assert_int_equal(verdict, TRIGGER_FULL);
+}
+
+static void shares_are_known_after_a_start(void **state)
+{
+        struct rig *rig = *state;
+        enum trigger_verdict verdict;
+        unsigned keys = 0;
+
+        rig->most = 60;
+        assert_int_equal(take_all(rig, 'a', &keys, &verdict), 30);
+        restart(rig);
+        assert_int_equal(take_all(rig, 'a', &keys, &verdict), 0);
+        assert_int_equal(verdict, TRIGGER_SHARE);
+        assert_int_equal(take_all(rig, 'b', &keys, &verdict), 15);
+        rig->most = 90; /* a reload may give more */
+        assert_int_equal(take_all(rig, 'a', &keys, &verdict), 8);
+}
+
+static void what_was_not_started_gives_its_room_back(void **state)
+{
+        struct rig *rig = *state;
+
+        rig->most = 4;
+        rig->caller = 'a';
+        expect(rig, '1', "00000001", TRIGGER_FIRST);
+        expect(rig, '2', "00000001", TRIGGER_FIRST);
+        expect(rig, '3', "00000001", TRIGGER_SHARE);
+        tell(rig, '1', "00000001", TRIGGER_NOT_STARTED);
+        expect(rig, '3', "00000001", TRIGGER_FIRST);
+        expect(rig, '4', "00000001", TRIGGER_SHARE);
+}
+
+/* As a journal looks that was written before shares were counted. */
+static void write_journal_of_before(struct rig *rig)
+{
+        struct trigger_record record = {.kind = TRIGGER_RECORD_BEGUN,
+                .time_ms = clock_wall_ms(),
+                .id = STR("019ab1c2-0000-7000-8000-000000000001"),
+                .correlation_id = STR("019ab1c2-0000-7000-8000-000000000002")};
+        struct buf out;
+
+        memset(record.key.key, 'k', TRIGGER_DIGEST);
+        memset(record.key.request, 'b', TRIGGER_DIGEST);
+        buf_init(&out, 4096);
+        BUF_LITERAL(&out, TRIGGER_JOURNAL_HEAD_BEFORE);
+        trigger_record_write(&out, &record); /* nobody's, so it says nothing of that */
+        FILE *file = fopen(rig->path, "w");
+        assert_non_null(file);
+        assert_int_equal(fwrite(out.data, 1, out.len, file), out.len);
+        fclose(file);
+        buf_clear(&out);
+}
+
+static void a_journal_of_before_is_read_and_written_anew(void **state)
+{
+        struct rig *rig = *state;
+        char head[sizeof(TRIGGER_JOURNAL_HEAD)] = "";
+
+        ledger_close(rig->ledger);
+        write_journal_of_before(rig);
+        start(rig);
+        FILE *file = fopen(rig->path, "r");
+        assert_non_null(file);
+        assert_non_null(fgets(head, sizeof(head), file));
+        fclose(file);
+        assert_string_equal(head, TRIGGER_JOURNAL_HEAD);
+        expect(rig, 'k', "00000001", TRIGGER_LOOK);
+        restart(rig);
+        expect(rig, 'k', "00000002", TRIGGER_LOOK);
+}
+
 static void a_start_knows_what_was_known(void **state)
 {
         struct rig *rig = *state;
@@ -299,6 +426,10 @@ int main(void)
                 TEST(only_who_has_it_in_hand_may_tell),
                 TEST(a_key_of_another_request_is_told_apart),
                 TEST(no_more_are_kept_than_may_be),
+                TEST(nobody_takes_the_room_of_all),
+                TEST(shares_are_known_after_a_start),
+                TEST(what_was_not_started_gives_its_room_back),
+                TEST(a_journal_of_before_is_read_and_written_anew),
                 TEST(a_start_knows_what_was_known),
                 TEST(one_file_is_one_process),
                 TEST(a_file_of_somebody_else_is_left_alone),
