@@ -439,11 +439,19 @@ bool issuer_unheard(const struct issuer *issuer)
 static void on_prepare(evutil_socket_t fd, short what, void *arg)
 {
         struct issuer *issuer = arg;
+        const struct key *made;
 
         (void)fd;
         (void)what;
-        if (issuer->keys && keyset_prepare(issuer->keys))
+        if (!issuer->keys)
+                return;
+        if (keyset_prepare(issuer->keys, &made))
                 arm(&issuer->prepare, PREPARE_MS);
+        if (made)
+                log_info(
+                        "keys issuer=%s kid=\"%.*s\" is used much: verified by a table from now on",
+                        issuer->config->name.ptr, made->kid.len < 80 ? (int)made->kid.len : 80,
+                        made->kid.ptr ? made->kid.ptr : "");
 }
 
 /* --- life --- */

@@ -252,11 +252,12 @@ struct keyset *keyset_parse(struct str text, bool pem_allowed, const char *sourc
         return r.set;
 }
 
-bool keyset_prepare(struct keyset *set)
+bool keyset_prepare(struct keyset *set, const struct key **made)
 {
         size_t tables = 0;
         bool later = false;
 
+        *made = NULL;
         for (size_t i = 0; i < set->n && tables < MOST_TABLES; i++) {
                 struct key_use *use = set->keys[i].use;
                 if (!(set->keys[i].algorithms & TOKEN_ALG_BIT(TOKEN_ES256)) || use->refused)
@@ -268,6 +269,7 @@ bool keyset_prepare(struct keyset *set)
                 } else {
                         atomic_store(&use->table, fixed_base_new(set->keys[i].pkey));
                         use->refused = !use->table;
+                        *made = use->refused ? NULL : &set->keys[i];
                         return true; /* one in a call */
                 }
         }

@@ -24,7 +24,7 @@ struct evidence_batch {
         struct evidence_batch *next_spare; /* or next failed one */
 };
 
-static void give_back(struct worker *worker, struct evidence_batch *batch)
+static void keep_batch(struct worker *worker, struct evidence_batch *batch)
 {
         if (worker->n_spare_batches == SPARE_BATCHES_MOST) {
                 audit_batch_clear(&batch->batch);
@@ -76,7 +76,7 @@ static void on_written(struct audit_batch *audit, void *receiver)
                 client_go_on(x->client);
         }
         if (ok) {
-                give_back(worker, batch);
+                keep_batch(worker, batch);
                 return;
         }
         worker->batches_out++; /* it still has to be written */
@@ -169,14 +169,21 @@ static void free_batches(struct evidence_batch *batch)
         }
 }
 
+void evidence_give_back(struct worker *worker)
+{
+        free_batches(worker->spare_batches);
+        worker->spare_batches = NULL;
+        worker->n_spare_batches = 0;
+}
+
 void evidence_clear(struct worker *worker)
 {
         if (worker->failed_batches)
                 log_error("worker=%u ends with audit records that could not be written",
                         worker->number);
         free_batches(worker->failed_batches);
-        free_batches(worker->spare_batches);
-        worker->failed_batches = worker->spare_batches = NULL;
+        worker->failed_batches = NULL;
+        evidence_give_back(worker);
 }
 
 static struct evidence_batch *write_record(

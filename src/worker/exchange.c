@@ -626,6 +626,7 @@ struct exchange *exchange_new(struct client *client)
         link_init(&x->audit_link);
         link_init(&x->turn_link);
         worker->metrics.exchanges_now++;
+        worker->served = true;
         return x;
 }
 

@@ -138,6 +138,11 @@ struct worker {
         struct tls_session tls_sessions[SERVICE_COUNT];
         struct exchange *spare; /* finished exchanges, to be used again */
         unsigned n_spare;
+        /* for when nothing happens; see give_back in worker.c */
+        bool served; /* an exchange began since the last tick */
+        bool spent;  /* and since memory was given back */
+        unsigned quiet_ticks;
+        int64_t give_back_after_ms;
         struct verdicts *verdicts;
         unsigned rotation; /* which of an endpoint's addresses is tried first */
         struct health health;
@@ -741,6 +746,8 @@ bool evidence_is_behind(const struct worker *worker);
 void evidence_tick(struct worker *worker);
 /* At once: tries again what could not be written. */
 void evidence_post_failed(struct worker *worker);
+/* Frees what is kept to be used again. */
+void evidence_give_back(struct worker *worker);
 void evidence_clear(struct worker *worker);
 /* From now on the worker knows of a log that cannot be written before it has written itself. */
 void evidence_watch(struct worker *worker);

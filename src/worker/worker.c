@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -13,6 +14,7 @@ enum { VERDICTS_MOST = 4096 }; /* tokens a worker remembers */
 enum { ACCEPTS_PER_TURN = 32, ACCEPTS_AT_END = 8192 };
 enum { ACCEPT_LOG_MS = 10000 }; /* a lack of descriptors is logged no more often */
 enum { SPARE_MOST = 256 };      /* finished exchanges that are kept */
+enum { QUIET_TICKS = 4, GIVE_BACK_MS = 60 * 1000 };
 
 /* --- worlds --- */
 
@@ -245,6 +247,38 @@ static void resume_listeners(struct worker *worker)
         }
 }
 
+static void free_spare(struct worker *worker, unsigned most)
+{
+        while (worker->n_spare > most) {
+                struct exchange *x = worker->spare;
+                worker->spare = x->next_spare;
+                worker->n_spare--;
+                arena_clear(&x->arena);
+                free(x->rewrite);
+                free(x);
+        }
+}
+
+/* When nothing has happened for a second, what the busiest moment needed goes back to the system;
+ * seldom, as it has to be taken again. */
+static void give_back(struct worker *worker)
+{
+        bool quiet = !worker->served && !worker->metrics.exchanges_now;
+
+        worker->spent |= worker->served;
+        worker->served = false;
+        worker->quiet_ticks = quiet ? worker->quiet_ticks + 1 : 0;
+        if (!worker->spent || worker->quiet_ticks < QUIET_TICKS ||
+                worker->now_ms < worker->give_back_after_ms)
+                return;
+        worker->spent = false;
+        worker->give_back_after_ms = worker->now_ms + GIVE_BACK_MS;
+        free_spare(worker, 0);
+        stream_pool_clear(&worker->pool);
+        evidence_give_back(worker);
+        malloc_trim(0);
+}
+
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
         struct worker *worker = arg;
@@ -260,6 +294,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
         verdicts_expire(worker->verdicts, worker->wall_ms / 1000);
         lent_expire(worker->lent, worker->now_ms);
         worker->metrics.lent_held = lent_held(worker->lent);
+        give_back(worker);
 }
 
 static void on_turn(evutil_socket_t fd, short what, void *arg)
@@ -305,18 +340,6 @@ static void free_dropped(struct worker *worker)
                         LINK_OF(struct upstream, link, worker->dropped_upstreams.after);
                 link_remove(&upstream->link);
                 free(upstream);
-        }
-}
-
-static void free_spare(struct worker *worker, unsigned most)
-{
-        while (worker->n_spare > most) {
-                struct exchange *x = worker->spare;
-                worker->spare = x->next_spare;
-                worker->n_spare--;
-                arena_clear(&x->arena);
-                free(x->rewrite);
-                free(x);
         }
 }
 

@@ -215,6 +215,23 @@ def test_heads_as_large_as_they_may_be(start, issuer, operator):
             assert sock.recv(100).startswith(b"HTTP/1.1 431 ")
 
 
+@pytest.mark.skipif(not PLAIN, reason="a sanitizer keeps what is freed for a while")
+def test_what_a_busy_moment_needed_is_given_back(start, operator):
+    proxy = start(workers=1)
+    head = ("GET %s HTTP/1.1\r\nHost: p\r\nAuthorization: Bearer %s\r\n" % (RUNS, operator)).encode() + b"X-Filler: a\r\n" * 100
+    before = proxy.resident_kib()
+    held = hold(proxy, 400, first=head + b"X-Last: " + b"a" * 4000)
+    until(lambda: proxy.resident_kib() > before + 2048, "heads take memory")
+    for sock in held:
+        sock.sendall(b"\r\n\r\n")
+    for sock in held:
+        assert sock.recv(65536).startswith((b"HTTP/1.1 200 ", b"HTTP/1.1 429 "))  # it is one caller
+    busy = proxy.resident_kib()
+    until(lambda: proxy.resident_kib() < busy - (busy - before) / 3, "memory is given back", within=10)
+    print("before %d KiB, busy %d, after a second of rest %d" % (before, busy, proxy.resident_kib()))
+    let_go(held)
+
+
 def test_10000_connections_that_idle(start, operator, descriptors):
     """They cost a descriptor and a little memory each, and nobody any time."""
     n = 10000 if descriptors >= 16000 and PLAIN else 4000 if descriptors >= 8000 and PLAIN else 800

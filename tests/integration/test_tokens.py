@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives import serialization
 
 from kit import secrets
 from kit.issuers import b64, some_key
-from kit.waiting import ROOT, free_port, seconds
+from kit.policies import POLICY
+from kit.waiting import ROOT, free_port, seconds, until
 
 RUNS = "/contoso/analytics/_apis/pipelines/42/runs"
 
@@ -85,6 +86,31 @@ def test_a_cached_verdict_ends_with_the_token(proxy, issuer):
         assert time.monotonic() < deadline, "an expired token goes on working"
         time.sleep(0.2)
     assert proxy.ask("GET", RUNS, skewed).status == 401
+
+
+def test_a_key_that_is_used_much_is_verified_in_another_way_and_says_the_same(start_proxy, issuer, upstream):
+    """For a key of P-256 a table is made beside the requests; those that come meanwhile, and a reload, change nothing."""
+    issuer.keys = [some_key("curve", "ES256"), some_key("first")]
+    proxy = start_proxy([issuer.config()], POLICY, upstream.url, workers=2, log={"level": "info"})
+    made = 'kid="curve" is used much'
+
+    def ask(pad, bent=False):
+        token = issuer.mint(roles=["operator"], pad=str(pad))
+        if bent:
+            head, body, signature = token.split(".")
+            token = head + "." + body + "." + signature[:-8] + ("A" if signature[-8] != "A" else "B") + signature[-7:]
+        return proxy.ask("GET", RUNS, token).status
+
+    for i in range(80):
+        assert ask(i) == 200
+    assert ask(0, bent=True) == 401
+    until(lambda: made in proxy.log() or ask("meanwhile") != 200, "the table is made")
+    for i in range(20):
+        assert ask(100 + i) == 200
+        assert ask(100 + i, bent=True) == 401
+    proxy.reload()
+    assert ask(200) == 200 and ask(200, bent=True) == 401
+    assert proxy.log().count(made) == 1, "the key is the same after a reload, and so is its table"
 
 
 def test_the_corpus_of_tokens(start_proxy, tmp_path):

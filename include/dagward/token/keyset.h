@@ -66,9 +66,10 @@ void keyset_unref(struct keyset *set);
 const struct key *keyset_find(
         const struct keyset *set, struct str kid, enum token_alg alg, bool *other_alg);
 /* Gives one key a table, by which its ES256 signatures cost about half, if it has one that is used
- * enough for that and has none: some 30 ms, and 150 KB as long as the set lives. True as long as
- * there are keys that may want one later. One thread at a time; others may verify meanwhile. */
-bool keyset_prepare(struct keyset *set);
+ * enough for that and has none: some 30 ms, and 150 KB as long as the set lives. `*made` is that
+ * key, or NULL. True as long as there are keys that may want one later. One thread at a time;
+ * others may verify meanwhile. */
+bool keyset_prepare(struct keyset *set, const struct key **made);
 /* Checks a signature over `input` made with `alg`, which `key` must be for. Bounded work: a
  * signature of the wrong length costs nothing. RS/PS: RFC 8017, PSS salt as long as the hash; ES:
  * r || s (RFC 7518 3.4); EdDSA: RFC 8037. */
