@@ -213,6 +213,18 @@ def test_an_address_that_does_not_answer_is_504(start_proxy, issuer, operator):
     hole.close()
 
 
+def next_descriptor(pid):
+    """The number that the next one will have, which is what a limit is about, once none is open for a moment only."""
+    seen = []
+
+    def rests():
+        seen.append({int(n) for n in os.listdir("/proc/%d/fd" % pid)})
+        return len(seen) > 10 and all(taken == seen[-1] for taken in seen[-10:])
+
+    until(rests, "descriptors come and go")
+    return next(n for n in range(1 << 20) if n not in seen[-1])
+
+
 def test_without_descriptors_a_request_is_503_and_the_next_one_is_served(start_proxy, issuer, upstream, operator):
     proxy = start_proxy([issuer.config()], POLICY, upstream.url, workers=1)
     pid = proxy.process.pid
@@ -220,8 +232,7 @@ def test_without_descriptors_a_request_is_503_and_the_next_one_is_served(start_p
     with proxy.connect() as client:
         fields = [("Authorization", "Bearer " + operator)]
         assert client.ask("GET", "/", fields).status == 200
-        taken = {int(n) for n in os.listdir("/proc/%d/fd" % pid)}
-        free = next(n for n in range(1 << 20) if n not in taken)  # a limit is about the number that is next
+        free = next_descriptor(pid)
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (free, hard))
         answer = client.ask("POST", RUNS, fields, b"{}")
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
@@ -240,8 +251,7 @@ def test_without_descriptors_an_idle_connection_makes_room(start_proxy, issuer, 
     with proxy.connect() as client:
         fields = [("Authorization", "Bearer " + operator)]
         assert client.ask("GET", RUNS, fields).status == 200
-        taken = {int(n) for n in os.listdir("/proc/%d/fd" % pid)}
-        free = next(n for n in range(1 << 20) if n not in taken)
+        free = next_descriptor(pid)
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (free, hard))
         answer = client.ask("GET", "/~vstmr/contoso/analytics/_apis/build/builds", fields)
         again = client.ask("GET", RUNS, fields)
