@@ -22,6 +22,7 @@ enum outcome_kind {
         OUTCOME_SAME,     /* what there is stays: nothing new was due */
         OUTCOME_RETRY,    /* passes by itself */
         OUTCOME_OPERATOR, /* somebody has to change something */
+        OUTCOME_GONE,     /* and what is lent as it is was taken away where it stands */
         OUTCOME_ABSENT,   /* this way is not there: OUTCOME_RETRY, unless there is another */
 };
 

@@ -141,7 +141,7 @@ static int64_t wait_after(const struct token_source *source, const struct outcom
 {
         int64_t wait = backoff_ms(source->failures, BACKOFF_MOST_MS);
 
-        if (outcome->kind == OUTCOME_OPERATOR) {
+        if (outcome->kind == OUTCOME_OPERATOR || outcome->kind == OUTCOME_GONE) {
                 wait = OPERATOR_LEAST_MS * (1 + (int64_t)source->failures);
                 wait = jitter_ms(wait < OPERATOR_MOST_MS ? wait : OPERATOR_MOST_MS);
         }
@@ -153,17 +153,23 @@ static int64_t wait_after(const struct token_source *source, const struct outcom
         return wait;
 }
 
-/* Whoever deletes a file does not want what was in it to be used any more; nothing else would end
- * it before a restart. */
-static void withdraw(struct token_source *source)
+/* Whoever takes away what is lent as it is does not want it to be used any more; nothing else would
+ * end it before a restart. */
+static void withdraw(struct token_source *source, const char *why)
 {
-        if (!source->credential || !is_local(source) || !token_file_is_gone(source))
+        if (!source->credential)
                 return;
         credential_unref(source->credential);
         source->credential = NULL;
-        log_error("credential name=%s withdrawn: its file is gone", source->config->name.ptr);
-        source_event(source, "credential.withdrawn", "its file is gone");
+        log_error("credential name=%s withdrawn: %s", source->config->name.ptr, why);
+        source_event(source, "credential.withdrawn", why);
         source->hooks.changed(source->hooks.owner);
+}
+
+static void withdraw_with_file(struct token_source *source)
+{
+        if (is_local(source) && token_file_is_gone(source))
+                withdraw(source, "its file is gone");
 }
 
 static void source_failed(struct token_source *source, const struct outcome *outcome)
@@ -180,7 +186,9 @@ static void source_failed(struct token_source *source, const struct outcome *out
         if (source->config->type != CREDENTIAL_ISSUER) /* which is a step of one with that name */
                 error_wrap(&source->last_error, "credential %s", source->config->name.ptr);
         take_back_rejected(source);
-        withdraw(source);
+        withdraw_with_file(source);
+        if (outcome->kind == OUTCOME_GONE)
+                withdraw(source, "its secret was deleted or disabled, or has expired");
         log_error("credential name=%s failed usable=%s again_in_ms=%lld: %s",
                 source->config->name.ptr, token_source_usable(source) ? "yes" : "no",
                 (long long)wait_ms, source->last_error.text);
@@ -392,6 +400,7 @@ static void on_done(void *owner, const struct outcome *outcome)
                 return;
         case OUTCOME_RETRY:
         case OUTCOME_OPERATOR:
+        case OUTCOME_GONE:
         case OUTCOME_ABSENT: break;
         }
         if (next_candidate(source, outcome))
@@ -431,7 +440,7 @@ static void on_source_timer(evutil_socket_t fd, short what, void *arg)
         (void)fd;
         (void)what;
         if (left > 0 && !files_changed(source)) {
-                withdraw(source);
+                withdraw_with_file(source);
                 source_arm(source, left);
         } else {
                 source_attempt(source, left > 0);

@@ -146,6 +146,9 @@ static void read_error(enum vault_kind kind, int status, json_t *root, struct va
         answer_word(json_object_get(json_object_get(error, "innererror"), "code"), inner);
         if (status == 401)
                 out->verdict = VAULT_REJECTED;
+        else if ((status == 404 && str_eq_fold(str_of(code), STR("SecretNotFound"))) ||
+                 (status == 403 && str_eq_fold(str_of(inner), STR("SecretDisabled"))))
+                out->verdict = VAULT_GONE;
         else
                 out->verdict = status == 429 || status >= 500 ? VAULT_RETRY : VAULT_OPERATOR;
         error_set(&out->why, "status %d%s%s%s%s: %s", status, code[0] ? " " : "", code,

@@ -22,6 +22,7 @@ enum vault_verdict {
         VAULT_GOOD,
         VAULT_RETRY,    /* will pass */
         VAULT_OPERATOR, /* somebody has to change something */
+        VAULT_GONE,     /* a secret that was deleted or disabled: likewise */
         VAULT_REJECTED, /* 401: the token, not the right, is missing */
 };
 

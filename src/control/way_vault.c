@@ -81,6 +81,10 @@ bool vault_answered(struct attempt *a, enum vault_kind kind, const struct fetch_
         case VAULT_GOOD: return true;
         case VAULT_RETRY: break;
         case VAULT_OPERATOR: outcome = OUTCOME_OPERATOR; break;
+        case VAULT_GONE:
+                /* A token that was obtained with it runs to its end. */
+                outcome = a->config->holds == HOLDS_PAT ? OUTCOME_GONE : OUTCOME_OPERATOR;
+                break;
         case VAULT_REJECTED:
                 say_challenge(result->challenge, &answer->why);
                 token_source_reject(a->other);
@@ -146,7 +150,7 @@ static void take_secret(struct attempt *a, const struct vault_answer *answer)
                 if (life_ms > 0)
                         attempt_pat(a, secret_reveal(&answer->value), life_ms, c->poll_ms);
                 else
-                        attempt_failf(a, OUTCOME_OPERATOR,
+                        attempt_failf(a, OUTCOME_GONE,
                                 "the secret in the key vault %s has expired: put a new one there",
                                 a->vault);
         } else if (!is_due(a) && answer->version[0] &&

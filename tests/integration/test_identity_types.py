@@ -3,6 +3,7 @@ import base64
 import json
 import os
 import subprocess
+import time
 
 import pytest
 
@@ -398,6 +399,28 @@ def test_a_pat_in_a_vault(serve, tenant, upstream, operator):
     encoded = "Basic " + base64.b64encode((":" + fresh).encode()).decode()
     until(lambda: proxy.ask("GET", RUNS, operator).status == 200 and upstream.received[-1]["Authorization"] == encoded, "the new version is lent", within=15,
           every=0.2)
+
+
+@pytest.mark.parametrize("how", ["deleted", "disabled", "expired"])
+def test_a_pat_that_is_taken_out_of_its_vault_is_not_lent_any_more(serve, tenant, upstream, operator, how):
+    """It has no end of its own. A vault that is only away takes nothing back."""
+    pat = secrets.upstream("p" * 20 + os.urandom(16).hex())
+    tenant.vault.put("etl", pat)
+    credential = {k: v for k, v in vault_secret(tenant, holds="pat", poll="1s").items() if k not in ("tenant", "client_id", "authority")}
+    proxy = serve(credential, vault_opened_by_identity(tenant))
+    assert proxy.ask("GET", RUNS, operator).status == 200
+    if how == "deleted":
+        versions = tenant.vault.secrets.pop("etl")
+    else:
+        attributes = tenant.vault.secrets["etl"][-1][2]
+        attributes.update({"enabled": False} if how == "disabled" else {"exp": int(time.time()) - 10})
+    until(lambda: proxy.ask("GET", RUNS, operator).status == 503, "it is not lent", within=15, every=0.2)
+    (event,) = proxy.events("credential.withdrawn")
+    assert event["event"]["detail"]["credential"] == "etl"
+    if how == "deleted":
+        tenant.vault.secrets["etl"] = versions
+        proxy.reload()
+        until(lambda: proxy.ask("GET", RUNS, operator).status == 200, "it is back", within=15, every=0.2)
 
 
 # --- emergencies ---

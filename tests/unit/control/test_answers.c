@@ -160,9 +160,11 @@ static void what_a_vault_says_wrongly_is_no_value(void **state)
                         "\"ForbiddenByFirewall\"}}}",
                         VAULT_OPERATOR, "firewall"},
                 {VAULT_SECRET, 403, "{\"error\":{\"innererror\":{\"code\":\"SecretDisabled\"}}}",
-                        VAULT_OPERATOR, "it is disabled"},
-                {VAULT_SECRET, 404, "{\"error\":{\"code\":\"SecretNotFound\"}}", VAULT_OPERATOR,
+                        VAULT_GONE, "it is disabled"},
+                {VAULT_SECRET, 404, "{\"error\":{\"code\":\"SecretNotFound\"}}", VAULT_GONE,
                         "nothing of that name"},
+                /* somebody else's page, of a network in between, takes nothing away */
+                {VAULT_SECRET, 404, "<html>", VAULT_OPERATOR, "nothing of that name"},
                 {VAULT_SECRET, 429, "", VAULT_RETRY, "throttled"},
                 {VAULT_SECRET, 503, "", VAULT_RETRY, "has trouble"},
                 {VAULT_SECRET, 302, "", VAULT_OPERATOR, "status 302"},
