@@ -253,11 +253,29 @@ static enum next step_name(struct exchange *x)
 
 /* --- decide, record, lend, forward --- */
 
+/* By the clock, as it was when the token was accepted. */
+static bool token_has_ended(const struct exchange *x)
+{
+        const struct token_rules *rules = x->world->issuers[x->caller->issuer_index].rules;
+
+        return x->worker->wall_ms / 1000 - rules->clock_skew_s >= x->caller->expires_s;
+}
+
+static bool keys_are_others(const struct exchange *x)
+{
+        const struct world *newest = x->worker->lease->world;
+        unsigned i = x->caller->issuer_index;
+
+        return newest->issuers[i].keys != x->world->issuers[i].keys;
+}
+
 /* Bodies and names were waited for, the first as long as their sender liked: who is slow keeps no
- * right that a reload took away. Nothing has been recorded yet, and nothing sent. */
+ * right that a reload, the issuer or the end of its token took away. Nothing has been recorded yet,
+ * and nothing sent. */
 static bool is_overtaken(const struct exchange *x)
 {
-        return x->world->reload != x->worker->lease->world->reload && !x->ask;
+        return !x->ask && (x->world->reload != x->worker->lease->world->reload ||
+                                  keys_are_others(x) || token_has_ended(x));
 }
 
 static enum next begin_anew(struct exchange *x)
@@ -284,13 +302,16 @@ static enum next step_decide(struct exchange *x)
 static enum next step_hold_small(struct exchange *x)
 {
         bool waited = !x->holds_body;
-        enum next next = hold_small(x);
+        enum next next = trigger_wants_body(x) ? hold_whole(x) : hold_small(x);
 
         return next == NEXT && waited && is_overtaken(x) ? begin_anew(x) : next;
 }
 
+/* The same trigger may have been waited for, too. */
 static enum next step_record_intent(struct exchange *x)
 {
+        if (!x->intent_recorded && token_has_ended(x))
+                return identify_ended(x);
         return evidence_intent(x);
 }
 
