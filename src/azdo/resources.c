@@ -160,6 +160,11 @@ static enum value_class class_of(struct str value, bool number)
 static bool number_is_odd(struct str value)
 {
         bool digits = false;
+
+        /* .NET's converters take hexadecimal numbers behind any of these. */
+        if (value.ptr[0] == '#' || str_starts_fold(value, STR("0x")) ||
+                str_starts_fold(value, STR("&h")))
+                return true;
         for (size_t i = 0; i < value.len; i++) {
                 char c = value.ptr[i];
                 if (c >= '0' && c <= '9')

@@ -2,6 +2,7 @@
 #include <inttypes.h>
 
 #include "dagward/azdo/identity.h"
+#include "dagward/azdo/resources.h"
 #include "policy_internal.h"
 
 /* What upstream knows of it settles which of the two a rule means. */
@@ -32,7 +33,8 @@ static enum policy_state name_state(
         /* Git tells letter case in refs apart, but not every store beneath it does. */
         bool fold = kind != RESOURCE_REF || effect == EFFECT_DENY;
         enum policy_state state = pattern_state(pattern, item, fold);
-        return state == STATE_FAILED && id != pattern->id ? STATE_UNSURE : state;
+        bool either = id != pattern->id || (kind != RESOURCE_REF && guid_is_odd(item));
+        return state == STATE_FAILED && either ? STATE_UNSURE : state;
 }
 
 static bool kind_unresolved(const struct policy_request *request, enum resource_kind kind, size_t n)

@@ -171,6 +171,9 @@ static void the_query_names_resources_too(void **state)
                 {"GET /c/" OTHER "/_apis/build/builds?projectId=" GUID, NULL, "refused"},
                 {"GET /c/p/_apis/build/builds?definitions=01", NULL, "refused"},
                 {"GET /c/p/_apis/build/builds?definitions=+1", NULL, "refused"},
+                {"GET /c/p/_apis/build/builds?definitions=1,0x63", NULL, "refused"},
+                {"GET /c/p/_apis/build/builds?definitions=0X63", NULL, "refused"},
+                {"GET /c/p/_apis/build/builds?definitions=#63", NULL, "refused"},
                 {"DELETE /c/_apis/serviceendpoint/endpoints/" GUID "?projectIds=a,b", NULL,
                         "organizations=c projects=a projects=b"},
         };
