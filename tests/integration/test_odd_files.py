@@ -1,12 +1,14 @@
 """Where a file is expected there is something else: nobody waits for it, and what is in force stays."""
 import json
 import os
+import pty
+import subprocess
 
 import pytest
 import requests
 
 from kit.policies import POLICY
-from kit.waiting import free_port, seconds, until
+from kit.waiting import BINARY, free_port, seconds, until
 
 RUNS = "/contoso/analytics/_apis/pipelines/42/runs"
 
@@ -48,3 +50,26 @@ def test_a_fifo_where_a_file_was_keeps_nobody_waiting(files, operator):
         assert proxy.ask("GET", RUNS, operator).status == 200, name
         os.rename(str(path) + ".kept", path)
     proxy.reload()
+
+
+def test_a_key_with_a_passphrase_asks_nobody_at_the_terminal(files, tmp_path):
+    """Whoever reloads would wait for an answer that nobody gives."""
+    proxy, all_of_them = files
+    key = all_of_them["key"]
+    locked = tmp_path / "locked"
+    subprocess.run(["openssl", "pkey", "-in", key, "-aes256", "-passout", "pass:secret", "-out", locked], check=True)
+    os.replace(locked, key)
+    child, terminal = pty.fork()
+    if child == 0:
+        os.execv(BINARY, [str(BINARY), "check", "--config", str(proxy.config_file)])
+    shown = b""
+    try:
+        while part := os.read(terminal, 4096):
+            shown += part
+            if b"phrase" in shown:
+                os.write(terminal, b"\n\n\n")  # so that it ends
+    except OSError:  # it has closed the terminal
+        pass
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    os.close(terminal)
+    assert status == 2 and b"phrase" not in shown and key.encode() in shown, shown
