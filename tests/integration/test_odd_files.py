@@ -66,10 +66,10 @@ def test_a_key_with_a_passphrase_asks_nobody_at_the_terminal(files, tmp_path):
     try:
         while part := os.read(terminal, 4096):
             shown += part
-            if b"phrase" in shown:
+            if b"pass phrase" in shown:
                 os.write(terminal, b"\n\n\n")  # so that it ends
     except OSError:  # it has closed the terminal
         pass
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     os.close(terminal)
-    assert status == 2 and b"phrase" not in shown and key.encode() in shown, shown
+    assert status == 2 and b"pass phrase" not in shown and key.encode() in shown, shown
