@@ -253,20 +253,23 @@ static enum next step_name(struct exchange *x)
 
 /* --- decide, record, lend, forward --- */
 
-/* By the clock, as it was when the token was accepted. */
+/* By the clock, as it was when the token was accepted; in the turn in which it was, it has not. */
 static bool token_has_ended(const struct exchange *x)
 {
         const struct token_rules *rules = x->world->issuers[x->caller->issuer_index].rules;
 
-        return x->worker->wall_ms / 1000 - rules->clock_skew_s >= x->caller->expires_s;
+        return x->worker->now_ms != x->begun_ms &&
+               x->worker->wall_ms / 1000 - rules->clock_skew_s >= x->caller->expires_s;
 }
 
-static bool keys_are_others(const struct exchange *x)
+/* What decides who the caller is and what it may: all that is loaded, and its issuer's keys. */
+static bool world_is_another(const struct exchange *x)
 {
         const struct world *newest = x->worker->lease->world;
         unsigned i = x->caller->issuer_index;
 
-        return newest->issuers[i].keys != x->world->issuers[i].keys;
+        return x->world->reload != newest->reload ||
+               x->world->issuers[i].keys != newest->issuers[i].keys;
 }
 
 /* Bodies and names were waited for, the first as long as their sender liked: who is slow keeps no
@@ -274,8 +277,9 @@ static bool keys_are_others(const struct exchange *x)
  * and nothing sent. */
 static bool is_overtaken(const struct exchange *x)
 {
-        return !x->ask && (x->world->reload != x->worker->lease->world->reload ||
-                                  keys_are_others(x) || token_has_ended(x));
+        bool world = x->lease != x->worker->lease && world_is_another(x);
+
+        return !x->ask && (world || token_has_ended(x));
 }
 
 static enum next begin_anew(struct exchange *x)
