@@ -1,8 +1,10 @@
 """Whoever is slow keeps nothing: what ended while a request was being sent, or waited, has ended for it too."""
+import threading
 import time
 
 from kit.issuers import some_key
 from kit.policies import POLICY
+from kit.upstreams import message
 from kit.waiting import seconds, until
 from test_reload_trust import COMMANDS, PUSH, RUNS
 
@@ -84,3 +86,24 @@ def test_bodies_that_come_slowly_are_served_when_nothing_has_ended(start_proxy, 
     proxy.reload(policy={**RULES, "tests": []})
     assert [answer.status for answer in end_all(clients)] == [200] * len(SLOW)
     assert len(upstream.received) == len(SLOW)
+
+
+def test_a_trigger_that_waited_for_another_is_not_sent_when_its_token_has_ended(start_proxy, issuer, upstream):
+    """Nor does it keep the key: whoever comes next with it is sent."""
+    proxy = start_proxy([issuer.config(clock_skew="0s")], RULES, upstream.url, workers=1, idempotency={"wait": "60s"})
+    ends, go = int(time.time()) + int(seconds(2)) + 1, threading.Event()
+    upstream.tell(lambda sock, _: go.wait(seconds(60)) and message(404, "{}"))
+    fields = lambda token: [("Authorization", "Bearer " + token), ("Idempotency-Key", "one")]
+    good, short = (issuer.mint("worker-1", roles=["operator"], **more) for more in ({}, {"exp": ends}))
+    with proxy.connect(timeout=60) as first, proxy.connect(timeout=60) as second:
+        first.request("POST", RUNS, fields(good), b"{}")
+        until(lambda: len(upstream.received) == 1, "the first one is there")
+        second.request("POST", RUNS, fields(short), b"{}")
+        until(lambda: proxy.metric(r"^dagward_exchanges\b") == 2, "the second one waits")
+        until(lambda: time.time() > ends + 0.5, "time passes", within=60)
+        go.set()
+        assert first.answer().status == 404
+        answer = second.answer()
+        assert answer.status == 401 and "expired" in answer.text
+    assert len(upstream.received) == 1
+    assert proxy.ask("POST", RUNS, None, fields(good), b"{}").status == 200 and len(upstream.received) == 2
