@@ -18,6 +18,7 @@
 enum { ARENA_BLOCK = 16 * 1024, ARENA_CEILING = 256 * 1024 };
 enum { HEAD_MOST = STREAM_BLOCK - 16 * 1024 }; /* a TLS record fits behind it */
 enum { DRAIN_MOST = 1024 * 1024, DRAIN_MS = 5000 };
+enum { DECISION_MS = 1000 }; /* how old a decision may be when the body is here */
 /* git reads the answer to a push when it has sent all of it, and not at all if it could not. */
 enum { DRAIN_PUSH_MOST = 256 * 1024 * 1024, DRAIN_PUSH_MS = 60 * 1000 };
 
@@ -303,12 +304,17 @@ static enum next step_decide(struct exchange *x)
         return next == NEXT ? admit_rate_of_role(x) : next;
 }
 
+/* What was decided before the body came is decided again when that took long: bindings and windows
+ * of time end by the clock, too. */
 static enum next step_hold_small(struct exchange *x)
 {
-        bool waited = !x->holds_body;
+        bool held = x->holds_body;
         enum next next = trigger_wants_body(x) ? hold_whole(x) : hold_small(x);
+        bool long_ago = x->worker->now_ms - x->begun_ms > DECISION_MS;
 
-        return next == NEXT && waited && is_overtaken(x) ? begin_anew(x) : next;
+        if (next != NEXT || held || !x->holds_body)
+                return next; /* there was nothing to wait for, or it streams */
+        return long_ago || is_overtaken(x) ? begin_anew(x) : NEXT;
 }
 
 /* The same trigger may have been waited for, too. */

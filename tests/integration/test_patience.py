@@ -80,6 +80,20 @@ def test_bodies_that_come_slowly_do_not_outlive_their_binding(start_proxy, issue
     assert not upstream.received
 
 
+def test_bodies_that_come_slowly_do_not_outlive_their_bindings_time(start_proxy, issuer, upstream):
+    ends = int(time.time()) + int(seconds(2)) + 1
+    rules = {**RULES, "bindings": [{**b, "expires": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(ends))} for b in RULES["bindings"]]}
+    proxy = start_proxy([issuer.config()], rules, upstream.url, workers=1, timeouts={"body": "60s"})
+    token = issuer.mint("both-1", roles=["operator", "committer"])
+    clients = begin_all(proxy, token)
+    assert proxy.ask("GET", RUNS, token).status == 200
+    until(lambda: time.time() > ends + 0.5, "time passes", within=60)
+    answers = end_all(clients)
+    assert [r.method for r in upstream.received] == ["GET"]
+    for slow, answer in zip(SLOW, answers):  # git reads of each ref what became of it
+        assert "ng refs/heads/airflow/a" in answer.text if slow[1] == PUSH else answer.status == 403, answer.text
+
+
 def test_bodies_that_come_slowly_are_served_when_nothing_has_ended(start_proxy, issuer, upstream):
     proxy = start_proxy([issuer.config()], RULES, upstream.url, workers=1, timeouts={"body": "60s"})
     clients = begin_all(proxy, issuer.mint("both-1", roles=["operator", "committer"]))
