@@ -2,7 +2,6 @@
 #include <inttypes.h>
 
 #include "dagward/azdo/identity.h"
-#include "dagward/azdo/resources.h"
 #include "policy_internal.h"
 
 /* What upstream knows of it settles which of the two a rule means. */
@@ -33,7 +32,7 @@ static enum policy_state name_state(
         /* Git tells letter case in refs apart, but not every store beneath it does. */
         bool fold = kind != RESOURCE_REF || effect == EFFECT_DENY;
         enum policy_state state = pattern_state(pattern, item, fold);
-        bool either = id != pattern->id || (kind != RESOURCE_REF && guid_is_odd(item));
+        bool either = id != pattern->id || may_be_another(kind, item);
         return state == STATE_FAILED && either ? STATE_UNSURE : state;
 }
 

@@ -157,7 +157,7 @@ static const struct vocabulary vocabularies[] = {
         {RESOURCE_REPOSITORY,
                 {"dags", "a/dags", "a/*", "*", "*/dags", "b/d*", "etl", GUID, "*/*", "group:g2",
                         GUID "/dags", "d*"},
-                {"dags", "DAGS", "etl", GUID, "other", "dags", "d", "dag", GUID_ODD, "dags"}},
+                {"dags", "DAGS", "etl", GUID, "other", "dags", "d", "dags.git", GUID_ODD, "dags"}},
         {RESOURCE_REF,
                 {"refs/heads/main", "refs/heads/*", "*", "refs/tags/v1", "refs/heads/Main",
                         "refs/heads/r*", "refs/heads/x", "refs/heads/release/*", "refs/tags/*",

@@ -167,6 +167,10 @@ static void a_deny_catches_what_it_cannot_rule_out(void **state)
                         EFFECT_ALLOW},
                 {"!{refs: [refs/heads/main]}", RUN, "refs=a1111111111111111111111111111111",
                         EFFECT_DENY},
+                /* and git's clients put .git behind the name of a repository */
+                {"!{repositories: [dags]}", RUN, "repositories=dags.git", EFFECT_DENY},
+                {"!{repositories: [dags]}", RUN, "repositories=dags.hg", EFFECT_ALLOW},
+                {"!{projects: [dags]}", RUN, "projects=dags.git", EFFECT_ALLOW},
                 {"!{refs: [refs/heads/main]}", RUN, "refs=refs/heads/MAIN", EFFECT_DENY},
                 {"!{refs: [refs/heads/main]}", RUN, "refs=main", EFFECT_DENY},
                 {"!{refs: [refs/heads/main]}", RUN, "refs=refs/heads/dev", EFFECT_ALLOW},
