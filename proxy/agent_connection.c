@@ -30,6 +30,7 @@ struct side {
         int fd;
         SSL *ssl;    /* NULL: plain */
         bool eof;    /* says no more */
+        bool broken; /* and was cut off there */
         bool deaf;   /* takes no more */
         short wants; /* what TLS waits for */
 };
@@ -43,6 +44,7 @@ static enum moved tls_result(struct side *side, int n)
         side->wants = error == SSL_ERROR_WANT_READ    ? POLLIN
                       : error == SSL_ERROR_WANT_WRITE ? POLLOUT
                                                       : 0;
+        side->broken = !side->wants && error != SSL_ERROR_ZERO_RETURN;
         return side->wants ? STUCK : ENDED;
 }
 
@@ -55,8 +57,10 @@ static enum moved side_read(struct side *side, char *out, size_t room, size_t *n
                 return tls_result(side, 0);
         }
         ssize_t got = read(side->fd, out, room);
+        bool stuck = got < 0 && (errno == EAGAIN || errno == EINTR);
         *n = got > 0 ? (size_t)got : 0;
-        return got > 0 ? MOVED : got < 0 && (errno == EAGAIN || errno == EINTR) ? STUCK : ENDED;
+        side->broken = got < 0 && !stuck;
+        return got > 0 ? MOVED : stuck ? STUCK : ENDED;
 }
 
 static enum moved side_write(struct side *side, struct str bytes, size_t *n)
@@ -372,8 +376,14 @@ static void tunnel(struct side *client, struct side *proxy, struct flow *up)
                 if (poll(both, 2, (int)idle) <= 0)
                         break;
         }
-        shutdown(client->fd, SHUT_WR);
-        linger(client, down.data);
+        if (proxy->broken) {
+                /* An answer that only the end of the connection ends must not look whole. */
+                struct linger now = {.l_onoff = 1};
+                (void)setsockopt(client->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+        } else {
+                shutdown(client->fd, SHUT_WR);
+                linger(client, down.data);
+        }
         secret_wipe(down.data, PART);
         free(down.data);
 }

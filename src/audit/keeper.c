@@ -242,7 +242,7 @@ static void compress_file(struct keeper *keeper, const struct closed_file *file)
 
         snprintf(name, sizeof(name), "%s.gz", path);
         snprintf(part, sizeof(part), "%s.gz.part", path);
-        int in = open(path, O_RDONLY | O_CLOEXEC);
+        int in = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
         unlink(part);
         int out = in < 0 ? -1 : open(part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
         bool ok = out >= 0 && deflate_file(keeper, in, out) && fsync(out) == 0 &&

@@ -58,6 +58,14 @@ json_t *body_member(const json_t *object, struct str name, const char **why)
         return found;
 }
 
+/* Azure DevOps passes over empty parts. An escape stands for a slash or for itself, and no name
+ * that is meant has either. */
+static bool patch_path_is_plain(struct str path)
+{
+        return path.len > 1 && path.ptr[0] == '/' && path.ptr[path.len - 1] != '/' &&
+               str_find_str(path, STR("//")) < 0 && str_find(path, '~') < 0;
+}
+
 const json_t *body_patch_step(const json_t *patch, size_t i, struct str *path, const char **why)
 {
         *why = NULL;
@@ -74,5 +82,17 @@ const json_t *body_patch_step(const json_t *patch, size_t i, struct str *path, c
                 return NULL;
         }
         *path = str_of(json_string_value(at));
+        if (!patch_path_is_plain(*path)) {
+                *why = "a step of the patch has a path that is not `/` and names between slashes";
+                return NULL;
+        }
         return step;
+}
+
+bool body_patch_overlaps(struct str a, struct str b)
+{
+        struct str outer = a.len < b.len ? a : b, inner = a.len < b.len ? b : a;
+
+        return outer.len < inner.len && inner.ptr[outer.len] == '/' &&
+               str_starts_fold(inner, outer);
 }

@@ -226,6 +226,8 @@ static bool gather_patch(struct gatherer *gatherer, const struct fact_row *row, 
         struct str path;
 
         for (size_t i = 0; (step = body_patch_step(body, i, &path, gatherer->why)); i++) {
+                if (str_eq_fold(path, str_head(above, above.len - 1)))
+                        return refuse(gatherer, "a step of the patch sets several things at once");
                 if (!str_starts_fold(path, above))
                         continue;
                 const json_t *value = body_member(step, STR("value"), gatherer->why);

@@ -160,6 +160,11 @@ static enum value_class class_of(struct str value, bool number)
 static bool number_is_odd(struct str value)
 {
         bool digits = false;
+
+        /* .NET's converters take hexadecimal numbers behind any of these. */
+        if (value.ptr[0] == '#' || str_starts_fold(value, STR("0x")) ||
+                str_starts_fold(value, STR("&h")))
+                return true;
         for (size_t i = 0; i < value.len; i++) {
                 char c = value.ptr[i];
                 if (c >= '0' && c <= '9')
@@ -325,6 +330,8 @@ static bool gather_body(struct gatherer *gatherer, const struct gather_row *row,
         return false;
 }
 
+#define FIELDS "/fields/"
+
 /* What a JSON Patch sets at the row's path. */
 static bool gather_patch(
         struct gatherer *gatherer, const struct gather_row *row, const json_t *body)
@@ -333,6 +340,13 @@ static bool gather_patch(
         struct str path;
 
         for (size_t i = 0; (step = body_patch_step(body, i, &path, gatherer->why)); i++) {
+                if (body_patch_overlaps(path, row->where))
+                        return refuse(
+                                gatherer, "a step of the patch sets more, or less, than one field");
+                if (str_starts_fold(path, STR(FIELDS)) && str_find(path, '.') < 0)
+                        return refuse(gatherer,
+                                "a step of the patch names a field otherwise than by its reference "
+                                "name (such as System.Title)");
                 if (!str_eq_fold(path, row->where))
                         continue;
                 const json_t *value = body_member(step, STR("value"), gatherer->why);

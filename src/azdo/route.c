@@ -1,6 +1,7 @@
 #include "dagward/azdo/catalogue.h"
 
 #include <assert.h>
+#include <string.h>
 
 #include "body.h"
 #include "catalogue_table.h"
@@ -82,6 +83,21 @@ bool guid_valid(struct str s)
                 if (i == 8 || i == 13 || i == 18 || i == 23
                                 ? c != '-'
                                 : !((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f')))
+                        return false;
+        }
+        return true;
+}
+
+bool guid_is_odd(struct str s)
+{
+        static const char others[] = "-{}()+xX, ";
+
+        if (s.len < 32 || guid_valid(s))
+                return false;
+        for (size_t i = 0; i < s.len; i++) {
+                char c = char_lower(s.ptr[i]);
+                if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f')) &&
+                        !memchr(others, s.ptr[i], sizeof(others) - 1))
                         return false;
         }
         return true;

@@ -1,7 +1,6 @@
 #include "dagward/base/secret.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -85,12 +84,11 @@ void secret_set(struct secret *secret, struct str s)
 
 bool secret_read(struct secret *secret, const char *path, size_t most, struct error *err)
 {
-        int fd = open(path, O_RDONLY | O_CLOEXEC);
+        const char *why;
+        int fd = file_open(path, &why);
 
-        if (fd < 0 && file_out_of_reach(path))
-                return error_set(err, "%s: %s", path, FILE_OUT_OF_REACH);
         if (fd < 0)
-                return error_set(err, "%s: %s", path, strerror(errno));
+                return error_set(err, "%s: %s", path, why);
         char *bytes = malloc(most + 1);
         if (!bytes)
                 abort();

@@ -165,6 +165,11 @@ static bool note_request_field(struct head *head, const struct h1_field *field)
                         return h1_fault_set(head->fault, 400, "RFC 9112 3.2",
                                 "Host is not a name or address with an optional port", at);
                 return true;
+        /* They say how the body is read: by the first for some, by the last for others. */
+        case H1_CONTENT_TYPE:
+        case H1_CONTENT_ENCODING:
+                return !again || h1_fault_set(head->fault, 400, "RFC 9110 5.3",
+                                         "two Content-Type or Content-Encoding fields", at);
         case H1_EXPECT:
                 if (again)
                         return h1_fault_set(

@@ -186,9 +186,14 @@ static bool check_query_name(const struct reader *reader, struct str name, const
 {
         if (name.len == 0)
                 return refuse(reader, "", "a query parameter without a name", at);
-        for (size_t i = 0; i < name.len; i++)
-                if (name.ptr[i] <= 0x20 || name.ptr[i] >= 0x7F)
+        for (size_t i = 0; i < name.len; i++) {
+                char c = name.ptr[i];
+                if (c <= 0x20 || c >= 0x7F)
                         return refuse(reader, "", "a query name that is not plain ASCII", at);
+                /* ASP.NET reads `a[]` as `a`, and `a[b]` as `a.b`. */
+                if (c == '[' || c == ']')
+                        return refuse(reader, "", "a query name with brackets", at);
+        }
         for (size_t i = 0; i < reader->target->n_query; i++)
                 if (str_eq_fold(reader->target->query[i].name, name))
                         return refuse(reader, "", "a query parameter twice", at);

@@ -11,6 +11,7 @@
 
 #include "dagward/base/buf.h"
 #include "dagward/base/clock.h"
+#include "dagward/base/reach.h"
 #include "dagward/net/tls.h"
 
 /* --- what one certificate says --- */
@@ -154,14 +155,14 @@ static void chain_free(STACK_OF(X509) * chain)
 /* All certificates of a file; NULL with a reason. */
 static STACK_OF(X509) * chain_read(const char *path, struct error *err)
 {
-        BIO *file = BIO_new_file(path, "r");
+        BIO *file = file_waits(path) ? NULL : BIO_new_file(path, "r");
         STACK_OF(X509) *chain = sk_X509_new_null();
         X509 *one;
 
         if (!chain)
                 abort();
         if (!file) {
-                error_set(err, "%s: %s", path, strerror(errno));
+                error_set(err, "%s: %s", path, file_waits(path) ? FILE_WAITS : strerror(errno));
                 ERR_clear_error();
                 chain_free(chain);
                 return NULL;
@@ -229,7 +230,7 @@ enum key_fit certificate_key_fit(const char *certificate, const char *key)
 {
         struct error err;
         STACK_OF(X509) *chain = chain_read(certificate, &err);
-        BIO *file = BIO_new_file(key, "r");
+        BIO *file = file_waits(key) ? NULL : BIO_new_file(key, "r");
         EVP_PKEY *private = file ? PEM_read_bio_PrivateKey(file, NULL, no_passphrase, NULL) : NULL;
         enum key_fit fit = KEY_UNREADABLE;
 

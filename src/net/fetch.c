@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "dagward/base/clock.h"
+#include "dagward/base/reach.h"
 #include "dagward/net/tls.h"
 
 enum {
@@ -117,7 +118,7 @@ bool fetch_same_origin(const char *a, const char *b)
         return same;
 }
 
-static bool url_allowed(const struct fetch_request *request, struct error *err)
+static bool is_allowed(const struct fetch_request *request, struct error *err)
 {
         struct origin origin;
         bool ok = origin_of(request->url, &origin);
@@ -128,6 +129,8 @@ static bool url_allowed(const struct fetch_request *request, struct error *err)
                  !(request->allow_plain_loopback && host_is_loopback(origin.host)) &&
                  !(request->allow_plain_link_local && host_is_link_local(origin.host)))
                 ok = error_set(err, "plain http is only for loopback addresses: use https");
+        if (ok && request->ca && file_waits(request->ca)) /* curl would */
+                ok = error_set(err, "%s: %s", request->ca, FILE_WAITS);
         origin_clear(&origin);
         return ok;
 }
@@ -517,7 +520,7 @@ struct fetch *fetch_start(
         if (fetch->next)
                 fetch->next->link = &fetch->next;
         fetcher->first = fetch;
-        if (!url_allowed(request, &fetch->refusal)) {
+        if (!is_allowed(request, &fetch->refusal)) {
                 struct timeval now = {0, 0};
                 evtimer_assign(&fetch->refused, fetcher->base, on_refused, fetch);
                 evtimer_add(&fetch->refused, &now);

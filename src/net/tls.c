@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "dagward/base/clock.h"
+#include "dagward/base/reach.h"
 
 enum { SESSION_S = 3600 }; /* from a whole handshake on, however often it was resumed */
 
@@ -47,6 +48,16 @@ void tls_one_record(SSL_CTX *ctx)
 }
 
 /* What both sides have in common. */
+/* A key that needs one is not read: OpenSSL would ask whoever sits at the terminal, and wait. */
+static int no_passphrase(char *out, int size, int writing, void *unused)
+{
+        (void)out;
+        (void)size;
+        (void)writing;
+        (void)unused;
+        return -1;
+}
+
 static struct tls_context *context_new(const SSL_METHOD *method)
 {
         struct tls_context *context = calloc(1, sizeof(*context));
@@ -57,6 +68,7 @@ static struct tls_context *context_new(const SSL_METHOD *method)
         snapshot_init(&context->snap, context_drop);
         context->ctx = ctx;
         SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
+        SSL_CTX_set_default_passwd_cb(ctx, no_passphrase);
         SSL_CTX_set_cipher_list(ctx, "ECDHE+AESGCM:ECDHE+CHACHA20");
         SSL_CTX_set_options(ctx,
                 SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE);
@@ -67,6 +79,12 @@ static struct tls_context *context_new(const SSL_METHOD *method)
                                       SSL_MODE_RELEASE_BUFFERS);
         tls_one_record(ctx);
         return context;
+}
+
+/* OpenSSL opens files by itself. */
+static bool waits(const char *path, struct error *err)
+{
+        return path && file_waits(path) && !error_set(err, "%s: %s", path, FILE_WAITS);
 }
 
 static int choose_http11(SSL *ssl, const unsigned char **out, unsigned char *outlen,
@@ -97,7 +115,9 @@ struct tls_context *tls_server(
          * strangers could fill. */
         SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
         SSL_CTX_set_timeout(ctx, SESSION_S);
-        if (SSL_CTX_use_certificate_chain_file(ctx, certificate) != 1)
+        if (waits(certificate, err) || waits(key, err) || waits(client_ca, err))
+                ; /* said */
+        else if (SSL_CTX_use_certificate_chain_file(ctx, certificate) != 1)
                 error_set(err, "%s: cannot read the certificate: %s", certificate, tls_reason());
         else if (SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM) != 1)
                 error_set(err, "%s: cannot read the private key: %s", key, tls_reason());
@@ -191,6 +211,10 @@ struct tls_context *tls_client(const char *ca, struct error *err)
         pthread_once(&until_once, until_register);
         SSL_CTX_sess_set_new_cb(context->ctx, on_session);
         SSL_CTX_set_alpn_protos(context->ctx, http11, sizeof(http11) - 1);
+        if (waits(ca, err)) {
+                tls_unref(context);
+                return NULL;
+        }
         if (ca ? SSL_CTX_load_verify_locations(context->ctx, ca, NULL) != 1
                : SSL_CTX_set_default_verify_paths(context->ctx) != 1) {
                 error_set(err, "%s: cannot read the CA certificates: %s",
@@ -211,7 +235,9 @@ struct tls_context *tls_client_certified(
         SSL_CTX_set_alpn_protos(context->ctx, NULL, 0);
         if (!certificate)
                 return context;
-        if (SSL_CTX_use_certificate_chain_file(context->ctx, certificate) != 1)
+        if (waits(certificate, err) || waits(key, err))
+                ; /* said */
+        else if (SSL_CTX_use_certificate_chain_file(context->ctx, certificate) != 1)
                 error_set(err, "%s: cannot read the certificate: %s", certificate, tls_reason());
         else if (SSL_CTX_use_PrivateKey_file(context->ctx, key, SSL_FILETYPE_PEM) != 1)
                 error_set(err, "%s: cannot read the private key: %s", key, tls_reason());

@@ -547,6 +547,7 @@ static void add_item(struct search *search, const struct resource *item)
         if (search->possible)
                 add_list(search,
                         is_resource_id((int)item->kind, item->value) ? &index->names : &index->ids);
+        search->all |= search->possible && may_be_another(item->kind, item->value);
 }
 
 /* Without an item of the kind: what selector_state says of an entry that asks for one. */

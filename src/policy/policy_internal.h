@@ -278,6 +278,9 @@ enum policy_state pattern_state(const struct pattern *pattern, struct str text, 
 bool pattern_matches(const struct pattern *pattern, struct str text);
 /* A GUID, a number where things of the kind have numbers, ...: not a name. */
 bool is_resource_id(int kind, struct str text);
+/* Whether upstream may read it as the name or id of another one: a GUID in another form, or a
+ * repository's name with `.git` behind it. */
+bool may_be_another(enum resource_kind kind, struct str text);
 /* `*` per dot-separated part, whole or at its end; one at the very end stands for all that
  * follows. Letter case ignored. */
 bool operation_pattern_matches(struct str pattern, struct str id);

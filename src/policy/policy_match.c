@@ -32,7 +32,8 @@ static enum policy_state name_state(
         /* Git tells letter case in refs apart, but not every store beneath it does. */
         bool fold = kind != RESOURCE_REF || effect == EFFECT_DENY;
         enum policy_state state = pattern_state(pattern, item, fold);
-        return state == STATE_FAILED && id != pattern->id ? STATE_UNSURE : state;
+        bool either = id != pattern->id || may_be_another(kind, item);
+        return state == STATE_FAILED && either ? STATE_UNSURE : state;
 }
 
 static bool kind_unresolved(const struct policy_request *request, enum resource_kind kind, size_t n)

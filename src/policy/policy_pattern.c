@@ -33,6 +33,13 @@ bool is_resource_id(int kind, struct str text)
         return false;
 }
 
+bool may_be_another(enum resource_kind kind, struct str text)
+{
+        if (kind == RESOURCE_REPOSITORY && str_ends_fold(text, STR(".git")))
+                return true;
+        return kind != RESOURCE_REF && guid_is_odd(text);
+}
+
 bool pattern_parse(struct str text, int kind, struct pattern *out)
 {
         *out = (struct pattern){.text = text};

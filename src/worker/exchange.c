@@ -18,6 +18,7 @@
 enum { ARENA_BLOCK = 16 * 1024, ARENA_CEILING = 256 * 1024 };
 enum { HEAD_MOST = STREAM_BLOCK - 16 * 1024 }; /* a TLS record fits behind it */
 enum { DRAIN_MOST = 1024 * 1024, DRAIN_MS = 5000 };
+enum { DECISION_MS = 1000 }; /* how old a decision may be when the body is here */
 /* git reads the answer to a push when it has sent all of it, and not at all if it could not. */
 enum { DRAIN_PUSH_MOST = 256 * 1024 * 1024, DRAIN_PUSH_MS = 60 * 1000 };
 
@@ -253,11 +254,33 @@ static enum next step_name(struct exchange *x)
 
 /* --- decide, record, lend, forward --- */
 
+/* By the clock, as it was when the token was accepted; in the turn in which it was, it has not. */
+static bool token_has_ended(const struct exchange *x)
+{
+        const struct token_rules *rules = x->world->issuers[x->caller->issuer_index].rules;
+
+        return x->worker->now_ms != x->begun_ms &&
+               x->worker->wall_ms / 1000 - rules->clock_skew_s >= x->caller->expires_s;
+}
+
+/* What decides who the caller is and what it may: all that is loaded, and its issuer's keys. */
+static bool world_is_another(const struct exchange *x)
+{
+        const struct world *newest = x->worker->lease->world;
+        unsigned i = x->caller->issuer_index;
+
+        return x->world->reload != newest->reload ||
+               x->world->issuers[i].keys != newest->issuers[i].keys;
+}
+
 /* Bodies and names were waited for, the first as long as their sender liked: who is slow keeps no
- * right that a reload took away. Nothing has been recorded yet, and nothing sent. */
+ * right that a reload, the issuer or the end of its token took away. Nothing has been recorded yet,
+ * and nothing sent. */
 static bool is_overtaken(const struct exchange *x)
 {
-        return x->world->reload != x->worker->lease->world->reload && !x->ask;
+        bool world = x->lease != x->worker->lease && world_is_another(x);
+
+        return !x->ask && (world || token_has_ended(x));
 }
 
 static enum next begin_anew(struct exchange *x)
@@ -281,16 +304,24 @@ static enum next step_decide(struct exchange *x)
         return next == NEXT ? admit_rate_of_role(x) : next;
 }
 
+/* What was decided before the body came is decided again when that took long: bindings and windows
+ * of time end by the clock, too. */
 static enum next step_hold_small(struct exchange *x)
 {
-        bool waited = !x->holds_body;
-        enum next next = hold_small(x);
+        bool held = x->holds_body;
+        enum next next = trigger_wants_body(x) ? hold_whole(x) : hold_small(x);
+        bool long_ago = x->worker->now_ms - x->begun_ms > DECISION_MS;
 
-        return next == NEXT && waited && is_overtaken(x) ? begin_anew(x) : next;
+        if (next != NEXT || held || !x->holds_body)
+                return next; /* there was nothing to wait for, or it streams */
+        return long_ago || is_overtaken(x) ? begin_anew(x) : NEXT;
 }
 
+/* The same trigger may have been waited for, too. */
 static enum next step_record_intent(struct exchange *x)
 {
+        if (!x->intent_recorded && token_has_ended(x))
+                return identify_ended(x);
         return evidence_intent(x);
 }
 

@@ -18,6 +18,11 @@ static enum next refuse_token(struct exchange *x, enum refusal kind, const char 
         return refuse(x, 401, kind, "%s", text);
 }
 
+enum next identify_ended(struct exchange *x)
+{
+        return refuse_token(x, REFUSED_BAD_TOKEN, token_verdict_text(TOKEN_EXPIRED));
+}
+
 static enum next find_token(struct exchange *x, struct str *token)
 {
         enum { MOST = 4 };
@@ -82,7 +87,7 @@ static enum next verify(struct exchange *x, struct str token)
         x->caller = verdicts_find(
                 x->worker->verdicts, token, world->issuers, n, world->reload, &now, &ended);
         if (ended)
-                return refuse_token(x, REFUSED_BAD_TOKEN, token_verdict_text(TOKEN_EXPIRED));
+                return identify_ended(x);
         if (x->caller) {
                 x->worker->metrics.verdict_hits++;
                 return NEXT;

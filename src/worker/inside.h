@@ -570,6 +570,8 @@ void refusal_write(struct exchange *x);
 /* --- trigger.c --- */
 /* A step: a request that starts something is sent only if the ledger knows of no other like it. */
 enum next trigger_step(struct exchange *x);
+/* Whether all of its body has to be here before the step. */
+bool trigger_wants_body(const struct exchange *x);
 /* Whether it waits for somebody's answer, or for time to pass. */
 bool trigger_waits(const struct exchange *x);
 /* Its deadline has passed. True: it was a pause, and the step is to be run again. */
@@ -675,6 +677,8 @@ void resolve_judge_answer(struct exchange *x);
 /* --- identify.c --- */
 /* NEXT with x->caller set, PENDING while keys are fetched or others have their turn, or REFUSE. */
 enum next identify(struct exchange *x);
+/* Refuses because the token has ended meanwhile. Always REFUSE. */
+enum next identify_ended(struct exchange *x);
 
 /* --- forgers.c --- */
 /* Whether a token of `peer` that is not known yet may be verified now. */

@@ -44,12 +44,6 @@ void lend_answered(struct worker *worker, struct exchange *x, struct ask *ask)
         x->lend_cause = arena_copy(&x->arena, str_of(answer->cause));
 }
 
-static enum next refuse_expired(struct exchange *x)
-{
-        x->refusal.challenge = true;
-        return refuse(x, 401, REFUSED_BAD_TOKEN, "%s", token_verdict_text(TOKEN_EXPIRED));
-}
-
 /* Whose turn it is to do something: the caller's and Entra's records (403), the operator's (502),
  * or nobody's (503). */
 static enum next refuse_lending(struct exchange *x)
@@ -61,7 +55,7 @@ static enum next refuse_lending(struct exchange *x)
                 x->correlation_id, STR_FMT(x->decision.credential), STR_FMT(x->lend_why));
         x->refusal.retry_after_s = 0;
         switch (refusal) {
-        case ASSERTION_EXPIRED: return refuse_expired(x);
+        case ASSERTION_EXPIRED: return identify_ended(x);
         case ASSERTION_REFUSED:
                 x->refusal.retry_after_s = after_s;
                 return refuse(x, 403, REFUSED_NO_CREDENTIAL,
@@ -92,7 +86,7 @@ enum next lend_to_caller(struct exchange *x, unsigned index)
         uint64_t rejected = 0;
 
         if (clock_wall_ms() >= x->caller->expires_s * 1000)
-                return refuse_expired(x);
+                return identify_ended(x);
         if (!worker->lent)
                 worker->lent = lent_new(LENT_MOST);
         if (!x->lend_asks)

@@ -27,6 +27,9 @@ static struct str payload_so_far(struct exchange *x, struct buf *scratch, bool *
         struct h1_fault fault = {0};
 
         buf_reset(scratch);
+        *ended = true;
+        if (x->holds_body) /* it is decided anew */
+                return x->held;
         while (in.len && !body.done) {
                 ssize_t n = h1_body_next(&body, in.ptr, in.len, &payload, &fault);
                 if (n <= 0)

@@ -431,10 +431,18 @@ static void read_response_head(struct exchange *x)
         }
 }
 
+/* An answer to HEAD, or 304, that tells of a body which may not follow. Some servers send it all
+ * the same, and a moment later: it would be read as somebody else's answer. */
+static bool may_be_followed(const struct h1_response *response)
+{
+        return response->framing == H1_NO_BODY &&
+               (response->content_length || response->first[H1_TRANSFER_ENCODING] >= 0);
+}
+
 static void finish(struct exchange *x)
 {
-        bool reusable =
-                x->request_sent && x->response.keep_alive && x->response.framing != H1_UNTIL_CLOSE;
+        bool reusable = x->request_sent && x->response.keep_alive &&
+                        x->response.framing != H1_UNTIL_CLOSE && !may_be_followed(&x->response);
 
         x->response_bytes = x->out.moved;
         upstream_return(x, reusable);

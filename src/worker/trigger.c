@@ -168,6 +168,24 @@ static enum next read_chosen(struct exchange *x, struct str *chosen)
         return NEXT;
 }
 
+bool trigger_wants_body(const struct exchange *x)
+{
+        const struct config *config = x->world->config;
+        bool marks = config->correlation.variable.ptr || config->correlation.parameter.ptr;
+        bool starts, task;
+
+        if (!x->named.op || x->named.op->access != ACCESS_EXECUTE)
+                return false;
+        starts = operation_starts(x->named.op);
+        task = h1_field_value(&x->request, H1_X_AIRFLOW_RUN_ID).len > 0;
+        if (!x->worker->ledger || !config->idempotency.enabled)
+                return starts && marks;
+        for (size_t i = 0; i < x->request.n_fields; i++)
+                if (str_eq_fold(x->request.fields[i].name, STR("Idempotency-Key")))
+                        return true;
+        return starts && (task || marks);
+}
+
 static struct str max_tries(const struct exchange *x)
 {
         for (size_t i = 0; i < x->request.n_fields; i++)
@@ -222,11 +240,6 @@ static enum next prepare(struct exchange *x)
         if (next != NEXT || (!starts && !chosen.ptr))
                 return next;
         bool task = kept && h1_field_value(&x->request, H1_X_AIRFLOW_RUN_ID).len;
-        bool marks = config->correlation.variable.ptr || config->correlation.parameter.ptr;
-        if (chosen.ptr || task || marks)
-                next = hold_whole(x);
-        if (next != NEXT)
-                return next;
         struct trigger *t = arena_alloc(&x->arena, sizeof(*t));
         if (!t)
                 return refuse(x, 431, REFUSED_TOO_LARGE, "the request names too much");

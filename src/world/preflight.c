@@ -102,13 +102,17 @@ void preflight_policy_files(const struct config *c, struct file_list *out)
 
 static bool digest_file(struct chain *chain, const char *path, char out[65], struct error *err)
 {
-        FILE *file = fopen(path, "re");
+        const char *why = "";
+        int fd = file_open(path, &why);
+        FILE *file = fd < 0 ? NULL : fdopen(fd, "r");
         struct buf bytes;
         char block[16384];
         size_t got;
 
+        if (fd >= 0 && !file)
+                abort();
         if (!file)
-                return error_set(err, "%s: %s", path, strerror(errno));
+                return error_set(err, "%s: %s", path, why);
         buf_init(&bytes, YAML_MAX_BYTES);
         while ((got = fread(block, 1, sizeof(block), file)) > 0)
                 buf_add(&bytes, block, got);
@@ -312,9 +316,10 @@ static struct named_file named(const struct config *c, const struct str *path)
 /* Says plainly what OpenSSL would call a system library. */
 static bool readable(struct named_file file, struct error_list *errors)
 {
-        if (access(file.path.ptr, R_OK) == 0)
+        if (access(file.path.ptr, R_OK) == 0 && !file_waits(file.path.ptr))
                 return true;
-        error_list_add(errors, file.at, "%s: %s", file.path.ptr, strerror(errno));
+        error_list_add(errors, file.at, "%s: %s", file.path.ptr,
+                file_waits(file.path.ptr) ? FILE_WAITS : strerror(errno));
         return false;
 }
 

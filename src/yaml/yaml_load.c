@@ -1,10 +1,12 @@
 #include "dagward/yaml/yaml.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 #include <yaml.h>
+
+#include "dagward/base/reach.h"
 
 /* A mapping or list that is still open. */
 struct frame {
@@ -366,11 +368,11 @@ bool yaml_load_text(
         return good;
 }
 
-/* At most one byte more than is allowed; NULL with errno when it cannot be read. */
-static char *read_file(const char *path, size_t *len)
+/* At most one byte more than is allowed; NULL with a reason when it cannot be read. */
+static char *read_file(const char *path, size_t *len, const char **why)
 {
         enum { most = YAML_MAX_BYTES + 1 };
-        int fd = open(path, O_RDONLY | O_CLOEXEC);
+        int fd = file_open(path, why);
         char *bytes = fd < 0 ? NULL : malloc(most);
         ssize_t got = 0;
 
@@ -386,24 +388,24 @@ static char *read_file(const char *path, size_t *len)
                 if (got > 0)
                         *len += (size_t)got;
         }
-        int why = errno;
+        if (got < 0)
+                *why = strerror(errno);
         close(fd);
         if (got >= 0)
                 return bytes;
         free(bytes);
-        errno = why;
         return NULL;
 }
 
 bool yaml_load_file(const char *path, struct yaml_document *doc, struct error_list *errors)
 {
+        const char *why = "";
         size_t len;
-        char *bytes = read_file(path, &len);
+        char *bytes = read_file(path, &len, &why);
 
         *doc = (struct yaml_document){0};
         if (!bytes) {
-                error_list_add(
-                        errors, (struct mark){path, 0, 0}, "cannot be read: %s", strerror(errno));
+                error_list_add(errors, (struct mark){path, 0, 0}, "cannot be read: %s", why);
                 return false;
         }
         bool good = yaml_load_text(path, str_view(bytes, len), doc, errors);

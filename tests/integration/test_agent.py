@@ -10,10 +10,12 @@ import time
 import pytest
 import requests
 
-from kit import secrets
+from kit import secrets, wire
 from kit.certs import Authority
+from kit.policies import POLICY
 from kit.proxy import Proxy
 from kit.traced import Traced, may_trace
+from kit.upstreams import cut_after
 from kit.waiting import BINARY, free_port, seconds, until
 from test_flows_git import Git, head_of
 from test_flows_sdk import client, sdk  # noqa: F401
@@ -161,6 +163,28 @@ def test_an_old_client_gets_what_it_understands(world, agent):
         got += part
     head, body = got.split(b"\r\n\r\n", 1)
     assert head.startswith(b"HTTP/1.1 200") and b"chunked" not in head.lower() and json.loads(body)["count"] == 2
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
+def test_an_answer_that_was_cut_off_does_not_look_whole(start, start_proxy, issuer, upstream, authority, operator, tls):
+    """What HTTP/1.0 is told ends with the connection: whoever sees an orderly end takes the part for the whole."""
+    port = free_port()
+    certificate, key = authority.issue("localhost")
+    listener = {"address": "127.0.0.1:%d" % port, **({"tls": {"certificate": certificate, "key": key}} if tls else {})}
+    start_proxy([issuer.config()], POLICY, upstream.url, listen=[listener])
+    agent = start("https://localhost:%d" % port if tls else "http://127.0.0.1:%d" % port, operator, **({"ca": str(authority.file)} if tls else {}))
+
+    def whole():
+        with wire.Client(agent.port) as client:
+            client.send("GET /contoso/analytics/_apis/pipelines HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            return client.answer().text
+
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n"
+    upstream.tell(head + b"0\r\n\r\n")
+    assert whole() == "first"
+    upstream.tell(cut_after(head))
+    with pytest.raises(wire.Reset):
+        whole()
 
 
 def test_askpass_is_there_when_it_is_wanted(world, start, git):

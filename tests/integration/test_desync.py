@@ -2,7 +2,8 @@
 early, late, in pieces, with too much or too little. Every request has a mark of its own, and at the end three books are laid
 side by side: what callers were told, what upstream received, and what the audit log says. They have to agree to the request.
 
-DAGWARD_DESYNC_SEED repeats a run's choices (not its timing), DAGWARD_DESYNC is how many connections there are.
+DAGWARD_DESYNC_SEED repeats a run's choices (not its timing; upstream speaks TLS if it is odd), DAGWARD_DESYNC is how many
+connections there are.
 """
 import collections
 import hashlib
@@ -138,6 +139,9 @@ class Acting(Upstream):
                 time.sleep(0.0005)
         elif act == "until-close":
             sock.sendall(b"HTTP/1.1 200 OK\r\nX-Mark-Back: %s\r\n\r\n" % mark.encode() + body)
+            if isinstance(sock, ssl.SSLSocket):  # else it is cut off, and no end
+                sock.settimeout(seconds(2))
+                sock.unwrap()
             return False
         elif act == "interims":
             sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Hints\r\nLink: <a>\r\n\r\n" + plain)
@@ -456,12 +460,12 @@ def test_three_books_agree(start_proxy, own_issuer, authority, monkeypatch):
     monkeypatch.setenv("ASAN_OPTIONS", os.environ.get("ASAN_OPTIONS", "") + ":quarantine_size_mb=4")
     print("DAGWARD_DESYNC_SEED=%d" % SEED)
     rng, book = random.Random(SEED), Book()
-    upstream = Acting(book, keep=0)
+    upstream = Acting(book, keep=0, tls=authority.server("upstream", "localhost") if SEED % 2 else None)
     certificate, key = authority.issue("localhost")
     plain, tls_port = free_port(), free_port()
     proxy = start_proxy.unstarted(
         [own_issuer.config({"discovery": True, "cooldown": "1s"})], POLICY,
-        {"hosts": {"*": upstream.url}, "timeouts": {"connect": "5s", "first_byte": "%dms" % (seconds(1) * 1000), "idle": "%ds" % seconds(4), "keep_alive": "1s"},
+        {"hosts": {"*": upstream.url}, "ca": str(authority.file), "timeouts": {"connect": "5s", "first_byte": "%dms" % (seconds(1) * 1000), "idle": "%ds" % seconds(4), "keep_alive": "1s"},
          "ejection": {"failures": 100}},
         listen=[{"address": "127.0.0.1:%d" % plain}, {"address": "127.0.0.1:%d" % tls_port, "tls": {"certificate": certificate, "key": key}}],
         timeouts={"headers": "2s", "body": "2s", "keep_alive": "2s"}, idempotency={"wait": "2s"}, correlation={"tags": []}, log={"level": "info"})

@@ -4,6 +4,7 @@ import json
 import socket
 import threading
 import time
+import urllib.parse
 
 import pytest
 
@@ -71,6 +72,35 @@ def test_a_denial_by_name_holds_for_the_id_and_only_for_it(start, operator, upst
     assert get(proxy, operator, "/contoso/%s/_apis/pipelines" % PAYROLL).status == 403
     assert get(proxy, operator, "/contoso/%s/_apis/pipelines" % ANALYTICS).status == 200
     assert len(served(upstream)) == 1
+
+
+class DotNet(Directory):
+    """Reads a GUID in all the forms that .NET reads."""
+
+    def find(self, segments, query):
+        return super().find([self.plain(s) for s in segments], query)
+
+    def plain(self, segment):
+        digits = "".join(c for c in urllib.parse.unquote(segment).lower() if c not in "-{}()")
+        return next((id for id in self.projects.values() if id.replace("-", "") == digits), segment)
+
+
+@pytest.mark.parametrize("spelt", ["%s", "%%7B%s%%7D", "(%s)"], ids=["digits", "braces", "parentheses"])
+def test_a_denial_by_name_holds_for_every_spelling_of_the_id(start, operator, upstream, spelt):
+    upstream.always = DotNet()
+    spell = lambda id: "/contoso/%s/_apis/pipelines" % (spelt % id if spelt != "%s" else id.replace("-", ""))
+    proxy = start({"access": ["read"], "projects": ["*"]}, deny=[{"access": ["read"], "projects": ["payroll"]}])
+    assert get(proxy, operator, spell(PAYROLL)).status == 403
+    assert get(proxy, operator, spell(ANALYTICS)).status == 200
+    assert served(upstream) == ["/contoso/%s/_apis/pipelines" % ANALYTICS], "it leaves in the plain form"
+
+
+def test_a_denial_by_id_holds_for_every_spelling_of_it(start, operator, upstream):
+    upstream.always = DotNet()
+    proxy = start({"access": ["read"], "projects": ["*"]}, deny=[{"access": ["read"], "projects": [PAYROLL]}], upstream={"names": "literal"})
+    for spelt in (PAYROLL, PAYROLL.upper(), PAYROLL.replace("-", ""), "(%s)" % PAYROLL, "%%7B%s%%7D" % PAYROLL):
+        assert get(proxy, operator, "/contoso/%s/_apis/pipelines" % spelt).status == 403, spelt
+    assert served(upstream) == []
 
 
 def test_repositories_by_id_belong_to_their_own_project(start, operator, upstream):

@@ -250,3 +250,20 @@ def test_bytes_behind_an_answer_reach_nobody_else(start_proxy, issuer, upstream,
     time.sleep(seconds(0.15))  # what comes late is there
     answer = proxy.ask("GET", RUNS, bob)
     assert answer.status == 200 and "stolen" not in answer.text
+
+
+@pytest.mark.parametrize("method, told, kept", [
+    ("HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n", False),
+    ("HEAD", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", False),
+    ("GET", b"HTTP/1.1 304 Same\r\nContent-Length: 20\r\n\r\n", False),
+    ("HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", True),
+    ("GET", b"HTTP/1.1 304 Same\r\n\r\n", True),
+], ids=["HEAD", "HEAD chunked", "304", "HEAD of nothing", "304 without a length"])
+def test_a_body_that_was_announced_and_may_still_come_is_nobodys(start_proxy, issuer, upstream, method, told, kept):
+    """It may come when somebody else's request has been sent already: nothing tells it from that one's answer then."""
+    proxy = start_proxy([issuer.config()], POLICY, upstream.url, workers=1)
+    alice, bob = issuer.mint("alice", roles=["operator"]), issuer.mint("bob", roles=["operator"])
+    upstream.tell(told)
+    proxy.ask(method, RUNS, alice)
+    assert proxy.ask("GET", RUNS, bob).status == 200
+    assert [r.connection for r in upstream.received] == [1, 1 if kept else 2]

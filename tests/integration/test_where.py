@@ -112,6 +112,15 @@ def test_a_deny_by_value_wins(proxy, upstream, operator, path, value, status):
     assert answer.status == status, answer.body
 
 
+@pytest.mark.parametrize("path,value", [("//fields/System.State", "Closed"), ("/fields//System.State", "Closed"), ("/fields", {"System.State": "Closed"}),
+                                        ("", {"fields": {"System.State": "Closed"}})])
+def test_a_patch_that_may_be_read_in_two_ways_is_refused(proxy, upstream, operator, path, value):
+    step = [{"op": "add", "path": path, "value": value}]
+    answer = proxy.ask("PATCH", "/contoso/analytics/_apis/wit/workitems/7?api-version=7.1", operator,
+                       [("Content-Type", "application/json-patch+json")], json.dumps(step).encode())
+    assert answer.status == 400 and not upstream.received, answer.body
+
+
 def test_guards_hold_under_policies_without_conditions(start_proxy, issuer, upstream, operator):
     """The quick look at a body that nothing else makes worth parsing."""
     policy = copy.deepcopy(POLICY)

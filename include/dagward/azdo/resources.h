@@ -102,5 +102,8 @@ unsigned resources_implied_by(const struct resources *resources, unsigned wanted
 struct str resources_first(const struct resources *resources, enum resource_kind kind);
 /* 8-4-4-4-12 hexadecimal digits. */
 bool guid_valid(struct str s);
+/* Not that, but what a server may read as a GUID: .NET takes it without dashes, in braces or in
+ * parentheses, as a list of hexadecimal numbers, and with signs. It may be any of them. */
+bool guid_is_odd(struct str s);
 
 #endif

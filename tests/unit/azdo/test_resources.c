@@ -171,6 +171,9 @@ static void the_query_names_resources_too(void **state)
                 {"GET /c/" OTHER "/_apis/build/builds?projectId=" GUID, NULL, "refused"},
                 {"GET /c/p/_apis/build/builds?definitions=01", NULL, "refused"},
                 {"GET /c/p/_apis/build/builds?definitions=+1", NULL, "refused"},
+                {"GET /c/p/_apis/build/builds?definitions=1,0x63", NULL, "refused"},
+                {"GET /c/p/_apis/build/builds?definitions=0X63", NULL, "refused"},
+                {"GET /c/p/_apis/build/builds?definitions=#63", NULL, "refused"},
                 {"DELETE /c/_apis/serviceendpoint/endpoints/" GUID "?projectIds=a,b", NULL,
                         "organizations=c projects=a projects=b"},
         };
@@ -357,6 +360,34 @@ static void what_a_body_moves_or_merges_is_touched(void **state)
         CHECK(cases);
 }
 
+#define STEP(path, value) "[{\"op\":\"add\",\"path\":\"" path "\",\"value\":" value "}]"
+#define ITEM_7 "PATCH /c/p/_apis/wit/workitems/7"
+
+/* Azure DevOps splits the path at slashes and passes over what is empty. */
+static void a_patch_says_in_one_way_what_it_sets(void **state)
+{
+        (void)state;
+        static const struct gathering cases[] = {
+                {ITEM_7, STEP("/fields/System.Title", "\"t\""),
+                        "organizations=c projects=p workItemTypes?"},
+                {ITEM_7, STEP("/relations/0/attributes/comment", "\"t\""),
+                        "organizations=c projects=p workItemTypes?"},
+                {ITEM_7, STEP("/rev", "3"), "organizations=c projects=p workItemTypes?"},
+                {ITEM_7, STEP("//fields/System.TeamProject", "\"q\""), "refused"},
+                {ITEM_7, STEP("/fields//System.TeamProject", "\"q\""), "refused"},
+                {ITEM_7, STEP("/fields/System.TeamProject/", "\"q\""), "refused"},
+                {ITEM_7, STEP("fields/System.TeamProject", "\"q\""), "refused"},
+                {ITEM_7, STEP("/fields~1System.TeamProject", "\"q\""), "refused"},
+                {ITEM_7, STEP("/fields/System.TeamProject/x", "\"q\""), "refused"},
+                {ITEM_7, STEP("/Fields", "{\"System.TeamProject\":\"q\"}"), "refused"},
+                {ITEM_7, STEP("/", "{\"fields\":{\"System.TeamProject\":\"q\"}}"), "refused"},
+                {ITEM_7, STEP("", "{\"fields\":{\"System.TeamProject\":\"q\"}}"), "refused"},
+                {ITEM_7, STEP("/relations", "[]"), "refused"},
+                {ITEM_7, STEP("/fields/Team Project", "\"q\""), "refused"},
+        };
+        CHECK(cases);
+}
+
 static void a_quick_look_never_misses_what_veils(void **state)
 {
         (void)state;
@@ -383,6 +414,7 @@ int main(void)
                 cmocka_unit_test(more_resources_than_fit_are_refused),
                 cmocka_unit_test(what_runs_is_more_than_its_number),
                 cmocka_unit_test(what_a_body_moves_or_merges_is_touched),
+                cmocka_unit_test(a_patch_says_in_one_way_what_it_sets),
                 cmocka_unit_test(a_quick_look_never_misses_what_veils),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -62,9 +62,8 @@ static void one_canonical_form_is_written(void **state)
                 {"/?a=%26%3d%23%25%3b;", "/?a=%26%3D%23%25%3B%3B"}, {"/?a=100%25", "/?a=100%25"},
                 {"/?a=%2500", "/?a=%2500"},
                 {"/?a=\"<>\\^`{|}[]", "/?a=%22%3C%3E%5C%5E%60%7B%7C%7D%5B%5D"}, {"/?a=?", "/?a=?"},
-                {"/?a=%E2%80%8B", "/?a=%E2%80%8B"}, {"/?a.b[0]=1", "/?a.b%5B0%5D=1"},
-                {"http://dagward:8443/a?b=c", "/a?b=c"}, {"HTTPS://DAGWARD:8443/a", "/a"},
-                {"http://dagward:8443//a", "/a"}};
+                {"/?a=%E2%80%8B", "/?a=%E2%80%8B"}, {"http://dagward:8443/a?b=c", "/a?b=c"},
+                {"HTTPS://DAGWARD:8443/a", "/a"}, {"http://dagward:8443//a", "/a"}};
         (void)state;
         for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
                 if (!parse(str_of(cases[i].raw)))
@@ -108,6 +107,7 @@ static void what_two_servers_could_read_differently_is_refused(void **state)
                 STR("/a?b#c"), STR("/a%25"), STR("/a%252e"), STR("/a%252fb"), STR("/a%"),
                 STR("/a%2"), STR("/a%zz"), STR("/a%u002f"), STR("/a%2f"), STR("/%2fa"),
                 STR("/a%2f%2fb"), STR("/a%2f..%2fb"), STR("/a%2f.%2fb"), STR("/a%2fb."),
+                STR("/?a[]=1"), STR("/?a%5b%5D=1"), STR("/?a.b[0]=1"), STR("/?a]=1"),
                 STR("/a%c0%af"), STR("/a%c0%ae"), STR("/a%e0%80%af"), STR("/a%ff"),
                 STR("/a%ed%a0%80"), STR("/a%ef%bc%8fb"), STR("/%ef%bc%8e%ef%bc%8e"),
                 STR("/%ef%bd%81"), STR("/a%e2%88%95b"), STR("/a%e2%81%84b"), STR("/a%c2%adb"),

@@ -4,6 +4,9 @@
 
 #include <cmocka.h>
 #include <event2/event.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "dagward/base/clock.h"
 #include "dagward/net/fetch.h"
@@ -252,6 +255,26 @@ static void urls_that_must_not_be_asked_are_refused_without_a_connection(void **
         rig_stop(&rig);
 }
 
+static void a_fifo_in_place_of_the_authorities_is_not_opened(void **state)
+{
+        struct rig rig = rig_start();
+        char path[] = "/tmp/dagward-fifo-XXXXXX";
+        struct said said = {0};
+        struct fetch_request request = {
+                .url = "https://127.0.0.1:1/", .ca = path, .timeout_ms = 1000, .most_bytes = 10};
+
+        (void)state;
+        assert_non_null(mkdtemp(path));
+        assert_int_equal(rmdir(path), 0);
+        assert_int_equal(mkfifo(path, 0600), 0);
+        assert_non_null(fetch_start(rig.fetcher, &request, on_done, &said));
+        run(&rig, &said);
+        unlink(path);
+        assert_false(said.answered);
+        assert_non_null(strstr(said.error, "FIFO"));
+        rig_stop(&rig);
+}
+
 static void a_silent_server_is_given_up_and_a_dead_one_too(void **state)
 {
         struct rig rig = rig_start();
@@ -336,6 +359,7 @@ int main(void)
                 cmocka_unit_test(a_body_over_the_limit_is_an_error),
                 cmocka_unit_test(redirects_stay_at_the_origin_that_was_asked),
                 cmocka_unit_test(urls_that_must_not_be_asked_are_refused_without_a_connection),
+                cmocka_unit_test(a_fifo_in_place_of_the_authorities_is_not_opened),
                 cmocka_unit_test(a_silent_server_is_given_up_and_a_dead_one_too),
                 cmocka_unit_test(a_cancelled_fetch_says_nothing),
                 cmocka_unit_test(the_environment_does_not_choose_a_proxy),

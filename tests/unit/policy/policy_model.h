@@ -127,6 +127,7 @@ static inline uint64_t chance_begin(const char *what, const char *runs_name, uin
 
 #define GUID "a1111111-1111-1111-1111-111111111111"
 #define GUID_2 "b2222222-2222-2222-2222-222222222222"
+#define GUID_ODD "a1111111111111111111111111111111" /* .NET takes it for GUID */
 
 static const char *const operation_values[] = {"pipelines.runs.run", "build.builds.queue",
         "git.pullRequests.update", "git.fetch", "git.push", "git.branch.create", "git.tag.*",
@@ -148,8 +149,7 @@ static const struct vocabulary vocabularies[] = {
         {RESOURCE_PROJECT,
                 {"a", "b", "a*", "*", GUID, "A", "ab", "group:g0", "caf\xc3\xa9", "k", "caf*",
                         "b*"},
-                {"a", "b", "AB", GUID, "c", "a", "CAF\xc3\x89", "\xe2\x84\xaa", "caf\xc3\xa9",
-                        GUID_2}},
+                {"a", "b", "AB", GUID, "c", "a", "CAF\xc3\x89", "\xe2\x84\xaa", GUID_ODD, GUID_2}},
         {RESOURCE_PIPELINE,
                 {"42", "99", "nightly", "night*", "*", "4*", "\\etl\\nightly", "\\etl\\*", "7",
                         "group:g1", "421", "NIGHTLY"},
@@ -157,7 +157,7 @@ static const struct vocabulary vocabularies[] = {
         {RESOURCE_REPOSITORY,
                 {"dags", "a/dags", "a/*", "*", "*/dags", "b/d*", "etl", GUID, "*/*", "group:g2",
                         GUID "/dags", "d*"},
-                {"dags", "DAGS", "etl", GUID, "other", "dags", "d", "dag", "x", "dags"}},
+                {"dags", "DAGS", "etl", GUID, "other", "dags", "d", "dags.git", GUID_ODD, "dags"}},
         {RESOURCE_REF,
                 {"refs/heads/main", "refs/heads/*", "*", "refs/tags/v1", "refs/heads/Main",
                         "refs/heads/r*", "refs/heads/x", "refs/heads/release/*", "refs/tags/*",

@@ -116,7 +116,9 @@ static inline enum answer same(const char *value, const struct resource *item, b
                 return MAYBE;
         enum answer answer = may_fit(value, text, kind != RESOURCE_REF || deny);
         bool value_is_id = !has_star(value) && is_id(kind, value);
-        return answer == NO && value_is_id != is_id(kind, text) ? MAYBE : answer;
+        bool another = (kind != RESOURCE_REF && strcmp(text, GUID_ODD) == 0) ||
+                       (kind == RESOURCE_REPOSITORY && strcmp(text, "dags.git") == 0);
+        return answer == NO && (another || value_is_id != is_id(kind, text)) ? MAYBE : answer;
 }
 
 static inline bool is_unnamed(
