@@ -47,7 +47,6 @@ void tls_one_record(SSL_CTX *ctx)
         SSL_CTX_clear_mode(ctx, SSL_MODE_AUTO_RETRY);
 }
 
-/* What both sides have in common. */
 /* A key that needs one is not read: OpenSSL would ask whoever sits at the terminal, and wait. */
 static int no_passphrase(char *out, int size, int writing, void *unused)
 {
@@ -58,6 +57,7 @@ static int no_passphrase(char *out, int size, int writing, void *unused)
         return -1;
 }
 
+/* What both sides have in common. */
 static struct tls_context *context_new(const SSL_METHOD *method)
 {
         struct tls_context *context = calloc(1, sizeof(*context));

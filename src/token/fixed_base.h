@@ -27,7 +27,8 @@ enum { KEY_WORTH_A_TABLE = 64 };
 
 enum { FIXED_BASE_DIGEST = 32, FIXED_BASE_SIGNATURE = 64 };
 
-/* Takes some 30 ms, and 150 KB. NULL: not a key of P-256, or OpenSSL would not. */
+/* Takes some 30 ms, and 150 KB. NULL: not a key of P-256, OpenSSL would not, or its configuration
+ * asks for FIPS: those verifications stay with the provider. */
 struct fixed_base *fixed_base_new(const EVP_PKEY *pkey);
 /* Harmless on NULL. */
 void fixed_base_free(struct fixed_base *base);
