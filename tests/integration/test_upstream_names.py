@@ -68,7 +68,7 @@ def test_a_name_that_moves_is_followed_without_a_restart(named, at, operator):
 def test_a_name_that_moves_is_looked_up_when_its_address_fails(named, at, operator):
     old, new = at("127.0.0.1"), at("127.0.0.2")
     proxy, names = named("127.0.0.1", resolve="1h")
-    assert proxy.ask("GET", RUNS, operator).status == 200
+    until(lambda: proxy.ask("GET", RUNS, operator).status == 200, "it is connected to, however slowly")
     names.say("again")  # the round that is made soon after the first one finds nothing
     until(lambda: proxy.metric(r"^dagward_name_failures_total") > 0, "the second round")
     names.say("127.0.0.2")
