@@ -8,17 +8,12 @@
 #include "dagward/base/id.h"
 #include "dagward/base/log.h"
 #include "dagward/token/base64.h"
+#include "renewal.h"
 
 enum {
         BUDGET_MS = 9 * 1000,        /* below the bound in which asks are answered */
         DEMAND_BUDGET_MS = 4 * 1000, /* of a step, so that what needs it has time left */
-        MARGIN_MOST_MS = 5 * 1000,   /* before its end a token is not lent any more */
         REFRESH_LEAST_MS = 1000,     /* an endpoint may hand out its old token to the end */
-        BACKOFF_MOST_MS = 60 * 1000,
-        OPERATOR_LEAST_MS = 60 * 1000, /* what somebody has to change does not change in seconds */
-        OPERATOR_MOST_MS = 300 * 1000,
-        THROTTLED_MS = 60 * 1000, /* 429 without Retry-After */
-        WAIT_MOST_MS = 3600 * 1000,
         REPLACE_LEAST_MS = 60 * 1000,
         HOUR_S = 3600,
 };
@@ -137,30 +132,15 @@ static void take_back_rejected(struct token_source *source)
         source->rejected = NULL;
 }
 
-static int64_t wait_after(const struct token_source *source, const struct outcome *outcome)
-{
-        int64_t wait = backoff_ms(source->failures, BACKOFF_MOST_MS);
-
-        if (outcome->kind == OUTCOME_OPERATOR || outcome->kind == OUTCOME_GONE) {
-                wait = OPERATOR_LEAST_MS * (1 + (int64_t)source->failures);
-                wait = jitter_ms(wait < OPERATOR_MOST_MS ? wait : OPERATOR_MOST_MS);
-        }
-        if (outcome->throttled)
-                wait = jitter_ms(THROTTLED_MS);
-        if (outcome->wait_least_ms > wait)
-                wait = later_ms(outcome->wait_least_ms < WAIT_MOST_MS ? outcome->wait_least_ms
-                                                                      : WAIT_MOST_MS);
-        return wait;
-}
-
 /* Whoever takes away what is lent as it is does not want it to be used any more; nothing else would
  * end it before a restart. */
 static void withdraw(struct token_source *source, const char *why)
 {
-        if (!source->credential)
+        if (!source->credential && !source->rejected)
                 return;
         credential_unref(source->credential);
-        source->credential = NULL;
+        credential_unref(source->rejected);
+        source->credential = source->rejected = NULL;
         log_error("credential name=%s withdrawn: %s", source->config->name.ptr, why);
         source_event(source, "credential.withdrawn", why);
         source->hooks.changed(source->hooks.owner);
@@ -174,7 +154,7 @@ static void withdraw_with_file(struct token_source *source)
 
 static void source_failed(struct token_source *source, const struct outcome *outcome)
 {
-        int64_t wait_ms = wait_after(source, outcome);
+        int64_t wait_ms = renewal_after_failure_ms(outcome, source->failures);
 
         /* A look at a vault that failed does not put off the renewal. */
         int64_t due_ms = source->memory.due_mono_ms - clock_mono_ms();
@@ -185,10 +165,10 @@ static void source_failed(struct token_source *source, const struct outcome *out
         snprintf(source->last_cause, sizeof(source->last_cause), "%s", outcome->cause);
         if (source->config->type != CREDENTIAL_ISSUER) /* which is a step of one with that name */
                 error_wrap(&source->last_error, "credential %s", source->config->name.ptr);
-        take_back_rejected(source);
         withdraw_with_file(source);
         if (outcome->kind == OUTCOME_GONE)
                 withdraw(source, "its secret was deleted or disabled, or has expired");
+        take_back_rejected(source);
         log_error("credential name=%s failed usable=%s again_in_ms=%lld: %s",
                 source->config->name.ptr, token_source_usable(source) ? "yes" : "no",
                 (long long)wait_ms, source->last_error.text);
@@ -199,11 +179,6 @@ static void source_failed(struct token_source *source, const struct outcome *out
         source_arm(source, wait_ms);
         struct error why = source->last_error; /* who is told may start the next attempt */
         source_settled(source, false, why.text);
-}
-
-static int64_t margin_ms(int64_t life_ms)
-{
-        return life_ms / 10 < MARGIN_MOST_MS ? life_ms / 10 : MARGIN_MOST_MS;
 }
 
 /* NULL: it cannot stand in a header. */
@@ -272,20 +247,6 @@ static void source_recovered(struct token_source *source)
         source->failures = 0;
 }
 
-static int64_t refresh_after(const struct token_source *source, const struct outcome *outcome)
-{
-        int64_t left = outcome->life_ms == INT64_MAX
-                               ? INT64_MAX
-                               : outcome->asked_mono_ms + outcome->life_ms - clock_mono_ms();
-        int64_t refresh = outcome->refresh_ms >= 0 ? outcome->refresh_ms : left / 2;
-
-        if (is_local(source))
-                return refresh;
-        if (refresh > left / 10 * 8)
-                refresh = left / 10 * 8; /* and a tenth by chance: before it is not lent any more */
-        return jitter_ms(refresh);
-}
-
 /* What was obtained is what there was already. */
 static void source_confirmed(struct token_source *source, int64_t refresh_ms)
 {
@@ -334,7 +295,8 @@ static void source_succeeded(struct token_source *source, const struct outcome *
         int64_t until = INT64_MAX;
 
         if (outcome->life_ms != INT64_MAX)
-                until = outcome->asked_mono_ms + outcome->life_ms - margin_ms(outcome->life_ms);
+                until = outcome->asked_mono_ms + outcome->life_ms -
+                        renewal_margin_ms(outcome->life_ms);
         if (until <= clock_mono_ms()) {
                 source_useless(source, "the token had ended when it came");
                 return;
@@ -353,7 +315,7 @@ static void source_succeeded(struct token_source *source, const struct outcome *
                 source_useless(source, "the token has ended, though the clock was set back");
                 return;
         }
-        int64_t refresh_ms = refresh_after(source, outcome);
+        int64_t refresh_ms = renewal_after_token_ms(outcome, is_local(source));
         memcpy(source->token_ca, source->asked_ca, sizeof(source->token_ca));
         memcpy(source->memory.version, source->attempt.version, sizeof(source->memory.version));
         source->memory.due_mono_ms = clock_mono_ms() + refresh_ms;

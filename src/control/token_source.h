@@ -86,10 +86,10 @@ enum source_answer token_source_need(
         struct token_source *source, struct need *need, struct error *why);
 /* Harmless when it does not wait. */
 void token_source_unneed(struct need *need);
-/* The token, until the loop's turn ends; empty when there is none. */
 /* What callers are told when there is nothing to lend: whose fault it is, and since when. Static
  * per thread. */
 const char *token_source_cause(const struct token_source *source);
+/* The token, until the loop's turn ends; empty when there is none. */
 struct str token_source_token(const struct token_source *source);
 /* Whoever was shown the token does not take it: the next one to need it gets another, once a minute
  * at most. */
