@@ -36,7 +36,7 @@ static enum next name_item(
                 return malformed(x, i, "it is too large to be judged");
         if (!target_parse(raw, STR_NONE, scratch, &carried->target, &fault))
                 return malformed(x, i, fault.why);
-        if (exchange_overrides_method(&carried->target).ptr)
+        if (head_overrides_method(&carried->target).ptr)
                 return malformed(x, i, "it asks for another method than its own");
         struct naming_input input = {.method = carried->item.method,
                 .target = &carried->target,

@@ -523,8 +523,13 @@ enum naming_result exchange_name(struct exchange *x, struct str body, struct are
  * kind would be concluded from, if the body says otherwise than the path, included. */
 unsigned exchange_body_kinds(
         const struct named *named, const struct policy *policy, const struct policy_grants *grants);
+
+/* --- head.c --- */
+/* The first step: the request's head, its target and correlation ID. AGAIN while it has not come
+ * whole; a client that leaves before is abandoned. */
+enum next head_read(struct exchange *x);
 /* The parameter by which a query asks for another method than the request's, or STR_NONE. */
-struct str exchange_overrides_method(const struct target *target);
+struct str head_overrides_method(const struct target *target);
 
 /* --- decide.c --- */
 /* The step; see exchange.c. */
