@@ -216,22 +216,13 @@ bool certificate_covers(const char *path, const char *host)
         return is;
 }
 
-/* A key with a passphrase must not make a terminal ask for it. */
-static int no_passphrase(char *out, int size, int writing, void *unused)
-{
-        (void)out;
-        (void)size;
-        (void)writing;
-        (void)unused;
-        return -1;
-}
-
 enum key_fit certificate_key_fit(const char *certificate, const char *key)
 {
         struct error err;
         STACK_OF(X509) *chain = chain_read(certificate, &err);
         BIO *file = file_waits(key) ? NULL : BIO_new_file(key, "r");
-        EVP_PKEY *private = file ? PEM_read_bio_PrivateKey(file, NULL, no_passphrase, NULL) : NULL;
+        EVP_PKEY *private =
+                file ? PEM_read_bio_PrivateKey(file, NULL, tls_no_passphrase, NULL) : NULL;
         enum key_fit fit = KEY_UNREADABLE;
 
         if (private && chain)

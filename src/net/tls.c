@@ -47,8 +47,7 @@ void tls_one_record(SSL_CTX *ctx)
         SSL_CTX_clear_mode(ctx, SSL_MODE_AUTO_RETRY);
 }
 
-/* A key that needs one is not read: OpenSSL would ask whoever sits at the terminal, and wait. */
-static int no_passphrase(char *out, int size, int writing, void *unused)
+int tls_no_passphrase(char *out, int size, int writing, void *unused)
 {
         (void)out;
         (void)size;
@@ -68,7 +67,7 @@ static struct tls_context *context_new(const SSL_METHOD *method)
         snapshot_init(&context->snap, context_drop);
         context->ctx = ctx;
         SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
-        SSL_CTX_set_default_passwd_cb(ctx, no_passphrase);
+        SSL_CTX_set_default_passwd_cb(ctx, tls_no_passphrase);
         SSL_CTX_set_cipher_list(ctx, "ECDHE+AESGCM:ECDHE+CHACHA20");
         SSL_CTX_set_options(ctx,
                 SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE);

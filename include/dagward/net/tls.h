@@ -58,6 +58,9 @@ bool tls_admits(const struct tls_context *context, SSL *ssl);
 /* Reading takes one record at a time: a peer that sends updates of keys, one after the other, gives
  * a turn to others, and to deadlines, in between. All contexts that are made here are so. */
 void tls_one_record(SSL_CTX *ctx);
+/* For OpenSSL, where it reads a key (pem_password_cb): one that needs a passphrase is not read. It
+ * would ask whoever sits at the terminal, and wait. */
+int tls_no_passphrase(char *out, int size, int writing, void *unused);
 /* The newest reason of OpenSSL's error queue, in words; empties the queue. Static per thread. */
 const char *tls_reason(void);
 /* The same of a code from that queue; 0: "connection closed". Static per thread. */
