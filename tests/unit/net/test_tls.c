@@ -116,8 +116,8 @@ static void on_ready(struct stream *stream, void *owner)
         ++*(unsigned *)owner;
 }
 
-/* A stream that has accepted a client of TLS, without tickets on their way. */
-struct accepted {
+/* A stream over TLS, and OpenSSL's end of it. */
+struct ends {
         struct tls_context *at, *from;
         struct event_base *base;
         struct stream_pool pool;
@@ -127,49 +127,60 @@ struct accepted {
         int peer_fd;
 };
 
-static struct accepted *accepted_new(int version)
+/* Before the handshake. `accepts`: the stream is the server's. */
+static struct ends *ends_new(int version, bool accepts)
 {
-        struct accepted *pair = calloc(1, sizeof(*pair));
+        struct ends *ends = calloc(1, sizeof(*ends));
         int fds[2];
 
-        assert_non_null(pair);
-        pair->at = server(NULL);
-        pair->from = client(certificate, version);
-        pair->base = event_base_new();
+        assert_non_null(ends);
+        ends->at = server(NULL);
+        ends->from = client(certificate, version);
+        ends->base = event_base_new();
         assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
-        pair->peer = tls_connect(pair->from, fds[1], "a.test");
-        pair->peer_fd = fds[1];
-        stream_open(&pair->stream, pair->base, &pair->pool, fds[0], tls_accept(pair->at, fds[0]),
-                on_ready, &pair->woken);
-        while (SSL_do_handshake(pair->peer) != 1) {
-                stream_look_again(&pair->stream);
-                assert_int_equal(stream_fill(&pair->stream), STREAM_AGAIN);
-        }
-        stream_look_again(&pair->stream);
-        assert_int_equal(stream_fill(&pair->stream), STREAM_AGAIN);
-        assert_true(stream_is_drained(&pair->stream));
-        return pair;
+        SSL *there = tls_accept(ends->at, fds[0]),
+            *here = tls_connect(ends->from, fds[1], "a.test");
+        ends->peer = accepts ? here : there;
+        ends->peer_fd = fds[accepts];
+        stream_open(&ends->stream, ends->base, &ends->pool, fds[!accepts], accepts ? there : here,
+                on_ready, &ends->woken);
+        return ends;
 }
 
-static void accepted_free(struct accepted *pair)
+/* Until both have said all, tickets included. */
+static struct ends *ends_shaken(int version, bool accepts)
 {
-        stream_close(&pair->stream);
-        assert_int_equal(stream_pool_bytes(&pair->pool), 0);
-        SSL_free(pair->peer);
-        close(pair->peer_fd);
-        stream_pool_clear(&pair->pool);
-        event_base_free(pair->base);
-        tls_unref(pair->at);
-        tls_unref(pair->from);
-        free(pair);
+        struct ends *ends = ends_new(version, accepts);
+
+        while (!SSL_is_init_finished(ends->stream.ssl) || !SSL_is_init_finished(ends->peer)) {
+                (void)SSL_do_handshake(ends->peer);
+                stream_look_again(&ends->stream);
+                assert_int_equal(stream_fill(&ends->stream), STREAM_AGAIN);
+        }
+        for (stream_look_again(&ends->stream); !stream_is_drained(&ends->stream);)
+                assert_int_equal(stream_fill(&ends->stream), STREAM_AGAIN);
+        return ends;
+}
+
+static void ends_free(struct ends *ends)
+{
+        stream_close(&ends->stream);
+        assert_int_equal(stream_pool_bytes(&ends->pool), 0);
+        SSL_free(ends->peer);
+        close(ends->peer_fd);
+        stream_pool_clear(&ends->pool);
+        event_base_free(ends->base);
+        tls_unref(ends->at);
+        tls_unref(ends->from);
+        free(ends);
 }
 
 /* How often on_ready runs in a turn of the loop. */
-static unsigned woken_in_turn(struct accepted *pair)
+static unsigned woken_in_turn(struct ends *ends)
 {
-        pair->woken = 0;
-        event_base_loop(pair->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
-        return pair->woken;
+        ends->woken = 0;
+        event_base_loop(ends->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+        return ends->woken;
 }
 
 /* One system call takes both records from the descriptor, which has nothing to tell after that. */
@@ -179,31 +190,31 @@ static void a_record_that_was_read_ahead_wakes_who_listens(void **state)
 
         (void)state;
         for (size_t i = 0; i < 2; i++) {
-                struct accepted *pair = accepted_new(versions[i]);
-                struct stream *stream = &pair->stream;
-                assert_int_equal(SSL_write(pair->peer, "one", 3), 3);
-                assert_int_equal(SSL_write(pair->peer, "two", 3), 3);
-                assert_int_equal(woken_in_turn(pair), 1);
+                struct ends *ends = ends_shaken(versions[i], true);
+                struct stream *stream = &ends->stream;
+                assert_int_equal(SSL_write(ends->peer, "one", 3), 3);
+                assert_int_equal(SSL_write(ends->peer, "two", 3), 3);
+                assert_int_equal(woken_in_turn(ends), 1);
                 assert_int_equal(stream_fill(stream), STREAM_OK);
                 assert_true(str_eq(stream_in(stream), STR("one")));
                 assert_true(stream_has_news(stream));
                 assert_false(stream_is_drained(stream));
                 for (int turn = 0; turn < 3; turn++) /* as long as it is not read */
-                        assert_int_equal(woken_in_turn(pair), 1);
+                        assert_int_equal(woken_in_turn(ends), 1);
                 stream_listen(stream, false);
-                (void)woken_in_turn(pair); /* it was on its way */
+                (void)woken_in_turn(ends); /* it was on its way */
                 for (int turn = 0; turn < 3; turn++)
-                        assert_int_equal(woken_in_turn(pair), 0);
+                        assert_int_equal(woken_in_turn(ends), 0);
                 stream_listen(stream, true);
-                assert_int_equal(woken_in_turn(pair), 1);
+                assert_int_equal(woken_in_turn(ends), 1);
                 assert_int_equal(stream_fill(stream), STREAM_OK);
                 assert_true(str_eq(stream_in(stream), STR("onetwo")));
                 stream_consume(stream, 6);
-                (void)woken_in_turn(pair);
+                (void)woken_in_turn(ends);
                 assert_true(stream_is_drained(stream) || stream_fill(stream) == STREAM_AGAIN);
                 for (int turn = 0; turn < 3; turn++)
-                        assert_int_equal(woken_in_turn(pair), 0);
-                accepted_free(pair);
+                        assert_int_equal(woken_in_turn(ends), 0);
+                ends_free(ends);
         }
 }
 
@@ -218,7 +229,7 @@ static void bytes_come_whole_however_they_are_cut(void **state)
         assert_non_null(sent);
         for (size_t i = 0; i < BYTES; i++)
                 sent[i] = (unsigned char)(i * 131 >> 3);
-        struct accepted *pair = accepted_new(TLS1_3_VERSION);
+        struct ends *ends = ends_shaken(TLS1_3_VERSION, true);
         size_t written = 0, got = 0;
         int next = 0; /* what could not be written yet is written with the same length */
         while (got < BYTES) {
@@ -226,64 +237,43 @@ static void bytes_come_whole_however_they_are_cut(void **state)
                 int most = (int)(seed >> 16) % (seed & 1024 ? 40 : 20000) + 1;
                 if (!next)
                         next = (size_t)most < BYTES - written ? most : (int)(BYTES - written);
-                int n = next ? SSL_write(pair->peer, sent + written, next) : 0;
+                int n = next ? SSL_write(ends->peer, sent + written, next) : 0;
                 if (n > 0) {
                         written += (size_t)n;
                         next = 0;
                         if (seed & (1 << 14))
                                 continue; /* more at once */
                 }
-                assert_true(woken_in_turn(pair) > 0);
-                enum stream_io io = stream_fill(&pair->stream);
+                assert_true(woken_in_turn(ends) > 0);
+                enum stream_io io = stream_fill(&ends->stream);
                 assert_true(io == STREAM_OK || io == STREAM_AGAIN || io == STREAM_FULL);
-                struct str in = str_head(stream_in(&pair->stream), (size_t)most);
+                struct str in = str_head(stream_in(&ends->stream), (size_t)most);
                 assert_memory_equal(in.ptr ? in.ptr : "", sent + got, in.len);
                 got += in.len;
-                stream_consume(&pair->stream, in.len);
-                if (stream_in(&pair->stream).len)
-                        stream_wake(&pair->stream);
+                stream_consume(&ends->stream, in.len);
+                if (stream_in(&ends->stream).len)
+                        stream_wake(&ends->stream);
         }
         assert_int_equal(got, BYTES);
-        accepted_free(pair);
+        ends_free(ends);
         free(sent);
 }
 
 /* On an idle connection a ticket is no news; what hides behind it is. */
 static void what_comes_with_a_ticket_is_seen(void **state)
 {
-        struct tls_context *at = server(NULL), *from = client(certificate, TLS1_3_VERSION);
-        struct event_base *base = event_base_new();
-        struct stream_pool pool = {0};
-        struct stream stream;
-        unsigned woken = 0;
-        int fds[2];
+        struct ends *ends = ends_shaken(TLS1_3_VERSION, false);
+        struct stream *stream = &ends->stream;
 
         (void)state;
-        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
-        SSL *there = tls_accept(at, fds[0]);
-        stream_open(&stream, base, &pool, fds[1], tls_connect(from, fds[1], "a.test"), on_ready,
-                &woken);
-        while (!SSL_is_init_finished(stream.ssl) || !SSL_is_init_finished(there)) {
-                stream_look_again(&stream);
-                assert_int_equal(stream_fill(&stream), STREAM_AGAIN);
-                (void)SSL_do_handshake(there);
-        }
-        for (stream_look_again(&stream); !stream_is_drained(&stream);)
-                assert_int_equal(stream_fill(&stream), STREAM_AGAIN); /* the first ticket */
-        assert_int_equal(SSL_new_session_ticket(there), 1);
-        assert_int_equal(SSL_write(there, "stray", 5), 5);
-        stream_look_again(&stream);
-        assert_int_equal(stream_fill(&stream), STREAM_AGAIN);
-        assert_false(stream_is_drained(&stream));
-        assert_int_equal(stream_fill(&stream), STREAM_OK);
-        assert_true(str_eq(stream_in(&stream), STR("stray")));
-        stream_close(&stream);
-        stream_pool_clear(&pool);
-        event_base_free(base);
-        SSL_free(there);
-        close(fds[0]);
-        tls_unref(at);
-        tls_unref(from);
+        assert_int_equal(SSL_new_session_ticket(ends->peer), 1);
+        assert_int_equal(SSL_write(ends->peer, "stray", 5), 5);
+        stream_look_again(stream);
+        assert_int_equal(stream_fill(stream), STREAM_AGAIN);
+        assert_false(stream_is_drained(stream));
+        assert_int_equal(stream_fill(stream), STREAM_OK);
+        assert_true(str_eq(stream_in(stream), STR("stray")));
+        ends_free(ends);
 }
 
 /* A peer that sends one after the other, faster than they can be understood, would else be read for
@@ -291,25 +281,25 @@ static void what_comes_with_a_ticket_is_seen(void **state)
 static void a_read_takes_one_update_of_keys_and_no_more(void **state)
 {
         enum { UPDATES = 50 };
-        struct accepted *pair = accepted_new(TLS1_3_VERSION);
+        struct ends *ends = ends_shaken(TLS1_3_VERSION, true);
         int reads = 0;
 
         (void)state;
         for (int i = 0; i < UPDATES; i++) {
-                assert_int_equal(SSL_key_update(pair->peer, SSL_KEY_UPDATE_NOT_REQUESTED), 1);
-                assert_int_equal(SSL_do_handshake(pair->peer), 1);
+                assert_int_equal(SSL_key_update(ends->peer, SSL_KEY_UPDATE_NOT_REQUESTED), 1);
+                assert_int_equal(SSL_do_handshake(ends->peer), 1);
         }
-        assert_int_equal(SSL_write(pair->peer, "a", 1), 1);
-        assert_int_equal(stream_fill(&pair->stream), STREAM_AGAIN); /* nobody said that it came */
-        assert_int_equal(woken_in_turn(pair), 1);
-        while (stream_fill(&pair->stream) == STREAM_AGAIN) {
+        assert_int_equal(SSL_write(ends->peer, "a", 1), 1);
+        assert_int_equal(stream_fill(&ends->stream), STREAM_AGAIN); /* nobody said that it came */
+        assert_int_equal(woken_in_turn(ends), 1);
+        while (stream_fill(&ends->stream) == STREAM_AGAIN) {
                 reads++;
-                assert_int_equal(woken_in_turn(pair), 1); /* there is more, and that is told */
+                assert_int_equal(woken_in_turn(ends), 1); /* there is more, and that is told */
                 assert_true(reads <= UPDATES);
         }
         assert_int_equal(reads, UPDATES);
-        assert_true(str_eq(stream_in(&pair->stream), STR("a")));
-        accepted_free(pair);
+        assert_true(str_eq(stream_in(&ends->stream), STR("a")));
+        ends_free(ends);
 }
 
 /* What the peer said last is read before anybody is told that it is there: nothing else comes, and
@@ -320,38 +310,22 @@ static void a_handshake_that_ends_while_it_is_read_wakes_who_has_something_to_se
 
         (void)state;
         for (size_t i = 0; i < sizeof(versions) / sizeof(*versions); i++) {
-                struct tls_context *at = server(NULL), *from = client(certificate, versions[i]);
-                struct event_base *base = event_base_new();
-                struct stream_pool pool = {0};
-                struct stream stream;
-                unsigned woken = 0;
+                struct ends *ends = ends_new(versions[i], false);
+                struct stream *stream = &ends->stream;
                 char got[8];
-                int fds[2];
-                assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
-                SSL *there = tls_accept(at, fds[0]);
-                SSL_set_num_tickets(there, 0); /* they would wake it */
-                stream_open(&stream, base, &pool, fds[1], tls_connect(from, fds[1], "a.test"),
-                        on_ready, &woken);
-                assert_true(stream_queue(&stream, STR("hello")));
-                assert_int_equal(stream_flush(&stream), STREAM_AGAIN);
-                while (!SSL_is_init_finished(stream.ssl)) {
-                        (void)SSL_do_handshake(there);
-                        assert_int_equal(stream_fill(&stream), STREAM_AGAIN);
+                SSL_set_num_tickets(ends->peer, 0); /* they would wake it */
+                assert_true(stream_queue(stream, STR("hello")));
+                assert_int_equal(stream_flush(stream), STREAM_AGAIN);
+                while (!SSL_is_init_finished(stream->ssl)) {
+                        (void)SSL_do_handshake(ends->peer);
+                        assert_int_equal(stream_fill(stream), STREAM_AGAIN);
                 }
-                assert_int_equal(woken, 0);
-                event_base_loop(base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
-                assert_int_equal(woken, 1);
-                assert_int_equal(stream_flush(&stream), STREAM_OK);
-                assert_int_equal(SSL_read(there, got, sizeof(got)), 5);
-                event_base_loop(base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
-                assert_int_equal(woken, 1);
-                stream_close(&stream);
-                stream_pool_clear(&pool);
-                event_base_free(base);
-                SSL_free(there);
-                close(fds[0]);
-                tls_unref(at);
-                tls_unref(from);
+                assert_int_equal(ends->woken, 0);
+                assert_int_equal(woken_in_turn(ends), 1);
+                assert_int_equal(stream_flush(stream), STREAM_OK);
+                assert_int_equal(SSL_read(ends->peer, got, sizeof(got)), 5);
+                assert_int_equal(woken_in_turn(ends), 0);
+                ends_free(ends);
         }
 }
 
