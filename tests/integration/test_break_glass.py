@@ -199,7 +199,7 @@ def test_an_answer_that_is_given_here_is_told_as_well(proxy, upstream, ann):
 
 def test_no_glass_is_broken_without_evidence(start_proxy, issuer, upstream, ann):
     """Also not for a read, also where reads may go on."""
-    proxy = start_proxy([issuer.config()], glass_policy(), {"hosts": {"*": upstream.url}}, file_size=32 * 1024, audit={"on_failure": "allow-reads"})
+    proxy = start_proxy([issuer.config()], glass_policy(), {"hosts": {"*": upstream.url}}, file_size=32 * 1024, audit={"on_failure": "allow-reads"}, timeouts={"drain": "2s"})
     proxy.whole_audit = False
     item = "/contoso/analytics/_apis/git/repositories/dags/items?path=/a&api-version=7.1"
     status = 200

@@ -125,7 +125,7 @@ def test_the_drain_has_an_end(start_proxy, issuer, upstream, operator):
 
 def test_without_evidence_there_is_no_request(start_proxy, issuer, upstream, operator):
     """The audit file may grow to 64 KiB and no more: then nothing is forwarded, and everything says so."""
-    proxy = start_proxy([issuer.config()], POLICY, upstream.url, file_size=64 * 1024)
+    proxy = start_proxy([issuer.config()], POLICY, upstream.url, file_size=64 * 1024, timeouts={"drain": "2s"})
     proxy.whole_audit = False
     answers = []
     for _ in range(200):
@@ -162,7 +162,7 @@ def test_a_full_disk_that_is_emptied_again_loses_no_outcome(start_proxy, issuer,
 
 def test_reads_may_go_on_without_evidence_when_the_operator_says_so(start_proxy, issuer, upstream, operator):
     proxy = start_proxy([issuer.config()], POLICY, upstream.url, file_size=32 * 1024,
-                        audit={"on_failure": "allow-reads"})
+                        audit={"on_failure": "allow-reads"}, timeouts={"drain": "2s"})
     proxy.whole_audit = False
     while proxy.ask("POST", RUNS, operator, body=b"{}").status == 200:
         pass

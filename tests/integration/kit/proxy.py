@@ -202,11 +202,12 @@ class Proxy:
             return
         told = subprocess.run([BINARY, "audit", "verify", self.audit_file], capture_output=True, text=True)
         assert told.returncode == 0, told.stdout + told.stderr
-        ids = [r["request_id"] for r in self.records("outcome")]
+        records = self.records()
+        ids = [r["request_id"] for r in records if r["kind"] == "outcome"]
         assert len(ids) == len(set(ids)), "two outcome records of one request"
-        left = {r["request_id"] for r in self.records("intent")} - set(ids)
+        left = {r["request_id"] for r in records if r["kind"] == "intent"} - set(ids)
         assert not left, "intents without outcome: %s" % left
-        if not self.events("reload.done"):
+        if not any(r["kind"] == "event" and r["event"]["name"] == "reload.done" for r in records):
             self.check_replay()
 
     def check_replay(self):
