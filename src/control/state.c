@@ -202,6 +202,9 @@ static void write_overload(const struct metrics *m, struct buf *out)
                 (double)m->clients_evicted_strangers);
         named(out, "client_connections_evicted_total", "which", STR("idle"),
                 (double)m->clients_evicted_idle);
+        one(out, "client_handshakes_delayed_total", "counter",
+                "Steps of TLS handshakes that had to let others go first.",
+                (double)m->handshakes_delayed);
         one(out, "identities_crowded_total", "counter",
                 "Requests counted in the account that identities share when there are too many.",
                 (double)m->identities_crowded);

@@ -164,14 +164,14 @@ bool admit_connection(struct worker *worker, const char *peer, budget_place *pla
 
 void admit_meet(struct client *client)
 {
-        link_init(&client->reading);
+        link_init(&client->waiting);
         link_add(&client->worker->strangers, &client->standing);
 }
 
 void admit_rest(struct client *client)
 {
         link_remove(&client->standing);
-        link_remove(&client->reading);
+        link_remove(&client->waiting);
         link_add(client->known ? &client->worker->resting : &client->worker->strangers,
                 &client->standing);
 }
@@ -179,7 +179,7 @@ void admit_rest(struct client *client)
 void admit_gone(struct client *client)
 {
         link_remove(&client->standing);
-        link_remove(&client->reading);
+        link_remove(&client->waiting);
         budget_disconnect(client->worker->budget, client->address_place);
 }
 
@@ -207,7 +207,7 @@ static bool has_bytes(struct worker *worker, uint64_t bytes, const struct client
         for (int n = 0; n < EVICTIONS_AT_ONCE && bytes_in_use(worker) + bytes > most; n++) {
                 if (link == &worker->reading)
                         return false;
-                struct client *client = LINK_OF(struct client, reading, link);
+                struct client *client = LINK_OF(struct client, waiting, link);
                 link = link->before;
                 if (client != but)
                         evict(client, &worker->metrics.clients_evicted_strangers);
@@ -217,7 +217,7 @@ static bool has_bytes(struct worker *worker, uint64_t bytes, const struct client
 
 void admit_head_begun(struct exchange *x)
 {
-        link_add(&x->worker->reading, &x->client->reading);
+        link_add(&x->worker->reading, &x->client->waiting);
         (void)has_bytes(x->worker, 0, x->client); /* its own head is read, whatever there is */
 }
 

@@ -37,6 +37,15 @@ static void turn_away(int fd)
         close(fd);
 }
 
+uint64_t client_address(const struct client *client)
+{
+        unsigned char bytes[16];
+
+        return config_address_bytes(client->peer, bytes)
+                       ? budget_address(client->worker->budget, bytes)
+                       : 0;
+}
+
 void client_accept(struct worker *worker, struct worker_listener *listener)
 {
         char peer[LISTENER_PEER];
@@ -163,7 +172,10 @@ static void look_for_request(struct client *client)
                 return;
         }
         if (stream_in(stream).len == 0) {
+                if (!shake_begin(client))
+                        return;
                 enum stream_io io = stream_fill(stream);
+                shake_end(client);
                 if (io == STREAM_EOF || io == STREAM_ERROR) {
                         if (stream_tls_failed(stream))
                                 log_debug("client=%s %s", client->peer, stream_why(stream));

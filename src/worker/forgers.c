@@ -2,53 +2,27 @@
  * forgers: a worthless token costs its sender time, not everybody else.
  *
  * What the verification of a token that turns out to be bad takes is put on the account of the
- * address it came from. An account that is overdrawn has to wait: its tokens that are not known yet
- * are looked at in a later turn, a few at a time, so that what an account recovers is not spent in
- * one piece in which nobody else is served. Accounts recover at RECOVERY_US per ms, so that one
- * address can never have more than that share of a worker. Callers whose token was verified before,
- * and those from elsewhere, notice nothing. Addresses that share a slot share an account.
+ * address it came from (accounts.c). Who has overdrawn it has to wait: its tokens that are not
+ * known yet are looked at in a later turn, a few at a time, so that what an account recovers is not
+ * spent in one piece in which nobody else is served. Callers whose token was verified before, and
+ * those from elsewhere, notice nothing.
  */
 #include "inside.h"
 
 #include <event2/event.h>
 
-enum { OVERDRAWN_US = 10000 }; /* hundreds of bad RS256 tokens, about ten of the slowest kind */
-enum { RECOVERY_US = 50 };     /* per ms: 5 % of a worker */
-enum { DEBT_MOST_US = 1000000 };
 enum { TURN_EVERY_MS = 2 }; /* what recovers meanwhile is some five bad RS256 tokens */
 enum { TURN_MOST = 64 };    /* of those that wait, so that many cost no more than few */
 
-static unsigned slot_of(const char *peer)
+bool forger_must_wait(const struct exchange *x)
 {
-        uint32_t hash = 2166136261u;
-
-        for (; *peer; peer++)
-                hash = (hash ^ (unsigned char)*peer) * 16777619u;
-        return (hash ^ hash >> 16) % FORGERS;
+        return account_is_overdrawn(
+                &x->worker->forgers, client_address(x->client), x->worker->now_ms);
 }
 
-static int64_t debt_now(const struct forgers *forgers, unsigned slot, int64_t now_ms)
+void forger_charge(const struct exchange *x, int64_t us)
 {
-        int64_t age_ms = now_ms - forgers->slots[slot].at_ms;
-
-        if (age_ms >= DEBT_MOST_US / RECOVERY_US)
-                return 0;
-        int64_t debt = forgers->slots[slot].debt_us - age_ms * RECOVERY_US;
-        return debt > 0 ? debt : 0;
-}
-
-bool forgers_may_try(const struct forgers *forgers, const char *peer, int64_t now_ms)
-{
-        return debt_now(forgers, slot_of(peer), now_ms) < OVERDRAWN_US;
-}
-
-void forgers_charge(struct forgers *forgers, const char *peer, int64_t now_ms, int64_t us)
-{
-        unsigned slot = slot_of(peer);
-        int64_t debt = debt_now(forgers, slot, now_ms) + us;
-
-        forgers->slots[slot].debt_us = debt < DEBT_MOST_US ? debt : DEBT_MOST_US;
-        forgers->slots[slot].at_ms = now_ms;
+        account_charge(&x->worker->forgers, client_address(x->client), x->worker->now_ms, us);
 }
 
 static void turn_soon(struct worker *worker)
@@ -72,10 +46,10 @@ void forgers_turn(struct worker *worker)
                 /* The one that was put there first. */
                 struct exchange *x = LINK_OF(struct exchange, turn_link, worker->turns.before);
                 link_remove(&x->turn_link);
-                if (forgers_may_try(&worker->forgers, x->client->peer, worker->now_ms))
-                        client_go_on(x->client);
-                else
+                if (forger_must_wait(x))
                         link_add(&worker->turns, &x->turn_link);
+                else
+                        client_go_on(x->client);
         }
         if (!link_empty(&worker->turns))
                 turn_soon(worker);

@@ -89,7 +89,7 @@ enum next head_read(struct exchange *x)
                         return refuse_fault(x, &fault);
                 if (n > 0) {
                         x->parsed = true;
-                        link_remove(&x->client->reading);
+                        link_remove(&x->client->waiting);
                         stream_fix(stream, (size_t)n); /* the views of the head stay */
                         pipe_init(&x->in, stream, NULL, x->request.framing,
                                 x->request.content_length, H1_LENGTH);

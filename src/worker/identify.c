@@ -92,15 +92,14 @@ static enum next verify(struct exchange *x, struct str token)
                 x->worker->metrics.verdict_hits++;
                 return NEXT;
         }
-        if (!forgers_may_try(&x->worker->forgers, x->client->peer, x->worker->now_ms))
+        if (forger_must_wait(x))
                 return wait_turn(x);
         x->worker->metrics.verdict_misses++;
         int64_t began_us = clock_mono_us();
         enum token_verdict verdict =
                 token_verify(token, world->issuers, n, now_s, &x->caller, &issuer, &why);
         if (verdict != TOKEN_OK)
-                forgers_charge(&x->worker->forgers, x->client->peer, x->worker->now_ms,
-                        clock_mono_us() - began_us);
+                forger_charge(x, clock_mono_us() - began_us);
         if (verdict == TOKEN_OK) {
                 verdicts_put(x->worker->verdicts, token, x->caller, world->issuers, n,
                         world->reload, &now);

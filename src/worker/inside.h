@@ -67,14 +67,17 @@ static inline void link_remove(struct link *link)
 /* The object that holds `link` as its member. */
 #define LINK_OF(type, member, link) ((type *)(void *)((char *)(link)-offsetof(type, member)))
 
-/* Time spent on tokens that turned out to be worthless, by who sent them. */
-enum { FORGERS = 256 };
+/* Time that was spent on addresses; see accounts.c. Zeros: none. */
+enum { ACCOUNTS = 1024 };
 
-struct forgers {
+struct accounts {
         struct {
                 int64_t debt_us, at_ms;
-        } slots[FORGERS];
+        } slots[ACCOUNTS];
 };
+
+/* Whose handshake it is: an address with its account overdrawn, or not. */
+enum shaker { SHAKER_GOOD, SHAKER_OVERDRAWN, SHAKERS };
 
 /* A world, and how many exchanges of this worker began with it. One counted reference. */
 struct lease {
@@ -163,8 +166,15 @@ struct worker {
         struct grants_table *grants;           /* bindings of callers met before */
         struct directory *directory;           /* names and ids learnt from upstream */
         struct buf locations[SERVICE_COUNT];   /* all of a service, for clients that discover */
-        struct forgers forgers;
+        struct accounts forgers;               /* for tokens that turned out to be worthless */
         struct link turns; /* exchanges whose tokens wait to be looked at: the newest first */
+        /* handshakes; see shakes.c */
+        struct accounts shakers;
+        struct link shakes[SHAKERS]; /* clients that wait for their turn: the newest first */
+        int64_t shaken_us[SHAKERS];  /* what handshakes took in this turn */
+        enum shaker shaking;         /* whose time is taken since: */
+        int64_t shake_began_us;      /* 0: no step is being taken */
+        struct event shake_event;
         struct lent *lent; /* callers' own credentials; NULL: none was needed yet */
         struct metrics metrics;
         struct drain_mail *drain;
@@ -173,7 +183,8 @@ struct worker {
 struct client {
         struct link link;
         struct link standing; /* among strangers or resting ones; alone: being served */
-        struct link reading;  /* its head has begun and not ended */
+        struct link waiting;  /* in a list of the worker: its head has begun and not ended
+                                 (`reading`), or its handshake has to wait (`shakes`) */
         struct worker *worker;
         struct stream stream;
         struct exchange *exchange;  /* NULL: idle */
@@ -490,6 +501,8 @@ void admit_tick(struct worker *worker);
 /* --- client.c --- */
 void client_accept(struct worker *worker, struct worker_listener *listener);
 void client_drop(struct client *client);
+/* Stands for its address, in accounts. */
+uint64_t client_address(const struct client *client);
 /* The worker drains: if the client has no exchange, answers what is here, or lets it go. */
 void client_part(struct client *client);
 /* The same in the middle of an answer: the client must not take the part for the whole. */
@@ -685,11 +698,25 @@ enum next identify(struct exchange *x);
 /* Refuses because the token has ended meanwhile. Always REFUSE. */
 enum next identify_ended(struct exchange *x);
 
+/* --- accounts.c --- */
+/* `who` is a number of client_address. */
+bool account_is_overdrawn(const struct accounts *accounts, uint64_t who, int64_t now_ms);
+void account_charge(struct accounts *accounts, uint64_t who, int64_t now_ms, int64_t us);
+
+/* --- shakes.c --- */
+/* Whether the client's handshake may take a step now, or is over; shake_end after it. False: it
+ * waits, and nothing of it is read; client_go_on runs when it is its turn. */
+bool shake_begin(struct client *client);
+void shake_end(struct client *client);
+/* Those whose turn it is go on. */
+void shakes_turn(struct worker *worker);
+void shakes_turn_end(struct worker *worker);
+
 /* --- forgers.c --- */
-/* Whether a token of `peer` that is not known yet may be verified now. */
-bool forgers_may_try(const struct forgers *forgers, const char *peer, int64_t now_ms);
-/* A worthless token of `peer` has cost that much. */
-void forgers_charge(struct forgers *forgers, const char *peer, int64_t now_ms, int64_t us);
+/* Whether a token that is not known yet may not be verified now. */
+bool forger_must_wait(const struct exchange *x);
+/* Its token was worthless, and has cost that much. */
+void forger_charge(const struct exchange *x, int64_t us);
 /* The exchange goes on when its address may try again, after those that wait already. */
 void forgers_wait(struct exchange *x);
 /* Whose turn it is goes on. */

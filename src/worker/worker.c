@@ -305,6 +305,13 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
         forgers_turn(arg);
 }
 
+static void on_shakes(evutil_socket_t fd, short what, void *arg)
+{
+        (void)fd;
+        (void)what;
+        shakes_turn(arg);
+}
+
 static void on_audit_due(evutil_socket_t fd, short what, void *arg)
 {
         (void)fd;
@@ -350,6 +357,7 @@ static void turn_end(struct worker *worker)
         evidence_flush(worker, false);
         evidence_hurry(worker);
         look_at_drain(worker);
+        shakes_turn_end(worker);
         free_dropped(worker);
         free_spare(worker, SPARE_MOST);
 }
@@ -476,6 +484,8 @@ struct worker *worker_new(unsigned number, unsigned n_workers, const struct work
         link_init(&worker->resting);
         link_init(&worker->reading);
         link_init(&worker->turns);
+        for (size_t i = 0; i < SHAKERS; i++)
+                link_init(&worker->shakes[i]);
         link_init(&worker->upstreams);
         link_init(&worker->dropped_upstreams);
         for (size_t i = 0; i < SERVICE_COUNT; i++)
@@ -489,6 +499,7 @@ struct worker *worker_new(unsigned number, unsigned n_workers, const struct work
                 event_assign(&worker->tick_event, worker->base, -1, EV_PERSIST, on_tick, worker);
                 event_assign(&worker->audit_event, worker->base, -1, 0, on_audit_due, worker);
                 event_assign(&worker->turn_event, worker->base, -1, 0, on_turn, worker);
+                event_assign(&worker->shake_event, worker->base, -1, 0, on_shakes, worker);
                 return worker;
         }
         worker_free(worker);

@@ -141,12 +141,18 @@ static int slot_connect(struct address_slot *slot, uint64_t whose, uint64_t most
         }
 }
 
-bool budget_connect(
-        struct budget *budget, const unsigned char address[16], uint64_t most, budget_place *place)
+uint64_t budget_address(const struct budget *budget, const unsigned char address[16])
 {
         static const unsigned char mapped[12] = {[10] = 0xFF, [11] = 0xFF};
         bool v4 = memcmp(address, mapped, sizeof(mapped)) == 0;
-        uint64_t hash = sip(budget->key, address, v4 ? 16 : 8);
+
+        return sip(budget->key, address, v4 ? 16 : 8);
+}
+
+bool budget_connect(
+        struct budget *budget, const unsigned char address[16], uint64_t most, budget_place *place)
+{
+        uint64_t hash = budget_address(budget, address);
         size_t first = (hash & (budget->n_addresses - 1)) & ~(size_t)(NEAR - 1);
         uint64_t whose = hash >> COUNT_BITS;
 

@@ -3,9 +3,11 @@ what the proxy keeps for them is bounded. Figures are printed (pytest -rP), and 
 import contextlib
 import os
 import resource
+import select
 import selectors
 import signal
 import socket
+import ssl
 import threading
 import time
 
@@ -14,7 +16,7 @@ import pytest
 import kit.proxy
 from kit import upstreams
 from kit.policies import POLICY
-from kit.waiting import sanitizer, seconds, until
+from kit.waiting import free_port, sanitizer, seconds, until
 
 RUNS = "/contoso/analytics/_apis/pipelines/42/runs"
 ITEM = "/contoso/analytics/_apis/git/repositories/dags/items?path=/big"
@@ -125,6 +127,38 @@ def test_500_heads_that_never_end(start, operator):
         sock.settimeout(seconds(5))
         assert sock.recv(100).startswith(b"HTTP/1.1 408 ")
     let_go(socks)
+
+
+def test_handshakes_wait_for_each_other_and_are_all_done(start_proxy, issuer, upstream, authority, operator):
+    """1,000 hellos of one address are there at once, and then another address comes: it does not wait for them all."""
+    certificate, key = authority.issue("localhost", "127.0.0.1")
+    port = free_port()
+    proxy = start_proxy([issuer.config()], POLICY, upstream.url, workers=1, listen=[{"address": "127.0.0.1:%d" % port, "tls": {"certificate": certificate, "key": key}}])
+    proxy.port = port
+    told = ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        authority.client().wrap_bio(ssl.MemoryBIO(), told, server_hostname="localhost").do_handshake()
+    hello = told.read()
+    proxy.signal(signal.SIGSTOP)  # so that all of it is there when it begins
+    try:
+        many = hold(proxy, 1000, first=hello)
+        other = socket.create_connection(("127.0.0.1", port), timeout=seconds(15), source_address=("127.0.0.77", 0))
+        other.sendall(hello)
+    finally:
+        proxy.signal(signal.SIGCONT)
+    assert other.recv(5)[:1] == b"\x16"
+    poll = select.poll()
+    for sock in many:
+        poll.register(sock, select.POLLIN)
+    first = len(poll.poll(0))
+    print("handshakes: %d of %d before that of another address" % (first, len(many)))
+    assert first < 500, "%d had theirs before" % first
+    with proxy.connect(tls=authority.client()) as client:  # whoever else comes has its handshake, too, and its answer
+        assert client.ask("GET", RUNS, [bearer(operator)]).status == 200
+    until(lambda: len(poll.poll(0)) == len(many), lambda: "%d of %d were answered" % (len(poll.poll(0)), len(many)))
+    assert all(sock.recv(1) == b"\x16" for sock in many)
+    assert proxy.metric(r"^dagward_client_handshakes_delayed_total ") > 500
+    let_go([other] + many)
 
 
 def test_bodies_that_never_end_are_their_callers_own_affair(start, issuer, operator, publisher):

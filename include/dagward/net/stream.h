@@ -99,11 +99,16 @@ static inline bool stream_has_news(const struct stream *stream)
         return (stream->read_event.ev_evcallback.evcb_flags & EVLIST_ACTIVE) ||
                stream_ahead(stream);
 }
+/* Whether there is TLS whose handshake is not over. */
+static inline bool stream_is_shaking(const struct stream *stream)
+{
+        return stream->ssl && !SSL_is_init_finished(stream->ssl);
+}
 /* Whether the last read took everything there was. What has come since is not known yet. */
 static inline bool stream_is_drained(const struct stream *stream)
 {
         return stream->drained &&
-               (!stream->ssl || (SSL_is_init_finished(stream->ssl) && !stream_ahead(stream) &&
+               (!stream->ssl || (!stream_is_shaking(stream) && !stream_ahead(stream) &&
                                         SSL_pending(stream->ssl) == 0));
 }
 /* Has the next stream_fill ask the descriptor, though its last read took everything. */

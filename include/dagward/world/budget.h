@@ -38,8 +38,12 @@ void budget_free(struct budget *budget);
 uint64_t budget_identity(const struct budget *budget, struct str issuer, struct str subject);
 uint64_t budget_role(const struct budget *budget, struct str role);
 
-/* Counts one more connection of `address` (IPv4 as ::ffff:a.b.c.d, IPv6 by its first 64 bits).
- * False: it has `most` already, and nothing was counted. `*place` is for budget_disconnect. */
+/* The number that stands for an address (IPv4 as ::ffff:a.b.c.d; IPv6 by its first 64 bits, as one
+ * host has all that begin so). */
+uint64_t budget_address(const struct budget *budget, const unsigned char address[16]);
+
+/* Counts one more connection of `address`. False: it has `most` already, and nothing was counted.
+ * `*place` is for budget_disconnect. */
 bool budget_connect(struct budget *budget, const unsigned char address[16], uint64_t most,
         budget_place *place) __attribute__((warn_unused_result));
 void budget_disconnect(struct budget *budget, budget_place place);

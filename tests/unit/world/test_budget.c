@@ -22,6 +22,14 @@ static void address(const char *text, unsigned char out[16])
         assert_true(config_address_bytes(text, out));
 }
 
+static uint64_t number(struct budget *budget, const char *text)
+{
+        unsigned char bytes[16];
+
+        address(text, bytes);
+        return budget_address(budget, bytes);
+}
+
 static bool connects(struct budget *budget, const char *text, uint64_t most, budget_place *place)
 {
         unsigned char bytes[16];
@@ -59,6 +67,9 @@ static void of_IPv6_a_64_is_one_address_and_IPv4_is_never_a_part_of_one(void **s
         assert_true(connects(budget, "10.0.0.1", 1, &place));
         assert_true(connects(budget, "10.0.0.2", 1, &place));
         assert_false(connects(budget, "::ffff:10.0.0.2", 1, &place));
+        assert_int_equal(number(budget, "2001:db8:0:1::1"), number(budget, "2001:db8:0:1:f::2"));
+        assert_int_not_equal(number(budget, "2001:db8:0:1::1"), number(budget, "2001:db8:0:2::1"));
+        assert_int_not_equal(number(budget, "10.0.0.1"), number(budget, "10.0.0.2"));
         budget_free(budget);
 }
 
