@@ -261,16 +261,25 @@ static void add_glass(struct audit_report *r, const struct audit_line *line)
         buf_clear(&resources);
 }
 
+static struct str detail(const struct audit_fields *f, struct str name)
+{
+        for (size_t i = 0; i < f->event.n_detail; i++)
+                if (str_eq(f->event.detail[i].name, name))
+                        return f->event.detail[i].value;
+        return STR_NONE;
+}
+
 /* The issuer, credential, binding or file that an event is about; the first detail of that name. */
 static struct str about(const struct audit_fields *f)
 {
         static const struct str names[] = {
                 {"credential", 10}, {"issuer", 6}, {"binding", 7}, {"address", 7}, {"file", 4}};
 
-        for (size_t k = 0; k < sizeof(names) / sizeof(names[0]); k++)
-                for (size_t i = 0; i < f->event.n_detail; i++)
-                        if (str_eq(f->event.detail[i].name, names[k]))
-                                return f->event.detail[i].value;
+        for (size_t k = 0; k < sizeof(names) / sizeof(names[0]); k++) {
+                struct str value = detail(f, names[k]);
+                if (value.ptr)
+                        return value;
+        }
         return STR("");
 }
 
@@ -290,6 +299,24 @@ static struct str details(const struct audit_fields *f, struct buf *out)
         return buf_str(out);
 }
 
+/* Requests that were counted instead of having a record each. */
+static void add_strangers(struct audit_report *r, const struct audit_fields *f)
+{
+        char reason[80];
+        uint64_t n = 0;
+
+        if (!str_to_u64(detail(f, STR("requests")), &n))
+                return;
+        r->requests += n;
+        r->denied += n;
+        snprintf(reason, sizeof(reason), "%.*s: counted, without a record each",
+                STR_FMT(str_head(detail(f, STR("reason")), 40)));
+        const struct str parts[] = {str_of(reason), detail(f, STR("address")), STR("")};
+        struct tally_row *row = tally_count(&r->authentication, parts, 3, f->time_ms);
+        if (row)
+                row->n += n - 1;
+}
+
 static void add_event(struct audit_report *r, const struct audit_line *line)
 {
         const struct audit_fields *f = &line->fields;
@@ -299,6 +326,10 @@ static void add_event(struct audit_report *r, const struct audit_line *line)
         r->events++;
         if (str_eq(f->event.name, STR("break_glass.used"))) {
                 add_glass(r, line);
+                return;
+        }
+        if (str_eq(f->event.name, STR("strangers.refused"))) {
+                add_strangers(r, f);
                 return;
         }
         buf_init_fixed(&text, memory, sizeof(memory));

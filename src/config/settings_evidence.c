@@ -21,6 +21,17 @@ static const struct choice failure_choices[] = {
                 .help = "requests of access class read go on without"},
         {0}};
 
+static const struct choice strangers_choices[] = {
+        {.name = "counted",
+                .value = STRANGERS_COUNTED,
+                .help = "the first 100 of an address that end for the same reason have a record "
+                        "each, and one a second from then on; the others are counted in events "
+                        "`strangers.refused`"},
+        {.name = "each",
+                .value = STRANGERS_EACH,
+                .help = "each has one: whoever reaches the port can fill the disk"},
+        {0}};
+
 static const struct setting checkpoint_rows[] = {
         {.key = "records",
                 .type = SETTING_COUNT,
@@ -112,6 +123,13 @@ static const struct setting audit_rows[] = {
                 .fallback = "refuse",
                 .choices = failure_choices,
                 .help = "What happens while records cannot be written."},
+        {.key = "strangers",
+                .type = SETTING_CHOICE,
+                AT(config_audit, strangers),
+                .fallback = "counted",
+                .choices = strangers_choices,
+                .help = "What is written of requests whose caller did not become known. None of "
+                        "them is forwarded."},
         {.key = "signing_key",
                 .type = SETTING_PATH,
                 .restart = true,

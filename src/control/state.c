@@ -250,6 +250,9 @@ static void write_traffic(const struct metrics *m, struct buf *out)
         one(out, "received_bytes_total", "counter", "Bytes from clients.",
                 (double)m->bytes_from_clients);
         one(out, "sent_bytes_total", "counter", "Bytes to clients.", (double)m->bytes_to_clients);
+        one(out, "strangers_counted_total", "counter",
+                "Requests of unknown callers that were counted, and have no record each.",
+                (double)m->strangers_counted);
         one(out, "audit_waits_total", "counter", "Requests that waited for a durable record.",
                 (double)m->audit_waits);
         one(out, "break_glass_total", "counter", "Requests that broke glass.",

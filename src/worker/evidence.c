@@ -540,6 +540,20 @@ static void count(struct exchange *x, enum audit_effect effect, int64_t duration
         metrics->bytes_to_clients += x->response_bytes;
 }
 
+/* One of many that were not let in, and nothing of which went upstream. */
+static bool is_counted(struct exchange *x)
+{
+        struct worker *worker = x->worker;
+
+        if (x->caller || x->world->config->audit.strangers == STRANGERS_EACH)
+                return false;
+        unsigned reason = x->refused ? (unsigned)x->refusal.kind : REFUSAL_COUNT;
+        bool counted = strangers_count(worker->strangers_met, client_address(x->client),
+                x->client->peer, reason, worker->now_ms);
+        worker->metrics.strangers_counted += counted;
+        return counted;
+}
+
 void evidence_outcome(struct exchange *x)
 {
         struct audit_fields fields = {0};
@@ -548,7 +562,7 @@ void evidence_outcome(struct exchange *x)
         fields.response.status = x->status;
         fields.response.bytes = x->response_bytes;
         fields.duration_us = clock_mono_us() - x->begun_us;
-        if (!write_record(x->worker, &fields, false))
+        if (!is_counted(x) && !write_record(x->worker, &fields, false))
                 log_error("correlation=%s outcome does not fit an audit record", x->correlation_id);
         count(x, fields.decision.effect, fields.duration_us);
 }

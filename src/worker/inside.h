@@ -168,6 +168,7 @@ struct worker {
         struct buf locations[SERVICE_COUNT];   /* all of a service, for clients that discover */
         struct accounts forgers;               /* for tokens that turned out to be worthless */
         struct link turns; /* exchanges whose tokens wait to be looked at: the newest first */
+        struct strangers *strangers_met; /* who they were, and how much is written of them */
         /* handshakes; see shakes.c */
         struct accounts shakers;
         struct link shakes[SHAKERS]; /* clients that wait for their turn: the newest first */
@@ -711,6 +712,17 @@ void shake_end(struct client *client);
 /* Those whose turn it is go on. */
 void shakes_turn(struct worker *worker);
 void shakes_turn_end(struct worker *worker);
+
+/* --- strangers.c --- */
+struct strangers *strangers_new(void);
+/* Harmless on NULL. */
+void strangers_free(struct strangers *strangers);
+/* True: the request is counted and has no record. `address` is a number of client_address, `text`
+ * the address itself; `reason` an enum refusal, REFUSAL_COUNT for who left. */
+bool strangers_count(struct strangers *strangers, uint64_t address, const char *text,
+        unsigned reason, int64_t now_ms);
+/* Writes what was counted, once a minute or `at_once`. */
+void strangers_tell(struct worker *worker, bool at_once);
 
 /* --- forgers.c --- */
 /* Whether a token that is not known yet may not be verified now. */

@@ -175,6 +175,7 @@ static void look_at_drain(struct worker *worker)
         if (!late && !link_empty(&worker->clients))
                 return;
         abandon_clients(worker);
+        strangers_tell(worker, true);
         evidence_flush(worker, true);
         /* What could not be written is lost with us, and a disk that fails may work again. */
         if (!late && worker->batches_out)
@@ -290,6 +291,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
         upstream_tick(worker);
         evidence_tick(worker);
         admit_tick(worker);
+        strangers_tell(worker, false);
         resume_listeners(worker);
         verdicts_expire(worker->verdicts, worker->wall_ms / 1000);
         lent_expire(worker->lent, worker->now_ms);
@@ -372,6 +374,7 @@ static void *worker_run(void *arg)
                 turn_end(worker);
         }
         abandon_clients(worker);
+        strangers_tell(worker, true);
         evidence_flush(worker, true);
         evidence_tick(worker); /* what could not be written has one more chance */
         return NULL;
@@ -473,6 +476,7 @@ struct worker *worker_new(unsigned number, unsigned n_workers, const struct work
         worker->control = control;
         worker->verdicts = verdicts_new(VERDICTS_MOST);
         worker->grants = grants_new();
+        worker->strangers_met = strangers_new();
         worker->directory = directory_new();
         admit_begin(worker, n_workers);
         admit_share_out(worker, world->config);
@@ -571,6 +575,7 @@ void worker_free(struct worker *worker)
         lease_drop(worker->lease);
         verdicts_free(worker->verdicts);
         grants_free(worker->grants);
+        strangers_free(worker->strangers_met);
         directory_free(worker->directory);
         lent_free(worker->lent);
         for (size_t i = 0; i < SERVICE_COUNT; i++)

@@ -241,13 +241,15 @@ def test_it_counts_right(tmp_path):
     log.request("intent")
     log.record(GLASS)
     log.event("keys.changed", issuer="airflow", added="k2", removed="k1")
+    for n in (1000, 234):
+        log.event("strangers.refused", address="10.0.0.9", reason="no-token", requests=str(n), seconds="60", worker="0")
     log.event("credential.refresh_failed", credential="etl", reason="AADSTS700024")
     log.close()
     page = report(log)
     assert tiles(page) == {
-        "Requests": 40,
+        "Requests": 1274,
         "Allowed": 34,
-        "Denied": 5,
+        "Denied": 1239,
         "Failed": 1,
         "Callers": 2,
         "Runs started": 4,
@@ -262,7 +264,8 @@ def test_it_counts_right(tmp_path):
     }
     assert [row[:3] for row in page.tables["By rule and reason"][1:]] == [["policy.yaml:9", "no", "3"]]
     assert [row[:4] for row in page.tables["By reason and network address"][1:]] == [
-        ["the token has expired", "10.0.0.7", "(none)", "2"]
+        ["no-token: counted, without a record each", "10.0.0.9", "(none)", "1\u202f234"],
+        ["the token has expired", "10.0.0.7", "(none)", "2"],
     ]
     glass = page.tables["Requests that only a break-glass binding allowed"][1]
     assert glass[1:] == ["ann", "pipelines.runs.run", "pipeline:42", "INC-4711", "incident", GLASS["correlation_id"]]

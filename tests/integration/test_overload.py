@@ -161,6 +161,32 @@ def test_handshakes_wait_for_each_other_and_are_all_done(start_proxy, issuer, up
     let_go([other] + many)
 
 
+@pytest.mark.parametrize("strangers", ["counted", "each"])
+def test_strangers_do_not_fill_the_log(start, operator, strangers):
+    """2,000 requests without a token and 500 that are no HTTP: none is forgotten, and all of a known caller's are written."""
+    proxy = start(workers=1, audit={"strangers": strangers})
+    with proxy.connect() as client:
+        for _ in range(2000):
+            assert client.ask("GET", RUNS).status == 401
+    for _ in range(500):
+        with proxy.connect() as client:
+            client.send(b"nonsense\r\n\r\n")
+            assert client.answer().status == 400
+    answered(proxy, operator, 150)
+    proxy.stop()
+    outcomes = proxy.records("outcome")
+    of = lambda status: len([r for r in outcomes if r["response"]["status"] == status])
+    counted = {e["event"]["detail"]["reason"]: 0 for e in proxy.events("strangers.refused")}
+    for event in proxy.events("strangers.refused"):
+        assert event["event"]["detail"]["address"] == "127.0.0.1"
+        counted[event["event"]["detail"]["reason"]] += int(event["event"]["detail"]["requests"])
+    assert of(200) == 150
+    if strangers == "each":
+        assert (of(401), of(400), counted) == (2000, 500, {})
+    else:
+        assert of(401) + counted["no-token"] == 2000 and of(400) + counted["malformed"] == 500
+        assert 100 <= of(401) < 400 and 100 <= of(400) < 400  # some seconds may have passed
+
 def test_bodies_that_never_end_are_their_callers_own_affair(start, issuer, operator, publisher):
     """A push of which a byte comes now and then may take what its caller may have at once, and no more."""
     proxy = start({"requests_per_identity": 40})

@@ -27,6 +27,8 @@ NUMBERS = [
     ("overload.md", "128 and 16 for each worker", "src/worker/admit.c", "OWN_DESCRIPTORS_OF_WORKER = 16"),
     ("overload.md", "5 % of a worker for each address", "src/worker/accounts.c", "RECOVERY_US = 50"),
     ("overload.md", "1 ms of each turn of a worker", "src/worker/shakes.c", "[SHAKER_GOOD] = 1000"),
+    ("overload.md", "100 of an address for one reason, then one a second", "src/worker/strangers.c", "BURST = 100, EVERY_MS = 1000"),
+    ("audit.md", "1,000, then 20 a second", "src/worker/strangers.c", "BURST_ALL = 1000, EVERY_ALL_MS = 50"),
     ("overload.md", "429 after 5 s", "src/worker/identify.c", "TURN_MS = 5000"),
     ("overload.md", "256 batches", "src/worker/evidence.c", "BATCHES_MOST = 256"),
     ("overload.md", "fixed | 32, 64 |", "src/control/lookup.h", "LOOKUPS_MOST = 32"),

@@ -272,6 +272,11 @@ enum config_on_failure {
         ON_FAILURE_ALLOW_READS, /* requests of access class read go on */
 };
 
+enum config_strangers {
+        STRANGERS_COUNTED, /* a flood of them is counted */
+        STRANGERS_EACH,    /* each request has a record */
+};
+
 /* A signed record stands behind at most so many records, and at most so long after one. */
 struct config_checkpoints {
         uint64_t records;
@@ -325,7 +330,8 @@ struct config_audit {
         struct str file;
         enum config_durability durability;
         enum config_on_failure on_failure;
-        struct str signing_key; /* PEM, Ed25519; default: beside the file */
+        enum config_strangers strangers; /* what is written of unknown callers' requests */
+        struct str signing_key;          /* PEM, Ed25519; default: beside the file */
         struct config_checkpoints checkpoints;
         struct str anchor; /* checkpoints go there as well; default: nowhere */
         struct config_rotate rotate;

@@ -54,6 +54,7 @@ struct metrics {
         uint64_t challenges;                   /* requests without a token that got a 401 */
         uint64_t clients_accepted, clients_now;
         uint64_t clients_refused_full, clients_refused_address; /* closed when they came */
+        uint64_t strangers_counted; /* requests of unknown callers without a record each */
         uint64_t clients_evicted_strangers, clients_evicted_idle;
         uint64_t handshakes_delayed; /* to a later turn of the loop */
         uint64_t identities_crowded; /* requests counted in an account that others share */
