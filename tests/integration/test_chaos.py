@@ -223,7 +223,7 @@ def test_nothing_is_lost_in_chaos(start_proxy, issuer, authority, monkeypatch, t
     if tls:
         hosts["ca"] = str(authority.file)
     proxy = start_proxy([issuer.config()], POLICY, hosts, listen=[listen, {"address": "127.0.0.1:%d" % plain}],
-                        timeouts={"headers": "1s", "body": "700ms", "keep_alive": "1s"}, log={"level": "info"})
+                        timeouts={"headers": "1s", "body": "700ms", "keep_alive": "1s"}, audit={"strangers": "each"}, log={"level": "info"})
     proxy.port = plain
     context = authority.client() if tls else None
     tokens = [issuer.mint("operator-1", roles=["operator"]), issuer.mint("publisher-1", roles=["publisher"]),

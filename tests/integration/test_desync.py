@@ -468,7 +468,7 @@ def test_three_books_agree(start_proxy, own_issuer, authority, monkeypatch):
         {"hosts": {"*": upstream.url}, "ca": str(authority.file), "timeouts": {"connect": "5s", "first_byte": "%dms" % (seconds(1) * 1000), "idle": "%ds" % seconds(4), "keep_alive": "1s"},
          "ejection": {"failures": 100}},
         listen=[{"address": "127.0.0.1:%d" % plain}, {"address": "127.0.0.1:%d" % tls_port, "tls": {"certificate": certificate, "key": key}}],
-        timeouts={"headers": "2s", "body": "2s", "keep_alive": "2s"}, idempotency={"wait": "2s"}, correlation={"tags": []}, log={"level": "info"})
+        timeouts={"headers": "2s", "body": "2s", "keep_alive": "2s"}, idempotency={"wait": "2s"}, correlation={"tags": []}, audit={"strangers": "each"}, log={"level": "info"})
     proxy.port = plain
     proxy.start()
     stranger = own_issuer.mint("stranger", key=some_key("stranger"), header={"kid": "unheard"})

@@ -49,7 +49,7 @@ def test_after_a_rotation_the_first_request_succeeds_and_the_old_key_is_dead(sta
 
 
 def test_a_storm_of_unknown_keys_causes_one_fetch_and_hurts_nobody(start_proxy, own_issuer, upstream):
-    proxy = start_proxy([own_issuer.config({"discovery": True, "cooldown": "1h"})], POLICY, upstream.url)
+    proxy = start_proxy([own_issuer.config({"discovery": True, "cooldown": "1h"})], POLICY, upstream.url, audit={"strangers": "each"})
     good = own_issuer.mint(roles=["operator"])
     assert proxy.ask("GET", RUNS, good).status == 200
     before = len(own_issuer.fetches)

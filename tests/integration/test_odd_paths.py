@@ -34,7 +34,7 @@ def test_who_makes_room_may_be_whoever_is_looked_at_next(start_proxy, issuer, up
     hole = Hole(port=port)  # and nobody at ::1
     proxy = start_proxy([issuer.config()], WITH_RELEASES,
                         {"hosts": {"dev.azure.com": "http://localhost:%d" % port, "vsrm.dev.azure.com": upstream.url},
-                         "timeouts": {"connect": "20s", "attempt": "4s"}, "ejection": {"failures": 100}},
+                         "timeouts": {"connect": "20s", "attempt": "8s"}, "ejection": {"failures": 100}},
                         workers=1, limits={"memory": "8MiB"}, timeouts={"headers": "30s", "body": "30s"})
     releaser, operator = issuer.mint(roles=["releaser"]), issuer.mint(roles=["operator"])
     downloads, heads = [proxy.connect() for _ in range(20)], [proxy.connect() for _ in range(200)]

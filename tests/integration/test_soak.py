@@ -281,7 +281,7 @@ class Day:
                       "secret_file": str(folder / "secret")}
         sinks = [{"name": "collector", "type": "stdout"}, {"name": "siem", "type": "syslog", "server": "tcp://127.0.0.1:%d" % self.receiver.port}]
         self.proxy = Proxy(folder / "proxy", [issuer.config(keys={"discovery": True, "cooldown": "1s"})], self.policy, credentials=[credential],
-                           audit={"checkpoints": {"records": 200}, "sinks": sinks}, idempotency={"window": "10s"}, log={"level": "info"},
+                           audit={"strangers": "each", "checkpoints": {"records": 200}, "sinks": sinks}, idempotency={"window": "10s"}, log={"level": "info"},
                            timeouts={"headers": "1s", "body": "1s", "drain": "20s"})
         self.proxy.stdout = stdout
         # Any token of the tenant: the emulator is told of a beginning, not of each.
