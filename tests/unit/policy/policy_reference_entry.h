@@ -365,7 +365,21 @@ static inline enum answer path_answer(const char *pattern, const char *path)
 
 static inline bool is_number(const char *text)
 {
-        return is_digits(text[0] == '-' ? text + 1 : text);
+        return is_digits(text[0] == '-' || text[0] == '+' ? text + 1 : text);
+}
+
+static inline enum answer word_answer(const char *value, const char *said, bool deny)
+{
+        enum answer answer = may_fit(value, said, deny);
+        char start[64], plain[32];
+
+        snprintf(start, sizeof(start), "%.*s", (int)strlen(value) - has_star(value), value);
+        snprintf(plain, sizeof(plain), "%lld", strtoll(said, NULL, 10));
+        if (answer != NO)
+                return answer;
+        if (is_number(start) != is_number(said))
+                return MAYBE;
+        return is_number(said) && strcmp(plain, said) != 0 ? MAYBE : NO;
 }
 
 static inline enum answer said_answer(const char *value, const char *said, bool deny)
@@ -374,10 +388,21 @@ static inline enum answer said_answer(const char *value, const char *said, bool 
                 return YES;
         if (has_star(value) && !deny && (strstr(said, "..") || strchr(said, '\\')))
                 return NO;
-        enum answer answer = may_fit(value, said, deny);
-        char start[64];
-        snprintf(start, sizeof(start), "%.*s", (int)strlen(value) - has_star(value), value);
-        return answer == NO && is_number(start) != is_number(said) ? MAYBE : answer;
+        enum answer answer = word_answer(value, said, deny);
+        char words[128];
+
+        /* A deny looks at each word of a list, without what is blank around it. */
+        snprintf(words, sizeof(words), "%s", said);
+        for (char *at = words, *next; deny && at; at = next) {
+                next = strchr(at, ',');
+                if (next)
+                        *next++ = '\0';
+                at += strspn(at, " \t");
+                for (size_t n = strlen(at); n && strchr(" \t", at[n - 1]); n--)
+                        at[n - 1] = '\0';
+                answer = most(answer, word_answer(value, at, true));
+        }
+        return answer;
 }
 
 static inline enum answer fact_answer(

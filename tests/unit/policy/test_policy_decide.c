@@ -131,6 +131,57 @@ static void an_allow_needs_every_touched_resource_of_a_kind_to_match(void **stat
         CHECK_ROWS(rows);
 }
 
+/* Json.NET passes over blanks around a word, takes several with commas between, and numbers. */
+static void a_deny_catches_every_spelling_of_a_word(void **state)
+{
+        static const struct {
+                const char *listed, *said;
+                enum effect effect;
+        } cases[] = {
+                {"completed", "completed", EFFECT_DENY},
+                {"completed", "Completed", EFFECT_DENY},
+                {"completed", " completed", EFFECT_DENY},
+                {"completed", "completed\t\r\n", EFFECT_DENY},
+                {"completed", "\xc2\xa0\xe2\x80\x89 completed\xe3\x80\x80\xc2\x85", EFFECT_DENY},
+                {"completed", "active,completed", EFFECT_DENY},
+                {"completed", "completed , active", EFFECT_DENY},
+                {"completed", "3", EFFECT_DENY},
+                {"completed", " +3 ", EFFECT_DENY},
+                {"completed", "active,3", EFFECT_DENY},
+                {"3", "completed", EFFECT_DENY},
+                {"3", "03", EFFECT_DENY},
+                {"3", "+3", EFFECT_DENY},
+                {"-3", "-03", EFFECT_DENY},
+                {"0", "-0", EFFECT_DENY},
+                {"3", "13", EFFECT_ALLOW},
+                {"completed", "abandoned", EFFECT_ALLOW},
+                {"completed", "active,abandoned", EFFECT_ALLOW},
+                {"completed", "uncompleted", EFFECT_ALLOW},
+                {"completed", "completed\xc3\xa9", EFFECT_ALLOW},
+                {"completed", "", EFFECT_ALLOW},
+        };
+        unsigned kind;
+
+        (void)state;
+        assert_true(fact_named(STR("status"), &kind));
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+                char text[1024];
+                snprintf(text, sizeof(text),
+                        ONE_ROLE("    allow: [{operations: [git.pullRequests.update]}]\n"
+                                 "    deny: [{operations: [git.pullRequests.update], where: "
+                                 "{status: ['%s']}}]\n"),
+                        cases[i].listed);
+                struct policy *policy = kit_policy(text);
+                struct fact fact = {kind, STR(""), str_of(cases[i].said)};
+                struct facts facts = {.items = &fact, .n = 1, .cap = 1};
+                struct decision decision =
+                        kit_decide_saying(policy, "git.pullRequests.update", "", &facts);
+                if (decision.effect != cases[i].effect)
+                        fail_msg("%s by %s: %s", cases[i].said, cases[i].listed, decision.reason);
+                policy_unref(policy);
+        }
+}
+
 static void a_deny_catches_what_it_cannot_rule_out(void **state)
 {
         static const struct row rows[] = {
@@ -743,6 +794,7 @@ int main(void)
                 cmocka_unit_test(a_role_has_the_entries_of_those_it_includes),
                 cmocka_unit_test(there_is_no_doubt_where_a_denial_is_certain),
                 cmocka_unit_test(an_allow_needs_every_touched_resource_of_a_kind_to_match),
+                cmocka_unit_test(a_deny_catches_every_spelling_of_a_word),
                 cmocka_unit_test(a_deny_catches_what_it_cannot_rule_out),
                 cmocka_unit_test(a_repository_may_be_written_with_its_project),
                 cmocka_unit_test(a_request_unknown_to_the_catalogue_needs_method_and_path),
