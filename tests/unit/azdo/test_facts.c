@@ -115,8 +115,9 @@ static void bodies_and_queries_say_facts(void **state)
                         "[{\"name\":\"refs/heads/"
                         "a\",\"newObjectId\":\"00\"},{\"newObjectId\":\"0a\"},"
                         "{\"newObjectId\":null,\"isLocked\":true}]",
-                        "newObjectIds=00 newObjectIds=0a deletesRef=00 isLocked=true"},
-                {REPOSITORY "/refs", "[{\"newObjectId\":\" \"}]", "newObjectIds=  deletesRef= "},
+                        "newObjectIds=00 newObjectIds=0a deletesRef=true deletesRef=true "
+                        "isLocked=true"},
+                {REPOSITORY "/refs", "[{\"newObjectId\":\" \"}]", "newObjectIds=  deletesRef=true"},
                 {REPOSITORY "/importRequests",
                         "{\"parameters\":{\"deleteServiceEndpointAfterImportIsDone\":true,"
                         "\"gitSource\":{\"url\":\"u\",\"overwrite\":true},\"tfvcSource\":{\"path\":"
