@@ -308,6 +308,34 @@ static enum policy_state word_state(
         return state;
 }
 
+static bool is_odd_path(struct str path)
+{
+        return climbs(path) || str_starts(path, STR("./")) || str_find_str(path, STR("//")) >= 0 ||
+               str_find_str(path, STR("/./")) >= 0;
+}
+
+/* What may be a path that a deny lists: Azure Repos takes paths with and without a slash in front,
+ * and what is done to a folder is done to all that is in it. */
+static enum policy_state denied_path_state(const struct pattern *pattern, struct str value)
+{
+        struct pattern bare = *pattern;
+        bool rooted = str_starts(value, STR("/"));
+
+        if (str_find(pattern->text, '/') < 0 || str_find_str(value, STR("://")) >= 0)
+                return STATE_FAILED;
+        if (is_odd_path(value))
+                return STATE_UNSURE;
+        value = str_from(value, rooted);
+        bare.text = str_from(bare.text, str_starts(bare.text, STR("/")));
+        if (str_ends(value, STR("/")))
+                value = str_head(value, value.len - 1);
+        if (value.len ? str_starts_fold(bare.text, value) && bare.text.len > value.len &&
+                                bare.text.ptr[value.len] == '/'
+                      : rooted)
+                return STATE_UNSURE;
+        return pattern_state(&bare, value, true);
+}
+
 /* One value that the request says, against one that is listed. An allow takes the word as written,
  * a deny what may be it: .NET passes over blanks around a word, and where it knows the words by
  * name it takes several of them with commas between. */
@@ -321,7 +349,10 @@ static enum policy_state value_state(
         if (pattern->prefix && effect == EFFECT_ALLOW && climbs(value))
                 return STATE_FAILED;
         enum policy_state state = word_state(pattern, value, effect);
-        while (effect == EFFECT_DENY && value.ptr) {
+        if (effect == EFFECT_ALLOW)
+                return state;
+        state = better(state, denied_path_state(pattern, value));
+        while (value.ptr) {
                 struct str word;
                 value = str_cut(value, ',', &word);
                 state = better(state, word_state(pattern, trim_blanks(word), effect));

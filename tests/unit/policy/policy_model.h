@@ -210,7 +210,7 @@ static const char *const plain_values[] = {
         "staging", "prod", "1", "-3", "true", "s*", "/dags/*", "none", "\xc3\xa9", "Staging"};
 static const char *const fact_items[] = {"staging", "prod", "STAGING", "1", "-3", "/dags/x",
         "/dags/../x", "\\x", "true", "false", "\xc3\x89", "none", " prod", "x,\tstaging ", "+1",
-        "001", "1, -3"};
+        "/dags", "/", "dags/x", "./dags/x", "001", "1, -3"};
 static const char *const fact_keys[] = {"environment", "env*", "*", "day", "Environment"};
 static const char *const fact_key_items[] = {"environment", "ENVIRONMENT", "day", "env", "other"};
 

@@ -382,6 +382,25 @@ static inline enum answer word_answer(const char *value, const char *said, bool 
         return is_number(said) && strcmp(plain, said) != 0 ? MAYBE : NO;
 }
 
+/* A path with or without its first slash, or a folder that it is in. */
+static inline enum answer path_answer_of_value(const char *value, const char *said)
+{
+        char listed[128], path[128];
+
+        if (!strchr(value, '/'))
+                return NO;
+        if (strstr(said, "..") || strchr(said, '\\') || strstr(said, "//") || strstr(said, "./"))
+                return MAYBE;
+        snprintf(listed, sizeof(listed), "%s%s", value[0] == '/' ? "" : "/", value);
+        snprintf(path, sizeof(path), "%s%s", said[0] == '/' ? "" : "/", said);
+        size_t n = strlen(path);
+        if (strcmp(said, "/") == 0)
+                return MAYBE;
+        if (said[0] && strncasecmp(listed, path, n) == 0 && listed[n] == '/')
+                return MAYBE;
+        return may_fit(listed, path, true);
+}
+
 static inline enum answer said_answer(const char *value, const char *said, bool deny)
 {
         if (is_any(value))
@@ -390,6 +409,9 @@ static inline enum answer said_answer(const char *value, const char *said, bool 
                 return NO;
         enum answer answer = word_answer(value, said, deny);
         char words[128];
+
+        if (deny)
+                answer = most(answer, path_answer_of_value(value, said));
 
         /* A deny looks at each word of a list, without what is blank around it. */
         snprintf(words, sizeof(words), "%s", said);

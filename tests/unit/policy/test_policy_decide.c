@@ -159,6 +159,21 @@ static void a_deny_catches_every_spelling_of_a_word(void **state)
                 {"completed", "uncompleted", EFFECT_ALLOW},
                 {"completed", "completed\xc3\xa9", EFFECT_ALLOW},
                 {"completed", "", EFFECT_ALLOW},
+                {"/prod/*", "/prod/x", EFFECT_DENY},
+                {"/prod/*", "prod/x", EFFECT_DENY},
+                {"prod/*", "/prod/x", EFFECT_DENY},
+                {"/prod/*", "/prod", EFFECT_DENY},
+                {"/prod/x", "PROD/", EFFECT_DENY},
+                {"/prod/x", "/", EFFECT_DENY},
+                {"/prod/*", "//prod/x", EFFECT_DENY},
+                {"/prod/*", "./prod/x", EFFECT_DENY},
+                {"/prod/*", "/a/./x", EFFECT_DENY},
+                {"/prod/*", "/a/../prod/x", EFFECT_DENY},
+                {"/prod/*", "\\prod\\x", EFFECT_DENY},
+                {"/prod/*", "/production/x", EFFECT_ALLOW},
+                {"/prod/*", "/pro", EFFECT_ALLOW},
+                {"/prod/*", "", EFFECT_ALLOW},
+                {"https://a/*", "https://b/", EFFECT_ALLOW},
         };
         unsigned kind;
 
