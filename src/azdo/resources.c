@@ -88,6 +88,19 @@ unsigned operation_veiled_kinds(const struct operation *op)
         return extra->body_kinds & ~named & ~(unsigned)BODY_FACTS;
 }
 
+unsigned operation_open_kinds(const struct operation *op)
+{
+        const struct operation_extra *extra = &table_extras[op->index];
+        unsigned open = 0;
+
+        for (size_t i = 0; i < extra->n_rows; i++) {
+                const struct gather_row *row = &rows[extra->rows[i]];
+                if (row->source == SOURCE_PATH && (row->flags & ROW_VEILS))
+                        open |= 1U << row->kind;
+        }
+        return open;
+}
+
 bool body_may_veil(const struct operation *op, struct str body)
 {
         const struct operation_extra *extra = &table_extras[op->index];

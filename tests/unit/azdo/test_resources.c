@@ -332,6 +332,25 @@ static void bodies_are_asked_for_only_where_rows_read_them(void **state)
         }
 }
 
+static void what_no_request_says_is_left_open(void **state)
+{
+        (void)state;
+        static const struct {
+                const char *id;
+                unsigned kinds;
+        } cases[] = {
+                {"git.pullRequests.update", 1U << RESOURCE_REF},
+                {"wit.workItems.update", 1U << RESOURCE_WORK_ITEM_TYPE},
+                {"serviceEndpoint.endpoints.share", 1U << RESOURCE_PROJECT},
+                {"tfvc.items.get", 1U << RESOURCE_PROJECT},
+                {"pipelines.runs.run", 0},
+                {"gitHttp.refs.advertisePush", 0},
+        };
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+                assert_int_equal(
+                        operation_open_kinds(catalogue_find(str_of(cases[i].id))), cases[i].kinds);
+}
+
 static void more_resources_than_fit_are_refused(void **state)
 {
         (void)state;
@@ -469,6 +488,7 @@ int main(void)
                 cmocka_unit_test(other_bodies_are_rows_of_the_table),
                 cmocka_unit_test(what_is_not_the_paths_is_touched_too),
                 cmocka_unit_test(bodies_are_asked_for_only_where_rows_read_them),
+                cmocka_unit_test(what_no_request_says_is_left_open),
                 cmocka_unit_test(more_resources_than_fit_are_refused),
                 cmocka_unit_test(what_runs_is_more_than_its_number),
                 cmocka_unit_test(what_a_body_moves_or_merges_is_touched),

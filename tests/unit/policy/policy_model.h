@@ -615,4 +615,15 @@ static inline struct policy *load_model(const struct buf *text, FILE *why)
         return policy;
 }
 
+/* As every request for the operation is. */
+static inline void leave_open(const struct operation *op, struct resources *resources)
+{
+        for (unsigned k = 0; op && k < RESOURCE_KINDS; k++) {
+                if (!(operation_open_kinds(op) >> k & 1))
+                        continue;
+                resources->unresolved[k] = true;
+                resources->deferred &= ~(1U << k);
+        }
+}
+
 #endif
