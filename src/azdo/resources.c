@@ -47,6 +47,7 @@ struct gatherer {
         unsigned main;   /* bit k: a row with MAIN gave one */
         unsigned aside;  /* bit k: a row with ASIDE gave one */
         unsigned named;  /* bit k: a row without it did */
+        bool by_id;      /* the path names a repository by its GUID */
 };
 
 const struct gather_row *gather_row(size_t place)
@@ -296,6 +297,8 @@ static bool gather_path(struct gatherer *gatherer, const struct gather_row *row)
                 }
                 if (row->flags & ROW_FALLBACK)
                         return add_fallback(gatherer, row, value);
+                if (row->kind == RESOURCE_REPOSITORY && guid_valid(value))
+                        gatherer->by_id = true;
                 return add_values(gatherer, row, value);
         }
         return true;
@@ -442,6 +445,11 @@ bool resources_gather(const struct route *route, const struct route_query *query
                 resources->unresolved[k] = hidden || told || aside;
                 if (told && !hidden)
                         resources->implied |= 1U << k;
+        }
+        /* Such an id is enough to find it, whatever project stands in front. */
+        if (gatherer.by_id && !resources->unresolved[RESOURCE_PROJECT]) {
+                resources->unresolved[RESOURCE_PROJECT] = true;
+                resources->implied |= 1U << RESOURCE_PROJECT;
         }
         return true;
 }

@@ -117,6 +117,10 @@ static void what_a_request_leaves_open_is_unresolved(void **state)
                         "organizations=c repositories=dags projects=dags"},
                 {"POST /c/_git/" GUID "/git-upload-pack", NULL,
                         "organizations=c repositories=" GUID " projects?"},
+                {"GET /c/p/_apis/git/repositories/" GUID "/refs", NULL,
+                        "organizations=c projects=p repositories=" GUID " projects? refs?"},
+                {"POST /c/p/_git/" GUID "/git-upload-pack", NULL,
+                        "organizations=c projects=p repositories=" GUID " projects?"},
                 {"POST /c/p/_git/dags.git/git-receive-pack", NULL,
                         "organizations=c projects=p repositories=dags refs?"},
         };
