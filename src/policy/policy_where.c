@@ -360,6 +360,23 @@ static enum policy_state value_state(
         return state;
 }
 
+static char as_in_environment(char c)
+{
+        return c == '.' || c == ' ' ? '_' : char_lower(c);
+}
+
+/* An agent hands variables to scripts with `_` in place of dots and blanks: two names may be one.
+ */
+static bool keys_meet(const struct pattern *key, struct str name)
+{
+        struct str head = key->prefix ? str_head(name, key->text.len) : name;
+
+        for (size_t i = 0; i < head.len && i < key->text.len; i++)
+                if (as_in_environment(head.ptr[i]) != as_in_environment(key->text.ptr[i]))
+                        return false;
+        return head.len == key->text.len;
+}
+
 static enum policy_state values_state(
         const struct keyed_values *keyed, const struct fact *fact, enum effect effect)
 {
@@ -367,6 +384,8 @@ static enum policy_state values_state(
                 pattern_any(&keyed->key) ? STATE_MET : pattern_state(&keyed->key, fact->key, true);
         enum policy_state state = STATE_FAILED;
 
+        if (key == STATE_FAILED && keys_meet(&keyed->key, fact->key))
+                key = STATE_UNSURE;
         if (key == STATE_FAILED)
                 return STATE_FAILED;
         for (size_t i = 0; i < keyed->n && state != STATE_MET; i++)
@@ -392,6 +411,11 @@ static enum policy_state map_state(
                 const struct keyed_values *keyed = &condition->keys[i];
                 if (!keyed->key.prefix && str_eq_fold(keyed->key.text, fact->key))
                         return values_state(keyed, fact, effect);
+        }
+        for (size_t i = 0; effect == EFFECT_ALLOW && i < condition->n; i++) {
+                const struct keyed_values *keyed = &condition->keys[i];
+                if (!keyed->key.prefix && keys_meet(&keyed->key, fact->key))
+                        return STATE_UNSURE;
         }
         return fact_state(condition, fact, effect);
 }

@@ -211,8 +211,10 @@ static const char *const plain_values[] = {
 static const char *const fact_items[] = {"staging", "prod", "STAGING", "1", "-3", "/dags/x",
         "/dags/../x", "\\x", "true", "false", "\xc3\x89", "none", " prod", "x,\tstaging ", "+1",
         "/dags", "/", "dags/x", "./dags/x", "001", "1, -3"};
-static const char *const fact_keys[] = {"environment", "env*", "*", "day", "Environment"};
-static const char *const fact_key_items[] = {"environment", "ENVIRONMENT", "day", "env", "other"};
+static const char *const fact_keys[] = {
+        "environment", "env*", "*", "day", "Environment", "a.day", "a_*"};
+static const char *const fact_key_items[] = {
+        "environment", "ENVIRONMENT", "day", "env", "other", "A_day", "a day", "a.day"};
 
 static const char *const issuers[] = {"i", "i", "i", "j"};
 static const char *const subject_values[] = {"s", "t", "s*", "*", "sys:a:*"};

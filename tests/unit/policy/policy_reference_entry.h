@@ -6,6 +6,7 @@
 
 #include "policy_model.h"
 
+#include <ctype.h>
 #include <strings.h>
 #include <time.h>
 
@@ -427,6 +428,25 @@ static inline enum answer said_answer(const char *value, const char *said, bool 
         return answer;
 }
 
+static inline void as_variable(const char *name, char *out)
+{
+        for (; *name && *name != '*'; name++)
+                *out++ = (char)(strchr(". ", *name) ? '_' : tolower((unsigned char)*name));
+        *out = '\0';
+}
+
+/* As may_fit, and MAYBE where an agent makes the same of both names. */
+static inline enum answer key_answer(const char *listed, const char *name)
+{
+        enum answer answer = may_fit(listed, name, true);
+        char a[64], b[64];
+
+        as_variable(listed, a);
+        as_variable(name, b);
+        bool same = has_star(listed) ? strncmp(a, b, strlen(a)) == 0 : strcmp(a, b) == 0;
+        return answer == NO && same ? MAYBE : answer;
+}
+
 static inline enum answer fact_answer(
         const struct model_where *where, const struct fact *fact, bool deny)
 {
@@ -442,9 +462,12 @@ static inline enum answer fact_answer(
                                 said_answer(where->values[k].items[v], fact->value.ptr, deny));
                 return answer;
         }
+        for (size_t k = 0; k < where->n; k++)
+                if (!deny && where->is_map && !has_star(where->keys[k]) &&
+                        key_answer(where->keys[k], fact->key.ptr) == MAYBE)
+                        return MAYBE;
         for (size_t k = 0; k < where->n; k++) {
-                enum answer key =
-                        where->is_map ? may_fit(where->keys[k], fact->key.ptr, true) : YES;
+                enum answer key = where->is_map ? key_answer(where->keys[k], fact->key.ptr) : YES;
                 for (size_t v = 0; v < where->values[k].n; v++)
                         answer = most(answer, least(key, said_answer(where->values[k].items[v],
                                                                  fact->value.ptr, deny)));
