@@ -1,5 +1,7 @@
 #include "body.h"
 
+#include <string.h>
+
 /* jansson parses by recursion: what is nested too deeply is refused before. */
 static bool depth_fits(struct str text)
 {
@@ -24,6 +26,29 @@ static bool depth_fits(struct str text)
         return true;
 }
 
+/* Json.NET, which reads bodies upstream, puts in place of {"$ref": ...} an object that stands
+ * elsewhere, and takes {"$values": ...} for the list in it, whatever its settings for writing. */
+static bool has_metadata(const json_t *json)
+{
+        const char *key;
+        json_t *value;
+        size_t i;
+
+        json_array_foreach((json_t *)json, i, value) if (has_metadata(value)) return true;
+        json_object_foreach((json_t *)json, key, value)
+        {
+                if (strcmp(key, "$ref") == 0 || strcmp(key, "$values") == 0 || has_metadata(value))
+                        return true;
+        }
+        return false;
+}
+
+/* An escape could hide the `$`. */
+static bool may_have_metadata(struct str text)
+{
+        return str_find(text, '$') >= 0 || str_find(text, '\\') >= 0;
+}
+
 json_t *body_parse(struct str text, const char **why)
 {
         if (!depth_fits(text)) {
@@ -37,6 +62,12 @@ json_t *body_parse(struct str text, const char **why)
                 *why = json_error_code(&error) == json_error_duplicate_key
                                ? "the JSON body has a member twice"
                                : "the body is not valid JSON";
+        if (json && may_have_metadata(text) && has_metadata(json)) {
+                *why = "the JSON body has a member $ref or $values, in place of which upstream may "
+                       "read something else";
+                json_decref(json);
+                return NULL;
+        }
         return json;
 }
 

@@ -13,8 +13,9 @@
 
 enum { BODY_MOST_DEPTH = 64 };
 
-/* The parsed text (free with json_decref), or NULL with `*why`: not JSON, duplicate members, nested
- * more than BODY_MOST_DEPTH deep. */
+/* The parsed text (free with json_decref), or NULL with `*why`: not JSON, duplicate members,
+ * members that Json.NET takes for references ($ref, $values), nested more than BODY_MOST_DEPTH
+ * deep. */
 json_t *body_parse(struct str text, const char **why);
 /* The member of that name: NULL when there is none, or with `*why` set when there are two. */
 json_t *body_member(const json_t *object, struct str name, const char **why);

@@ -242,7 +242,10 @@ static bool add_fact(struct making *m, const struct wish *wish)
         case SOURCE_PATCH: add_step(m, place.where, wish->key, wish->value); return true;
         case SOURCE_BODY: break;
         }
-        json_t *value = json_stringn(wish->value.ptr, wish->value.len);
+        if (place.is_zeros && str_eq(wish->value, STR("false")))
+                return true;
+        json_t *value = place.is_zeros ? json_string("0000000000000000000000000000000000000000")
+                                       : json_stringn(wish->value.ptr, wish->value.len);
         if (place.is_text) {
                 json_t *object = json_object();
                 json_object_setn_new(object, wish->key.ptr, wish->key.len, value);

@@ -25,7 +25,7 @@ enum {
 };
 #undef NAME
 #undef FACT
-enum fact_flags { TEXT = 1, VALUE = 2 };
+enum fact_flags { TEXT = 1, VALUE = 2, ZEROS = 4 };
 #define NAME(name, shape, guard, summary)
 #define FACT(operations, source, where, name, flags)                                               \
         {{where, sizeof(where) - 1}, SOURCE_##source, FACT_##name, flags},
@@ -71,8 +71,8 @@ bool fact_place(const struct operation *op, unsigned kind, struct fact_place *ou
                 const struct fact_row *row = &rows[extra->facts[i]];
                 if (row->kind != kind)
                         continue;
-                *out = (struct fact_place){
-                        row->where, row->source, row->flags & TEXT, row->flags & VALUE};
+                *out = (struct fact_place){row->where, row->source, row->flags & TEXT,
+                        row->flags & VALUE, row->flags & ZEROS};
                 return true;
         }
         return false;
@@ -160,9 +160,22 @@ static struct str shown(struct gatherer *gatherer, const json_t *json)
         return copy;
 }
 
+/* No object: zeros, or nothing at all. */
+static bool is_zeros(const json_t *json)
+{
+        struct str text = str_trim(str_of(json_is_string(json) ? json_string_value(json) : "1"));
+
+        while (str_starts(text, STR("0")))
+                text = str_from(text, 1);
+        return text.len == 0 || json_is_null(json) ||
+               (json_is_integer(json) && json_integer_value(json) == 0);
+}
+
 static bool add_json(
         struct gatherer *gatherer, const struct fact_row *row, struct str key, const json_t *json)
 {
+        if (row->flags & ZEROS)
+                return !is_zeros(json) || add(gatherer, row->kind, STR(""), STR("true"));
         if ((row->flags & VALUE) && json_is_object(json)) {
                 *gatherer->why = NULL;
                 json = body_member(json, STR("value"), gatherer->why);

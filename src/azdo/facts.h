@@ -18,6 +18,7 @@ struct fact_place {
         unsigned source; /* enum source of catalogue_table.h */
         bool is_text;    /* a text there holds the object whose members are meant */
         bool in_value;   /* the value stands in a member `value` */
+        bool is_zeros;   /* zeros say `true` */
 };
 /* The first place; false: it cannot say it. */
 bool fact_place(const struct operation *op, unsigned kind, struct fact_place *out);

@@ -47,6 +47,7 @@ struct gatherer {
         unsigned main;   /* bit k: a row with MAIN gave one */
         unsigned aside;  /* bit k: a row with ASIDE gave one */
         unsigned named;  /* bit k: a row without it did */
+        bool by_id;      /* the path names a repository by its GUID */
 };
 
 const struct gather_row *gather_row(size_t place)
@@ -86,6 +87,19 @@ unsigned operation_veiled_kinds(const struct operation *op)
         }
         /* A quick look at the text finds guarded facts too. */
         return extra->body_kinds & ~named & ~(unsigned)BODY_FACTS;
+}
+
+unsigned operation_open_kinds(const struct operation *op)
+{
+        const struct operation_extra *extra = &table_extras[op->index];
+        unsigned open = 0;
+
+        for (size_t i = 0; i < extra->n_rows; i++) {
+                const struct gather_row *row = &rows[extra->rows[i]];
+                if (row->source == SOURCE_PATH && (row->flags & ROW_VEILS))
+                        open |= 1U << row->kind;
+        }
+        return open;
 }
 
 bool body_may_veil(const struct operation *op, struct str body)
@@ -283,6 +297,8 @@ static bool gather_path(struct gatherer *gatherer, const struct gather_row *row)
                 }
                 if (row->flags & ROW_FALLBACK)
                         return add_fallback(gatherer, row, value);
+                if (row->kind == RESOURCE_REPOSITORY && guid_valid(value))
+                        gatherer->by_id = true;
                 return add_values(gatherer, row, value);
         }
         return true;
@@ -429,6 +445,11 @@ bool resources_gather(const struct route *route, const struct route_query *query
                 resources->unresolved[k] = hidden || told || aside;
                 if (told && !hidden)
                         resources->implied |= 1U << k;
+        }
+        /* Such an id is enough to find it, whatever project stands in front. */
+        if (gatherer.by_id && !resources->unresolved[RESOURCE_PROJECT]) {
+                resources->unresolved[RESOURCE_PROJECT] = true;
+                resources->implied |= 1U << RESOURCE_PROJECT;
         }
         return true;
 }

@@ -412,6 +412,13 @@ static void add_part(struct line *line, const char *name, struct str value, bool
         *first = false;
 }
 
+/* Whether no request for the operation says which one of that kind it is about, and the selector
+ * does not admit all: an allow never holds then, a deny always. */
+static bool is_left_open(const struct selector *selector, const struct operation *op)
+{
+        return op && (operation_open_kinds(op) >> selector->kind & 1) && !selector_any(selector);
+}
+
 /* What the entry insists on that the request does not settle; false: the request rules it out. */
 static bool limits_of(const struct entry *entry, const struct policy_request *request,
         struct line *line, bool *unconditional)
@@ -424,6 +431,11 @@ static bool limits_of(const struct entry *entry, const struct policy_request *re
         kinds = facts_all(&n);
         for (size_t i = 0; i < entry->n_selectors; i++) {
                 const struct selector *selector = &entry->selectors[i];
+                if (is_left_open(selector, request->op)) {
+                        if (entry->effect == EFFECT_ALLOW)
+                                return false;
+                        continue;
+                }
                 bool named = resources_first(request->resources, selector->kind).ptr != NULL;
                 enum policy_state state = selector_state(selector, request, entry->effect);
                 if (named && state == STATE_FAILED)

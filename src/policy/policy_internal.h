@@ -289,6 +289,7 @@ enum policy_state path_pattern_state(const struct path_pattern *pattern, struct 
 
 /* policy_match.c: one selector, and one entry, against a request */
 
+bool selector_any(const struct selector *selector); /* `*` is among its values */
 enum policy_state selector_state(
         const struct selector *selector, const struct policy_request *request, enum effect effect);
 enum policy_state paths_state(const struct entry *entry, struct str path);

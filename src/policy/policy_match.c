@@ -89,7 +89,7 @@ static enum policy_state item_state(const struct selector *selector, const struc
         return state;
 }
 
-static bool selector_any(const struct selector *selector)
+bool selector_any(const struct selector *selector)
 {
         for (size_t i = 0; i < selector->n; i++)
                 if (pattern_any(&selector->values[i].name) &&

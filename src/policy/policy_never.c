@@ -28,6 +28,7 @@ static bool has_method(const struct operation *op, const struct entry *entry)
 struct asked_of_all {
         bool method, together;
         unsigned touched; /* kinds that some operation touches */
+        unsigned told;    /* and of which some request may say what an allow asks for */
 };
 
 static void ask_operation(
@@ -36,8 +37,12 @@ static void ask_operation(
         bool method = has_method(op, entry), all = method;
 
         for (size_t i = 0; i < entry->n_selectors; i++) {
-                bool one = touches(op, entry->selectors[i].kind);
-                asked->touched |= (unsigned)one << entry->selectors[i].kind;
+                const struct selector *selector = &entry->selectors[i];
+                bool one = touches(op, selector->kind);
+                asked->touched |= (unsigned)one << selector->kind;
+                if (entry->effect == EFFECT_ALLOW && !selector_any(selector))
+                        one = one && !(operation_open_kinds(op) >> selector->kind & 1);
+                asked->told |= (unsigned)one << selector->kind;
                 all &= one;
         }
         asked->method |= method;
@@ -68,11 +73,18 @@ static bool lint_operations(
                         "no operation is all that this asks for: it can never match");
                 return true;
         }
-        for (size_t i = 0; i < entry->n_selectors; i++)
-                if (!(asked.touched >> entry->selectors[i].kind & 1))
+        for (size_t i = 0; i < entry->n_selectors; i++) {
+                enum resource_kind kind = entry->selectors[i].kind;
+                if (!(asked.touched >> kind & 1))
                         lint_tell(l, true, "never-matches", entry->rule,
                                 "no operation of this entry touches any %s: it can never match",
-                                resource_kind_selector(entry->selectors[i].kind));
+                                resource_kind_selector(kind));
+                else if (!(asked.told >> kind & 1))
+                        lint_tell(l, true, "never-matches", entry->rule,
+                                "no request of this entry's operations says which %s it is about: "
+                                "only `*` can match",
+                                resource_kind_name(kind));
+        }
         if (!asked.method)
                 lint_tell(l, true, "never-matches", entry->rule,
                         "no operation of this entry has the method %.*s: it can never match",

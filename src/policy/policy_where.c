@@ -237,12 +237,48 @@ void claimed_given_read(
 
 static bool is_number(struct str text)
 {
-        size_t i = text.len && text.ptr[0] == '-';
+        size_t i = text.len && (text.ptr[0] == '-' || text.ptr[0] == '+');
 
         for (; i < text.len; i++)
                 if (text.ptr[i] < '0' || text.ptr[i] > '9')
                         return false;
         return text.len > 0;
+}
+
+/* How many bytes of a blank beyond ASCII the text begins with, as .NET knows them, or 0. */
+static size_t wide_blank(struct str text)
+{
+        static const struct str blanks[] = {{"\xc2\x85", 2}, {"\xc2\xa0", 2}, {"\xe1\x9a\x80", 3},
+                {"\xe2\x80\xa8", 3}, {"\xe2\x80\xa9", 3}, {"\xe2\x80\xaf", 3}, {"\xe2\x81\x9f", 3},
+                {"\xe3\x80\x80", 3}};
+
+        for (size_t i = 0; i < sizeof(blanks) / sizeof(blanks[0]); i++)
+                if (str_starts(text, blanks[i]))
+                        return blanks[i].len;
+        bool en_quad = text.len >= 3 && str_starts(text, STR("\xe2\x80")) &&
+                       (unsigned char)text.ptr[2] >= 0x80 && (unsigned char)text.ptr[2] <= 0x8a;
+        return en_quad ? 3 : 0;
+}
+
+static bool is_blank(char c)
+{
+        return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
+static struct str trim_blanks(struct str text)
+{
+        size_t n;
+
+        while (text.len && (n = is_blank(text.ptr[0]) ? 1 : wide_blank(text)))
+                text = str_from(text, n);
+        for (size_t i = text.len; i > 0; i--) {
+                struct str end = str_from(text, i - 1);
+                if (end.len == (is_blank(end.ptr[0]) ? 1 : wide_blank(end)))
+                        text = str_head(text, i - 1);
+                else if (end.len >= 3)
+                        break;
+        }
+        return text;
 }
 
 /* A path that begins as listed and leads elsewhere. */
@@ -251,9 +287,58 @@ static bool climbs(struct str value)
         return str_find_str(value, STR("..")) >= 0 || str_find(value, '\\') >= 0;
 }
 
-/* One value that the request says, against one that is listed. Upstream knows many words by a
- * number too, and some in any case of letters: an allow takes the word as written, a deny what may
- * be it. */
+/* Digits that may be a number which is written otherwise: 010, +10. */
+static bool is_odd_number(struct str text)
+{
+        size_t sign = text.len && (text.ptr[0] == '-' || text.ptr[0] == '+');
+
+        return text.len > 1 && (text.ptr[0] == '+' || text.ptr[sign] == '0');
+}
+
+/* Upstream knows many words by a number too, and some in any case of letters. */
+static enum policy_state word_state(
+        const struct pattern *pattern, struct str word, enum effect effect)
+{
+        enum policy_state state = pattern_state(pattern, word, effect == EFFECT_DENY);
+        bool number = is_number(word);
+
+        if (state == STATE_FAILED &&
+                (number != is_number(pattern->text) || (number && is_odd_number(word))))
+                return STATE_UNSURE;
+        return state;
+}
+
+static bool is_odd_path(struct str path)
+{
+        return climbs(path) || str_starts(path, STR("./")) || str_find_str(path, STR("//")) >= 0 ||
+               str_find_str(path, STR("/./")) >= 0;
+}
+
+/* What may be a path that a deny lists: Azure Repos takes paths with and without a slash in front,
+ * and what is done to a folder is done to all that is in it. */
+static enum policy_state denied_path_state(const struct pattern *pattern, struct str value)
+{
+        struct pattern bare = *pattern;
+        bool rooted = str_starts(value, STR("/"));
+
+        if (str_find(pattern->text, '/') < 0 || str_find_str(value, STR("://")) >= 0)
+                return STATE_FAILED;
+        if (is_odd_path(value))
+                return STATE_UNSURE;
+        value = str_from(value, rooted);
+        bare.text = str_from(bare.text, str_starts(bare.text, STR("/")));
+        if (str_ends(value, STR("/")))
+                value = str_head(value, value.len - 1);
+        if (value.len ? str_starts_fold(bare.text, value) && bare.text.len > value.len &&
+                                bare.text.ptr[value.len] == '/'
+                      : rooted)
+                return STATE_UNSURE;
+        return pattern_state(&bare, value, true);
+}
+
+/* One value that the request says, against one that is listed. An allow takes the word as written,
+ * a deny what may be it: .NET passes over blanks around a word, and where it knows the words by
+ * name it takes several of them with commas between. */
 static enum policy_state value_state(
         const struct pattern *pattern, struct str value, enum effect effect)
 {
@@ -263,10 +348,33 @@ static enum policy_state value_state(
                 return STATE_UNSURE;
         if (pattern->prefix && effect == EFFECT_ALLOW && climbs(value))
                 return STATE_FAILED;
-        enum policy_state state = pattern_state(pattern, value, effect == EFFECT_DENY);
-        if (state == STATE_FAILED && is_number(value) != is_number(pattern->text))
-                return STATE_UNSURE;
+        enum policy_state state = word_state(pattern, value, effect);
+        if (effect == EFFECT_ALLOW)
+                return state;
+        state = better(state, denied_path_state(pattern, value));
+        while (value.ptr) {
+                struct str word;
+                value = str_cut(value, ',', &word);
+                state = better(state, word_state(pattern, trim_blanks(word), effect));
+        }
         return state;
+}
+
+static char as_in_environment(char c)
+{
+        return c == '.' || c == ' ' ? '_' : char_lower(c);
+}
+
+/* An agent hands variables to scripts with `_` in place of dots and blanks: two names may be one.
+ */
+static bool keys_meet(const struct pattern *key, struct str name)
+{
+        struct str head = key->prefix ? str_head(name, key->text.len) : name;
+
+        for (size_t i = 0; i < head.len && i < key->text.len; i++)
+                if (as_in_environment(head.ptr[i]) != as_in_environment(key->text.ptr[i]))
+                        return false;
+        return head.len == key->text.len;
 }
 
 static enum policy_state values_state(
@@ -276,6 +384,8 @@ static enum policy_state values_state(
                 pattern_any(&keyed->key) ? STATE_MET : pattern_state(&keyed->key, fact->key, true);
         enum policy_state state = STATE_FAILED;
 
+        if (key == STATE_FAILED && keys_meet(&keyed->key, fact->key))
+                key = STATE_UNSURE;
         if (key == STATE_FAILED)
                 return STATE_FAILED;
         for (size_t i = 0; i < keyed->n && state != STATE_MET; i++)
@@ -301,6 +411,11 @@ static enum policy_state map_state(
                 const struct keyed_values *keyed = &condition->keys[i];
                 if (!keyed->key.prefix && str_eq_fold(keyed->key.text, fact->key))
                         return values_state(keyed, fact, effect);
+        }
+        for (size_t i = 0; effect == EFFECT_ALLOW && i < condition->n; i++) {
+                const struct keyed_values *keyed = &condition->keys[i];
+                if (!keyed->key.prefix && keys_meet(&keyed->key, fact->key))
+                        return STATE_UNSURE;
         }
         return fact_state(condition, fact, effect);
 }

@@ -120,9 +120,13 @@ def test_a_route_without_a_project_is_that_of_its_resource(start, operator, upst
     proxy = start({"access": ["read"], "projects": ["analytics"]})
     assert get(proxy, operator, "/contoso/_apis/git/repositories/%s/refs" % DAGS).status == 200
     assert get(proxy, operator, "/contoso/_apis/git/repositories/%s/refs" % WAGES).status == 403
+    # The id of one below a project that is allowed: who says that Azure DevOps minds?
+    assert get(proxy, operator, "/contoso/analytics/_apis/git/repositories/%s/refs" % DAGS).status == 200
+    assert get(proxy, operator, "/contoso/analytics/_apis/git/repositories/%s/refs" % WAGES).status == 400
+    assert get(proxy, operator, "/contoso/analytics/_git/%s/info/refs?service=git-upload-pack" % WAGES).status == 400
     # One that names nothing may be anything.
     assert get(proxy, operator, "/contoso/_apis/git/repositories").status == 403
-    assert len(served(upstream)) == 1
+    assert len(served(upstream)) == 2
 
 
 @pytest.mark.parametrize("rule", [42, "nightly-load", "nightly-*", "\\etl\\nightly-load", "\\ETL\\*"])

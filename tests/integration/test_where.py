@@ -57,7 +57,8 @@ def test_any_other_value_is_refused_and_reaches_nobody(proxy, upstream, operator
 
 
 @pytest.mark.parametrize("body,status", [(b'{"variables":{"a":1},"variables":{}}', 400), (b'{"templateParameters":[]}', 400), (b"{", 400),
-                                         (b'{"variables":{},"Variables":{"a":1}}', 400), (b"[" * 100 + b"]" * 100, 400)])
+                                         (b'{"variables":{},"Variables":{"a":1}}', 400), (b"[" * 100 + b"]" * 100, 400),
+                                         (b'{"variables":{"$ref":"1"}}', 400), (b'{"templateParameters":{"environment":{"\\u0024ref":"1"}}}', 400)])
 def test_what_cannot_be_understood_is_not_passed_on(proxy, upstream, operator, body, status):
     assert ask(proxy, operator, "POST", RUN, body).status == status and not upstream.received
 
@@ -104,7 +105,7 @@ def test_a_query_that_raises_the_stakes_has_to_be_named(proxy, upstream, operato
 
 
 @pytest.mark.parametrize("path,value,status", [("/fields/System.State", "Active", 200), ("/fields/System.State", "closed", 403),
-                                               ("/Fields/system.state", "Closed", 403), ("/fields/System.Title", "Closed", 200)])
+                                               ("/Fields/system.state", "Closed", 403), ("/fields/System.State", " Closed", 403), ("/fields/System.Title", "Closed", 200)])
 def test_a_deny_by_value_wins(proxy, upstream, operator, path, value, status):
     step = [{"op": "add", "path": path, "value": value}]
     answer = proxy.ask("PATCH", "/contoso/analytics/_apis/wit/workitems/7?api-version=7.1", operator,

@@ -83,6 +83,9 @@ unsigned operation_body_kinds(const struct operation *op);
 /* Of these, the ones that a body can not name, only veil: `yamlOverride` makes another pipeline of
  * the one that is named elsewhere. */
 unsigned operation_veiled_kinds(const struct operation *op);
+/* The kinds of which every request for `op` leaves open which one it is about (a pull request that
+ * is updated is told by its number, which says nothing of its branch): only `*` ever admits it. */
+unsigned operation_open_kinds(const struct operation *op);
 /* Whether a body may veil a kind: a quick look at the text, never wrong when it says no. Then,
  * where only veiled kinds matter, an empty body says the same. */
 bool body_may_veil(const struct operation *op, struct str body);

@@ -55,6 +55,7 @@ static void check(const struct fact_case *one)
 
 #define RUN "POST /c/p/_apis/pipelines/42/runs"
 #define BUILD "POST /c/p/_apis/build/builds"
+#define REPOSITORY "POST /c/p/_apis/git/repositories/r"
 #define PULL "PATCH /c/p/_apis/git/repositories/r/pullrequests/7"
 
 static void bodies_and_queries_say_facts(void **state)
@@ -104,6 +105,53 @@ static void bodies_and_queries_say_facts(void **state)
                 {"GET /c/p/_apis/pipelines/42/runs/7/logs?$expand=signedContent", "",
                         "expand=signedContent"},
                 {"GET /c/p/_apis/build/builds", "", ""},
+                /* A file that is moved is gone where it was. */
+                {REPOSITORY "/pushes",
+                        "{\"commits\":[{\"changes\":[{\"changeType\":\"rename\","
+                        "\"sourceServerItem\":"
+                        "\"/a\",\"item\":{\"path\":\"/b\"}},{\"originalPath\":\"/c\"}]}]}",
+                        "paths=/b paths=/a paths=/c changeTypes=rename"},
+                {REPOSITORY "/refs",
+                        "[{\"name\":\"refs/heads/"
+                        "a\",\"newObjectId\":\"00\"},{\"newObjectId\":\"0a\"},"
+                        "{\"newObjectId\":null,\"isLocked\":true}]",
+                        "newObjectIds=00 newObjectIds=0a deletesRef=true deletesRef=true "
+                        "isLocked=true"},
+                {REPOSITORY "/refs", "[{\"newObjectId\":\" \"}]", "newObjectIds=  deletesRef=true"},
+                {REPOSITORY "/importRequests",
+                        "{\"parameters\":{\"deleteServiceEndpointAfterImportIsDone\":true,"
+                        "\"gitSource\":{\"url\":\"u\",\"overwrite\":true},\"tfvcSource\":{\"path\":"
+                        "\"$/q\"}}}",
+                        "sourceUrl=u sourcePath=$/q overwrite=true deletesServiceEndpoint=true"},
+                {REPOSITORY "/pullrequests",
+                        "{\"completionOptions\":{\"deleteSourceBranch\":true},\"reviewers\":[{"
+                        "\"vote\":"
+                        "10}]}",
+                        "deleteSourceBranch=true vote=10"},
+                {REPOSITORY "/pullRequests/7/iterations/1/statuses",
+                        "{\"state\":\"succeeded\",\"context\":{\"genre\":\"g\",\"name\":\"n\"}}",
+                        "contextGenre=g contextName=n state=succeeded"},
+                {"POST /~vsrm/c/p/_apis/release/releases",
+                        "{\"environmentsMetadata\":[{\"variables\":{\"a\":{\"value\":\"1\"}}}]}",
+                        "variables[a]=1"},
+                {"PUT /~vsrm/c/p/_apis/release/releases/7",
+                        "{\"variables\":{\"a\":{\"value\":\"1\"}},\"environments\":[{\"variables\":"
+                        "{"
+                        "\"b\":{\"value\":\"2\"}}}]}",
+                        "variables[a]=1 variables[b]=2"},
+                {"PATCH /c/p/_apis/build/builds/7", "{\"deleted\":true}", "deleted=true"},
+                {"PATCH /c/p/_apis/build/definitions/7?deleted=true", "", "deleted=true"},
+                {RUN, "{\"resources\":{\"pipelines\":{\"up\":{\"runId\":7}}}}",
+                        "pipelineVersions[up]=7"},
+                /* What a reader upstream puts another object in place of. */
+                {RUN,
+                        "{\"variables\":{\"a\":{\"$id\":\"1\",\"value\":\"x\"},\"b\":{\"$ref\":"
+                        "\"1\"}}}",
+                        "400"},
+                {RUN, "{\"variables\":{\"b\":{\"\\u0024ref\":\"1\"}}}", "400"},
+                {RUN, "{\"stagesToSkip\":{\"$values\":[\"a\"]}}", "400"},
+                {RUN, "{\"variables\":{\"$a\":{\"$id\":\"1\",\"value\":\"$ref\"}}}",
+                        "variables[$a]=$ref"},
         };
 
         (void)state;

@@ -117,6 +117,10 @@ static void what_a_request_leaves_open_is_unresolved(void **state)
                         "organizations=c repositories=dags projects=dags"},
                 {"POST /c/_git/" GUID "/git-upload-pack", NULL,
                         "organizations=c repositories=" GUID " projects?"},
+                {"GET /c/p/_apis/git/repositories/" GUID "/refs", NULL,
+                        "organizations=c projects=p repositories=" GUID " projects? refs?"},
+                {"POST /c/p/_git/" GUID "/git-upload-pack", NULL,
+                        "organizations=c projects=p repositories=" GUID " projects?"},
                 {"POST /c/p/_git/dags.git/git-receive-pack", NULL,
                         "organizations=c projects=p repositories=dags refs?"},
         };
@@ -185,7 +189,13 @@ static void a_queued_build_is_found_in_body_query_or_source(void **state)
         (void)state;
 #define QUEUE "POST /c/p/_apis/build/builds"
         static const struct gathering cases[] = {
-                {QUEUE, NULL, "organizations=c projects=p pipelines? refs?"},
+                {QUEUE, NULL, "organizations=c projects=p projects? pipelines? refs?"},
+                {QUEUE,
+                        "{\"definition\":{\"id\":42,\"project\":{\"name\":\"q\"}},\"project\":{"
+                        "\"id\":"
+                        "\"" GUID "\"}}",
+                        "organizations=c projects=p projects=" GUID
+                        " projects=q pipelines=42 refs?"},
                 {QUEUE, "", "organizations=c projects=p pipelines? refs?"},
                 {QUEUE, "{\"definition\":{\"id\":42}}",
                         "organizations=c projects=p pipelines=42 refs?"},
@@ -193,7 +203,7 @@ static void a_queued_build_is_found_in_body_query_or_source(void **state)
                         "organizations=c projects=p pipelines=42 refs=refs/heads/main"},
                 {QUEUE "?definitionId=42", "", "organizations=c projects=p pipelines=42 refs?"},
                 {QUEUE "?definitionId=42", NULL,
-                        "organizations=c projects=p pipelines=42 pipelines? refs?"},
+                        "organizations=c projects=p pipelines=42 projects? pipelines? refs?"},
                 {QUEUE "?definitionId=42", "{\"definition\":{\"id\":42}}",
                         "organizations=c projects=p pipelines=42 refs?"},
                 {QUEUE "?definitionId=42", "{\"definition\":{\"id\":99}}", "refused"},
@@ -255,6 +265,56 @@ static void other_bodies_are_rows_of_the_table(void **state)
         CHECK(cases);
 }
 
+/* What a body shares, forks or publishes, and what a number alone stands for. */
+static void what_is_not_the_paths_is_touched_too(void **state)
+{
+#define GIT_R "POST /c/p/_apis/git/repositories/r"
+        (void)state;
+        static const struct gathering cases[] = {
+                {"PATCH /c/_apis/serviceendpoint/endpoints/" GUID,
+                        "[{\"projectReference\":{\"id\":\"a\",\"name\":\"b\"}}]",
+                        "organizations=c projects=a projects=b projects?"},
+                {"PUT /c/_apis/serviceendpoint/endpoints/" GUID,
+                        "{\"serviceEndpointProjectReferences\":[{\"projectReference\":{\"name\":"
+                        "\"a\"}}]}",
+                        "organizations=c projects=a projects?"},
+                {"PATCH /c/_apis/distributedtask/variablegroups?variableGroupId=7",
+                        "[{\"projectReference\":{\"id\":\"a\"}}]",
+                        "organizations=c projects=a projects?"},
+                {"PUT /c/_apis/distributedtask/variablegroups/7",
+                        "{\"variableGroupProjectReferences\":[{\"projectReference\":{\"id\":\"a\"}}"
+                        "]}",
+                        "organizations=c projects=a projects?"},
+                {"PUT /c/_apis/hooks/subscriptions/" GUID,
+                        "{\"publisherInputs\":{\"projectId\":\"a\"}}",
+                        "organizations=c projects=a projects?"},
+                {"POST /c/p/_apis/wiki/wikis", "{\"projectId\":\"q\",\"repositoryId\":\"r\"}",
+                        "organizations=c projects=p projects=q repositories=r"},
+                {"POST /~feeds/c/p/_apis/packaging/feeds",
+                        "{\"project\":{\"id\":\"q\"},\"upstreamSources\":[{"
+                        "\"internalUpstreamFeedId\":\"f\",\"internalUpstreamProjectId\":\"s\"}]}",
+                        "organizations=c projects=p projects=q projects=s feeds=f"},
+                {GIT_R "/pullrequests",
+                        "{\"targetRefName\":\"refs/heads/"
+                        "a\",\"forkSource\":{\"repository\":{\"id\":"
+                        "\"s\",\"project\":{\"id\":\"q\"}}}}",
+                        "organizations=c projects=p projects=q repositories=r repositories=s "
+                        "refs=refs/heads/a"},
+                {GIT_R "/pullrequests",
+                        "{\"targetRefName\":\"refs/heads/"
+                        "a\",\"ignoreTargetRefAndChooseDynamically\":"
+                        "true}",
+                        "organizations=c projects=p repositories=r refs=refs/heads/a refs?"},
+                {"POST /c/p/_apis/build/definitions", "{\"repository\":{\"name\":\"r\"}}",
+                        "organizations=c projects=p repositories=r pipelines?"},
+                {"GET /c/p/_apis/tfvc/items?path=$/q/x", NULL,
+                        "organizations=c projects=p projects?"},
+                {"PATCH /c/p/_apis/policy/evaluations/" GUID, "",
+                        "organizations=c projects=p pipelines? repositories?"},
+        };
+        CHECK(cases);
+}
+
 static void bodies_are_asked_for_only_where_rows_read_them(void **state)
 {
         (void)state;
@@ -262,7 +322,8 @@ static void bodies_are_asked_for_only_where_rows_read_them(void **state)
                 const char *id;
                 unsigned kinds;
         } cases[] = {
-                {"build.builds.queue", 1U << RESOURCE_PIPELINE | 1U << RESOURCE_REF | BODY_FACTS},
+                {"build.builds.queue", 1U << RESOURCE_PROJECT | 1U << RESOURCE_PIPELINE |
+                                               1U << RESOURCE_REF | BODY_FACTS},
                 {"pipelines.runs.run", 1U << RESOURCE_PIPELINE | 1U << RESOURCE_REF | BODY_FACTS |
                                                BODY_GUARDED_FACTS},
                 {"build.builds.list", 0},
@@ -273,6 +334,25 @@ static void bodies_are_asked_for_only_where_rows_read_them(void **state)
                 assert_int_equal(operation_body_kinds(op), cases[i].kinds);
                 assert_int_equal(operation_reads_body(op), cases[i].kinds != 0);
         }
+}
+
+static void what_no_request_says_is_left_open(void **state)
+{
+        (void)state;
+        static const struct {
+                const char *id;
+                unsigned kinds;
+        } cases[] = {
+                {"git.pullRequests.update", 1U << RESOURCE_REF},
+                {"wit.workItems.update", 1U << RESOURCE_WORK_ITEM_TYPE},
+                {"serviceEndpoint.endpoints.share", 1U << RESOURCE_PROJECT},
+                {"tfvc.items.get", 1U << RESOURCE_PROJECT},
+                {"pipelines.runs.run", 0},
+                {"gitHttp.refs.advertisePush", 0},
+        };
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+                assert_int_equal(
+                        operation_open_kinds(catalogue_find(str_of(cases[i].id))), cases[i].kinds);
 }
 
 static void more_resources_than_fit_are_refused(void **state)
@@ -410,7 +490,9 @@ int main(void)
                 cmocka_unit_test(the_query_names_resources_too),
                 cmocka_unit_test(a_queued_build_is_found_in_body_query_or_source),
                 cmocka_unit_test(other_bodies_are_rows_of_the_table),
+                cmocka_unit_test(what_is_not_the_paths_is_touched_too),
                 cmocka_unit_test(bodies_are_asked_for_only_where_rows_read_them),
+                cmocka_unit_test(what_no_request_says_is_left_open),
                 cmocka_unit_test(more_resources_than_fit_are_refused),
                 cmocka_unit_test(what_runs_is_more_than_its_number),
                 cmocka_unit_test(what_a_body_moves_or_merges_is_touched),

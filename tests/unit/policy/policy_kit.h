@@ -90,8 +90,8 @@ static inline void kit_request(
 }
 
 /* Decides for a caller of issuer `i`. */
-static inline struct decision kit_decide(
-        const struct policy *policy, const char *what, const char *resources_text)
+static inline struct decision kit_decide_saying(const struct policy *policy, const char *what,
+        const char *resources_text, const struct facts *facts)
 {
         const struct policy_caller caller = {.issuer = STR("i"), .subject = STR("worker")};
         struct policy_grants *grants = policy_grants_new(policy, &caller);
@@ -101,9 +101,16 @@ static inline struct decision kit_decide(
 
         kit_resources(resources_text, &resources);
         kit_request(what, &resources, &request);
+        request.facts = facts;
         policy_decide(policy, grants, &request, &decision);
         policy_grants_free(grants);
         return decision;
+}
+
+static inline struct decision kit_decide(
+        const struct policy *policy, const char *what, const char *resources_text)
+{
+        return kit_decide_saying(policy, what, resources_text, NULL);
 }
 
 #endif

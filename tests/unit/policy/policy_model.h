@@ -209,9 +209,12 @@ static const char *const fact_values[] = {"staging", "prod", "pr*", "*", "1", "-
 static const char *const plain_values[] = {
         "staging", "prod", "1", "-3", "true", "s*", "/dags/*", "none", "\xc3\xa9", "Staging"};
 static const char *const fact_items[] = {"staging", "prod", "STAGING", "1", "-3", "/dags/x",
-        "/dags/../x", "\\x", "true", "false", "\xc3\x89", "none"};
-static const char *const fact_keys[] = {"environment", "env*", "*", "day", "Environment"};
-static const char *const fact_key_items[] = {"environment", "ENVIRONMENT", "day", "env", "other"};
+        "/dags/../x", "\\x", "true", "false", "\xc3\x89", "none", " prod", "x,\tstaging ", "+1",
+        "/dags", "/", "dags/x", "./dags/x", "001", "1, -3"};
+static const char *const fact_keys[] = {
+        "environment", "env*", "*", "day", "Environment", "a.day", "a_*"};
+static const char *const fact_key_items[] = {
+        "environment", "ENVIRONMENT", "day", "env", "other", "A_day", "a day", "a.day"};
 
 static const char *const issuers[] = {"i", "i", "i", "j"};
 static const char *const subject_values[] = {"s", "t", "s*", "*", "sys:a:*"};
@@ -612,6 +615,17 @@ static inline struct policy *load_model(const struct buf *text, FILE *why)
                 error_list_print(&errors, why);
         error_list_clear(&errors);
         return policy;
+}
+
+/* As every request for the operation is. */
+static inline void leave_open(const struct operation *op, struct resources *resources)
+{
+        for (unsigned k = 0; op && k < RESOURCE_KINDS; k++) {
+                if (!(operation_open_kinds(op) >> k & 1))
+                        continue;
+                resources->unresolved[k] = true;
+                resources->deferred &= ~(1U << k);
+        }
 }
 
 #endif

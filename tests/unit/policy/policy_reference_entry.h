@@ -6,6 +6,7 @@
 
 #include "policy_model.h"
 
+#include <ctype.h>
 #include <strings.h>
 #include <time.h>
 
@@ -365,7 +366,40 @@ static inline enum answer path_answer(const char *pattern, const char *path)
 
 static inline bool is_number(const char *text)
 {
-        return is_digits(text[0] == '-' ? text + 1 : text);
+        return is_digits(text[0] == '-' || text[0] == '+' ? text + 1 : text);
+}
+
+static inline enum answer word_answer(const char *value, const char *said, bool deny)
+{
+        enum answer answer = may_fit(value, said, deny);
+        char start[64], plain[32];
+
+        snprintf(start, sizeof(start), "%.*s", (int)strlen(value) - has_star(value), value);
+        snprintf(plain, sizeof(plain), "%lld", strtoll(said, NULL, 10));
+        if (answer != NO)
+                return answer;
+        if (is_number(start) != is_number(said))
+                return MAYBE;
+        return is_number(said) && strcmp(plain, said) != 0 ? MAYBE : NO;
+}
+
+/* A path with or without its first slash, or a folder that it is in. */
+static inline enum answer path_answer_of_value(const char *value, const char *said)
+{
+        char listed[128], path[128];
+
+        if (!strchr(value, '/'))
+                return NO;
+        if (strstr(said, "..") || strchr(said, '\\') || strstr(said, "//") || strstr(said, "./"))
+                return MAYBE;
+        snprintf(listed, sizeof(listed), "%s%s", value[0] == '/' ? "" : "/", value);
+        snprintf(path, sizeof(path), "%s%s", said[0] == '/' ? "" : "/", said);
+        size_t n = strlen(path);
+        if (strcmp(said, "/") == 0)
+                return MAYBE;
+        if (said[0] && strncasecmp(listed, path, n) == 0 && listed[n] == '/')
+                return MAYBE;
+        return may_fit(listed, path, true);
 }
 
 static inline enum answer said_answer(const char *value, const char *said, bool deny)
@@ -374,10 +408,43 @@ static inline enum answer said_answer(const char *value, const char *said, bool 
                 return YES;
         if (has_star(value) && !deny && (strstr(said, "..") || strchr(said, '\\')))
                 return NO;
-        enum answer answer = may_fit(value, said, deny);
-        char start[64];
-        snprintf(start, sizeof(start), "%.*s", (int)strlen(value) - has_star(value), value);
-        return answer == NO && is_number(start) != is_number(said) ? MAYBE : answer;
+        enum answer answer = word_answer(value, said, deny);
+        char words[128];
+
+        if (deny)
+                answer = most(answer, path_answer_of_value(value, said));
+
+        /* A deny looks at each word of a list, without what is blank around it. */
+        snprintf(words, sizeof(words), "%s", said);
+        for (char *at = words, *next; deny && at; at = next) {
+                next = strchr(at, ',');
+                if (next)
+                        *next++ = '\0';
+                at += strspn(at, " \t");
+                for (size_t n = strlen(at); n && strchr(" \t", at[n - 1]); n--)
+                        at[n - 1] = '\0';
+                answer = most(answer, word_answer(value, at, true));
+        }
+        return answer;
+}
+
+static inline void as_variable(const char *name, char *out)
+{
+        for (; *name && *name != '*'; name++)
+                *out++ = (char)(strchr(". ", *name) ? '_' : tolower((unsigned char)*name));
+        *out = '\0';
+}
+
+/* As may_fit, and MAYBE where an agent makes the same of both names. */
+static inline enum answer key_answer(const char *listed, const char *name)
+{
+        enum answer answer = may_fit(listed, name, true);
+        char a[64], b[64];
+
+        as_variable(listed, a);
+        as_variable(name, b);
+        bool same = has_star(listed) ? strncmp(a, b, strlen(a)) == 0 : strcmp(a, b) == 0;
+        return answer == NO && same ? MAYBE : answer;
 }
 
 static inline enum answer fact_answer(
@@ -395,9 +462,12 @@ static inline enum answer fact_answer(
                                 said_answer(where->values[k].items[v], fact->value.ptr, deny));
                 return answer;
         }
+        for (size_t k = 0; k < where->n; k++)
+                if (!deny && where->is_map && !has_star(where->keys[k]) &&
+                        key_answer(where->keys[k], fact->key.ptr) == MAYBE)
+                        return MAYBE;
         for (size_t k = 0; k < where->n; k++) {
-                enum answer key =
-                        where->is_map ? may_fit(where->keys[k], fact->key.ptr, true) : YES;
+                enum answer key = where->is_map ? key_answer(where->keys[k], fact->key.ptr) : YES;
                 for (size_t v = 0; v < where->values[k].n; v++)
                         answer = most(answer, least(key, said_answer(where->values[k].items[v],
                                                                  fact->value.ptr, deny)));

@@ -38,9 +38,18 @@ static void what_looks_like_a_mistake_is_told(void **state)
                  "], pipelines: [42]}]}, never: {deny: [{operations: [" RUN "]}]}",
                         "error p.yaml:3 never-allows"},
                 /* each of the operations lacks one of both */
-                {"{allow: [{operations: [wit.workItems.update, pipelines.runs.run], projects: [a], "
+                {"{allow: [{operations: [wit.workItems.create, pipelines.runs.run], projects: [a], "
                  "workItemTypes: [Bug], pipelines: [42]}]}",
                         "error p.yaml:3 never-matches: each operation"},
+                {"{allow: [{operations: [serviceEndpoint.endpoints.share], projects: [a]}]}",
+                        "error p.yaml:3 never-matches: no request of this entry's operations says "
+                        "which project"},
+                {"{allow: [{operations: [serviceEndpoint.endpoints.share, build.builds.get], "
+                 "projects: [a]}]}",
+                        ""},
+                {"{allow: [{operations: [serviceEndpoint.endpoints.share], projects: ['*']}]}",
+                        "warning p.yaml:3 every-project"},
+                {"{deny: [{operations: [serviceEndpoint.endpoints.share], projects: [a]}]}", ""},
                 {"{allow: [{operations: [" RUN
                  "], pipelines: [42], refs: [refs/heads/main], where: "
                  "{refs: ['refs/heads/release/*', refs/tags/v1]}}]}",

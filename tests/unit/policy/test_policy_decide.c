@@ -131,6 +131,117 @@ static void an_allow_needs_every_touched_resource_of_a_kind_to_match(void **stat
         CHECK_ROWS(rows);
 }
 
+/* MY_KEY is what a script is given of both. */
+static void variables_that_become_one_are_one(void **state)
+{
+        static const struct {
+                const char *entries, *key;
+                enum effect effect;
+        } cases[] = {
+                {"deny: [{operations: [" RUN "], where: {variables: {my.key: [x]}}}]", "my_key",
+                        EFFECT_DENY},
+                {"deny: [{operations: [" RUN "], where: {variables: {my.key: [x]}}}]", "MY KEY",
+                        EFFECT_DENY},
+                {"deny: [{operations: [" RUN "], where: {variables: {'my_*': [x]}}}]", "my.key",
+                        EFFECT_DENY},
+                {"deny: [{operations: [" RUN "], where: {variables: {my.key: [x]}}}]", "my-key",
+                        EFFECT_ALLOW},
+                {"deny: [{operations: [" RUN "], where: {variables: {my.key: [y]}}}]", "my_key",
+                        EFFECT_ALLOW},
+        };
+        unsigned kind;
+
+        (void)state;
+        assert_true(fact_named(STR("variables"), &kind));
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+                char text[1024];
+                snprintf(text, sizeof(text),
+                        ONE_ROLE("    allow: [{operations: [" RUN "]}]\n    %s\n"),
+                        cases[i].entries);
+                struct policy *policy = kit_policy(text);
+                struct fact fact = {kind, str_of(cases[i].key), STR("x")};
+                struct facts facts = {.items = &fact, .n = 1, .cap = 1};
+                assert_int_equal(
+                        kit_decide_saying(policy, RUN, "", &facts).effect, cases[i].effect);
+                policy_unref(policy);
+        }
+        struct policy *policy =
+                kit_policy(ONE_ROLE("    allow: [{operations: [" RUN
+                                    "], where: {variables: {my.key: [y], '*': ['*']}}}]\n"));
+        struct fact fact = {kind, STR("my_key"), STR("x")};
+        struct facts facts = {.items = &fact, .n = 1, .cap = 1};
+        assert_int_equal(kit_decide_saying(policy, RUN, "", &facts).effect, EFFECT_DENY);
+        fact.key = STR("mykey");
+        assert_int_equal(kit_decide_saying(policy, RUN, "", &facts).effect, EFFECT_ALLOW);
+        policy_unref(policy);
+}
+
+/* Json.NET passes over blanks around a word, takes several with commas between, and numbers. */
+static void a_deny_catches_every_spelling_of_a_word(void **state)
+{
+        static const struct {
+                const char *listed, *said;
+                enum effect effect;
+        } cases[] = {
+                {"completed", "completed", EFFECT_DENY},
+                {"completed", "Completed", EFFECT_DENY},
+                {"completed", " completed", EFFECT_DENY},
+                {"completed", "completed\t\r\n", EFFECT_DENY},
+                {"completed", "\xc2\xa0\xe2\x80\x89 completed\xe3\x80\x80\xc2\x85", EFFECT_DENY},
+                {"completed", "active,completed", EFFECT_DENY},
+                {"completed", "completed , active", EFFECT_DENY},
+                {"completed", "3", EFFECT_DENY},
+                {"completed", " +3 ", EFFECT_DENY},
+                {"completed", "active,3", EFFECT_DENY},
+                {"3", "completed", EFFECT_DENY},
+                {"3", "03", EFFECT_DENY},
+                {"3", "+3", EFFECT_DENY},
+                {"-3", "-03", EFFECT_DENY},
+                {"0", "-0", EFFECT_DENY},
+                {"3", "13", EFFECT_ALLOW},
+                {"completed", "abandoned", EFFECT_ALLOW},
+                {"completed", "active,abandoned", EFFECT_ALLOW},
+                {"completed", "uncompleted", EFFECT_ALLOW},
+                {"completed", "completed\xc3\xa9", EFFECT_ALLOW},
+                {"completed", "", EFFECT_ALLOW},
+                {"/prod/*", "/prod/x", EFFECT_DENY},
+                {"/prod/*", "prod/x", EFFECT_DENY},
+                {"prod/*", "/prod/x", EFFECT_DENY},
+                {"/prod/*", "/prod", EFFECT_DENY},
+                {"/prod/x", "PROD/", EFFECT_DENY},
+                {"/prod/x", "/", EFFECT_DENY},
+                {"/prod/*", "//prod/x", EFFECT_DENY},
+                {"/prod/*", "./prod/x", EFFECT_DENY},
+                {"/prod/*", "/a/./x", EFFECT_DENY},
+                {"/prod/*", "/a/../prod/x", EFFECT_DENY},
+                {"/prod/*", "\\prod\\x", EFFECT_DENY},
+                {"/prod/*", "/production/x", EFFECT_ALLOW},
+                {"/prod/*", "/pro", EFFECT_ALLOW},
+                {"/prod/*", "", EFFECT_ALLOW},
+                {"https://a/*", "https://b/", EFFECT_ALLOW},
+        };
+        unsigned kind;
+
+        (void)state;
+        assert_true(fact_named(STR("status"), &kind));
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+                char text[1024];
+                snprintf(text, sizeof(text),
+                        ONE_ROLE("    allow: [{operations: [git.pullRequests.update]}]\n"
+                                 "    deny: [{operations: [git.pullRequests.update], where: "
+                                 "{status: ['%s']}}]\n"),
+                        cases[i].listed);
+                struct policy *policy = kit_policy(text);
+                struct fact fact = {kind, STR(""), str_of(cases[i].said)};
+                struct facts facts = {.items = &fact, .n = 1, .cap = 1};
+                struct decision decision =
+                        kit_decide_saying(policy, "git.pullRequests.update", "", &facts);
+                if (decision.effect != cases[i].effect)
+                        fail_msg("%s by %s: %s", cases[i].said, cases[i].listed, decision.reason);
+                policy_unref(policy);
+        }
+}
+
 static void a_deny_catches_what_it_cannot_rule_out(void **state)
 {
         static const struct row rows[] = {
@@ -743,6 +854,8 @@ int main(void)
                 cmocka_unit_test(a_role_has_the_entries_of_those_it_includes),
                 cmocka_unit_test(there_is_no_doubt_where_a_denial_is_certain),
                 cmocka_unit_test(an_allow_needs_every_touched_resource_of_a_kind_to_match),
+                cmocka_unit_test(variables_that_become_one_are_one),
+                cmocka_unit_test(a_deny_catches_every_spelling_of_a_word),
                 cmocka_unit_test(a_deny_catches_what_it_cannot_rule_out),
                 cmocka_unit_test(a_repository_may_be_written_with_its_project),
                 cmocka_unit_test(a_request_unknown_to_the_catalogue_needs_method_and_path),

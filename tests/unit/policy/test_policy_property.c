@@ -114,6 +114,7 @@ static void random_request(const struct model *model, struct asked *asked)
                 .reason_chars = ANY(reason_items),
                 .now_ms = random_time(model),
         };
+        leave_open(asked->request.op, &asked->resources);
 }
 
 /* --- comparing --- */
