@@ -420,6 +420,10 @@ void exchange_go_on(struct exchange *x)
 {
         switch (x->phase) {
         case PHASE_STEPS:
+                /* Nothing is read before its turn: bytes that were read ahead would wake it anew
+                 * each time that it listens. */
+                if (!link_empty(&x->turn_link))
+                        return;
                 if (x->ask || !link_empty(&x->audit_link) || trigger_waits(x))
                         watch_while_pending(x);
                 else

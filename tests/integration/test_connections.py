@@ -251,6 +251,27 @@ def test_forged_tokens_do_not_starve_those_with_good_ones(start_proxy, own_issue
     assert max(took) < seconds(1.0)
 
 
+def test_who_waits_for_a_look_at_its_token_costs_nothing(start_proxy, own_issuer, upstream, authority):
+    """Over TLS, with the next records read ahead already: they wake nobody who is not to read them."""
+    slow = Key("slow", "ES384")
+    own_issuer.keys.append(slow)
+    certificate, key = authority.issue("localhost")
+    listen = [{"address": "127.0.0.1:%d" % free_port(), "tls": {"certificate": certificate, "key": key}}]
+    proxy = start_proxy([own_issuer.config(algorithms=["RS256", "ES384"])], POLICY, upstream.url, workers=1, listen=listen)
+    proxy.port = int(listen[0]["address"].rpartition(":")[2])
+    head, body, _ = own_issuer.mint("forger", key=slow).split(".")
+    request = ("GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %s.%s.%s\r\n\r\n" % (head, body, b64(os.urandom(96)))).encode()
+    with proxy.connect(tls=authority.client()) as client:
+        for _ in range(500):  # a record each
+            client.sock.sendall(request)
+        before, began = cpu_seconds(proxy.process.pid), time.monotonic()
+        time.sleep(2)
+        spent = (cpu_seconds(proxy.process.pid) - before) / (time.monotonic() - began)
+        assert client.answer().status == 401
+    print(spent)
+    assert spent < 0.25
+
+
 @pytest.mark.parametrize("source", ["127.0.0.2", "127.0.0.1"], ids=["from-elsewhere", "from-the-same-address"])
 @pytest.mark.parametrize("alg", ["RS256", "ES256"])
 def test_beside_a_flood_of_forged_tokens_a_known_caller_is_served(start_proxy, own_issuer, upstream, alg, source):
