@@ -638,7 +638,8 @@ void token_source_adopt(struct token_source *source, const struct token_source *
                 return;
         authorities_of_credential(source->config, now);
         bool same_ca = authorities_same(source->config, now, old->config, old->token_ca);
-        source->credential = credential_ref(old->credential ? old->credential : old->rejected);
+        source->credential = old->credential ? credential_ref(old->credential) : NULL;
+        source->rejected = old->rejected ? credential_ref(old->rejected) : NULL;
         source->first_seen = old->first_seen ? credential_ref(old->first_seen) : NULL;
         source->obtained_mono_ms = old->obtained_mono_ms;
         source->gone_mono_ms = old->gone_mono_ms;

@@ -497,6 +497,25 @@ static void a_reload_asks_anew_where_other_authorities_vouch(void **state)
         rig_stop(&rig);
 }
 
+static void a_reload_while_a_rejected_token_is_replaced_goes_on_with_that(void **state)
+{
+        struct rig rig;
+        struct error why;
+
+        (void)state;
+        rig_init(&rig, CREDENTIAL_CLIENT_SECRET, "s");
+        stub_set(rig.stub, TOKEN_PATH, 200, JSON_TYPE, ANSWER("tok1", "3600"));
+        rig_start(&rig);
+        stub_set(rig.stub, TOKEN_PATH, 200, JSON_TYPE, ANSWER("tok2", "3600"));
+        assert_int_equal(
+                token_source_replace(rig.source, rig.source->credential->generation, NULL, &why),
+                SOURCE_WAIT);
+        rig.source = reloaded(&rig, rig.source);
+        assert_true(turn_until(rig.base, &rig.told.settled, 2, 5000));
+        assert_true(lends(&rig, "tok2"));
+        rig_stop(&rig);
+}
+
 static void a_token_that_comes_too_late_is_not_asked_for_in_a_loop(void **state)
 {
         struct rig rig;
@@ -651,6 +670,7 @@ int main(void)
                 cmocka_unit_test(a_file_that_is_gone_takes_its_token_with_it),
                 cmocka_unit_test(a_reload_keeps_the_token_of_a_credential_that_did_not_change),
                 cmocka_unit_test(a_reload_asks_anew_where_other_authorities_vouch),
+                cmocka_unit_test(a_reload_while_a_rejected_token_is_replaced_goes_on_with_that),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
