@@ -85,6 +85,13 @@ static void start(struct exchange *x, bool fresh)
         start_attempt(x, fresh);
 }
 
+/* It was not the last: should there be no other one, the record must not say that this was. */
+static void forget_answer(struct exchange *x)
+{
+        x->upstream_status = 0;
+        x->first_byte_us = 0;
+}
+
 enum next relay_begin(struct exchange *x)
 {
         const struct h1_request *request = &x->request;
@@ -101,6 +108,8 @@ enum next relay_begin(struct exchange *x)
                 }
         }
         x->upstream_begun_us = clock_mono_us();
+        forget_answer(x);
+        x->activity_id = x->upstream_e2eid = STR_NONE;
         x->phase = PHASE_RELAY;
         start(x, false);
         return RELAY;
@@ -305,6 +314,7 @@ static void redirected(struct exchange *x)
         bool known = detour_begin(x);
 
         upstream_drop(x->upstream);
+        forget_answer(x);
         x->ask_why[0] = '\0';
         if (known)
                 follow(x);
