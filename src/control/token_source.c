@@ -357,6 +357,10 @@ static void on_done(void *owner, const struct outcome *outcome)
         case OUTCOME_TOKEN: source_succeeded(source, outcome); return;
         case OUTCOME_SAME:
                 source_recovered(source);
+                if (!token_source_usable(source)) { /* rejected since it was asked */
+                        source_attempt(source, true);
+                        return;
+                }
                 source_arm(source, outcome->refresh_ms);
                 source_settled(source, true, "");
                 return;
