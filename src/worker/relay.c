@@ -502,9 +502,10 @@ static void listen_where_useful(struct exchange *x, enum pipe_state out)
         struct stream *client = &x->client->stream;
         bool wants_body = !x->request_sent && !x->holds_body && !x->request_blocked;
 
-        /* Without a body to come the client can only hang up or send its next request early. */
-        stream_listen(client, wants_body || (!client->eof && stream_in(client).len == 0 &&
-                                                    x->request_sent && !x->response_begun));
+        /* Without a body to come the client can only hang up or send its next request early. One
+         * that has hung up, and whose trigger goes on, would be heard of over and over. */
+        bool may_speak = !client->eof && !client->failed && stream_in(client).len == 0;
+        stream_listen(client, wants_body || (may_speak && x->request_sent && !x->response_begun));
         stream_listen(&x->upstream->stream,
                 !x->upstream->stream.eof && !(x->response_begun && out == PIPE_BLOCKED));
 }

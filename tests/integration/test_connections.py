@@ -6,6 +6,7 @@ import re
 import resource
 import signal
 import socket
+import struct
 import subprocess
 import threading
 import time
@@ -87,6 +88,31 @@ def test_who_asks_and_does_not_listen_costs_nothing(proxy, operator):
         time.sleep(2)
         assert cpu_seconds(proxy.process.pid) - before < 0.5
         assert proxy.ask("GET", "/", operator).status == 200
+
+
+@pytest.mark.parametrize("how", ["TLS-without-a-word", "reset"])
+def test_who_hangs_up_while_its_trigger_is_under_way_costs_nothing(start_proxy, issuer, upstream, authority, operator, how):
+    """Its answer is awaited all the same; that it has hung up is heard of once."""
+    certificate, key = authority.issue("localhost")
+    listen = [{"address": "127.0.0.1:%d" % free_port(), **({} if how == "reset" else {"tls": {"certificate": certificate, "key": key}})}]
+    proxy = start_proxy([issuer.config()], POLICY, upstream.url, workers=1, listen=listen, log={"level": "info"})
+    proxy.port, go = int(listen[0]["address"].rpartition(":")[2]), threading.Event()
+    upstream.tell(lambda sock, _: go.wait(60) and message(404, "{}"))
+    with proxy.connect(tls=None if how == "reset" else authority.client()) as client:
+        client.request("POST", RUNS, [bearer(operator), ("Idempotency-Key", "one")], b"{}")
+        until(lambda: upstream.received, "it is under way")
+        if how == "reset":
+            client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.sock.close()
+        else:
+            socket.socket.shutdown(client.sock, socket.SHUT_RDWR)
+        until(lambda: "the client is gone" in proxy.log(), "it is noticed")
+        before, began = cpu_seconds(proxy.process.pid), time.monotonic()
+        time.sleep(1)
+        spent = (cpu_seconds(proxy.process.pid) - before) / (time.monotonic() - began)
+        go.set()
+    assert spent < 0.15
+    proxy.outcomes(1)
 
 
 def test_a_transfer_at_full_speed_leaves_others_their_turn(start_proxy, issuer, upstream, operator):
