@@ -139,7 +139,8 @@ static void on_answered(struct mail *mail, void *receiver)
                 .number = asked->number,
                 .key = ask->key,
                 .begun_ms = ask->begun_ms,
-                .lost_ms = ask->lost_ms};
+                .lost_ms = ask->lost_ms,
+                .lost_age_ms = clock_steady_ms() - ask->lost_steady_ms};
 
         heir->n_asked--;
         memcpy(what.request_id, ask->request_id, sizeof(what.request_id));

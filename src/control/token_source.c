@@ -357,6 +357,10 @@ static void on_done(void *owner, const struct outcome *outcome)
         case OUTCOME_TOKEN: source_succeeded(source, outcome); return;
         case OUTCOME_SAME:
                 source_recovered(source);
+                if (!token_source_usable(source)) { /* rejected since it was asked */
+                        source_attempt(source, true);
+                        return;
+                }
                 source_arm(source, outcome->refresh_ms);
                 source_settled(source, true, "");
                 return;
@@ -638,7 +642,8 @@ void token_source_adopt(struct token_source *source, const struct token_source *
                 return;
         authorities_of_credential(source->config, now);
         bool same_ca = authorities_same(source->config, now, old->config, old->token_ca);
-        source->credential = credential_ref(old->credential ? old->credential : old->rejected);
+        source->credential = old->credential ? credential_ref(old->credential) : NULL;
+        source->rejected = old->rejected ? credential_ref(old->rejected) : NULL;
         source->first_seen = old->first_seen ? credential_ref(old->first_seen) : NULL;
         source->obtained_mono_ms = old->obtained_mono_ms;
         source->gone_mono_ms = old->gone_mono_ms;

@@ -66,8 +66,27 @@ void stream_pool_clear(struct stream_pool *pool)
 /* What has been read ahead wakes nobody by itself: the loop only knows the descriptor. */
 static void wake_for_ahead(struct stream *stream)
 {
-        if (stream_ahead(stream) && stream->listening)
+        if (stream_ahead(stream) && stream->listening && !stream->stuck)
                 stream_wake(stream);
+}
+
+static void await_bytes(struct stream *stream)
+{
+        if (stream->listening && !stream->stuck)
+                event_add(&stream->read_event, NULL);
+        else
+                event_del(&stream->read_event);
+        wake_for_ahead(stream);
+}
+
+/* TLS reads no further before it has said something. What is there to be read must not wake anybody
+ * until then: a peer that takes nothing would keep the loop busy with that. */
+static void stick(struct stream *stream, bool stuck)
+{
+        if (stuck == stream->stuck)
+                return;
+        stream->stuck = stuck;
+        await_bytes(stream);
 }
 
 static void forget_ahead(struct stream *stream)
@@ -90,8 +109,10 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
         struct stream *stream = arg;
 
         (void)fd;
-        if (what & EV_WRITE)
+        if (what & EV_WRITE) {
                 stream->wants_write = false; /* the event was not persistent */
+                stick(stream, false);
+        }
         if (what & EV_TIMEOUT)
                 stream->waking = false;
         if (what & (EV_READ | EV_TIMEOUT))
@@ -248,11 +269,7 @@ void stream_listen(struct stream *stream, bool on)
         if (on == stream->listening)
                 return;
         stream->listening = on;
-        if (on)
-                event_add(&stream->read_event, NULL);
-        else
-                event_del(&stream->read_event);
-        wake_for_ahead(stream);
+        await_bytes(stream);
 }
 
 void stream_wake(struct stream *stream)
@@ -315,9 +332,12 @@ static enum stream_io read_tls(struct stream *stream, size_t room)
         }
         if (n > 0) {
                 stream->in_end += (uint32_t)n;
+                stick(stream, false);
                 return STREAM_OK;
         }
-        switch (SSL_get_error(stream->ssl, n)) {
+        int why = SSL_get_error(stream->ssl, n);
+        stick(stream, why == SSL_ERROR_WANT_WRITE);
+        switch (why) {
         case SSL_ERROR_WANT_READ: return STREAM_AGAIN;
         case SSL_ERROR_WANT_WRITE:
                 stream->drained = false; /* it goes on with reading, whether or not more comes */

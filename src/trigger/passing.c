@@ -279,6 +279,7 @@ static void hear(struct ledger *ledger)
                 sizeof(ask->first_correlation_id));
         ask->begun_ms = what.begun_ms;
         ask->lost_ms = what.lost_ms;
+        ask->lost_steady_ms = clock_steady_ms() - what.lost_age_ms;
         ask->answer = answer;
         if (what.result == TRIGGER_FIRST || what.result == TRIGGER_LOOK)
                 remember(ledger, &what);

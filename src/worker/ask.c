@@ -59,8 +59,10 @@ static bool reloaded_meanwhile(
 {
         enum { RELOADS_MOST = 4 };
 
-        return (ask->kind == ASK_CREDENTIAL || ask->kind == ASK_KEYS) && ask->ok &&
-               ask->world_reload != worker->lease->world->reload && x->reloads_met++ < RELOADS_MOST;
+        return (ask->kind == ASK_CREDENTIAL || ask->kind == ASK_CREDENTIAL_REPLACE ||
+                       ask->kind == ASK_KEYS) &&
+               ask->ok && ask->world_reload != worker->lease->world->reload &&
+               x->reloads_met++ < RELOADS_MOST;
 }
 
 static void on_answer(struct mail *mail, void *receiver)

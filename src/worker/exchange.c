@@ -165,14 +165,14 @@ static bool world_is_another(const struct exchange *x)
 /* Bodies and names were waited for, the first as long as their sender liked: who is slow keeps no
  * right that a reload, the issuer or the end of its token took away. Nothing has been recorded yet,
  * and nothing sent. */
-static bool is_overtaken(const struct exchange *x)
+bool exchange_is_overtaken(const struct exchange *x)
 {
         bool world = x->lease != x->worker->lease && world_is_another(x);
 
         return !x->ask && (world || token_has_ended(x));
 }
 
-static enum next begin_anew(struct exchange *x)
+enum next exchange_begin_anew(struct exchange *x)
 {
         caller_unref(x->caller);
         x->caller = NULL;
@@ -186,8 +186,8 @@ static enum next begin_anew(struct exchange *x)
 
 static enum next step_decide(struct exchange *x)
 {
-        if (is_overtaken(x))
-                return begin_anew(x);
+        if (exchange_is_overtaken(x))
+                return exchange_begin_anew(x);
         enum next next = decide_step(x);
 
         return next == NEXT ? admit_rate_of_role(x) : next;
@@ -203,7 +203,7 @@ static enum next step_hold_small(struct exchange *x)
 
         if (next != NEXT || held || !x->holds_body)
                 return next; /* there was nothing to wait for, or it streams */
-        return long_ago || is_overtaken(x) ? begin_anew(x) : NEXT;
+        return long_ago || exchange_is_overtaken(x) ? exchange_begin_anew(x) : NEXT;
 }
 
 /* The same trigger may have been waited for, too. */
@@ -420,6 +420,10 @@ void exchange_go_on(struct exchange *x)
 {
         switch (x->phase) {
         case PHASE_STEPS:
+                /* Nothing is read before its turn: bytes that were read ahead would wake it anew
+                 * each time that it listens. */
+                if (!link_empty(&x->turn_link))
+                        return;
                 if (x->ask || !link_empty(&x->audit_link) || trigger_waits(x))
                         watch_while_pending(x);
                 else

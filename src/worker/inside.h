@@ -530,6 +530,10 @@ void exchange_lend_again(struct exchange *x);
 /* Throws away what is left of the request's body, so that the connection can be used again. */
 void exchange_drain(struct exchange *x);
 void exchange_wait(struct exchange *x, enum waits_for what, int64_t ms);
+/* Whether what it was decided by has ended, or is another by now: its token, keys, policy. */
+bool exchange_is_overtaken(const struct exchange *x);
+/* Goes back to the step that looks at its token. Nothing may have been sent. Always NEXT. */
+enum next exchange_begin_anew(struct exchange *x);
 /* Names the request with `body` (ptr NULL: not read) into `named`, in `arena`. */
 enum naming_result exchange_name(struct exchange *x, struct str body, struct arena *arena,
         struct named *named, const char **why);

@@ -85,6 +85,13 @@ static void start(struct exchange *x, bool fresh)
         start_attempt(x, fresh);
 }
 
+/* It was not the last: should there be no other one, the record must not say that this was. */
+static void forget_answer(struct exchange *x)
+{
+        x->upstream_status = 0;
+        x->first_byte_us = 0;
+}
+
 enum next relay_begin(struct exchange *x)
 {
         const struct h1_request *request = &x->request;
@@ -101,6 +108,8 @@ enum next relay_begin(struct exchange *x)
                 }
         }
         x->upstream_begun_us = clock_mono_us();
+        forget_answer(x);
+        x->activity_id = x->upstream_e2eid = STR_NONE;
         x->phase = PHASE_RELAY;
         start(x, false);
         return RELAY;
@@ -305,6 +314,7 @@ static void redirected(struct exchange *x)
         bool known = detour_begin(x);
 
         upstream_drop(x->upstream);
+        forget_answer(x);
         x->ask_why[0] = '\0';
         if (known)
                 follow(x);
@@ -492,9 +502,10 @@ static void listen_where_useful(struct exchange *x, enum pipe_state out)
         struct stream *client = &x->client->stream;
         bool wants_body = !x->request_sent && !x->holds_body && !x->request_blocked;
 
-        /* Without a body to come the client can only hang up or send its next request early. */
-        stream_listen(client, wants_body || (!client->eof && stream_in(client).len == 0 &&
-                                                    x->request_sent && !x->response_begun));
+        /* Without a body to come the client can only hang up or send its next request early. One
+         * that has hung up, and whose trigger goes on, would be heard of over and over. */
+        bool may_speak = !client->eof && !client->failed && stream_in(client).len == 0;
+        stream_listen(client, wants_body || (may_speak && x->request_sent && !x->response_begun));
         stream_listen(&x->upstream->stream,
                 !x->upstream->stream.eof && !(x->response_begun && out == PIPE_BLOCKED));
 }

@@ -342,6 +342,20 @@ static enum next obey(struct exchange *x)
         return PENDING;
 }
 
+/* The key goes back, to be asked for again by whoever the caller is then, and what was lent to look
+ * for a run. */
+static enum next step_back(struct exchange *x)
+{
+        trigger_settle(x);
+        trigger_clear(x);
+        x->trigger = NULL;
+        credential_unref(x->credential);
+        x->credential = NULL;
+        x->credential_is_callers = x->lend_refused = false;
+        x->lend_asks = 0;
+        return exchange_begin_anew(x);
+}
+
 enum next trigger_step(struct exchange *x)
 {
         if (!x->named.op || x->named.op->access != ACCESS_EXECUTE)
@@ -355,7 +369,10 @@ enum next trigger_step(struct exchange *x)
                 return trigger_mark(x);
         if (!x->trigger->asked)
                 return trigger_ask_ledger(x, false);
-        return x->trigger->answered ? obey(x) : PENDING;
+        if (!x->trigger->answered)
+                return PENDING;
+        /* It may have waited for as long as the first one took. */
+        return exchange_is_overtaken(x) ? step_back(x) : obey(x);
 }
 
 /* --- while it is forwarded --- */

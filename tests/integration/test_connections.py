@@ -6,6 +6,7 @@ import re
 import resource
 import signal
 import socket
+import struct
 import subprocess
 import threading
 import time
@@ -87,6 +88,31 @@ def test_who_asks_and_does_not_listen_costs_nothing(proxy, operator):
         time.sleep(2)
         assert cpu_seconds(proxy.process.pid) - before < 0.5
         assert proxy.ask("GET", "/", operator).status == 200
+
+
+@pytest.mark.parametrize("how", ["TLS-without-a-word", "reset"])
+def test_who_hangs_up_while_its_trigger_is_under_way_costs_nothing(start_proxy, issuer, upstream, authority, operator, how):
+    """Its answer is awaited all the same; that it has hung up is heard of once."""
+    certificate, key = authority.issue("localhost")
+    listen = [{"address": "127.0.0.1:%d" % free_port(), **({} if how == "reset" else {"tls": {"certificate": certificate, "key": key}})}]
+    proxy = start_proxy([issuer.config()], POLICY, upstream.url, workers=1, listen=listen, log={"level": "info"})
+    proxy.port, go = int(listen[0]["address"].rpartition(":")[2]), threading.Event()
+    upstream.tell(lambda sock, _: go.wait(60) and message(404, "{}"))
+    with proxy.connect(tls=None if how == "reset" else authority.client()) as client:
+        client.request("POST", RUNS, [bearer(operator), ("Idempotency-Key", "one")], b"{}")
+        until(lambda: upstream.received, "it is under way")
+        if how == "reset":
+            client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.sock.close()
+        else:
+            socket.socket.shutdown(client.sock, socket.SHUT_RDWR)
+        until(lambda: "the client is gone" in proxy.log(), "it is noticed")
+        before, began = cpu_seconds(proxy.process.pid), time.monotonic()
+        time.sleep(1)
+        spent = (cpu_seconds(proxy.process.pid) - before) / (time.monotonic() - began)
+        go.set()
+    assert spent < 0.15
+    proxy.outcomes(1)
 
 
 def test_a_transfer_at_full_speed_leaves_others_their_turn(start_proxy, issuer, upstream, operator):
@@ -249,6 +275,27 @@ def test_forged_tokens_do_not_starve_those_with_good_ones(start_proxy, own_issue
     assert set(said) <= {401, 429}
     assert sorted(took)[len(took) // 2] < seconds(0.1), took
     assert max(took) < seconds(1.0)
+
+
+def test_who_waits_for_a_look_at_its_token_costs_nothing(start_proxy, own_issuer, upstream, authority):
+    """Over TLS, with the next records read ahead already: they wake nobody who is not to read them."""
+    slow = Key("slow", "ES384")
+    own_issuer.keys.append(slow)
+    certificate, key = authority.issue("localhost")
+    listen = [{"address": "127.0.0.1:%d" % free_port(), "tls": {"certificate": certificate, "key": key}}]
+    proxy = start_proxy([own_issuer.config(algorithms=["RS256", "ES384"])], POLICY, upstream.url, workers=1, listen=listen)
+    proxy.port = int(listen[0]["address"].rpartition(":")[2])
+    head, body, _ = own_issuer.mint("forger", key=slow).split(".")
+    request = ("GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %s.%s.%s\r\n\r\n" % (head, body, b64(os.urandom(96)))).encode()
+    with proxy.connect(tls=authority.client()) as client:
+        for _ in range(500):  # a record each
+            client.sock.sendall(request)
+        before, began = cpu_seconds(proxy.process.pid), time.monotonic()
+        time.sleep(2)
+        spent = (cpu_seconds(proxy.process.pid) - before) / (time.monotonic() - began)
+        assert client.answer().status == 401
+    print(spent)
+    assert spent < 0.25
 
 
 @pytest.mark.parametrize("source", ["127.0.0.2", "127.0.0.1"], ids=["from-elsewhere", "from-the-same-address"])

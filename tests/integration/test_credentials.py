@@ -124,6 +124,17 @@ def test_a_rejected_token_is_replaced_and_the_request_sent_again(with_credential
     assert [e["event"]["name"] for e in proxy.events("credential")] == ["credential.replaced"]
 
 
+def test_what_came_of_a_request_sent_again_is_not_recorded_as_its_rejection(with_credential, endpoint, upstream, operator):
+    """The second time no answer came: that upstream said 401, to a request that may have been carried out, would be untrue."""
+    proxy = with_credential()
+    rejects = upstreams.message(401, "", [("WWW-Authenticate", "Bearer authorization_uri=https://login.microsoftonline.com/t"), ("ActivityId", "a-1")])
+    upstream.tell(rejects, None)
+    answer = proxy.ask("POST", RUNS, operator, body=b"{}")
+    assert answer.status == 502 and len(upstream.received) == 2
+    record = proxy.outcome(answer)["upstream"]
+    assert record["attempts"] == 2 and not {"status", "activity_id"} & record.keys() and record["ms"] > 0, record
+
+
 def test_a_credential_that_is_always_rejected_is_502(with_credential, endpoint, upstream, operator):
     proxy = with_credential()
     upstream.always = upstreams.SIGN_IN_PAGE

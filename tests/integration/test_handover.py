@@ -319,6 +319,32 @@ def test_what_an_old_process_had_in_hand_when_it_was_killed_is_looked_up(line, i
         emulator.process.wait()
 
 
+def test_what_the_new_process_lost_is_not_sent_by_the_old_one_before_its_time(line, issuer, tmp_path):
+    """It may still be on its way, however long the old process has been running."""
+    proxy = line.proxy
+    emulator = Emulator(tmp_path / "emulator", proxy.upstream_token)
+    try:
+        proxy.config["upstream"]["hosts"] = {"*": emulator.url}
+        proxy.config["timeouts"]["drain"] = "2m"
+        proxy.config["idempotency"] = {"wait": "1s", "settle": "1h"}
+        token = issuer.mint("operator-1", roles=["operator"])
+        first = line.start()
+        with proxy.connect(timeout=60) as asks:
+            asks.send("POST %s HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %s\r\nIdempotency-Key: k\r\nContent-Length: 2\r\n\r\n{" % (RUNS + VERSION, token))
+            proxy.admin_get("/metrics")  # it has been read by a worker
+            line.next()
+            emulator.behave(method="POST", close=True)
+            assert proxy.ask("POST", RUNS + VERSION, fields=keyed(token, "k"), body=b"{}").status == 502
+            asks.send("}")
+            answer = asks.answer()
+            assert answer.status == 409 and "too early" in answer.text, answer.text
+        line.gone(first)
+        assert len([r for r in emulator.requests() if r["method"] == "POST"]) == 1
+    finally:
+        emulator.process.kill()
+        emulator.process.wait()
+
+
 def seqs(file):
     """Of whole lines: the last may be under way."""
     return [json.loads(line)["seq"] for line in file.read_bytes().split(b"\n")[:-1]]
@@ -353,7 +379,7 @@ import socket
 with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
     s.connect("handover.sock")
     try:
-        s.send(b"TAKE 2")
+        s.send(b"TAKE 3")
     except OSError:
         pass
     print(s.recv(500).decode())
@@ -377,7 +403,7 @@ def test_another_user_gets_no_sockets(line, operator):
 
 def test_who_says_nonsense_gets_nothing(line, operator):
     line.start()
-    for words, reply in [([b"TAKE 0"], b"NO the two versions"), ([b"READY"], b""), ([b"SERVING"], b""), ([b"TAKE 2", b"SERVING"], b"SOCKETS"), ([b"NO thanks"], b"")]:
+    for words, reply in [([b"TAKE 0"], b"NO the two versions"), ([b"READY"], b""), ([b"SERVING"], b""), ([b"TAKE 3", b"SERVING"], b"SOCKETS"), ([b"NO thanks"], b"")]:
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as peer:
             peer.settimeout(seconds(10))
             until(lambda: peer.connect_ex(line.path) == 0, "it listens")

@@ -53,7 +53,7 @@ class Peer:
         pass
 
     def offered(self):
-        self.say(b"TAKE 2")
+        self.say(b"TAKE 3")
         assert self.hear().startswith(b"SOCKETS ")
 
     def given(self):
@@ -248,7 +248,7 @@ def test_a_process_that_is_frozen_hands_nothing_over_and_the_new_one_says_so(lin
         def serve():
             peer = Peer(old.accept()[0])
             seen.append(peer)
-            assert peer.hear() == b"TAKE 2"
+            assert peer.hear() == b"TAKE 3"
             if stage == "asked":
                 return
             peer.say(b"SOCKETS LH", [listener.fileno(), old.fileno()])

@@ -2,6 +2,8 @@
 import threading
 import time
 
+import pytest
+
 from kit.issuers import some_key
 from kit.policies import POLICY
 from kit.upstreams import message
@@ -102,22 +104,30 @@ def test_bodies_that_come_slowly_are_served_when_nothing_has_ended(start_proxy, 
     assert len(upstream.received) == len(SLOW)
 
 
-def test_a_trigger_that_waited_for_another_is_not_sent_when_its_token_has_ended(start_proxy, issuer, upstream):
-    """Nor does it keep the key: whoever comes next with it is sent."""
+@pytest.mark.parametrize("status", [200, 404])
+@pytest.mark.parametrize("what", ["token", "binding"])
+def test_a_trigger_that_waited_for_another_gets_nothing_that_has_ended_meanwhile(start_proxy, issuer, upstream, what, status):
+    """Neither the first one's answer nor, when that had started nothing, its place."""
     proxy = start_proxy([issuer.config(clock_skew="0s")], RULES, upstream.url, workers=1, idempotency={"wait": "60s"})
     ends, go = int(time.time()) + int(seconds(2)) + 1, threading.Event()
-    upstream.tell(lambda sock, _: go.wait(seconds(60)) and message(404, "{}"))
-    fields = lambda token: [("Authorization", "Bearer " + token), ("Idempotency-Key", "one")]
-    good, short = (issuer.mint("worker-1", roles=["operator"], **more) for more in ({}, {"exp": ends}))
+    upstream.tell(lambda sock, _: go.wait(seconds(60)) and message(status, '{"id": 7}'))
+    fields = lambda **more: [("Authorization", "Bearer " + issuer.mint("worker-1", roles=["operator"], **more)), ("Idempotency-Key", "one")]
     with proxy.connect(timeout=60) as first, proxy.connect(timeout=60) as second:
-        first.request("POST", RUNS, fields(good), b"{}")
+        first.request("POST", RUNS, fields(), b"{}")
         until(lambda: len(upstream.received) == 1, "the first one is there")
-        second.request("POST", RUNS, fields(short), b"{}")
+        second.request("POST", RUNS, fields(**({"exp": ends} if what == "token" else {})), b"{}")
         until(lambda: proxy.metric(r"^dagward_exchanges\b") == 2, "the second one waits")
-        until(lambda: time.time() > ends + 0.5, "time passes", within=60)
+        if what == "token":
+            past(ends + 0.5)
+        else:
+            proxy.reload(policy={**RULES, "bindings": [b for b in RULES["bindings"] if "operator" not in b["roles"]], "tests": []})
         go.set()
-        assert first.answer().status == 404
-        answer = second.answer()
-        assert answer.status == 401 and "expired" in answer.text
-    assert len(upstream.received) == 1
-    assert proxy.ask("POST", RUNS, None, fields(good), b"{}").status == 200 and len(upstream.received) == 2
+        assert first.answer().status == status
+        assert second.answer().status == (401 if what == "token" else 403)
+    sent = lambda: len([r for r in upstream.received if r.target.startswith(RUNS)])  # the run is tagged, too
+    assert sent() == 1
+    if what == "binding":
+        proxy.reload(policy={**RULES, "tests": []})
+    again = proxy.ask("POST", RUNS, None, fields(), b"{}")
+    assert again.status == 200 and (again["Idempotent-Replayed"] == "true") == (status == 200)
+    assert sent() == (1 if status == 200 else 2)

@@ -12,7 +12,7 @@ import pytest
 from kit.issuers import Issuer
 from kit.outgoing import Outgoing
 from kit.policies import POLICY
-from kit.upstreams import Hole, Upstream, message
+from kit.upstreams import SIGN_IN_CHALLENGE, Hole, Upstream, message
 from kit.waiting import free_port, sanitizer, seconds, until
 from test_audit_faults import SHIM
 from test_credentials import TokenEndpoint
@@ -131,6 +131,20 @@ class Place:
         self.closing.append(endpoint)
         return self.serving() + len(asked)
 
+    def replacement(self):
+        """Of a credential that upstream has turned away."""
+        endpoint, secret, tokens = TokenEndpoint(), self.folder / "secret", iter(["ey.rejected"])
+        answer = lambda token: (200, {"token_type": "Bearer", "expires_in": 3600, "access_token": token})
+        endpoint.answer = lambda: answer(next(tokens, None) or self.go.wait(60) and "ey.late")
+        self.endpoint = endpoint
+        self.closing.append(endpoint)
+        secret.write_text("a client secret\n")
+        self.start(credentials=[{"name": "etl", "type": "client_secret", "tenant": "t", "client_id": "c", "authority": endpoint.url, "secret_file": str(secret)}])
+        self.upstream.tell(SIGN_IN_CHALLENGE)
+        self.post()
+        until(lambda: len(endpoint.asked) == 2, "another one is asked for")
+        return self.serving()
+
     def connection(self):
         hole = Hole()
         self.closing.append(hole)
@@ -185,7 +199,7 @@ class Place:
             thing.join() if isinstance(thing, threading.Thread) else thing.down() if isinstance(thing, Issuer) else thing.close()
 
 
-STAGES = ["handshake", "part_of_a_head", "part_of_a_held_body", "part_of_a_stream", "durable_intent", "keys", "credential", "connection", "tunnel",
+STAGES = ["handshake", "part_of_a_head", "part_of_a_held_body", "part_of_a_stream", "durable_intent", "keys", "credential", "replacement", "connection", "tunnel",
           "other_trigger", "first_byte", "streaming"]
 
 
@@ -210,10 +224,10 @@ def test_SIGTERM_ends_in_time_whatever_a_request_waits_for(place, stage):
     place.proxy.check_evidence()
 
 
-@pytest.mark.parametrize("stage", ["keys", "credential", "tunnel", "connection", "other_trigger", "first_byte", "streaming", "part_of_a_held_body"])
+@pytest.mark.parametrize("stage", ["keys", "credential", "replacement", "tunnel", "connection", "other_trigger", "first_byte", "streaming", "part_of_a_held_body"])
 def test_a_reload_lets_a_request_go_on_whatever_it_waits_for(place, stage):
-    """What it waits for comes, and it is answered: with the configuration that it was decided with, or, when its body was not
-    here yet, with the new one."""
+    """What it waits for comes, and it is answered: with the configuration that it was decided with, or, when its body or the
+    answer of another trigger was not here yet, with the new one."""
     getattr(place, stage)()
     proxy = place.proxy
     policy = {**POLICY, "roles": {**POLICY["roles"], "new": {"allow": [{"operations": ["discovery"]}]}}}
@@ -232,6 +246,8 @@ def test_a_reload_lets_a_request_go_on_whatever_it_waits_for(place, stage):
     if stage == "credential":
         assert place.upstream.received[0]["Authorization"] == "Bearer ey.late"
         assert len(place.endpoint.asked) <= 3, "one each"
+    if stage == "replacement":
+        assert [r["Authorization"] for r in place.upstream.received] == ["Bearer ey.rejected", "Bearer ey.late"]
     if stage == "tunnel":
         with proxy.connect() as client:
             assert client.ask("GET", ITEM, [("Authorization", "Bearer " + place.token)]).status == 200

@@ -82,7 +82,7 @@ bool control_warm(struct control *control, int64_t wait_ms, struct error *err)
 bool control_open(struct control *control, struct scribe *scribe, struct error *err)
         __attribute__((warn_unused_result));
 
-#define CONTROL_HANDOVER_VERSION "2"
+#define CONTROL_HANDOVER_VERSION "3"
 
 /* What control does not know itself of what a new process gets. */
 struct control_handover_hooks {

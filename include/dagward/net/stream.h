@@ -58,6 +58,7 @@ struct stream {
         bool eof, failed;
         bool deaf;       /* the peer takes no more bytes; what it said before can still be read */
         bool unsent;     /* TLS took nothing, because its handshake has to read first */
+        bool stuck;      /* TLS reads nothing, because it has to send something first */
         int error;       /* errno of the failure, 0: TLS */
         int tls_verdict; /* when TLS failed: X509_V_OK, or what is wrong with the certificate */
         char *in, *out, *ahead;

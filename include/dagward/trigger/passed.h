@@ -28,6 +28,7 @@ struct passed_trigger {
         char request_id[TRIGGER_ID + 1], correlation_id[TRIGGER_ID + 1];
         char first_id[TRIGGER_ID + 1], first_correlation_id[TRIGGER_ID + 1];
         int64_t window_ms, begun_ms, lost_ms;
+        int64_t lost_age_ms; /* VERDICT: how long that is ago; the two count steady time apart */
         uint64_t most;
 };
 

@@ -497,6 +497,49 @@ static void a_reload_asks_anew_where_other_authorities_vouch(void **state)
         rig_stop(&rig);
 }
 
+static void a_reload_while_a_rejected_token_is_replaced_goes_on_with_that(void **state)
+{
+        struct rig rig;
+        struct error why;
+
+        (void)state;
+        rig_init(&rig, CREDENTIAL_CLIENT_SECRET, "s");
+        stub_set(rig.stub, TOKEN_PATH, 200, JSON_TYPE, ANSWER("tok1", "3600"));
+        rig_start(&rig);
+        stub_set(rig.stub, TOKEN_PATH, 200, JSON_TYPE, ANSWER("tok2", "3600"));
+        assert_int_equal(
+                token_source_replace(rig.source, rig.source->credential->generation, NULL, &why),
+                SOURCE_WAIT);
+        rig.source = reloaded(&rig, rig.source);
+        assert_true(turn_until(rig.base, &rig.told.settled, 2, 5000));
+        assert_true(lends(&rig, "tok2"));
+        rig_stop(&rig);
+}
+
+/* A look at a vault that began before finds the secret of before. */
+static void that_nothing_has_changed_is_no_answer_when_the_token_was_rejected_meanwhile(
+        void **state)
+{
+        const struct outcome same = {.kind = OUTCOME_SAME, .refresh_ms = 3600000};
+        struct rig rig;
+        struct error why;
+
+        (void)state;
+        rig_init(&rig, CREDENTIAL_CLIENT_SECRET, "s");
+        stub_set(rig.stub, TOKEN_PATH, 200, JSON_TYPE, ANSWER("tok1", "3600"));
+        rig_start(&rig);
+        rig.source->attempt.running = true;
+        stub_set(rig.stub, TOKEN_PATH, 200, JSON_TYPE, ANSWER("tok2", "3600"));
+        assert_int_equal(
+                token_source_replace(rig.source, rig.source->credential->generation, NULL, &why),
+                SOURCE_WAIT);
+        rig.source->attempt.running = false;
+        rig.source->attempt.done(rig.source->attempt.owner, &same);
+        assert_true(turn_until(rig.base, &rig.told.settled, 2, 5000));
+        assert_true(rig.told.ok && lends(&rig, "tok2"));
+        rig_stop(&rig);
+}
+
 static void a_token_that_comes_too_late_is_not_asked_for_in_a_loop(void **state)
 {
         struct rig rig;
@@ -651,6 +694,9 @@ int main(void)
                 cmocka_unit_test(a_file_that_is_gone_takes_its_token_with_it),
                 cmocka_unit_test(a_reload_keeps_the_token_of_a_credential_that_did_not_change),
                 cmocka_unit_test(a_reload_asks_anew_where_other_authorities_vouch),
+                cmocka_unit_test(a_reload_while_a_rejected_token_is_replaced_goes_on_with_that),
+                cmocka_unit_test(
+                        that_nothing_has_changed_is_no_answer_when_the_token_was_rejected_meanwhile),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

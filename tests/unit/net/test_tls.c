@@ -302,6 +302,47 @@ static void a_read_takes_one_update_of_keys_and_no_more(void **state)
         ends_free(ends);
 }
 
+/* An update that asks for one in return is answered; who does not take the answers is not read
+ * from, or the loop would say over and over that there is something to read. */
+static void who_takes_no_answers_to_updates_of_keys_keeps_nobody_busy(void **state)
+{
+        struct ends *ends = ends_shaken(TLS1_3_VERSION, true);
+        struct stream *stream = &ends->stream;
+        unsigned woken = 0;
+        char got[8];
+
+        (void)state;
+        for (int i = 0; i < 100000 && !stream->wants_write; i++) {
+                if (SSL_key_update(ends->peer, SSL_KEY_UPDATE_REQUESTED) == 1)
+                        (void)SSL_do_handshake(ends->peer);
+                (void)woken_in_turn(ends);
+                assert_int_equal(stream_fill(stream), STREAM_AGAIN);
+        }
+        assert_true(stream->wants_write);
+        for (int i = 0; i < 10; i++)
+                if (SSL_key_update(ends->peer, SSL_KEY_UPDATE_NOT_REQUESTED) == 1)
+                        (void)SSL_do_handshake(ends->peer);
+        assert_int_equal(SSL_write(ends->peer, "a", 1), 1);
+        for (int turn = 0; turn < 20; turn++) {
+                if (!woken_in_turn(ends))
+                        continue;
+                woken++;
+                assert_int_equal(stream_fill(stream), STREAM_AGAIN);
+        }
+        assert_in_range(woken, 0, 2);
+        /* Nor does it when it is listened to anew. */
+        stream_listen(stream, false);
+        stream_listen(stream, true);
+        assert_int_equal(woken_in_turn(ends), 0);
+        for (int turn = 0; turn < 1000 && !stream_in(stream).len; turn++) {
+                (void)SSL_read(ends->peer, got, sizeof(got));
+                if (woken_in_turn(ends))
+                        (void)(stream_fill(stream) == STREAM_OK);
+        }
+        assert_true(str_eq(stream_in(stream), STR("a")));
+        ends_free(ends);
+}
+
 /* What the peer said last is read before anybody is told that it is there: nothing else comes, and
  * what could not be sent is to be sent all the same. */
 static void a_handshake_that_ends_while_it_is_read_wakes_who_has_something_to_send(void **state)
@@ -592,6 +633,7 @@ int main(void)
                 cmocka_unit_test(bytes_come_whole_however_they_are_cut),
                 cmocka_unit_test(what_comes_with_a_ticket_is_seen),
                 cmocka_unit_test(a_read_takes_one_update_of_keys_and_no_more),
+                cmocka_unit_test(who_takes_no_answers_to_updates_of_keys_keeps_nobody_busy),
                 cmocka_unit_test(a_session_is_resumed_with_the_host_it_was_made_with),
                 cmocka_unit_test(an_address_is_no_name_and_is_not_remembered),
                 cmocka_unit_test(another_context_verifies_by_itself),

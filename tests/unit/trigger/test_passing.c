@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "dagward/base/clock.h"
 #include "dagward/trigger/passed.h"
 
 struct rig {
@@ -151,6 +152,7 @@ static void say(int fd, struct passed_trigger *asked, enum trigger_verdict verdi
         what.kind = PASSED_VERDICT;
         what.result = (int8_t)verdict;
         what.begun_ms = 17;
+        what.lost_age_ms = 5000;
         snprintf(what.first_id, sizeof(what.first_id), "%s", "of the other");
         assert_true(passed_send(fd, &what, answer));
 }
@@ -222,6 +224,15 @@ static void questions_and_ends_are_passed_on(void **state)
         assert_string_equal(rig->last->request_id, "00000003-0000-7000-8000-000000000000");
         assert_string_equal(rig->last->first_id, "of the other");
         assert_int_equal(rig->last->begun_ms, 17);
+        free(rig->last);
+        ledger_ask(rig->ledger, ask_of(rig, 'l', 'b', "00000004"));
+        struct passed_trigger lost = hear(fd, PASSED_ASK, &answer);
+        int64_t before_ms = clock_steady_ms();
+        say(fd, &lost, TRIGGER_LOOK, NULL);
+        assert_true(is_answered(rig, 10000));
+        assert_int_equal(rig->last->verdict, TRIGGER_LOOK);
+        assert_true(rig->last->lost_steady_ms >= before_ms - 5000);
+        assert_true(rig->last->lost_steady_ms <= clock_steady_ms() - 5000);
         free(rig->last);
         say(fd, &waits, TRIGGER_REPLAY, &first);
         assert_true(is_answered(rig, 10000));
