@@ -125,7 +125,8 @@ static void intent_ends(struct intents *intents, struct str id)
 
 /* --- one record --- */
 
-static void count_hour(struct audit_report *r, int64_t time_ms, enum audit_effect effect)
+static void count_hour(
+        struct audit_report *r, int64_t time_ms, enum audit_effect effect, uint64_t n)
 {
         int64_t hour = time_ms / HOUR_MS;
 
@@ -152,9 +153,9 @@ static void count_hour(struct audit_report *r, int64_t time_ms, enum audit_effec
                 r->n_hours = (size_t)(end - first);
         }
         struct hour *one = &r->hours[hour - first];
-        one->allowed += effect == AUDIT_ALLOW;
-        one->denied += effect == AUDIT_DENY;
-        one->failed += effect != AUDIT_ALLOW && effect != AUDIT_DENY;
+        one->allowed += effect == AUDIT_ALLOW ? n : 0;
+        one->denied += effect == AUDIT_DENY ? n : 0;
+        one->failed += effect != AUDIT_ALLOW && effect != AUDIT_DENY ? n : 0;
 }
 
 static size_t access_of(struct str access)
@@ -186,7 +187,7 @@ static void add_outcome(struct audit_report *r, const struct audit_fields *f)
         r->failed += effect != AUDIT_ALLOW && effect != AUDIT_DENY;
         r->runs += f->run.id.len > 0;
         intent_ends(r->started, f->request_id);
-        count_hour(r, f->time_ms, effect);
+        count_hour(r, f->time_ms, effect, 1);
         if (f->caller.issuer.len) {
                 const struct str parts[] = {f->caller.issuer, f->caller.subject, operation};
                 (void)tally_effect(&r->who, parts, 2, f->time_ms, effect);
@@ -299,15 +300,22 @@ static struct str details(const struct audit_fields *f, struct buf *out)
         return buf_str(out);
 }
 
-/* Requests that were counted instead of having a record each. */
+/* Requests that were counted instead of having a record each. They stand where their records would:
+ * who left was not refused. */
 static void add_strangers(struct audit_report *r, const struct audit_fields *f)
 {
+        bool left = str_eq(detail(f, STR("reason")), STR("left"));
         char reason[80];
         uint64_t n = 0;
 
         if (!str_to_u64(detail(f, STR("requests")), &n))
                 return;
         r->requests += n;
+        count_hour(r, f->time_ms, left ? AUDIT_ERROR : AUDIT_DENY, n);
+        if (left) {
+                r->failed += n;
+                return;
+        }
         r->denied += n;
         snprintf(reason, sizeof(reason), "%.*s: counted, without a record each",
                 STR_FMT(str_head(detail(f, STR("reason")), 40)));

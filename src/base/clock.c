@@ -24,6 +24,14 @@ int64_t clock_mono_us(void)
         return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
+int64_t clock_thread_us(void)
+{
+        struct timespec now;
+
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+        return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
 static int64_t steady_base_ms; /* wall minus monotonic time, when the program began */
 
 __attribute__((constructor)) static void begin(void)

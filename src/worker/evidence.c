@@ -441,6 +441,18 @@ void evidence_glass(struct exchange *x)
         glass_count(x);
 }
 
+void evidence_event(struct worker *worker, struct str name, const struct pair *detail, size_t n)
+{
+        const struct audit_fields fields = {
+                .time_ms = worker->wall_ms,
+                .kind = AUDIT_EVENT,
+                .event = {.name = name, .detail = detail, .n_detail = n},
+        };
+
+        if (!write_record(worker, &fields, false))
+                log_error("event=%.*s does not fit an audit record", STR_FMT(name));
+}
+
 enum next evidence_intent(struct exchange *x)
 {
         const struct config_audit *settings = &x->world->config->audit;
@@ -540,12 +552,13 @@ static void count(struct exchange *x, enum audit_effect effect, int64_t duration
         metrics->bytes_to_clients += x->response_bytes;
 }
 
-/* One of many that were not let in, and nothing of which went upstream. */
+/* One of many that were not let in, and nothing of which went upstream. Who was known when it was
+ * admitted, and is not any more because its token has ended meanwhile, is no stranger. */
 static bool is_counted(struct exchange *x)
 {
         struct worker *worker = x->worker;
 
-        if (x->caller || x->world->config->audit.strangers == STRANGERS_EACH)
+        if (x->caller || x->admitted || x->world->config->audit.strangers == STRANGERS_EACH)
                 return false;
         unsigned reason = x->refused ? (unsigned)x->refusal.kind : REFUSAL_COUNT;
         bool counted = strangers_count(worker->strangers_met, client_address(x->client),

@@ -781,6 +781,9 @@ void glass_count(struct exchange *x);
 void evidence_glass(struct exchange *x);
 /* NEXT, PENDING until the record is on disk, or REFUSE. */
 enum next evidence_intent(struct exchange *x);
+/* An event that is kept with the records until it is written, however many there are: scribe_event
+ * has room for some, and the rest is lost. */
+void evidence_event(struct worker *worker, struct str name, const struct pair *detail, size_t n);
 void evidence_outcome(struct exchange *x);
 /* It waits for no record any more. */
 void evidence_leave(struct exchange *x);

@@ -119,8 +119,8 @@ static void tell(struct worker *worker, struct stranger *slot)
                 {STR("worker"), str_of(number)},
         };
         slot->counted = 0;
-        scribe_event(worker->scribe, STR("strangers.refused"), detail,
-                sizeof(detail) / sizeof(detail[0]));
+        evidence_event(
+                worker, STR("strangers.refused"), detail, sizeof(detail) / sizeof(detail[0]));
         log_info("client=%s %s requests in %s s without a record each, reason=%.*s", slot->address,
                 requests, seconds, STR_FMT(reason_name(slot->reason)));
 }
@@ -129,7 +129,9 @@ void strangers_tell(struct worker *worker, bool at_once)
 {
         struct strangers *strangers = worker->strangers_met;
 
-        if (!at_once && worker->now_ms - strangers->told_ms < TOLD_MS)
+        bool later = worker->now_ms - strangers->told_ms < TOLD_MS || evidence_is_behind(worker);
+
+        if (later && !at_once)
                 return;
         strangers->told_ms = worker->now_ms;
         for (size_t i = 0; i < SLOTS; i++)

@@ -187,6 +187,20 @@ def test_strangers_do_not_fill_the_log(start, operator, strangers):
         assert of(401) + counted["no-token"] == 2000 and of(400) + counted["malformed"] == 500
         assert 100 <= of(401) < 400 and 100 <= of(400) < 400  # some seconds may have passed
 
+
+def test_strangers_of_many_addresses_are_all_told(start):
+    """At the end each worker has some 250 of them to tell, all at once."""
+    proxy, asked = start(workers=4), 0
+    for n in range(4 * 500):
+        with socket.create_connection(("127.0.0.1", proxy.port), timeout=seconds(15), source_address=("127.0.%d.%d" % (1 + n % 500 // 250, 2 + n % 250), 0)) as sock:
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 9 + b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            asked += b"".join(iter(lambda: sock.recv(65536), b"")).count(b"HTTP/1.1 401 ")
+    proxy.stop()
+    told = [e["event"]["detail"] for e in proxy.events("strangers.refused")]
+    assert asked == 20000 and len(told) > 600  # more than the scribe has room for
+    assert len(proxy.records("outcome")) + sum(int(t["requests"]) for t in told) == asked
+
+
 def test_bodies_that_never_end_are_their_callers_own_affair(start, issuer, operator, publisher):
     """A push of which a byte comes now and then may take what its caller may have at once, and no more."""
     proxy = start({"requests_per_identity": 40})

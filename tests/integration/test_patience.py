@@ -30,9 +30,9 @@ def begin(proxy, token, method, target, body, framing):
     return client
 
 
-def begin_all(proxy, token):
-    clients = [(begin(proxy, token, *slow), slow[2][-1:]) for slow in SLOW]
-    until(lambda: proxy.metric(r"^dagward_exchanges\b") == len(SLOW), "all are being served")
+def begin_all(proxy, token, times=1):
+    clients = [(begin(proxy, token, *slow), slow[2][-1:]) for slow in SLOW * times]
+    until(lambda: proxy.metric(r"^dagward_exchanges\b") == len(clients), "all are being served")
     return clients
 
 
@@ -66,12 +66,15 @@ def test_bodies_that_come_slowly_do_not_outlive_the_key_of_their_token(start_pro
     """A key that was stolen is taken out of the key set: what was begun with it ends with it."""
     proxy = start_proxy([own_issuer.config({"discovery": True, "cooldown": "1s"})], RULES, upstream.url, workers=1, timeouts={"body": "60s"})
     token = own_issuer.mint("both-1", roles=["operator", "committer"])
-    clients = begin_all(proxy, token)
+    clients = begin_all(proxy, token, 30)
     own_issuer.keys = [some_key("second")]
     until(lambda: proxy.ask("GET", RUNS, own_issuer.mint(roles=["operator"])).status == 200, "the new key is known", every=0.3)
     assert proxy.ask("GET", RUNS, token).status == 401
-    assert [answer.status for answer in end_all(clients)] == [401] * len(SLOW)
+    assert [answer.status for answer in end_all(clients)] == [401] * 30 * len(SLOW)
     assert not [r for r in upstream.received if r.method != "GET"]
+    proxy.stop()  # each was a known caller's when it began: none is one of a flood of strangers
+    assert not proxy.events("strangers.refused")
+    assert len([r for r in proxy.records("outcome") if r["request"]["method"] != "GET"]) == 30 * len(SLOW)
 
 
 def test_bodies_that_come_slowly_do_not_outlive_their_binding(start_proxy, issuer, upstream):

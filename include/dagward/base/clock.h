@@ -15,6 +15,8 @@ int64_t clock_wall_ms(void);
 int64_t clock_mono_ms(void);
 /* Microseconds of the monotonic clock, for measuring. */
 int64_t clock_mono_us(void);
+/* Microseconds for which this thread has run: not those in which others had the processor. */
+int64_t clock_thread_us(void);
 /* Wall time as it was when the program began, and monotonic time since: for ages of what has a wall
  * time and must not grow old, or young, because somebody sets the clock. */
 int64_t clock_steady_ms(void);
