@@ -4,8 +4,8 @@
  * A whole handshake takes a worker ten times as long as a request, and its peer next to nothing: a
  * hello that was recorded once can be sent for ever. So what handshakes take of one turn of the
  * loop is bounded, and the others are done in the next one: first those from addresses that have
- * taken little of late, and of all others one in a turn. Nobody is refused, and a worker that has
- * nothing else to do loses no time.
+ * taken little of late, and of all others one in a turn. A worker that has nothing else to do loses
+ * no time by it. Who waits for longer than a head may take is shown out, as ever.
  */
 #include "inside.h"
 
