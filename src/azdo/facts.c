@@ -163,12 +163,13 @@ static struct str shown(struct gatherer *gatherer, const json_t *json)
 /* No object: zeros, or nothing at all. */
 static bool is_zeros(const json_t *json)
 {
-        struct str text = str_trim(str_of(json_is_string(json) ? json_string_value(json) : "1"));
-
+        if (!json_is_string(json))
+                return json_is_null(json) ||
+                       (json_is_integer(json) && json_integer_value(json) == 0);
+        struct str text = str_trim(str_of(json_string_value(json)));
         while (str_starts(text, STR("0")))
                 text = str_from(text, 1);
-        return text.len == 0 || json_is_null(json) ||
-               (json_is_integer(json) && json_integer_value(json) == 0);
+        return text.len == 0;
 }
 
 static bool add_json(

@@ -4,11 +4,14 @@
  * Each recovers at RECOVERY_US per ms, so that no address ever has more than that share of a worker
  * without being overdrawn. More than some twenty cannot be overdrawn at once, because they would
  * have to take all of the worker's time: it does no harm that addresses share an account by chance.
+ * What is charged is time in which the worker ran (clock_thread_us): who is interrupted pays for
+ * nobody else.
  */
 #include "inside.h"
 
-enum { OVERDRAWN_US = 10000 }; /* hundreds of bad RS256 tokens, about ten of the slowest kind */
-enum { RECOVERY_US = 50 };     /* per ms: 5 % of a worker */
+/* Hundreds of bad RS256 tokens, about ten of the slowest kind; some 25 whole handshakes. */
+enum { OVERDRAWN_US = 10000 };
+enum { RECOVERY_US = 50 }; /* per ms: 5 % of a worker */
 enum { DEBT_MOST_US = 1000000 };
 
 static unsigned slot_of(uint64_t who)

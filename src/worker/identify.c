@@ -95,11 +95,11 @@ static enum next verify(struct exchange *x, struct str token)
         if (forger_must_wait(x))
                 return wait_turn(x);
         x->worker->metrics.verdict_misses++;
-        int64_t began_us = clock_mono_us();
+        int64_t began_us = clock_thread_us();
         enum token_verdict verdict =
                 token_verify(token, world->issuers, n, now_s, &x->caller, &issuer, &why);
         if (verdict != TOKEN_OK)
-                forger_charge(x, clock_mono_us() - began_us);
+                forger_charge(x, clock_thread_us() - began_us);
         if (verdict == TOKEN_OK) {
                 verdicts_put(x->worker->verdicts, token, x->caller, world->issuers, n,
                         world->reload, &now);

@@ -32,7 +32,6 @@ static bool has_time(const struct worker *worker, enum shaker shaker)
 static void step_begins(struct worker *worker, enum shaker shaker)
 {
         worker->shaking = shaker;
-        /* Who is interrupted has not taken that time: it would stand behind thousands for it. */
         worker->shake_began_us = clock_thread_us();
 }
 

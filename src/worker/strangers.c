@@ -17,13 +17,15 @@ enum { SLOTS = 256, NEAR = 4 };
 enum { BURST = 100, EVERY_MS = 1000 };        /* of an address, for a reason */
 enum { BURST_ALL = 1000, EVERY_ALL_MS = 50 }; /* of a worker */
 enum { TOLD_MS = 60 * 1000 };
+/* Reasons beside enum refusal: it was not refused, but went away; more than one. */
+enum { LEFT = REFUSAL_COUNT, ANY };
 
 struct stranger {
         uint64_t who;     /* address and reason */
         int64_t full_ms;  /* monotonic: when it may have its burst of records again */
         uint64_t counted; /* without a record, and not told yet */
         int64_t since_ms; /* the first of them */
-        unsigned reason;  /* enum refusal; REFUSAL_COUNT: it was not refused, but left */
+        unsigned reason;  /* enum refusal, LEFT or ANY */
         char address[LISTENER_PEER];
 };
 
@@ -41,7 +43,7 @@ struct strangers *strangers_new(void)
         if (!strangers)
                 abort();
         snprintf(strangers->others.address, sizeof(strangers->others.address), "others");
-        strangers->others.reason = REFUSAL_COUNT + 1;
+        strangers->others.reason = ANY;
         return strangers;
 }
 
@@ -96,9 +98,11 @@ bool strangers_count(struct strangers *strangers, uint64_t address, const char *
 
 static struct str reason_name(unsigned reason)
 {
-        if (reason < REFUSAL_COUNT)
-                return str_of(metrics_refusal_names[reason]);
-        return reason == REFUSAL_COUNT ? STR("left") : STR("any");
+        switch (reason) {
+        case LEFT: return STR("left");
+        case ANY: return STR("any");
+        default: return str_of(metrics_refusal_names[reason]);
+        }
 }
 
 static void tell(struct worker *worker, struct stranger *slot)
@@ -128,7 +132,6 @@ static void tell(struct worker *worker, struct stranger *slot)
 void strangers_tell(struct worker *worker, bool at_once)
 {
         struct strangers *strangers = worker->strangers_met;
-
         bool later = worker->now_ms - strangers->told_ms < TOLD_MS || evidence_is_behind(worker);
 
         if (later && !at_once)

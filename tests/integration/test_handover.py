@@ -291,58 +291,56 @@ def test_a_callers_share_of_triggers_is_one_for_both_processes(line, upstream, o
     assert post("two")["Idempotent-Replayed"] == "true" and post("four").status == 429
 
 
-def test_what_an_old_process_had_in_hand_when_it_was_killed_is_looked_up(line, issuer, tmp_path):
+@pytest.fixture
+def emulator(line, tmp_path):
+    """Stands for Azure DevOps, for the processes of the line."""
+    emulator = Emulator(tmp_path / "emulator", line.proxy.upstream_token)
+    line.proxy.config["upstream"]["hosts"] = {"*": emulator.url}
+    yield emulator
+    emulator.process.kill()
+    emulator.process.wait()
+
+
+def test_what_an_old_process_had_in_hand_when_it_was_killed_is_looked_up(line, issuer, emulator):
     proxy = line.proxy
-    emulator = Emulator(tmp_path / "emulator", proxy.upstream_token)
-    try:
-        proxy.config["upstream"]["hosts"] = {"*": emulator.url}
-        proxy.config["timeouts"]["drain"] = "2m"
-        proxy.config["idempotency"] = {"wait": "30s", "settle": "15s"}
-        proxy.config["correlation"] = {"variable": "DAGWARD_CORRELATION"}
-        proxy.whole_audit = False  # an intent without an outcome is what this leaves
-        token = issuer.mint("operator-1", roles=["operator"])
-        first = line.start()
-        emulator.behave(method="POST", delay_ms=5000)
-        client = threading.Thread(target=lambda: pytest.raises((OSError, wire.CutOff), proxy.ask, "POST", RUNS + VERSION, fields=keyed(token, "k"), body=b"{}"))
-        client.start()
-        until(lambda: [r for r in emulator.requests() if r["method"] == "POST"], "the request upstream")
-        line.next()
-        first.kill()
-        first.wait()
-        client.join(seconds(20))
-        answer = proxy.ask("POST", RUNS + VERSION, fields=keyed(token, "k"), body=b"{}")
-        assert answer.status == 200 and proxy.outcome(answer)["trigger"]["state"] == "found"
-        runs = requests.get(emulator.url + "/~emulator/runs", timeout=seconds(20)).json()["runs"]
-        assert len(runs) == 1
-    finally:
-        emulator.process.kill()
-        emulator.process.wait()
+    proxy.config["timeouts"]["drain"] = "2m"
+    proxy.config["idempotency"] = {"wait": "30s", "settle": "15s"}
+    proxy.config["correlation"] = {"variable": "DAGWARD_CORRELATION"}
+    proxy.whole_audit = False  # an intent without an outcome is what this leaves
+    token = issuer.mint("operator-1", roles=["operator"])
+    first = line.start()
+    emulator.behave(method="POST", delay_ms=5000)
+    client = threading.Thread(target=lambda: pytest.raises((OSError, wire.CutOff), proxy.ask, "POST", RUNS + VERSION, fields=keyed(token, "k"), body=b"{}"))
+    client.start()
+    until(lambda: [r for r in emulator.requests() if r["method"] == "POST"], "the request upstream")
+    line.next()
+    first.kill()
+    first.wait()
+    client.join(seconds(20))
+    answer = proxy.ask("POST", RUNS + VERSION, fields=keyed(token, "k"), body=b"{}")
+    assert answer.status == 200 and proxy.outcome(answer)["trigger"]["state"] == "found"
+    runs = requests.get(emulator.url + "/~emulator/runs", timeout=seconds(20)).json()["runs"]
+    assert len(runs) == 1
 
 
-def test_what_the_new_process_lost_is_not_sent_by_the_old_one_before_its_time(line, issuer, tmp_path):
+def test_what_the_new_process_lost_is_not_sent_by_the_old_one_before_its_time(line, issuer, emulator):
     """It may still be on its way, however long the old process has been running."""
     proxy = line.proxy
-    emulator = Emulator(tmp_path / "emulator", proxy.upstream_token)
-    try:
-        proxy.config["upstream"]["hosts"] = {"*": emulator.url}
-        proxy.config["timeouts"]["drain"] = "2m"
-        proxy.config["idempotency"] = {"wait": "1s", "settle": "1h"}
-        token = issuer.mint("operator-1", roles=["operator"])
-        first = line.start()
-        with proxy.connect(timeout=60) as asks:
-            asks.send("POST %s HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %s\r\nIdempotency-Key: k\r\nContent-Length: 2\r\n\r\n{" % (RUNS + VERSION, token))
-            proxy.admin_get("/metrics")  # it has been read by a worker
-            line.next()
-            emulator.behave(method="POST", close=True)
-            assert proxy.ask("POST", RUNS + VERSION, fields=keyed(token, "k"), body=b"{}").status == 502
-            asks.send("}")
-            answer = asks.answer()
-            assert answer.status == 409 and "too early" in answer.text, answer.text
-        line.gone(first)
-        assert len([r for r in emulator.requests() if r["method"] == "POST"]) == 1
-    finally:
-        emulator.process.kill()
-        emulator.process.wait()
+    proxy.config["timeouts"]["drain"] = "2m"
+    proxy.config["idempotency"] = {"wait": "1s", "settle": "1h"}
+    token = issuer.mint("operator-1", roles=["operator"])
+    first = line.start()
+    with proxy.connect(timeout=60) as asks:
+        asks.send("POST %s HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %s\r\nIdempotency-Key: k\r\nContent-Length: 2\r\n\r\n{" % (RUNS + VERSION, token))
+        proxy.admin_get("/metrics")  # it has been read by a worker
+        line.next()
+        emulator.behave(method="POST", close=True)
+        assert proxy.ask("POST", RUNS + VERSION, fields=keyed(token, "k"), body=b"{}").status == 502
+        asks.send("}")
+        answer = asks.answer()
+        assert answer.status == 409 and "too early" in answer.text, answer.text
+    line.gone(first)
+    assert len([r for r in emulator.requests() if r["method"] == "POST"]) == 1
 
 
 def seqs(file):

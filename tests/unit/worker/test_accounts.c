@@ -3,12 +3,10 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <time.h>
 
 #include <cmocka.h>
 
 #include "../../../src/worker/inside.h"
-#include "dagward/base/clock.h"
 
 static void who_took_nothing_is_never_overdrawn(void **state)
 {
@@ -53,19 +51,6 @@ static void every_debt_is_forgiven_in_the_end(void **state)
         assert_false(account_is_overdrawn(&accounts, 1, 100 + 20000));
 }
 
-/* What a handshake is charged: time in which it does not run costs nothing. */
-static void a_thread_that_does_not_run_takes_nothing(void **state)
-{
-        const struct timespec pause = {.tv_nsec = 100 * 1000 * 1000};
-        int64_t began_us = clock_thread_us();
-
-        (void)state;
-        nanosleep(&pause, NULL);
-        assert_in_range(clock_thread_us() - began_us, 0, 50 * 1000);
-        while (clock_thread_us() - began_us < 60 * 1000)
-                ;
-}
-
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -73,7 +58,6 @@ int main(void)
                 cmocka_unit_test(an_address_gets_its_share_of_a_second_and_no_more),
                 cmocka_unit_test(one_address_does_not_pay_for_another),
                 cmocka_unit_test(every_debt_is_forgiven_in_the_end),
-                cmocka_unit_test(a_thread_that_does_not_run_takes_nothing),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
