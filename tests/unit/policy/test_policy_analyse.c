@@ -272,6 +272,36 @@ static void what_the_question_leaves_open_is_a_limit(void **state)
         policy_unref(policy);
 }
 
+/* The number of a pull request says nothing of its branch: such an allow never holds, such a deny
+ * always does. */
+static void what_no_request_says_lets_nobody_in(void **state)
+{
+        struct policy *policy = kit_policy(
+                "version: 1\n"
+                "roles:\n"
+                "  one: {allow: [{operations: [git.pullRequests.update], refs: [refs/heads/x]}]}\n"
+                "  any: {allow: [{operations: [git.pullRequests.update], refs: ['*']}]}\n"
+                "  none: {deny: [{operations: [git.pullRequests.update], refs: [refs/heads/y]}]}\n"
+                "bindings:\n"
+                "- {name: b0, callers: {issuer: i, subject: s0}, roles: [one], credential: c}\n"
+                "- {name: b1, callers: {issuer: i, subject: s1}, roles: [any], credential: c}\n"
+                "- {name: b2, callers: {issuer: i, subject: s2}, roles: [any, none], credential: "
+                "c}\n");
+        struct resources resources;
+        struct policy_request request;
+        struct ways ways = {0};
+
+        (void)state;
+        kit_resources("projects=a", &resources);
+        kit_request("git.pullRequests.update", &resources, &request);
+        request.now_ms = INT64_C(1800000000000);
+        buf_init(&ways.text, 1 << 20);
+        assert_int_equal(policy_who_can(policy, &request, take_way, &ways), 1);
+        assert_int_equal(ways.of[1], 1);
+        buf_clear(&ways.text);
+        policy_unref(policy);
+}
+
 static void take_right(void *owner, const struct policy_right *right)
 {
         buf_printf(owner, "%s %.*s %.*s %.*s [%.*s] %zu\n",
@@ -312,6 +342,7 @@ int main(void)
                 cmocka_unit_test(among_many_entries_the_one_that_adds_nothing_is_told),
                 cmocka_unit_test(who_can_agrees_with_deciding_for_each),
                 cmocka_unit_test(what_the_question_leaves_open_is_a_limit),
+                cmocka_unit_test(what_no_request_says_lets_nobody_in),
                 cmocka_unit_test(what_one_caller_can_is_each_entry_of_each_role_once),
         };
 
