@@ -79,6 +79,9 @@ struct accounts {
 /* Whose handshake it is: an address with its account overdrawn, or not. */
 enum shaker { SHAKER_GOOD, SHAKER_OVERDRAWN, SHAKERS };
 
+/* Lines that addresses wait in, one taken from each in turn; as many as a uint64_t has bits. */
+enum { SHAKE_LINES = 64 };
+
 /* A world, and how many exchanges of this worker began with it. One counted reference. */
 struct lease {
         struct world *world;
@@ -171,10 +174,12 @@ struct worker {
         struct strangers *strangers_met; /* who they were, and how much is written of them */
         /* handshakes; see shakes.c */
         struct accounts shakers;
-        struct link shakes[SHAKERS]; /* clients that wait for their turn: the newest first */
-        int64_t shaken_us[SHAKERS];  /* what handshakes took in this turn */
-        enum shaker shaking;         /* whose time is taken since: */
-        int64_t shake_began_us;      /* 0: no step is being taken */
+        struct link shakes[SHAKERS][SHAKE_LINES]; /* clients that wait: the newest first */
+        uint64_t shake_lines[SHAKERS];            /* bits: somebody waits there, or did */
+        unsigned shake_next[SHAKERS];             /* index of the line whose turn it is */
+        int64_t shaken_us[SHAKERS];               /* what handshakes took in this turn */
+        enum shaker shaking;                      /* whose time is taken since: */
+        int64_t shake_began_us;                   /* 0: no step is being taken */
         struct event shake_event;
         struct lent *lent; /* callers' own credentials; NULL: none was needed yet */
         struct metrics metrics;
@@ -709,6 +714,7 @@ bool account_is_overdrawn(const struct accounts *accounts, uint64_t who, int64_t
 void account_charge(struct accounts *accounts, uint64_t who, int64_t now_ms, int64_t us);
 
 /* --- shakes.c --- */
+void shakes_init(struct worker *worker);
 /* Whether the client's handshake may take a step now, or is over; shake_end after it. False: it
  * waits, and nothing of it is read; client_go_on runs when it is its turn. */
 bool shake_begin(struct client *client);

@@ -4,8 +4,9 @@
  * A whole handshake takes a worker ten times as long as a request, and its peer next to nothing: a
  * hello that was recorded once can be sent for ever. So what handshakes take of one turn of the
  * loop is bounded, and the others are done in the next one: first those from addresses that have
- * taken little of late, and of all others one in a turn. A worker that has nothing else to do loses
- * no time by it. Who waits for longer than a head may take is shown out, as ever.
+ * taken little of late, and of all others one in a turn. Among both, addresses take turns: who has
+ * a thousand waiting has as many as who has one. A worker that has nothing else to do loses no time
+ * by it. Who waits for longer than a head may take is shown out, as ever.
  */
 #include "inside.h"
 
@@ -22,6 +23,49 @@ static enum shaker shaker_of(const struct client *client)
                 account_is_overdrawn(&worker->shakers, client_address(client), worker->now_ms);
 
         return overdrawn ? SHAKER_OVERDRAWN : SHAKER_GOOD;
+}
+
+static void wait_in_line(struct client *client, enum shaker shaker)
+{
+        struct worker *worker = client->worker;
+        unsigned line = client_address(client) % SHAKE_LINES;
+
+        link_add(&worker->shakes[shaker][line], &client->waiting);
+        worker->shake_lines[shaker] |= UINT64_C(1) << line;
+}
+
+/* Whether somebody waits; shake_next is a line with somebody in it then. */
+static bool somebody_waits(struct worker *worker, enum shaker shaker)
+{
+        uint64_t *lines = &worker->shake_lines[shaker];
+
+        while (*lines) {
+                uint64_t from_next = *lines & UINT64_MAX << worker->shake_next[shaker];
+                unsigned line = (unsigned)__builtin_ctzll(from_next ? from_next : *lines);
+                worker->shake_next[shaker] = line;
+                if (!link_empty(&worker->shakes[shaker][line]))
+                        return true;
+                *lines &= ~(UINT64_C(1) << line); /* they have left */
+        }
+        return false;
+}
+
+/* Who came first of the line whose turn it is, taken out of it. Somebody waits. */
+static struct client *take_next(struct worker *worker, enum shaker shaker)
+{
+        unsigned line = worker->shake_next[shaker];
+        struct link *oldest = worker->shakes[shaker][line].before;
+
+        worker->shake_next[shaker] = (line + 1) % SHAKE_LINES;
+        link_remove(oldest);
+        return LINK_OF(struct client, waiting, oldest);
+}
+
+void shakes_init(struct worker *worker)
+{
+        for (size_t i = 0; i < SHAKERS; i++)
+                for (size_t line = 0; line < SHAKE_LINES; line++)
+                        link_init(&worker->shakes[i][line]);
 }
 
 static bool has_time(const struct worker *worker, enum shaker shaker)
@@ -46,12 +90,12 @@ bool shake_begin(struct client *client)
         if (!link_empty(&client->waiting))
                 return false;
         enum shaker shaker = shaker_of(client);
-        if (has_time(worker, shaker) && link_empty(&worker->shakes[shaker])) {
+        if (has_time(worker, shaker) && !somebody_waits(worker, shaker)) {
                 step_begins(worker, shaker);
                 return true;
         }
         stream_listen(&client->stream, false);
-        link_add(&worker->shakes[shaker], &client->waiting);
+        wait_in_line(client, shaker);
         worker->metrics.handshakes_delayed++;
         return false;
 }
@@ -79,13 +123,10 @@ static void go_on(struct client *client, enum shaker shaker)
 void shakes_turn(struct worker *worker)
 {
         for (enum shaker shaker = SHAKER_GOOD; shaker <= SHAKER_OVERDRAWN; shaker++) {
-                struct link *waiting = &worker->shakes[shaker];
-                while (!link_empty(waiting) && has_time(worker, shaker)) {
-                        /* The one that was put there first. */
-                        struct client *client = LINK_OF(struct client, waiting, waiting->before);
-                        link_remove(&client->waiting);
+                while (has_time(worker, shaker) && somebody_waits(worker, shaker)) {
+                        struct client *client = take_next(worker, shaker);
                         if (shaker == SHAKER_GOOD && shaker_of(client) != shaker)
-                                link_add(&worker->shakes[SHAKER_OVERDRAWN], &client->waiting);
+                                wait_in_line(client, SHAKER_OVERDRAWN);
                         else
                                 go_on(client, shaker);
                 }
@@ -95,7 +136,6 @@ void shakes_turn(struct worker *worker)
 void shakes_turn_end(struct worker *worker)
 {
         worker->shaken_us[SHAKER_GOOD] = worker->shaken_us[SHAKER_OVERDRAWN] = 0;
-        if (!link_empty(&worker->shakes[SHAKER_GOOD]) ||
-                !link_empty(&worker->shakes[SHAKER_OVERDRAWN]))
+        if (somebody_waits(worker, SHAKER_GOOD) || somebody_waits(worker, SHAKER_OVERDRAWN))
                 event_active(&worker->shake_event, EV_TIMEOUT, 0);
 }

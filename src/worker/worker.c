@@ -488,8 +488,7 @@ struct worker *worker_new(unsigned number, unsigned n_workers, const struct work
         link_init(&worker->resting);
         link_init(&worker->reading);
         link_init(&worker->turns);
-        for (size_t i = 0; i < SHAKERS; i++)
-                link_init(&worker->shakes[i]);
+        shakes_init(worker);
         link_init(&worker->upstreams);
         link_init(&worker->dropped_upstreams);
         for (size_t i = 0; i < SERVICE_COUNT; i++)

@@ -50,11 +50,11 @@ def cpu_seconds(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def hold(proxy, n, sources=1, first=b""):
-    """So many connections that say `first` and no more."""
+def hold(proxy, n, sources=1, first=b"", address=None):
+    """So many connections that say `first` and no more, from `address` or from one address after the other."""
     held = []
     for i in range(n):
-        sock = socket.create_connection(("127.0.0.1", proxy.port), timeout=seconds(15), source_address=("127.0.0.%d" % (2 + i % sources), 0))
+        sock = socket.create_connection(("127.0.0.1", proxy.port), timeout=seconds(15), source_address=(address or "127.0.0.%d" % (2 + i % sources), 0))
         try:
             sock.sendall(first)
         except OSError:
@@ -129,36 +129,79 @@ def test_500_heads_that_never_end(start, operator):
     let_go(socks)
 
 
-def test_handshakes_wait_for_each_other_and_are_all_done(start_proxy, issuer, upstream, authority, operator):
-    """1,000 hellos of one address are there at once, and then another address comes: it does not wait for them all."""
+@pytest.fixture
+def over_tls(start_proxy, issuer, upstream, authority):
     certificate, key = authority.issue("localhost", "127.0.0.1")
     port = free_port()
     proxy = start_proxy([issuer.config()], POLICY, upstream.url, workers=1, listen=[{"address": "127.0.0.1:%d" % port, "tls": {"certificate": certificate, "key": key}}])
     proxy.port = port
+    return proxy
+
+
+@pytest.fixture
+def hello(authority):
+    """The first bytes a client of TLS sends."""
     told = ssl.MemoryBIO()
     with contextlib.suppress(ssl.SSLWantReadError):
         authority.client().wrap_bio(ssl.MemoryBIO(), told, server_hostname="localhost").do_handshake()
-    hello = told.read()
-    proxy.signal(signal.SIGSTOP)  # so that all of it is there when it begins
+    return told.read()
+
+
+@contextlib.contextmanager
+def standing_still(proxy):
+    """All that is sent meanwhile is there at once when it begins."""
+    proxy.signal(signal.SIGSTOP)
     try:
-        many = hold(proxy, 1000, first=hello)
-        other = socket.create_connection(("127.0.0.1", port), timeout=seconds(15), source_address=("127.0.0.77", 0))
-        other.sendall(hello)
+        yield
     finally:
         proxy.signal(signal.SIGCONT)
-    assert other.recv(5)[:1] == b"\x16"
+
+
+def ready_to_read(socks):
     poll = select.poll()
-    for sock in many:
+    for sock in socks:
         poll.register(sock, select.POLLIN)
-    first = len(poll.poll(0))
+    return len(poll.poll(0))
+
+
+def test_handshakes_wait_for_each_other_and_are_all_done(over_tls, hello, authority, operator):
+    """1,000 hellos of one address are there at once, and then another address comes: it does not wait for them all."""
+    proxy = over_tls
+    with standing_still(proxy):
+        many = hold(proxy, 1000, first=hello)
+        other = socket.create_connection(("127.0.0.1", proxy.port), timeout=seconds(15), source_address=("127.0.0.77", 0))
+        other.sendall(hello)
+    assert other.recv(5)[:1] == b"\x16"
+    first = ready_to_read(many)
     print("handshakes: %d of %d before that of another address" % (first, len(many)))
     assert first < 500, "%d had theirs before" % first
     with proxy.connect(tls=authority.client()) as client:  # whoever else comes has its handshake, too, and its answer
         assert client.ask("GET", RUNS, [bearer(operator)]).status == 200
-    until(lambda: len(poll.poll(0)) == len(many), lambda: "%d of %d were answered" % (len(poll.poll(0)), len(many)))
+    until(lambda: ready_to_read(many) == len(many), lambda: "%d of %d were answered" % (ready_to_read(many), len(many)))
     assert all(sock.recv(1) == b"\x16" for sock in many)
     assert proxy.metric(r"^dagward_client_handshakes_delayed_total ") > 500
     let_go([other] + many)
+
+
+def test_addresses_that_take_much_take_turns(over_tls, hello):
+    """Many machines behind one address take more than their share when they all come at once: they do not wait for all of a flood that was there before."""
+    proxy = over_tls
+    with standing_still(proxy):
+        flood = hold(proxy, 1000, first=hello)
+        sites = [hold(proxy, 60, first=hello, address="127.0.0.%d" % (77 + i)) for i in range(4)]
+    before = []  # how many of the flood had theirs when all of a site had
+
+    def sites_are_served():
+        for site in [site for site in sites if ready_to_read(site) == len(site)]:
+            before.append(ready_to_read(flood))
+            sites.remove(site)
+            let_go(site)
+        return not sites
+
+    until(sites_are_served, lambda: "%d sites wait" % len(sites))
+    print("handshakes: %s of %d before those of a site" % (before, len(flood)))
+    assert sorted(before)[1] < 500, before  # one may be in the flood's own line, one time in 64
+    let_go(flood)
 
 
 @pytest.mark.parametrize("strangers", ["counted", "each"])
