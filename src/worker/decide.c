@@ -144,3 +144,15 @@ enum next decide_step(struct exchange *x)
         shadow_settle(x, next);
         return next;
 }
+
+bool decide_same_now(struct exchange *x)
+{
+        x->grants = grants_find(x->worker->grants, x->caller, x->world, &x->shadow_grants);
+        struct policy_request request = x->named.organization.len
+                                                ? exchange_question(x, &x->named, x->request.method)
+                                                : exchange_spelt_out(x);
+        struct decision now;
+
+        policy_decide(x->world->policy, x->grants, &request, &now);
+        return now.effect == EFFECT_ALLOW && str_eq(now.binding, x->decision.binding);
+}

@@ -17,7 +17,7 @@
 
 enum { ARENA_BLOCK = 16 * 1024, ARENA_CEILING = 256 * 1024 };
 enum { DRAIN_MOST = 1024 * 1024, DRAIN_MS = 5000 };
-enum { DECISION_MS = 1000 }; /* how old a decision may be when the body is here */
+enum { DECISION_MS = 1000 }; /* how old a request may be that is let go by its first decision */
 /* git reads the answer to a push when it has sent all of it, and not at all if it could not. */
 enum { DRAIN_PUSH_MOST = 256 * 1024 * 1024, DRAIN_PUSH_MS = 60 * 1000 };
 
@@ -172,6 +172,11 @@ bool exchange_is_overtaken(const struct exchange *x)
         return !x->ask && (world || token_has_ended(x));
 }
 
+bool exchange_is_old(const struct exchange *x)
+{
+        return x->worker->now_ms - x->begun_ms > DECISION_MS;
+}
+
 enum next exchange_begin_anew(struct exchange *x)
 {
         caller_unref(x->caller);
@@ -199,11 +204,10 @@ static enum next step_hold_small(struct exchange *x)
 {
         bool held = x->holds_body;
         enum next next = trigger_wants_body(x) ? hold_whole(x) : hold_small(x);
-        bool long_ago = x->worker->now_ms - x->begun_ms > DECISION_MS;
 
         if (next != NEXT || held || !x->holds_body)
                 return next; /* there was nothing to wait for, or it streams */
-        return long_ago || exchange_is_overtaken(x) ? exchange_begin_anew(x) : NEXT;
+        return exchange_is_old(x) || exchange_is_overtaken(x) ? exchange_begin_anew(x) : NEXT;
 }
 
 /* The same trigger may have been waited for, too. */

@@ -537,6 +537,8 @@ void exchange_drain(struct exchange *x);
 void exchange_wait(struct exchange *x, enum waits_for what, int64_t ms);
 /* Whether what it was decided by has ended, or is another by now: its token, keys, policy. */
 bool exchange_is_overtaken(const struct exchange *x);
+/* Whether bindings and windows of time may have ended since it was decided. */
+bool exchange_is_old(const struct exchange *x);
 /* Goes back to the step that looks at its token. Nothing may have been sent. Always NEXT. */
 enum next exchange_begin_anew(struct exchange *x);
 /* Names the request with `body` (ptr NULL: not read) into `named`, in `arena`. */
@@ -557,6 +559,9 @@ struct str head_overrides_method(const struct target *target);
 /* --- decide.c --- */
 /* The step; see exchange.c. */
 enum next decide_step(struct exchange *x);
+/* After it has allowed a request that is no push and no batch, and if nothing but time has passed
+ * since: whether the same binding still allows it. */
+bool decide_same_now(struct exchange *x);
 /* Asks the policy about `named`: x->decision. NEXT: that is the answer. PENDING, until upstream has
  * told what it depends on; the step is run again then. Or REFUSE. */
 enum next exchange_decide(struct exchange *x, struct named *named, struct str method);

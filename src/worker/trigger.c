@@ -356,6 +356,12 @@ static enum next step_back(struct exchange *x)
         return exchange_begin_anew(x);
 }
 
+/* It may have waited for as long as the first one took. */
+static bool has_lost_its_right(struct exchange *x)
+{
+        return exchange_is_overtaken(x) || (exchange_is_old(x) && !decide_same_now(x));
+}
+
 enum next trigger_step(struct exchange *x)
 {
         if (!x->named.op || x->named.op->access != ACCESS_EXECUTE)
@@ -371,8 +377,7 @@ enum next trigger_step(struct exchange *x)
                 return trigger_ask_ledger(x, false);
         if (!x->trigger->answered)
                 return PENDING;
-        /* It may have waited for as long as the first one took. */
-        return exchange_is_overtaken(x) ? step_back(x) : obey(x);
+        return has_lost_its_right(x) ? step_back(x) : obey(x);
 }
 
 /* --- while it is forwarded --- */

@@ -45,6 +45,11 @@ def end_all(clients):
     return answers
 
 
+def rules_until(ends):
+    expires = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(ends))
+    return {**RULES, "bindings": [{**binding, "expires": expires} for binding in RULES["bindings"]]}
+
+
 def past(when):
     until(lambda: time.time() > when, "time passes", within=60)
 
@@ -87,7 +92,7 @@ def test_bodies_that_come_slowly_do_not_outlive_their_binding(start_proxy, issue
 
 def test_bodies_that_come_slowly_do_not_outlive_their_bindings_time(start_proxy, issuer, upstream):
     ends = int(time.time()) + int(seconds(2)) + 1
-    rules = {**RULES, "bindings": [{**b, "expires": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(ends))} for b in RULES["bindings"]]}
+    rules = rules_until(ends)
     proxy = start_proxy([issuer.config()], rules, upstream.url, workers=1, timeouts={"body": "60s"})
     token = issuer.mint("both-1", roles=["operator", "committer"])
     clients = begin_all(proxy, token)
@@ -108,11 +113,11 @@ def test_bodies_that_come_slowly_are_served_when_nothing_has_ended(start_proxy, 
 
 
 @pytest.mark.parametrize("status", [200, 404])
-@pytest.mark.parametrize("what", ["token", "binding"])
+@pytest.mark.parametrize("what", ["token", "binding", "bindings time"])
 def test_a_trigger_that_waited_for_another_gets_nothing_that_has_ended_meanwhile(start_proxy, issuer, upstream, what, status):
     """Neither the first one's answer nor, when that had started nothing, its place."""
-    proxy = start_proxy([issuer.config(clock_skew="0s")], RULES, upstream.url, workers=1, idempotency={"wait": "60s"})
     ends, go = int(time.time()) + int(seconds(2)) + 1, threading.Event()
+    proxy = start_proxy([issuer.config(clock_skew="0s")], rules_until(ends) if what == "bindings time" else RULES, upstream.url, workers=1, idempotency={"wait": "60s"})
     upstream.tell(lambda sock, _: go.wait(seconds(60)) and message(status, '{"id": 7}'))
     fields = lambda **more: [("Authorization", "Bearer " + issuer.mint("worker-1", roles=["operator"], **more)), ("Idempotency-Key", "one")]
     with proxy.connect(timeout=60) as first, proxy.connect(timeout=60) as second:
@@ -120,7 +125,7 @@ def test_a_trigger_that_waited_for_another_gets_nothing_that_has_ended_meanwhile
         until(lambda: len(upstream.received) == 1, "the first one is there")
         second.request("POST", RUNS, fields(**({"exp": ends} if what == "token" else {})), b"{}")
         until(lambda: proxy.metric(r"^dagward_exchanges\b") == 2, "the second one waits")
-        if what == "token":
+        if what != "binding":
             past(ends + 0.5)
         else:
             proxy.reload(policy={**RULES, "bindings": [b for b in RULES["bindings"] if "operator" not in b["roles"]], "tests": []})
@@ -129,7 +134,7 @@ def test_a_trigger_that_waited_for_another_gets_nothing_that_has_ended_meanwhile
         assert second.answer().status == (401 if what == "token" else 403)
     sent = lambda: len([r for r in upstream.received if r.target.startswith(RUNS)])  # the run is tagged, too
     assert sent() == 1
-    if what == "binding":
+    if what != "token":
         proxy.reload(policy={**RULES, "tests": []})
     again = proxy.ask("POST", RUNS, None, fields(), b"{}")
     assert again.status == 200 and (again["Idempotent-Replayed"] == "true") == (status == 200)
