@@ -1,6 +1,7 @@
 """Ways through the proxy that only a caller who wants to hurt takes: what is handled well alone, two at a time."""
 import socket
 import threading
+import time
 
 from kit import upstreams
 from kit.policies import POLICY
@@ -45,15 +46,22 @@ def test_who_makes_room_may_be_whoever_is_looked_at_next(start_proxy, issuer, up
     evicted, asker = proxy.connect(), proxy.connect()
     evicted.send("GET / HTTP/1.1\r\nHost")
     memory, exchanges = r"^dagward_memory_bytes\b", r"^dagward_exchanges\b"
-    until(lambda: proxy.metric(exchanges) == len(downloads) + 1, "its head has begun")
-    asker.send(head("GET", RUNS, operator) + "GET / HTTP/1.1\r\nHost")
-    until(lambda: proxy.metric(exchanges) == len(downloads) + 2, "the asker waits for a connection")
-    begun = len(downloads) + 2
-    held = until(lambda: proxy.metric(memory) > begun * BLOCK and proxy.metric(memory), "each has a block")  # counted four times a second
-    for client in heads[: int((MEMORY - held) / (held / begun)) - 2]:
+    begun = len(downloads) + 1
+    until(lambda: proxy.metric(exchanges) == begun, "its head has begun")
+
+    def steady():  # counted four times a second
+        before = proxy.metric(memory)
+        time.sleep(0.6)
+        return before > begun * BLOCK and proxy.metric(memory) == before and before
+
+    held = until(steady, "each has its memory")
+    for client in heads[: int((MEMORY - held) / (held / begun)) - 3]:  # one for the asker, two to spare
         client.send("GET / HTTP/1.1\r\nHost")
         begun += 1
-    until(lambda: proxy.metric(exchanges) == begun, "all heads have begun")
+    until(lambda: proxy.metric(exchanges) == begun,
+          lambda: "all %d heads have begun: %d, %d bytes of them" % (begun, proxy.metric(exchanges), proxy.metric(memory)))
+    asker.send(head("GET", RUNS, operator) + "GET / HTTP/1.1\r\nHost")
+    until(lambda: proxy.metric(exchanges) == begun + 1, "the asker waits for a connection")
     go.set()  # more than there is memory for, all of it allowed before
     answer = asker.answer()
     assert answer.status in (502, 504), answer.text
