@@ -8,7 +8,11 @@
 
 #include "dagward/azdo/batch.h"
 
-enum { SCRATCH_BLOCK = 16 * 1024, SCRATCH_CEILING = 512 * 1024 };
+enum {
+        SCRATCH_BLOCK = 16 * 1024,
+        SCRATCH_CEILING = 512 * 1024,
+        GROWS_BY = 6, /* the list written anew: 0.1 becomes 0.10000000000000001 */
+};
 
 /* What is known of one request of the list while it is judged. */
 struct carried {
@@ -136,6 +140,18 @@ static bool readdress(
         return !uri.overflow;
 }
 
+static enum next write_anew(struct exchange *x, const struct batch *batch)
+{
+        struct buf written;
+
+        buf_init(&written, GROWS_BY * x->held.len + 4096);
+        batch_write(batch, &written);
+        if (!written.overflow)
+                return hold_instead(x, &written);
+        buf_clear(&written);
+        return refuse(x, 413, REFUSED_TOO_LARGE, "the batch is too large when it is written anew");
+}
+
 enum next batch_decide(struct exchange *x)
 {
         struct arena scratch;
@@ -162,10 +178,7 @@ enum next batch_decide(struct exchange *x)
         arena_clear(&scratch);
         if (next == NEXT) {
                 x->decision = outer;
-                buf_clear(&x->rewritten);
-                buf_init(&x->rewritten, 4 * x->world->config->limits.inspect_bytes + 4096);
-                batch_write(batch, &x->rewritten);
-                x->held = buf_str(&x->rewritten);
+                next = write_anew(x, batch);
         }
         batch_free(batch);
         return next;

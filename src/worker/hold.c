@@ -81,13 +81,20 @@ static bool type_is_readable(struct exchange *x)
         return true;
 }
 
-/* What it may take to read the body, and to take its Content-Encoding off. */
-static uint64_t bytes_of_body(const struct exchange *x, uint64_t most)
+static enum next no_memory(struct exchange *x)
 {
-        bool known = x->request.framing == H1_LENGTH;
+        return admit_turn_away(x, 503, REFUSED_OVERLOAD, 1,
+                "the proxy has no memory for the body at the moment; try again");
+}
 
-        return (known ? x->request.content_length : most) +
-               (h1_field_value(&x->request, H1_CONTENT_ENCODING).len ? most : 0);
+enum next hold_instead(struct exchange *x, struct buf *body)
+{
+        bool has_room = admit_bytes(x, body->cap);
+
+        buf_clear(&x->rewritten);
+        x->rewritten = *body;
+        x->held = x->rewritten.data ? buf_str(&x->rewritten) : STR("");
+        return has_room ? NEXT : no_memory(x);
 }
 
 /* Reads the body's payload into x->inspected as it comes. */
@@ -96,9 +103,9 @@ static enum next collect(struct exchange *x)
         uint64_t most = x->world->config->limits.inspect_bytes;
 
         if (x->inspected.ceiling == 0) {
-                if (!admit_bytes(x, bytes_of_body(x, most)))
-                        return admit_turn_away(x, 503, REFUSED_OVERLOAD, 1,
-                                "the proxy has no memory for the body at the moment; try again");
+                bool known = x->request.framing == H1_LENGTH;
+                if (!admit_bytes(x, known ? x->request.content_length : most))
+                        return no_memory(x);
                 buf_init(&x->inspected, most);
         }
         while (!x->in.body.done) {
@@ -128,6 +135,7 @@ static enum next decode(struct exchange *x)
 {
         struct str encoding = h1_field_value(&x->request, H1_CONTENT_ENCODING);
         struct error why;
+        struct buf plain;
 
         error_none(&why);
         if (x->decoded_body || !encoding.len || str_eq_fold(encoding, STR("identity")))
@@ -136,15 +144,15 @@ static enum next decode(struct exchange *x)
                 return refuse(x, 400, REFUSED_MALFORMED,
                         "what this request does depends on its body, which has a Content-Encoding "
                         "other than gzip");
-        buf_init(&x->rewritten, x->world->config->limits.inspect_bytes);
-        if (!gunzip_whole(x->held, &x->rewritten, &why)) {
-                if (x->rewritten.overflow)
-                        return too_large(x);
-                return refuse(x, 400, REFUSED_MALFORMED, "%s", why.text);
+        buf_init(&plain, x->world->config->limits.inspect_bytes);
+        if (!gunzip_whole(x->held, &plain, &why)) {
+                bool is_too_large = plain.overflow;
+                buf_clear(&plain);
+                return is_too_large ? too_large(x)
+                                    : refuse(x, 400, REFUSED_MALFORMED, "%s", why.text);
         }
-        x->held = x->rewritten.data ? buf_str(&x->rewritten) : STR("");
         x->decoded_body = true;
-        return NEXT;
+        return hold_instead(x, &plain);
 }
 
 enum next hold_whole(struct exchange *x)

@@ -591,6 +591,9 @@ enum next hold_to_decide(struct exchange *x);
 enum next hold_whole(struct exchange *x);
 /* Reads a body of known and small length; any other is left where it is. */
 enum next hold_small(struct exchange *x);
+/* From now on the body is what is in `body`, which becomes the exchange's; REFUSE when memory for
+ * it is spoken for. */
+enum next hold_instead(struct exchange *x, struct buf *body);
 
 /* --- refuse.c --- */
 /* Fills x->refusal; always REFUSE, for `return refuse(...)`. */

@@ -256,8 +256,5 @@ enum next place_tell_upstream(struct exchange *x)
                 return refuse(x, 413, REFUSED_TOO_LARGE,
                         "the body names too many addresses of the proxy");
         }
-        buf_clear(&x->rewritten);
-        x->rewritten = told;
-        x->held = buf_str(&x->rewritten);
-        return NEXT;
+        return hold_instead(x, &told);
 }

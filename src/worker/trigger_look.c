@@ -210,10 +210,7 @@ enum next trigger_mark(struct exchange *x)
                 return refuse(x, 400, REFUSED_MALFORMED, "%s",
                         why ? why : "the body is too large to be marked");
         }
-        buf_clear(&x->rewritten);
-        x->rewritten = marked;
-        x->held = buf_str(&x->rewritten);
-        return NEXT;
+        return hold_instead(x, &marked);
 }
 
 /* --- tags --- */

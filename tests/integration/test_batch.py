@@ -117,3 +117,11 @@ def test_a_batch_larger_than_what_is_inspected_is_refused(proxy, upstream, plann
     broken = gzip.compress(json.dumps([GOOD]).encode())[:-3]
     assert send(proxy, planner, None, fields=[("Content-Encoding", "gzip")], body=broken).status == 400
     assert not upstream.received
+
+
+def test_a_batch_that_is_longer_when_it_is_written_anew_arrives_whole(proxy, upstream, planner):
+    """0.1 is sent on as the nearest number that there is, with all its digits."""
+    upstream.always = message(200, b"{}")
+    item = {**GOOD, "body": [{"op": "add", "path": "/fields/Custom.X", "value": [0.1] * 10_000}]}
+    assert send(proxy, planner, None, body=json.dumps([item] * 25, separators=(",", ":")).encode()).status == 200
+    assert upstream.received[-1].body.size > 25 * 10_000 * len("0.10000000000000001,")

@@ -1,6 +1,7 @@
 """Floods. Whoever asks properly is answered while others hold connections, drip bytes, do not read, or send without end;
 what the proxy keeps for them is bounded. Figures are printed (pytest -rP), and gate nothing."""
 import contextlib
+import gzip
 import os
 import resource
 import select
@@ -16,6 +17,7 @@ import pytest
 import kit.proxy
 from kit import upstreams
 from kit.policies import POLICY
+from kit.upstreams import message
 from kit.waiting import free_port, sanitizer, seconds, until
 
 RUNS = "/contoso/analytics/_apis/pipelines/42/runs"
@@ -333,6 +335,31 @@ def test_heads_as_large_as_they_may_be(start, issuer, operator):
 
 
 @pytest.mark.skipif(not PLAIN, reason="a sanitizer keeps what is freed for a while")
+def test_what_little_bodies_unfold_to_is_memory_too(start, upstream, operator):
+    """A body of 1 KiB is 900 KiB without its Content-Encoding: as many are held as there is memory for."""
+    go = threading.Event()
+
+    def wait(sock, request):
+        go.wait(seconds(60))
+        return message(200, b"{}", type="application/json")
+
+    upstream.always = wait
+    proxy = start({"memory": "8MiB"}, workers=1)
+    body = gzip.compress(b'{"variables": {}}'.ljust(900_000))
+    assert len(body) < 2048
+    ask = ("POST %s HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\n"
+           "Content-Length: %d\r\n\r\n" % (RUNS, operator, len(body))).encode() + body
+    socks = hold(proxy, 24, first=ask)
+    refused = until(lambda: len(upstream.received) + proxy.metric(r'refusals_total\{reason="overload"\}') == 24
+                    and proxy.metric(r'refusals_total\{reason="overload"\}'), "all are on their way or refused")
+    assert 12 < refused < 23, "%d of 24 refused" % refused
+    until(lambda: proxy.metric(r"^dagward_memory_bytes ") > 3 << 20, "what is held is counted")
+    assert proxy.metric(r"^dagward_memory_bytes ") < 9 << 20
+    go.set()
+    let_go(socks)
+    assert proxy.ask("POST", RUNS, operator, body=b"{}").status == 200
+
+
 def test_what_a_busy_moment_needed_is_given_back(start, operator):
     proxy = start(workers=1)
     head = ("GET %s HTTP/1.1\r\nHost: p\r\nAuthorization: Bearer %s\r\n" % (RUNS, operator)).encode() + b"X-Filler: a\r\n" * 100
