@@ -84,7 +84,8 @@ static void write_lfs(struct exchange *x, struct buf *out)
 
 void refusal_write(struct exchange *x)
 {
-        char memory[2048];
+        /* Each byte may be escaped as \u00XX. */
+        char memory[6 * (sizeof(x->refusal.message) + sizeof(x->refusal.rule)) + 1024];
         struct buf body;
         struct str type;
 
