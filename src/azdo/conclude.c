@@ -39,10 +39,14 @@ bool conclude_helps(const struct operation *op, const struct resources *resource
         return item->kind != RESOURCE_PROJECT && follows(op, resources, doubts, RESOURCE_PROJECT);
 }
 
-bool conclude_is_elsewhere(const struct resources *resources, const struct identity *identity)
+bool conclude_is_elsewhere(
+        const struct resources *resources, enum resource_kind kind, const struct identity *identity)
 {
         bool named_any = false;
 
+        /* A work item may be about to move: each of the projects counts. */
+        if (kind == RESOURCE_WORK_ITEM)
+                return false;
         for (size_t i = 0; i < resources->n; i++) {
                 const struct resource *item = &resources->items[i];
                 if (item->kind != RESOURCE_PROJECT)
@@ -91,6 +95,16 @@ static void from_builds(struct resources *resources, struct arena *arena, enum r
         resources->unresolved[kind] = resources->unresolved[kind] && !builds;
 }
 
+static bool add_project(struct resources *resources, struct arena *arena, const struct identity *of)
+{
+        if (of->project_id.len)
+                return add_other(resources, arena, RESOURCE_PROJECT, of->project_id,
+                        of->project_name, STR_NONE);
+        /* Only its name: whoever has a rule by id asks on. */
+        return of->project_name.len &&
+               resources_add(resources, RESOURCE_PROJECT, of->project_name, NULL);
+}
+
 static void project(struct resources *resources, struct arena *arena)
 {
         size_t n = resources->n, found = 0;
@@ -100,9 +114,7 @@ static void project(struct resources *resources, struct arena *arena)
                 if (item->kind == RESOURCE_PROJECT || !identity_kind(item->kind) ||
                         !is_looked_at(resources, item->kind))
                         continue;
-                if (!item->known || !item->known->project_id.len ||
-                        !add_other(resources, arena, RESOURCE_PROJECT, item->known->project_id,
-                                item->known->project_name, STR_NONE))
+                if (!item->known || !add_project(resources, arena, item->known))
                         return;
                 found++;
         }

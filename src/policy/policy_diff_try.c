@@ -1,4 +1,5 @@
 /* The requests that policy diff tries: every combination of what the entries in play name. */
+#include "dagward/azdo/conclude.h"
 #include "dagward/azdo/example.h"
 #include "policy_diff_internal.h"
 
@@ -227,6 +228,27 @@ void diff_take(struct diffing *d, size_t which)
 
 /* --- one request --- */
 
+/* Work items are taken to be in the project below which they are asked for. */
+static void put_into_project(struct diffing *d, struct policy_request *request)
+{
+        struct str project = resources_first(request->resources, RESOURCE_PROJECT);
+
+        if (!project.ptr || !(operation_following_kinds(request->op) >> RESOURCE_PROJECT & 1))
+                return;
+        struct resources *own = must(arena_alloc(&d->scratch, sizeof(*own)));
+        *own = *request->resources;
+        for (size_t i = 0; i < own->n; i++) {
+                struct identity *known = must(arena_alloc(&d->scratch, sizeof(*known)));
+                struct resource *item = &own->items[i];
+                *known = (struct identity){.id = item->value};
+                *(guid_valid(project) ? &known->project_id : &known->project_name) = project;
+                if (item->kind == RESOURCE_WORK_ITEM)
+                        item->known = known;
+        }
+        conclude(request->op, own, 1U << RESOURCE_PROJECT, &d->scratch);
+        request->resources = own;
+}
+
 bool diff_spell(struct diffing *d, const struct operation *op, struct policy_question *question,
         struct policy_request *request)
 {
@@ -261,6 +283,7 @@ bool diff_spell(struct diffing *d, const struct operation *op, struct policy_que
                 request->op != sent)
                 return false;
         request->now_ms = at_ms;
+        put_into_project(d, request);
         if (is_push(op)) {
                 struct resources *own = must(arena_alloc(&d->scratch, sizeof(*own)));
                 *own = *request->resources;

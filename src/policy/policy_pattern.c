@@ -26,6 +26,7 @@ bool is_resource_id(int kind, struct str text)
         case RESOURCE_PIPELINE:
         case RESOURCE_BUILD:
         case RESOURCE_RELEASE:
+        case RESOURCE_WORK_ITEM:
         case RESOURCE_ENVIRONMENT: return str_to_u64(text, &number) || guid_valid(text);
         case RESOURCE_WORK_ITEM_TYPE: return str_find(text, '.') >= 0; /* a reference name */
         case RESOURCE_REF: return !str_starts(text, STR("refs/"));     /* a short or other name */

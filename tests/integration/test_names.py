@@ -223,6 +223,87 @@ def test_items_of_a_batch_are_asked_about_too(start, operator, upstream):
     assert ask(ANALYTICS, PAYROLL).status == 403
 
 
+ITEM = "_apis/wit/workitems/%s?api-version=7.1"
+PATCH = [("Content-Type", "application/json-patch+json")]
+
+
+def title(*more):
+    return json.dumps([{"op": "add", "path": "/fields/System.Title", "value": "x"}, *more]).encode()
+
+
+@pytest.mark.parametrize("rule", ["analytics", ANALYTICS, "anal*"])
+def test_a_work_item_is_of_its_own_project(start, operator, upstream, directory, rule):
+    proxy = start({"access": ["read", "write", "delete"], "areas": ["wit"], "projects": [rule]})
+    for method, path, body in (("GET", ITEM % 7, b""), ("DELETE", ITEM % 7, b""), ("PATCH", ITEM % 7, title()), ("GET", ITEM.replace("%s", "%s/updates") % 7, b""),
+                               ("POST", "_apis/wit/workItems/7/comments?api-version=7.1-preview.4", b"{}")):
+        for home in ("analytics/", ANALYTICS + "/", "")[:2 if method == "POST" else 3]:
+            before = len(served(upstream))
+            answer = proxy.ask(method, "/contoso/" + home + path, operator, PATCH if method == "PATCH" else JSON, body)
+            assert answer.status == 200, (method, home, path, answer.body)
+            # Another project's, by its number: below a project that is allowed, or below none.
+            other = proxy.ask(method, "/contoso/" + home + path.replace("7", "8", 1), operator, PATCH if method == "PATCH" else JSON, body)
+            assert other.status == 403, (method, home, path, other.body)
+            assert len(served(upstream)) == before + 1
+    assert proxy.ask("DELETE", "/contoso/payroll/" + ITEM % 7, operator).status == 403
+    assert proxy.ask("DELETE", "/contoso/analytics/" + ITEM % 9, operator).status == 403, "nobody knows it"
+    assert directory.asked.count("/contoso/_apis/wit/workitems/7") == 1
+
+
+def test_a_denied_project_is_denied_by_the_numbers_of_its_work_items(start, operator, upstream):
+    proxy = start({"access": ["read", "write", "delete"], "areas": ["wit"], "projects": ["*"]}, deny=[{"access": ["read", "write", "delete"], "projects": ["payroll"]}])
+    for home in ("analytics/", "payroll/", ""):
+        assert proxy.ask("DELETE", "/contoso/" + home + ITEM % 8, operator).status == 403
+    assert proxy.ask("DELETE", "/contoso/" + ITEM % 7, operator).status == 200
+    # A link from one shows in the other.
+    link = {"op": "add", "path": "/relations/-", "value": {"rel": "System.LinkTypes.Related", "url": "https://dev.azure.com/contoso/_apis/wit/workItems/8"}}
+    assert proxy.ask("PATCH", "/contoso/" + ITEM % 7, operator, PATCH, title(link)).status == 403
+    assert proxy.ask("PATCH", "/contoso/" + ITEM % 7, operator, PATCH, title()).status == 200
+    assert len(served(upstream)) == 2
+
+
+def test_each_of_many_work_items_counts(start, operator, upstream, directory):
+    directory.work_items.update({n: "analytics" for n in range(100, 133)})
+    proxy = start({"operations": ["wit.workItems.*", "wit.batch.*"], "projects": ["analytics"]}, {"operations": ["wit.batch.*"]})
+    listed = lambda numbers: get(proxy, operator, "/contoso/analytics/_apis/wit/workitems?api-version=7.1&ids=" + ",".join(map(str, numbers)))
+    ids = lambda what, numbers: proxy.ask("POST", "/contoso/analytics/_apis/wit/workitems" + what + "?api-version=7.1", operator, JSON, json.dumps({"ids": list(numbers)}).encode())
+    item = lambda n: {"method": "DELETE", "uri": "/analytics/_apis/wit/workitems/%d?api-version=7.1" % n}
+    batch = lambda *numbers: proxy.ask("POST", "/contoso/_apis/wit/$batch?api-version=7.1", operator, JSON, json.dumps([item(n) for n in numbers]).encode())
+    assert listed(range(100, 132)).status == 200
+    assert ids("batch", range(100, 132)).status == ids("delete", range(100, 132)).status == batch(100, 101).status == 200
+    for answer in (listed([100, 8]), ids("batch", [100, 8]), ids("delete", [100, 8]), batch(100, 8)):
+        assert answer.status == 403
+    # Nobody is asked about more.
+    asked = len(directory.asked)
+    assert listed(range(100, 133)).status == ids("delete", range(100, 133)).status == 403 and len(directory.asked) == asked
+    assert len(served(upstream)) == 4
+
+
+def test_of_whom_nobody_is_asked_no_work_item_is_of_a_project(start, operator, upstream, directory):
+    proxy = start({"operations": ["wit.*"], "projects": ["analytics"]}, {"operations": ["wit.workItems.update"], "projects": ["*"]}, upstream={"names": "literal"})
+    assert get(proxy, operator, "/contoso/analytics/" + ITEM % 7).status == 403
+    assert proxy.ask("DELETE", "/contoso/analytics/" + ITEM % 7, operator).status == 403
+    assert proxy.ask("PATCH", "/contoso/analytics/" + ITEM % 7, operator, PATCH, title()).status == 200
+    assert proxy.ask("POST", "/contoso/analytics/" + ITEM % "$Task", operator, PATCH, title()).status == 200
+    assert directory.asked == []
+
+
+def test_what_a_bin_holds_or_only_a_guid_tells_is_of_no_project(start, operator, upstream):
+    proxy = start({"operations": ["wit.*", "git.pullRequests.*"], "projects": ["analytics"]}, {"operations": ["wit.attachments.get"], "projects": ["*"]})
+    for method, path in (("PATCH", "wit/recyclebin/9"), ("DELETE", "wit/recyclebin/9"), ("DELETE", "wit/attachments/" + DAGS), ("GET", "git/pullrequests/9")):
+        assert proxy.ask(method, "/contoso/analytics/_apis/" + path, operator, JSON, b"{}").status == 403, path
+    assert get(proxy, operator, "/contoso/analytics/_apis/wit/attachments/" + DAGS).status == 200
+    assert get(proxy, operator, "/contoso/analytics/_apis/wit/recyclebin").status == 200
+
+
+def test_a_work_item_that_moved_is_asked_about_again(start, operator, upstream, directory):
+    proxy = start({"operations": ["wit.*"], "projects": ["analytics", "payroll"]}, deny=[{"operations": ["wit.workItems.delete"], "projects": ["payroll"]}])
+    assert get(proxy, operator, "/contoso/" + ITEM % 7).status == 200
+    move = {"op": "add", "path": "/fields/System.TeamProject", "value": "payroll"}
+    assert proxy.ask("PATCH", "/contoso/" + ITEM % 7, operator, PATCH, title(move)).status == 200
+    directory.work_items[7] = "payroll"
+    assert proxy.ask("DELETE", "/contoso/" + ITEM % 7, operator).status == 403
+
+
 @pytest.mark.parametrize("broken", [message(500, "x"), message(401, ""), message(203, "<html>", type="text/html"), message(200, "{"),
                                     message(200, json.dumps({"id": PAYROLL, "name": "analytics"})), message(429, "", [("Retry-After", "1")]), None])
 def test_who_cannot_be_asked_allows_nothing(start, operator, upstream, directory, broken):

@@ -175,6 +175,8 @@ static const struct vocabulary vocabularies[] = {
         {RESOURCE_ENVIRONMENT,
                 {"prod", "prod*", "12", "*", "stage", "13", "test*", "14", "x", "y", "z", "15"},
                 {"prod", "production", "12", "13", "test", "TEST1", "stage", "x", "15", "16"}},
+        {RESOURCE_WORK_ITEM, {"1", "2", "*", "3", "4", "5", "6", "7", "8", "9", "10", "11"},
+                {"1", "2", "3", "4", "5", "6", "7", "8", "12", "13"}},
         {RESOURCE_WORK_ITEM_TYPE,
                 {"Bug", "Task", "*", "B*", "Microsoft.VSTS.WorkItemTypes.Bug", "Epic", "Issue",
                         "T*", "Bug", "Task", "Test Case", "Test*"},

@@ -83,7 +83,7 @@ static inline bool is_id(enum resource_kind kind, const char *text)
         if (kind == RESOURCE_ORGANIZATION && strlen(text) == 37)
                 return (text[0] | 32) == 'a' && is_guid(text + 1);
         if (kind == RESOURCE_PIPELINE || kind == RESOURCE_BUILD || kind == RESOURCE_RELEASE ||
-                kind == RESOURCE_ENVIRONMENT)
+                kind == RESOURCE_ENVIRONMENT || kind == RESOURCE_WORK_ITEM)
                 return is_digits(text) || is_guid(text);
         return is_guid(text);
 }
