@@ -513,6 +513,12 @@ static void a_work_item_is_of_its_own_project_wherever_it_is_named(void **state)
                 {"POST /c/p/_apis/wit/workitems/$Bug",
                         LINK("System.LinkTypes.Related", "https://x/c/_apis/wit/workItems/8"),
                         OF_P "workItems=8 workItemTypes=Bug projects?"},
+                /* How older clients create one. */
+                {"PATCH /c/p/_apis/wit/workitems/$Bug", STEP("/fields/System.Title", "\"t\""),
+                        OF_P "workItemTypes=Bug"},
+                {"PATCH /c/p/_apis/wit/workitems/$Bug",
+                        STEP("/fields/System.TeamProject", "\"q\""),
+                        OF_P "projects=q workItemTypes=Bug"},
                 {"GET /c/p/_apis/wit/attachments/" GUID, NULL, OF_P "projects?"},
                 {"GET /c/p/_apis/git/pullrequests/7", NULL, OF_P "projects? repositories?"},
         };
