@@ -38,6 +38,9 @@ bool may_be_another(enum resource_kind kind, struct str text)
 {
         if (kind == RESOURCE_REPOSITORY && str_ends_fold(text, STR(".git")))
                 return true;
+        /* .NET trims more than ASCII. */
+        if (str_trim_wide(text).len != text.len)
+                return true;
         return kind != RESOURCE_REF && guid_is_odd(text);
 }
 

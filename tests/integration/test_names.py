@@ -95,6 +95,18 @@ def test_a_denial_by_name_holds_for_every_spelling_of_the_id(start, operator, up
     assert served(upstream) == ["/contoso/%s/_apis/pipelines" % ANALYTICS], "it leaves in the plain form"
 
 
+@pytest.mark.parametrize("name,status", [("payroll", 403), ("\u00a0payroll", 403), ("payroll\u2003", 403), ("\u3000payroll\u0085", 403), ("payroll\u000b", 403),
+                                         ("\u1680payroll", 403), ("pay\u00a0roll", 200), ("\ufeffpayroll", 200)])
+def test_a_denied_name_is_denied_with_blanks_around_it(start, operator, upstream, name, status):
+    proxy = start({"access": ["read", "write", "manage"], "projects": ["*"]}, deny=[{"access": ["read", "write", "manage"], "projects": ["payroll"]}], upstream={"names": "literal"})
+    body = json.dumps({"name": "x", "serviceEndpointProjectReferences": [{"projectReference": {"name": name}}]}).encode()
+    assert proxy.ask("POST", "/contoso/_apis/serviceendpoint/endpoints?api-version=7.1", operator, JSON, body).status == status
+    assert len(served(upstream)) == (status == 200)
+    # In a path no such blank may stand.
+    answer = get(proxy, operator, "/contoso/%s/_apis/pipelines" % urllib.parse.quote(name))
+    assert answer.status == (403 if name == "payroll" else 400), answer.body
+
+
 def test_a_denial_by_id_holds_for_every_spelling_of_it(start, operator, upstream):
     upstream.always = DotNet()
     proxy = start({"access": ["read"], "projects": ["*"]}, deny=[{"access": ["read"], "projects": [PAYROLL]}], upstream={"names": "literal"})

@@ -468,6 +468,8 @@ static void a_patch_says_in_one_way_what_it_sets(void **state)
                 {ITEM_7, STEP("/Fields", "{\"System.TeamProject\":\"q\"}"), "refused"},
                 {ITEM_7, STEP("/", "{\"fields\":{\"System.TeamProject\":\"q\"}}"), "refused"},
                 {ITEM_7, STEP("", "{\"fields\":{\"System.TeamProject\":\"q\"}}"), "refused"},
+                {ITEM_7, STEP("/fields/System.TeamProject\xc2\xa0", "\"q\""), "refused"},
+                {ITEM_7, STEP("/fields/ System.TeamProject", "\"q\""), "refused"},
                 {ITEM_7, STEP("/relations", "[]"), "refused"},
                 {ITEM_7, STEP("/fields/Team Project", "\"q\""), "refused"},
         };
@@ -516,8 +518,7 @@ static void a_work_item_is_of_its_own_project_wherever_it_is_named(void **state)
                 /* How older clients create one. */
                 {"PATCH /c/p/_apis/wit/workitems/$Bug", STEP("/fields/System.Title", "\"t\""),
                         OF_P "workItemTypes=Bug"},
-                {"PATCH /c/p/_apis/wit/workitems/$Bug",
-                        STEP("/fields/System.TeamProject", "\"q\""),
+                {"PATCH /c/p/_apis/wit/workitems/$Bug", STEP("/fields/System.TeamProject", "\"q\""),
                         OF_P "projects=q workItemTypes=Bug"},
                 {"GET /c/p/_apis/wit/attachments/" GUID, NULL, OF_P "projects?"},
                 {"GET /c/p/_apis/git/pullrequests/7", NULL, OF_P "projects? repositories?"},

@@ -90,6 +90,16 @@ static inline bool is_id(enum resource_kind kind, const char *text)
 
 /* --- resources --- */
 
+/* A blank at an end, of which upstream may take no notice: of the many that .NET knows, those that
+ * the model has. */
+static inline bool is_padded(const char *text)
+{
+        size_t n = strlen(text);
+
+        return strncmp(text, "\xc2\xa0", 2) == 0 ||
+               (n > 3 && strcmp(text + n - 3, "\xe3\x80\x80") == 0);
+}
+
 /* What upstream calls it: the value tells by which of its names it goes. */
 static inline enum answer known_by(
         const char *value, enum resource_kind kind, struct str id, struct str name, struct str path)
@@ -117,7 +127,7 @@ static inline enum answer same(const char *value, const struct resource *item, b
                 return MAYBE;
         enum answer answer = may_fit(value, text, kind != RESOURCE_REF || deny);
         bool value_is_id = !has_star(value) && is_id(kind, value);
-        bool another = (kind != RESOURCE_REF && strcmp(text, GUID_ODD) == 0) ||
+        bool another = (kind != RESOURCE_REF && strcmp(text, GUID_ODD) == 0) || is_padded(text) ||
                        (kind == RESOURCE_REPOSITORY && strcmp(text, "dags.git") == 0);
         return answer == NO && (another || value_is_id != is_id(kind, text)) ? MAYBE : answer;
 }
