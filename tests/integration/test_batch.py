@@ -95,6 +95,8 @@ def test_one_that_is_not_allowed_refuses_all(proxy, upstream, planner, item):
     {"method": "PATCH", "uri": "//evil.example/_apis/wit/workItems/7"},
     {"method": "PATCH", "uri": "/analytics/../secret/_apis/wit/workItems/7"},
     {"method": "PATCH", "uri": "/analytics%2f..%2fsecret/_apis/wit/workItems/7"},
+    {"method": "PATCH", "uri": "/ana+lytics/_apis/wit/workItems/7", "headers": TYPE, "body": PATCH},
+    {"method": "PATCH", "uri": "/ana%2Blytics/_apis/wit/workItems/7", "headers": TYPE, "body": PATCH},
     {"method": "POST", "uri": "/analytics/_apis/wit/workItems/7?_method=DELETE"},
     {"method": "POST", "uri": "/analytics/_apis/wit/workItems/7", "headers": {"X-HTTP-Method-Override": "DELETE"}},
     {"method": "POST", "uri": "/_apis/wit/$batch", "body": [GOOD]},
