@@ -85,7 +85,7 @@ def test_x3_the_dag_of_another_team_is_refused(proxy, upstream, operator):
 
 
 @pytest.mark.parametrize("options,status", [
-    ({}, 200), ({"bypassPolicy": False}, 200), ({"bypassPolicy": None}, 200), ({"mergeStrategy": "squash"}, 200), ({"autoCompleteIgnoreConfigIds": []}, 200),
+    ({}, 200), ({"bypassPolicy": False}, 200), ({"bypassPolicy": None}, 200), ({"mergeStrategy": "squash"}, 200), ({"squashMerge": True}, 200), ({"autoCompleteIgnoreConfigIds": []}, 200),
     ({"bypassPolicy": True}, 403), ({"BypassPolicy": True}, 403), ({"bypassPolicy": "true"}, 403), ({"bypassPolicy": 1}, 403),
     ({"autoCompleteIgnoreConfigIds": [1]}, 403), ({"bypass\\u0050olicy": True}, 403)])
 def test_branch_policies_are_bypassed_only_by_who_may(proxy, upstream, operator, options, status):
@@ -122,6 +122,19 @@ def test_a_patch_that_may_be_read_in_two_ways_is_refused(proxy, upstream, operat
     answer = proxy.ask("PATCH", "/contoso/analytics/_apis/wit/workitems/7?api-version=7.1", operator,
                        [("Content-Type", "application/json-patch+json")], json.dumps(step).encode())
     assert answer.status == 400 and not upstream.received, answer.body
+
+
+@pytest.mark.parametrize("options,rebases,never_squashes", [
+    ({"mergeStrategy": "rebase"}, 200, 200), ({"squashMerge": True}, 403, 403), ({"squashMerge": "true"}, 403, 403), ({"mergeStrategy": "squash"}, 403, 403),
+    ({"mergeStrategy": "rebase", "squashMerge": True}, 403, 403), ({"mergeStrategy": "rebase", "squashMerge": False}, 200, 200), ({"squashMerge": False}, 200, 200)])
+def test_the_older_spelling_of_a_squash_is_one(start_proxy, issuer, upstream, operator, options, rebases, never_squashes):
+    allow = {"operations": ["git.pullRequests.update"]}
+    for role, status in (({"allow": [{**allow, "where": {"mergeStrategy": ["rebase"]}}]}, rebases),
+                         ({"allow": [allow], "deny": [{**allow, "where": {"mergeStrategy": ["squash"]}}]}, never_squashes)):
+        policy = copy.deepcopy(POLICY)
+        policy["roles"]["operator"] = role
+        proxy = start_proxy([issuer.config()], policy, {"hosts": {"*": upstream.url}})
+        assert ask(proxy, operator, "PATCH", PULL, {"status": "completed", "completionOptions": options}).status == status
 
 
 def test_guards_hold_under_policies_without_conditions(start_proxy, issuer, upstream, operator):

@@ -97,6 +97,20 @@ static void bodies_and_queries_say_facts(void **state)
                         "\"autoCompleteIgnoreConfigIds\":[1,2]}}",
                         "status=completed bypassPolicy=true autoCompleteIgnoreConfigIds=1 "
                         "autoCompleteIgnoreConfigIds=2"},
+                {PULL, "{\"completionOptions\":{\"squashMerge\":true}}", "mergeStrategy=squash"},
+                {PULL, "{\"completionOptions\":{\"SquashMerge\":\"True\"}}",
+                        "mergeStrategy=squash"},
+                {PULL, "{\"completionOptions\":{\"squashMerge\":1}}", "mergeStrategy=squash"},
+                {PULL, "{\"completionOptions\":{\"squashMerge\":false}}", ""},
+                {PULL, "{\"completionOptions\":{\"squashMerge\":null}}", ""},
+                {PULL,
+                        "{\"completionOptions\":{\"mergeStrategy\":\"rebase\",\"squashMerge\":true}"
+                        "}",
+                        "mergeStrategy=rebase mergeStrategy=squash"},
+                {PULL,
+                        "{\"completionOptions\":{\"mergeStrategy\":\"squash\",\"squashMerge\":"
+                        "false}}",
+                        "mergeStrategy=squash"},
                 {"PATCH /c/p/_apis/wit/workitems/7?bypassRules=true",
                         "[{\"op\":\"add\",\"path\":\"/Fields/System.State\",\"value\":\"Done\"},"
                         "{\"op\":\"remove\",\"path\":\"/relations/0\"}]",
