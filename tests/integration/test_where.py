@@ -137,6 +137,18 @@ def test_the_older_spelling_of_a_squash_is_one(start_proxy, issuer, upstream, op
         assert ask(proxy, operator, "PATCH", PULL, {"status": "completed", "completionOptions": options}).status == status
 
 
+@pytest.mark.parametrize("query,named,unnamed", [("", 200, 200), ("&includeDownloadTickets=false", 200, 200), ("&includeDownloadTickets=true", 200, 403),
+                                                 ("&IncludeDownloadTickets=1", 200, 403)])
+def test_tickets_that_open_content_have_to_be_named(start_proxy, issuer, upstream, operator, query, named, unnamed):
+    read = {"access": ["read"], "areas": ["fileContainer", "build"]}
+    for entry, status in (({**read, "where": {"includeDownloadTickets": ["*"]}}, named), (read, unnamed)):
+        policy = copy.deepcopy(POLICY)
+        policy["roles"]["operator"] = {"allow": [entry]}
+        proxy = start_proxy([issuer.config()], policy, {"hosts": {"*": upstream.url}})
+        for path in ("/contoso/_apis/resources/Containers/9?itemPath=drop", "/contoso/analytics/_apis/build/builds/7/artifacts?api-version=7.1"):
+            assert proxy.ask("GET", path + query, operator).status == status
+
+
 def test_guards_hold_under_policies_without_conditions(start_proxy, issuer, upstream, operator):
     """The quick look at a body that nothing else makes worth parsing."""
     policy = copy.deepcopy(POLICY)

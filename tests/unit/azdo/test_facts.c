@@ -118,6 +118,12 @@ static void bodies_and_queries_say_facts(void **state)
                 {"DELETE /c/p/_apis/wit/workitems/7?destroy=true", "", "destroy=true"},
                 {"GET /c/p/_apis/pipelines/42/runs/7/logs?$expand=signedContent", "",
                         "expand=signedContent"},
+                {"GET /c/_apis/resources/Containers/9?itemPath=drop&includeDownloadTickets=true",
+                        "", "includeDownloadTickets=true"},
+                {"GET /c/p/_apis/build/builds/7/artifacts?IncludeDownloadTickets=true", "",
+                        "includeDownloadTickets=true"},
+                {"GET /~vsrm/c/p/_apis/release/releases/7?includeDownloadTicket=1", "",
+                        "includeDownloadTickets=1"},
                 {"GET /c/p/_apis/build/builds", "", ""},
                 /* A file that is moved is gone where it was. */
                 {REPOSITORY "/pushes",
