@@ -104,19 +104,6 @@ unsigned operation_open_kinds(const struct operation *op)
         return open;
 }
 
-unsigned operation_following_kinds(const struct operation *op)
-{
-        const struct operation_extra *extra = &table_extras[op->index];
-        unsigned following = 0;
-
-        for (size_t i = 0; i < extra->n_rows; i++) {
-                const struct gather_row *row = &rows[extra->rows[i]];
-                if (row->source == SOURCE_PATH && (row->flags & ROW_FOLLOWS))
-                        following |= 1U << row->kind;
-        }
-        return following;
-}
-
 bool body_may_veil(const struct operation *op, struct str body)
 {
         const struct operation_extra *extra = &table_extras[op->index];

@@ -1,5 +1,4 @@
 /* The requests that policy diff tries: every combination of what the entries in play name. */
-#include "dagward/azdo/conclude.h"
 #include "dagward/azdo/example.h"
 #include "policy_diff_internal.h"
 
@@ -228,24 +227,19 @@ void diff_take(struct diffing *d, size_t which)
 
 /* --- one request --- */
 
-/* Work items are taken to be in the project below which they are asked for. */
+/* Work items and builds are taken to be in the project below which they are asked for. */
 static void put_into_project(struct diffing *d, struct policy_request *request)
 {
-        struct str project = resources_first(request->resources, RESOURCE_PROJECT);
+        const struct resources *from = request->resources;
 
-        if (!project.ptr || !(operation_following_kinds(request->op) >> RESOURCE_PROJECT & 1))
+        if (!(from->implied >> RESOURCE_PROJECT & 1) ||
+                !resources_first(from, RESOURCE_PROJECT).ptr ||
+                (!resources_first(from, RESOURCE_WORK_ITEM).ptr &&
+                        !resources_first(from, RESOURCE_BUILD).ptr))
                 return;
         struct resources *own = must(arena_alloc(&d->scratch, sizeof(*own)));
-        *own = *request->resources;
-        for (size_t i = 0; i < own->n; i++) {
-                struct identity *known = must(arena_alloc(&d->scratch, sizeof(*known)));
-                struct resource *item = &own->items[i];
-                *known = (struct identity){.id = item->value};
-                *(guid_valid(project) ? &known->project_id : &known->project_name) = project;
-                if (item->kind == RESOURCE_WORK_ITEM)
-                        item->known = known;
-        }
-        conclude(request->op, own, 1U << RESOURCE_PROJECT, &d->scratch);
+        *own = *from;
+        own->unresolved[RESOURCE_PROJECT] = false;
         request->resources = own;
 }
 

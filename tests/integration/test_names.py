@@ -159,6 +159,36 @@ def test_a_build_is_its_pipelines(start, operator, upstream, rule):
     assert "pipeline.name:\\etl\\nightly-load" in record["request"]["resources"]
 
 
+class AnyProject(Directory):
+    """Finds builds by their number, whatever project stands in front."""
+
+    def find(self, segments, query):
+        return super().find(segments[:1] + segments[2:], query) if segments[2:5] == ["_apis", "build", "builds"] else super().find(segments, query)
+
+
+@pytest.mark.parametrize("pipelines", [[42], None])
+def test_a_build_is_changed_in_its_own_project(start, operator, upstream, pipelines):
+    upstream.always = AnyProject()
+    role = {"operations": ["build.*"], "projects": ["analytics"], **({"pipelines": pipelines} if pipelines else {})}
+    change = lambda proxy, method, path, body: proxy.ask(method, "/contoso/%s?api-version=7.1" % path, operator, JSON, json.dumps(body).encode()).status
+    asked = (("PATCH", "analytics/_apis/build/builds/%d", {"status": "cancelling"}), ("DELETE", ANALYTICS + "/_apis/build/builds/%d", {}), ("PUT", "analytics/_apis/build/builds/%d/tags/x", {}),
+             ("PATCH", "analytics/_apis/build/builds/%d/stages/s", {"state": "retry"}))
+    proxy = start(role)
+    for method, path, body in asked:
+        assert change(proxy, method, path % 1001, body) == 200, path
+        assert change(proxy, method, path % 2002, body) in (400, 403), path
+    assert change(proxy, "PATCH", "analytics/_apis/build/builds", [{"id": 1001, "status": "cancelling"}]) == 200
+    assert change(proxy, "PATCH", "analytics/_apis/build/builds", [{"id": 1001, "status": "cancelling"}, {"id": 2002, "status": "cancelling"}]) in (400, 403)
+    assert len(served(upstream)) == 5
+
+
+def test_of_whom_nobody_is_asked_no_build_is_changed_in_a_project(start, operator, upstream):
+    proxy = start({"operations": ["build.*"], "projects": ["analytics"]}, {"operations": ["build.builds.delete"], "projects": ["*"]}, upstream={"names": "literal"})
+    assert proxy.ask("PATCH", "/contoso/analytics/_apis/build/builds/1001", operator, JSON, b'{"status":"cancelling"}').status == 403
+    assert proxy.ask("DELETE", "/contoso/analytics/_apis/build/builds/1001", operator).status == 200
+    assert get(proxy, operator, "/contoso/analytics/_apis/build/builds/1001").status == 200
+
+
 def test_a_body_that_names_another_build_than_the_path_is_refused(start, operator, upstream):
     """The pipeline follows from the build of the path; the body must not mean another one."""
     proxy = start({"operations": ["build.builds.update"], "projects": ["analytics"], "pipelines": [42]})

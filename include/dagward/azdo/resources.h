@@ -53,7 +53,7 @@ struct resources {
          * true beside items of the same kind. */
         bool unresolved[RESOURCE_KINDS];
         /* Bit k: that follows from others which the request does name: its pipeline from its build,
-         * its project from its repository or its work item. */
+         * its project from its repository, its work item or its build. */
         unsigned implied;
         /* Bit k: those of kind k are named only where upstream may not look (a query parameter that
          * the operation does not have): they have to be allowed too, and tell nothing. */
@@ -91,9 +91,6 @@ unsigned operation_veiled_kinds(const struct operation *op);
 /* The kinds of which every request for `op` leaves open which one it is about (a pull request that
  * is updated is told by its number, which says nothing of its branch): only `*` ever admits it. */
 unsigned operation_open_kinds(const struct operation *op);
-/* The kinds of which every request for `op` leaves to others which one it is about, whatever its
- * path says: the project of a work item. */
-unsigned operation_following_kinds(const struct operation *op);
 /* Whether a body may veil a kind: a quick look at the text, never wrong when it says no. Then,
  * where only veiled kinds matter, an empty body says the same. */
 bool body_may_veil(const struct operation *op, struct str body);

@@ -134,7 +134,8 @@ static void a_query_that_upstream_does_not_know_settles_nothing(void **state)
         (void)state;
         static const struct gathering cases[] = {
                 {"PATCH /c/p/_apis/build/builds/7?definitionId=42", "{}",
-                        "organizations=c projects=p pipelines=42 builds=7 pipelines? refs?"},
+                        "organizations=c projects=p pipelines=42 builds=7 projects? pipelines? "
+                        "refs?"},
                 {"GET /c/p/_apis/build/builds/7?definitions=42&definitionIds=42", NULL,
                         "organizations=c projects=p pipelines=42 builds=7 pipelines?"},
                 {"DELETE /c/_apis/git/repositories/" GUID "?projectId=p", NULL,
@@ -520,6 +521,14 @@ static void a_work_item_is_of_its_own_project_wherever_it_is_named(void **state)
                         OF_P "workItemTypes=Bug"},
                 {"PATCH /c/p/_apis/wit/workitems/$Bug", STEP("/fields/System.TeamProject", "\"q\""),
                         OF_P "projects=q workItemTypes=Bug"},
+                {"DELETE /c/p/_apis/build/builds/7", NULL, OF_P "builds=7 projects? pipelines?"},
+                {"PATCH /c/p/_apis/build/builds", "[{\"id\":7}]",
+                        OF_P "builds=7 projects? pipelines?"},
+                {"PATCH /c/p/_apis/build/builds/7/stages/s", "{}",
+                        OF_P "builds=7 projects? pipelines? refs?"},
+                {"PUT /c/p/_apis/build/builds/7/tags/x", NULL,
+                        OF_P "builds=7 projects? pipelines?"},
+                {"GET /c/p/_apis/build/builds/7/timeline", NULL, OF_P "builds=7 pipelines?"},
                 {"GET /c/p/_apis/wit/attachments/" GUID, NULL, OF_P "projects?"},
                 {"GET /c/p/_apis/git/pullrequests/7", NULL, OF_P "projects? repositories?"},
         };
