@@ -51,7 +51,7 @@ size_t policy_usage_left_out(const struct policy_usage *usage)
 
 bool policy_usage_lasts(enum resource_kind kind)
 {
-        return kind != RESOURCE_BUILD && kind != RESOURCE_RELEASE;
+        return kind != RESOURCE_BUILD && kind != RESOURCE_RELEASE && kind != RESOURCE_WORK_ITEM;
 }
 
 /* A request that the catalogue does not know, or that belongs to no organization, is allowed by

@@ -102,6 +102,19 @@ static struct str text_of(const json_t *item, struct str name, const char **why)
         return str_view(json_string_value(member), json_string_length(member));
 }
 
+/* Whether a plus stands in the path, encoded or not: what is inside of a body may be decoded as a
+ * form is. */
+static bool has_plus(struct str uri)
+{
+        struct str path;
+
+        str_cut(uri, '?', &path);
+        for (size_t i = 0; i < path.len; i++)
+                if (path.ptr[i] == '+' || str_starts_fold(str_from(path, i), STR("%2b")))
+                        return true;
+        return false;
+}
+
 bool batch_item(const struct batch *batch, size_t i, struct arena *arena, struct batch_item *out,
         const char **why)
 {
@@ -125,6 +138,11 @@ bool batch_item(const struct batch *batch, size_t i, struct arena *arena, struct
                 return false;
         *why = "a request in the batch has a uri that does not begin with one slash";
         if (out->uri.ptr[0] != '/' || str_starts(out->uri, STR("//")))
+                return false;
+        *why = "a request in the batch has a `+` in the path of its uri, which upstream may read "
+               "as a "
+               "blank";
+        if (has_plus(out->uri))
                 return false;
         out->body = STR("");
         if (!body || json_is_null(body))

@@ -89,12 +89,26 @@ json_t *body_member(const json_t *object, struct str name, const char **why)
         return found;
 }
 
+/* Whether a blank stands at an end of a part, which upstream may trim. */
+static bool has_padded_part(struct str path)
+{
+        struct str part;
+
+        while (path.ptr) {
+                path = str_cut(path, '/', &part);
+                if (str_trim_wide(part).len != part.len)
+                        return true;
+        }
+        return false;
+}
+
 /* Azure DevOps passes over empty parts. An escape stands for a slash or for itself, and no name
  * that is meant has either. */
 static bool patch_path_is_plain(struct str path)
 {
         return path.len > 1 && path.ptr[0] == '/' && path.ptr[path.len - 1] != '/' &&
-               str_find_str(path, STR("//")) < 0 && str_find(path, '~') < 0;
+               str_find_str(path, STR("//")) < 0 && str_find(path, '~') < 0 &&
+               !has_padded_part(path);
 }
 
 const json_t *body_patch_step(const json_t *patch, size_t i, struct str *path, const char **why)

@@ -89,6 +89,10 @@ enum {
         ROW_MAIN = 1 << 8,
         ROW_DEFERS = 1 << 9,
         ROW_ASIDE = 1 << 10,
+        ROW_FOLLOWS = 1 << 11,
+        ROW_LINK = 1 << 12,
+        /* It is none by which a request is to name one. */
+        ROW_NAMES_NONE = ROW_VEILS | ROW_DEFERS | ROW_ASIDE | ROW_FOLLOWS | ROW_LINK,
 };
 
 /* A row of resources.def. */

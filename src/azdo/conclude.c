@@ -39,10 +39,14 @@ bool conclude_helps(const struct operation *op, const struct resources *resource
         return item->kind != RESOURCE_PROJECT && follows(op, resources, doubts, RESOURCE_PROJECT);
 }
 
-bool conclude_is_elsewhere(const struct resources *resources, const struct identity *identity)
+bool conclude_is_elsewhere(
+        const struct resources *resources, enum resource_kind kind, const struct identity *identity)
 {
         bool named_any = false;
 
+        /* A work item may be about to move: each of the projects counts. */
+        if (kind == RESOURCE_WORK_ITEM)
+                return false;
         for (size_t i = 0; i < resources->n; i++) {
                 const struct resource *item = &resources->items[i];
                 if (item->kind != RESOURCE_PROJECT)
@@ -57,12 +61,24 @@ bool conclude_is_elsewhere(const struct resources *resources, const struct ident
 
 /* An identity of its own for what one says about another. */
 static bool add_other(struct resources *resources, struct arena *arena, enum resource_kind kind,
-        struct str id, struct str name, struct str path)
+        const struct identity *other)
 {
-        struct identity other = {.id = id, .name = name, .path = path};
-        const struct identity *kept = identity_keep(&other, arena);
+        const struct identity *kept = identity_keep(other, arena);
 
         return kept && resources_add(resources, kind, kept->id, kept);
+}
+
+/* The pipeline of a build. */
+static bool add_pipeline(
+        struct resources *resources, struct arena *arena, const struct identity *build)
+{
+        const struct identity pipeline = {.id = build->pipeline_id,
+                .name = build->pipeline_name,
+                .path = build->pipeline_path,
+                .project_id = build->project_id,
+                .project_name = build->project_name};
+
+        return add_other(resources, arena, RESOURCE_PIPELINE, &pipeline);
 }
 
 static void from_builds(struct resources *resources, struct arena *arena, enum resource_kind kind)
@@ -84,11 +100,21 @@ static void from_builds(struct resources *resources, struct arena *arena, enum r
                 if (resources->items[i].kind != RESOURCE_BUILD)
                         continue;
                 if (kind == RESOURCE_REF ? !resources_add(resources, kind, known->ref, NULL)
-                                         : !add_other(resources, arena, kind, known->pipeline_id,
-                                                   known->pipeline_name, known->pipeline_path))
+                                         : !add_pipeline(resources, arena, known))
                         return;
         }
         resources->unresolved[kind] = resources->unresolved[kind] && !builds;
+}
+
+static bool add_project(struct resources *resources, struct arena *arena, const struct identity *of)
+{
+        const struct identity project = {.id = of->project_id, .name = of->project_name};
+
+        if (project.id.len)
+                return add_other(resources, arena, RESOURCE_PROJECT, &project);
+        /* Only its name: whoever has a rule by id asks on. */
+        return of->project_name.len &&
+               resources_add(resources, RESOURCE_PROJECT, of->project_name, NULL);
 }
 
 static void project(struct resources *resources, struct arena *arena)
@@ -100,9 +126,7 @@ static void project(struct resources *resources, struct arena *arena)
                 if (item->kind == RESOURCE_PROJECT || !identity_kind(item->kind) ||
                         !is_looked_at(resources, item->kind))
                         continue;
-                if (!item->known || !item->known->project_id.len ||
-                        !add_other(resources, arena, RESOURCE_PROJECT, item->known->project_id,
-                                item->known->project_name, STR_NONE))
+                if (!item->known || !add_project(resources, arena, item->known))
                         return;
                 found++;
         }

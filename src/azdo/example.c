@@ -46,8 +46,7 @@ static int param_kind(const struct operation *op, struct str name)
 
         for (size_t i = 0; i < extra->n_rows; i++) {
                 const struct gather_row *row = gather_row(extra->rows[i]);
-                if (row->source == SOURCE_PATH &&
-                        !(row->flags & (ROW_VEILS | ROW_DEFERS | ROW_ASIDE)) &&
+                if (row->source == SOURCE_PATH && !(row->flags & ROW_NAMES_NONE) &&
                         str_eq_fold(row->where, name))
                         return row->kind;
         }
@@ -62,7 +61,7 @@ static const struct gather_row *row_for(const struct operation *op, unsigned kin
 
         for (size_t i = 0; i < extra->n_rows; i++) {
                 const struct gather_row *row = gather_row(extra->rows[i]);
-                if (row->kind != kind || row->flags & (ROW_VEILS | ROW_DEFERS | ROW_ASIDE))
+                if (row->kind != kind || row->flags & ROW_NAMES_NONE)
                         continue;
                 if (row->source == SOURCE_PATH) {
                         char param[80];

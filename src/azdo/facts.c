@@ -25,7 +25,7 @@ enum {
 };
 #undef NAME
 #undef FACT
-enum fact_flags { TEXT = 1, VALUE = 2, ZEROS = 4 };
+enum fact_flags { TEXT = 1, VALUE = 2, ZEROS = 4, SQUASH = 8 };
 #define NAME(name, shape, guard, summary)
 #define FACT(operations, source, where, name, flags)                                               \
         {{where, sizeof(where) - 1}, SOURCE_##source, FACT_##name, flags},
@@ -172,11 +172,22 @@ static bool is_zeros(const json_t *json)
         return text.len == 0;
 }
 
+/* What upstream converts to false. */
+static bool is_no(const json_t *json)
+{
+        return json_is_null(json) || json_is_false(json) ||
+               (json_is_integer(json) && json_integer_value(json) == 0) ||
+               (json_is_string(json) &&
+                       str_eq_fold(str_trim_wide(str_of(json_string_value(json))), STR("false")));
+}
+
 static bool add_json(
         struct gatherer *gatherer, const struct fact_row *row, struct str key, const json_t *json)
 {
         if (row->flags & ZEROS)
                 return !is_zeros(json) || add(gatherer, row->kind, STR(""), STR("true"));
+        if (row->flags & SQUASH)
+                return is_no(json) || add(gatherer, row->kind, STR(""), STR("squash"));
         if ((row->flags & VALUE) && json_is_object(json)) {
                 *gatherer->why = NULL;
                 json = body_member(json, STR("value"), gatherer->why);

@@ -27,6 +27,9 @@ static const struct place {
         [RESOURCE_FEED] = {SERVICE_FEEDS, "/_apis/packaging/feeds/", "/_apis/packaging/feeds/", API,
                 false},
         [RESOURCE_ENVIRONMENT] = {SERVICE_DEV, "/_apis/pipelines/environments/", NULL, API, true},
+        /* Below no project: whose it is, is what is asked. */
+        [RESOURCE_WORK_ITEM] = {SERVICE_DEV, NULL, "/_apis/wit/workitems/",
+                API "&fields=System.TeamProject", true},
 };
 
 bool identity_kind(enum resource_kind kind)
@@ -169,6 +172,9 @@ static enum identity_answer understand(enum resource_kind kind, struct str value
         if (kind == RESOURCE_TEAM) {
                 out->project_id = text_of(one, "projectId", NULL);
                 out->project_name = text_of(one, "projectName", NULL);
+        } else if (kind == RESOURCE_WORK_ITEM) {
+                out->project_name =
+                        text_of(json_object_get(one, "fields"), "System.TeamProject", NULL);
         } else if (kind == RESOURCE_PIPELINE) {
                 out->path = full_path(text_of(one, "path", NULL), out->name, arena);
         } else if (kind == RESOURCE_BUILD) {
@@ -186,7 +192,9 @@ static enum identity_answer understand(enum resource_kind kind, struct str value
                 !str_eq_fold(value, out->id))
                 return IDENTITY_BAD;
         *why = "Azure DevOps' answer names no project";
-        if (kind != RESOURCE_PROJECT && kind != RESOURCE_FEED && !out->project_id.len)
+        bool in_project =
+                out->project_id.len || (kind == RESOURCE_WORK_ITEM && out->project_name.len);
+        if (kind != RESOURCE_PROJECT && kind != RESOURCE_FEED && !in_project)
                 return IDENTITY_BAD;
         return IDENTITY_KNOWN;
 }

@@ -28,6 +28,7 @@ static const struct {
         [RESOURCE_REPOSITORY] = {"repository", "repositories"},
         [RESOURCE_FEED] = {"feed", "feeds"},
         [RESOURCE_ENVIRONMENT] = {"environment", "environments"},
+        [RESOURCE_WORK_ITEM] = {"work item", "workItems"},
         [RESOURCE_WORK_ITEM_TYPE] = {"work item type", "workItemTypes"},
         [RESOURCE_REF] = {"ref", "refs"},
 };
@@ -42,12 +43,13 @@ struct gatherer {
         struct resources *out;
         const char **why;
         struct str single[RESOURCE_KINDS][VALUE_CLASSES]; /* from rows without ALSO */
-        unsigned hidden; /* bit k: kind k is touched beyond what is named */
-        unsigned told;   /* bit k: and which one, others that are named tell */
-        unsigned main;   /* bit k: a row with MAIN gave one */
-        unsigned aside;  /* bit k: a row with ASIDE gave one */
-        unsigned named;  /* bit k: a row without it did */
-        bool by_id;      /* the path names a repository by its GUID */
+        unsigned hidden;  /* bit k: kind k is touched beyond what is named */
+        unsigned told;    /* bit k: and which one, others that are named tell */
+        unsigned follows; /* bit k: the same, whatever else names one */
+        unsigned main;    /* bit k: a row with MAIN gave one */
+        unsigned aside;   /* bit k: a row with ASIDE gave one */
+        unsigned named;   /* bit k: a row without it did */
+        unsigned n_work_items;
 };
 
 const struct gather_row *gather_row(size_t place)
@@ -132,7 +134,8 @@ unsigned resources_implied_by(const struct resources *resources, unsigned wanted
                 [RESOURCE_REF] = 1U << RESOURCE_BUILD,
                 [RESOURCE_PROJECT] = 1U << RESOURCE_REPOSITORY | 1U << RESOURCE_PIPELINE |
                                      1U << RESOURCE_BUILD | 1U << RESOURCE_FEED |
-                                     1U << RESOURCE_ENVIRONMENT | 1U << RESOURCE_TEAM,
+                                     1U << RESOURCE_ENVIRONMENT | 1U << RESOURCE_TEAM |
+                                     1U << RESOURCE_WORK_ITEM,
         };
         unsigned sources = 0;
 
@@ -243,6 +246,10 @@ static bool add_value(struct gatherer *gatherer, const struct gather_row *row, s
                 *single = value;
         }
         *(row->flags & ROW_ASIDE ? &gatherer->aside : &gatherer->named) |= 1U << kind;
+        if (kind == RESOURCE_WORK_ITEM && ++gatherer->n_work_items > WORK_ITEMS_MOST) {
+                gatherer->hidden |= 1U << RESOURCE_WORK_ITEM | 1U << RESOURCE_PROJECT;
+                return true;
+        }
         return add_item(gatherer, kind, value);
 }
 
@@ -252,7 +259,9 @@ static bool add_values(struct gatherer *gatherer, const struct gather_row *row, 
                 gatherer->hidden |= 1U << row->kind;
         if (row->flags & ROW_DEFERS)
                 gatherer->out->deferred |= 1U << row->kind;
-        if (row->flags & (ROW_VEILS | ROW_DEFERS))
+        if ((row->flags & ROW_FOLLOWS) && !str_empty(str_trim(value)))
+                gatherer->follows |= 1U << row->kind;
+        if (row->flags & (ROW_VEILS | ROW_DEFERS | ROW_FOLLOWS))
                 return true;
         if ((row->flags & ROW_MAIN) && !str_empty(str_trim(value)))
                 gatherer->main |= 1U << row->kind;
@@ -297,8 +306,9 @@ static bool gather_path(struct gatherer *gatherer, const struct gather_row *row)
                 }
                 if (row->flags & ROW_FALLBACK)
                         return add_fallback(gatherer, row, value);
+                /* Such an id is enough to find it, whatever project stands in front. */
                 if (row->kind == RESOURCE_REPOSITORY && guid_valid(value))
-                        gatherer->by_id = true;
+                        gatherer->follows |= 1U << RESOURCE_PROJECT;
                 return add_values(gatherer, row, value);
         }
         return true;
@@ -346,6 +356,36 @@ static bool gather_body(struct gatherer *gatherer, const struct gather_row *row,
         return false;
 }
 
+/* A link of a work item. One to another work item shows there, too. */
+static bool gather_link(struct gatherer *gatherer, const struct gather_row *row, const json_t *step)
+{
+        static const char *const others[] = {"AttachedFile", "Hyperlink", "ArtifactLink"};
+        uint64_t number;
+
+        *gatherer->why = NULL;
+        const json_t *value = body_member(step, STR("value"), gatherer->why);
+        const json_t *rel = *gatherer->why ? NULL : body_member(value, STR("rel"), gatherer->why);
+        const json_t *url = *gatherer->why ? NULL : body_member(value, STR("url"), gatherer->why);
+        if (*gatherer->why)
+                return false;
+        for (size_t i = 0; json_is_string(rel) && i < sizeof(others) / sizeof(others[0]); i++)
+                if (str_eq_fold(str_of(json_string_value(rel)), str_of(others[i])))
+                        return true;
+        if (json_is_null(url) || (!rel && !url))
+                return true;
+        struct str id = json_is_string(url) ? str_of(json_string_value(url)) : STR("");
+        for (ssize_t slash; (slash = str_find(id, '/')) >= 0;)
+                id = str_from(id, (size_t)slash + 1);
+        if (!str_to_u64(id, &number)) {
+                gatherer->hidden |= 1U << RESOURCE_WORK_ITEM | 1U << RESOURCE_PROJECT;
+                return true;
+        }
+        gatherer->follows |= 1U << RESOURCE_PROJECT;
+        id = arena_copy(gatherer->arena, id);
+        return id.ptr ? add_value(gatherer, row, id)
+                      : refuse(gatherer, "the request names too much");
+}
+
 #define FIELDS "/fields/"
 
 /* What a JSON Patch sets at the row's path. */
@@ -363,6 +403,12 @@ static bool gather_patch(
                         return refuse(gatherer,
                                 "a step of the patch names a field otherwise than by its reference "
                                 "name (such as System.Title)");
+                if (row->flags & ROW_LINK) {
+                        struct str above = str_head(row->where, row->where.len - 1);
+                        if (str_starts_fold(path, above) && !gather_link(gatherer, row, step))
+                                return false;
+                        continue;
+                }
                 if (!str_eq_fold(path, row->where))
                         continue;
                 const json_t *value = body_member(step, STR("value"), gatherer->why);
@@ -442,14 +488,10 @@ bool resources_gather(const struct route *route, const struct route_query *query
                 bool unread = !body.ptr && (extra->body_kinds >> k & 1);
                 bool hidden = unread || (gatherer.hidden >> k & 1);
                 bool told = (gatherer.told >> k & 1) || (!named && (extra->touches >> k & 1));
-                resources->unresolved[k] = hidden || told || aside;
-                if (told && !hidden)
+                bool follows = !hidden && !aside && (gatherer.follows >> k & 1);
+                resources->unresolved[k] = hidden || told || aside || follows;
+                if (follows || (told && !hidden))
                         resources->implied |= 1U << k;
-        }
-        /* Such an id is enough to find it, whatever project stands in front. */
-        if (gatherer.by_id && !resources->unresolved[RESOURCE_PROJECT]) {
-                resources->unresolved[RESOURCE_PROJECT] = true;
-                resources->implied |= 1U << RESOURCE_PROJECT;
         }
         return true;
 }

@@ -15,5 +15,7 @@
 #define MAIN ROW_MAIN
 #define DEFERS ROW_DEFERS
 #define ASIDE ROW_ASIDE
+#define FOLLOWS ROW_FOLLOWS
+#define LINK ROW_LINK
 
 #endif

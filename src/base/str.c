@@ -109,6 +109,39 @@ struct str str_trim(struct str s)
         return s;
 }
 
+/* How many bytes of a blank the text begins with, as .NET knows them, or 0. */
+static size_t wide_blank(struct str text)
+{
+        static const struct str blanks[] = {{"\xc2\x85", 2}, {"\xc2\xa0", 2}, {"\xe1\x9a\x80", 3},
+                {"\xe2\x80\xa8", 3}, {"\xe2\x80\xa9", 3}, {"\xe2\x80\xaf", 3}, {"\xe2\x81\x9f", 3},
+                {"\xe3\x80\x80", 3}};
+
+        if (text.ptr[0] == ' ' || (text.ptr[0] >= '\t' && text.ptr[0] <= '\r'))
+                return 1;
+        for (size_t i = 0; i < sizeof(blanks) / sizeof(blanks[0]); i++)
+                if (str_starts(text, blanks[i]))
+                        return blanks[i].len;
+        bool en_quad = text.len >= 3 && str_starts(text, STR("\xe2\x80")) &&
+                       (unsigned char)text.ptr[2] >= 0x80 && (unsigned char)text.ptr[2] <= 0x8a;
+        return en_quad ? 3 : 0;
+}
+
+struct str str_trim_wide(struct str s)
+{
+        size_t n;
+
+        while (s.len && (n = wide_blank(s)))
+                s = str_from(s, n);
+        for (size_t i = s.len; i > 0; i--) {
+                struct str end = str_from(s, i - 1);
+                if (end.len == wide_blank(end))
+                        s = str_head(s, i - 1);
+                else if (end.len >= 3)
+                        break;
+        }
+        return s;
+}
+
 struct str str_cut(struct str s, char c, struct str *head)
 {
         ssize_t at = str_find(s, c);

@@ -227,6 +227,22 @@ void diff_take(struct diffing *d, size_t which)
 
 /* --- one request --- */
 
+/* Work items and builds are taken to be in the project below which they are asked for. */
+static void put_into_project(struct diffing *d, struct policy_request *request)
+{
+        const struct resources *from = request->resources;
+
+        if (!(from->implied >> RESOURCE_PROJECT & 1) ||
+                !resources_first(from, RESOURCE_PROJECT).ptr ||
+                (!resources_first(from, RESOURCE_WORK_ITEM).ptr &&
+                        !resources_first(from, RESOURCE_BUILD).ptr))
+                return;
+        struct resources *own = must(arena_alloc(&d->scratch, sizeof(*own)));
+        *own = *from;
+        own->unresolved[RESOURCE_PROJECT] = false;
+        request->resources = own;
+}
+
 bool diff_spell(struct diffing *d, const struct operation *op, struct policy_question *question,
         struct policy_request *request)
 {
@@ -261,6 +277,7 @@ bool diff_spell(struct diffing *d, const struct operation *op, struct policy_que
                 request->op != sent)
                 return false;
         request->now_ms = at_ms;
+        put_into_project(d, request);
         if (is_push(op)) {
                 struct resources *own = must(arena_alloc(&d->scratch, sizeof(*own)));
                 *own = *request->resources;

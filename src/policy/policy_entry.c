@@ -173,6 +173,11 @@ static bool odd_number(struct str text)
         return text.len > 1 && text.ptr[0] == '0' && str_to_u64(text, &number);
 }
 
+static bool goes_by_number(enum resource_kind kind)
+{
+        return kind == RESOURCE_BUILD || kind == RESOURCE_RELEASE || kind == RESOURCE_WORK_ITEM;
+}
+
 static bool value_read(struct loader *loader, enum resource_kind kind, struct str text,
         struct mark at, struct value *out)
 {
@@ -200,7 +205,7 @@ static bool value_read(struct loader *loader, enum resource_kind kind, struct st
         if (kind == RESOURCE_REF && !str_starts(name, STR("refs/")))
                 return bad_value(loader, at, text, selector,
                         "a ref is written in full: refs/heads/main, refs/tags/v1, refs/heads/*");
-        if ((kind == RESOURCE_BUILD || kind == RESOURCE_RELEASE) && !str_to_u64(name, &number))
+        if (goes_by_number(kind) && !str_to_u64(name, &number))
                 return bad_value(loader, at, text, selector, "these are known by number, or `*`");
         if (out->name.id && odd_number(name))
                 return bad_value(loader, at, text, selector, "a number has no leading zero");

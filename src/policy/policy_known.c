@@ -20,6 +20,7 @@ static const struct shape {
         {RESOURCE_TEAM, {{"team", 4}, {"name", 4}, {"project", 7}}, 3},
         {RESOURCE_FEED, {{"feed", 4}, {"name", 4}, {"project", 7}}, 3},
         {RESOURCE_ENVIRONMENT, {{"environment", 11}, {"name", 4}, {"project", 7}}, 3},
+        {RESOURCE_WORK_ITEM, {{"workItem", 8}, {"project", 7}}, 2},
         {RESOURCE_PROJECT, {{"project", 7}, {"name", 4}}, 2},
 };
 enum { SHAPES = sizeof(shapes) / sizeof(shapes[0]) };
@@ -159,7 +160,7 @@ static bool learn_once(const struct policy *policy, const struct policy_request 
                 const struct identity *known = known_of(policy, item->kind, item->value);
                 if (!known)
                         continue;
-                if (conclude_is_elsewhere(resources, known))
+                if (conclude_is_elsewhere(resources, item->kind, known))
                         return error_set(err,
                                 "the proxy refuses this request: the %s does not belong to the "
                                 "project that the request names",

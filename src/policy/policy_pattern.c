@@ -26,6 +26,7 @@ bool is_resource_id(int kind, struct str text)
         case RESOURCE_PIPELINE:
         case RESOURCE_BUILD:
         case RESOURCE_RELEASE:
+        case RESOURCE_WORK_ITEM:
         case RESOURCE_ENVIRONMENT: return str_to_u64(text, &number) || guid_valid(text);
         case RESOURCE_WORK_ITEM_TYPE: return str_find(text, '.') >= 0; /* a reference name */
         case RESOURCE_REF: return !str_starts(text, STR("refs/"));     /* a short or other name */
@@ -36,6 +37,9 @@ bool is_resource_id(int kind, struct str text)
 bool may_be_another(enum resource_kind kind, struct str text)
 {
         if (kind == RESOURCE_REPOSITORY && str_ends_fold(text, STR(".git")))
+                return true;
+        /* .NET trims more than ASCII. */
+        if (str_trim_wide(text).len != text.len)
                 return true;
         return kind != RESOURCE_REF && guid_is_odd(text);
 }

@@ -245,42 +245,6 @@ static bool is_number(struct str text)
         return text.len > 0;
 }
 
-/* How many bytes of a blank beyond ASCII the text begins with, as .NET knows them, or 0. */
-static size_t wide_blank(struct str text)
-{
-        static const struct str blanks[] = {{"\xc2\x85", 2}, {"\xc2\xa0", 2}, {"\xe1\x9a\x80", 3},
-                {"\xe2\x80\xa8", 3}, {"\xe2\x80\xa9", 3}, {"\xe2\x80\xaf", 3}, {"\xe2\x81\x9f", 3},
-                {"\xe3\x80\x80", 3}};
-
-        for (size_t i = 0; i < sizeof(blanks) / sizeof(blanks[0]); i++)
-                if (str_starts(text, blanks[i]))
-                        return blanks[i].len;
-        bool en_quad = text.len >= 3 && str_starts(text, STR("\xe2\x80")) &&
-                       (unsigned char)text.ptr[2] >= 0x80 && (unsigned char)text.ptr[2] <= 0x8a;
-        return en_quad ? 3 : 0;
-}
-
-static bool is_blank(char c)
-{
-        return c == ' ' || (c >= '\t' && c <= '\r');
-}
-
-static struct str trim_blanks(struct str text)
-{
-        size_t n;
-
-        while (text.len && (n = is_blank(text.ptr[0]) ? 1 : wide_blank(text)))
-                text = str_from(text, n);
-        for (size_t i = text.len; i > 0; i--) {
-                struct str end = str_from(text, i - 1);
-                if (end.len == (is_blank(end.ptr[0]) ? 1 : wide_blank(end)))
-                        text = str_head(text, i - 1);
-                else if (end.len >= 3)
-                        break;
-        }
-        return text;
-}
-
 /* A path that begins as listed and leads elsewhere. */
 static bool climbs(struct str value)
 {
@@ -355,7 +319,7 @@ static enum policy_state value_state(
         while (value.ptr) {
                 struct str word;
                 value = str_cut(value, ',', &word);
-                state = better(state, word_state(pattern, trim_blanks(word), effect));
+                state = better(state, word_state(pattern, str_trim_wide(word), effect));
         }
         return state;
 }

@@ -7,10 +7,12 @@
  * it stands, or denied whatever its names mean, asks nobody. Nor does one whose binding lends each
  * caller's own credential: what one caller may see there says nothing about another.
  */
+#include "dagward/azdo/batch.h"
 #include "dagward/azdo/conclude.h"
 #include "inside.h"
 
-enum { ASKS_MOST = 32 };
+/* All work items of one request, and what else it names. */
+enum { ASKS_MOST = WORK_ITEMS_MOST + 8 };
 
 /* Writes the question about `item`; false when there is no way to ask it. */
 static bool write_question(struct exchange *x, const struct named *named,
@@ -95,7 +97,7 @@ static enum next look_up(struct exchange *x, struct named *named, struct resourc
         case DIRECTORY_FAILED: return ask_again_later(x, item);
         case DIRECTORY_ASK: return x->names_asked++ < ASKS_MOST ? ask_name(x, &question) : NEXT;
         }
-        if (conclude_is_elsewhere(&named->resources, identity))
+        if (conclude_is_elsewhere(&named->resources, item->kind, identity))
                 return refuse(x, 400, REFUSED_MALFORMED,
                         "the %s does not belong to the project that the request names",
                         resource_kind_name(item->kind));
@@ -165,6 +167,17 @@ bool resolve_is_open(
 
 /* --- what becomes of it --- */
 
+/* Whether a work item is put into another project, or may be by a part of a batch. */
+static bool moves_work_items(const struct named *named)
+{
+        const struct facts *facts = named->facts;
+
+        for (size_t i = 0; facts && i < facts->n; i++)
+                if (str_eq_fold(facts->items[i].key, STR("System.TeamProject")))
+                        return true;
+        return operation_is_batch(named->op);
+}
+
 /* Whether the operation, done, makes a name mean something else. */
 static bool changes_names(const struct operation *op)
 {
@@ -185,7 +198,8 @@ void resolve_judge_answer(struct exchange *x)
 
         if (!x->named.op)
                 return;
-        if (status >= 200 && status < 300 && changes_names(x->named.op)) {
+        if (status >= 200 && status < 300 &&
+                (changes_names(x->named.op) || moves_work_items(&x->named))) {
                 directory_clear(x->worker->directory);
                 ask_forget_names(x->worker);
         }

@@ -124,6 +124,10 @@ static const char before[] =
         "        \"properties\": {\"environment\": {\"$ref\": \"#/$defs/number\"}, \"name\": "
         "{\"$ref\": \"#/$defs/text\"}, \"project\": {\"$ref\": \"#/$defs/text\"}}},\n"
         "      {\"type\": \"object\", \"additionalProperties\": false,\n"
+        "        \"required\": [\"workItem\"],\n"
+        "        \"properties\": {\"workItem\": {\"$ref\": \"#/$defs/number\"}, \"project\": "
+        "{\"$ref\": \"#/$defs/text\"}}},\n"
+        "      {\"type\": \"object\", \"additionalProperties\": false,\n"
         "        \"required\": [\"project\"],\n"
         "        \"properties\": {\"project\": {\"$ref\": \"#/$defs/guid\"}, \"name\": {\"$ref\": "
         "\"#/$defs/text\"}}}]},\n"
@@ -250,6 +254,7 @@ static void kinds_write(struct buf *out)
                 [RESOURCE_ENVIRONMENT] = "(?!0[0-9]+$)[^*/]*[*]?",
                 [RESOURCE_BUILD] = "(0|[1-9][0-9]*|[*])",
                 [RESOURCE_RELEASE] = "(0|[1-9][0-9]*|[*])",
+                [RESOURCE_WORK_ITEM] = "(0|[1-9][0-9]*|[*])",
                 [RESOURCE_REPOSITORY] = "([^*/]*[*]?|([^*/]+[*]?|[*])/([^*/]+[*]?|[*]))",
                 [RESOURCE_REF] = "(refs/[^*]*[*]?|[*])",
         };

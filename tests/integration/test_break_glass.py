@@ -276,12 +276,12 @@ def test_a_push_names_the_glass_of_any_ref(start_proxy, issuer, upstream, ann):
 def test_a_batch_names_the_glass_of_any_item(start_proxy, issuer, upstream, ann):
     policy = glass_policy()
     policy["roles"]["reader"]["allow"].append({"operations": ["wit.batch.execute"]})
-    policy["roles"]["reader"]["allow"].append({"operations": ["wit.workItems.update"], "projects": ["analytics"]})
-    policy["roles"]["operator"]["allow"].append({"operations": ["wit.workItems.update"], "projects": ["payroll"]})
+    policy["roles"]["reader"]["allow"].append({"operations": ["wit.workItems.create"], "projects": ["analytics"]})
+    policy["roles"]["operator"]["allow"].append({"operations": ["wit.workItems.create"], "projects": ["payroll"]})
     proxy = start_proxy([issuer.config()], policy, {"hosts": {"*": upstream.url}})
 
     def send(*projects, fields=()):
-        items = [{"method": "PATCH", "uri": "/%s/_apis/wit/workItems/7?api-version=5.0" % p, "headers": {"Content-Type": "application/json-patch+json"},
+        items = [{"method": "POST", "uri": "/%s/_apis/wit/workItems/$Task?api-version=5.0" % p, "headers": {"Content-Type": "application/json-patch+json"},
                   "body": [{"op": "add", "path": "/fields/System.Title", "value": "x"}]} for p in projects]
         return proxy.ask("PATCH", "/contoso/_apis/wit/$batch?api-version=5.0", ann, [*JSON, *fields], json.dumps(items).encode())
 

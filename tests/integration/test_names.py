@@ -95,6 +95,18 @@ def test_a_denial_by_name_holds_for_every_spelling_of_the_id(start, operator, up
     assert served(upstream) == ["/contoso/%s/_apis/pipelines" % ANALYTICS], "it leaves in the plain form"
 
 
+@pytest.mark.parametrize("name,status", [("payroll", 403), ("\u00a0payroll", 403), ("payroll\u2003", 403), ("\u3000payroll\u0085", 403), ("payroll\u000b", 403),
+                                         ("\u1680payroll", 403), ("pay\u00a0roll", 200), ("\ufeffpayroll", 200)])
+def test_a_denied_name_is_denied_with_blanks_around_it(start, operator, upstream, name, status):
+    proxy = start({"access": ["read", "write", "manage"], "projects": ["*"]}, deny=[{"access": ["read", "write", "manage"], "projects": ["payroll"]}], upstream={"names": "literal"})
+    body = json.dumps({"name": "x", "serviceEndpointProjectReferences": [{"projectReference": {"name": name}}]}).encode()
+    assert proxy.ask("POST", "/contoso/_apis/serviceendpoint/endpoints?api-version=7.1", operator, JSON, body).status == status
+    assert len(served(upstream)) == (status == 200)
+    # In a path no such blank may stand.
+    answer = get(proxy, operator, "/contoso/%s/_apis/pipelines" % urllib.parse.quote(name))
+    assert answer.status == (403 if name == "payroll" else 400), answer.body
+
+
 def test_a_denial_by_id_holds_for_every_spelling_of_it(start, operator, upstream):
     upstream.always = DotNet()
     proxy = start({"access": ["read"], "projects": ["*"]}, deny=[{"access": ["read"], "projects": [PAYROLL]}], upstream={"names": "literal"})
@@ -145,6 +157,36 @@ def test_a_build_is_its_pipelines(start, operator, upstream, rule):
     record = proxy.outcome(cancel)
     assert "build:1001" in record["request"]["resources"] and "pipeline:42" in record["request"]["resources"]
     assert "pipeline.name:\\etl\\nightly-load" in record["request"]["resources"]
+
+
+class AnyProject(Directory):
+    """Finds builds by their number, whatever project stands in front."""
+
+    def find(self, segments, query):
+        return super().find(segments[:1] + segments[2:], query) if segments[2:5] == ["_apis", "build", "builds"] else super().find(segments, query)
+
+
+@pytest.mark.parametrize("pipelines", [[42], None])
+def test_a_build_is_changed_in_its_own_project(start, operator, upstream, pipelines):
+    upstream.always = AnyProject()
+    role = {"operations": ["build.*"], "projects": ["analytics"], **({"pipelines": pipelines} if pipelines else {})}
+    change = lambda proxy, method, path, body: proxy.ask(method, "/contoso/%s?api-version=7.1" % path, operator, JSON, json.dumps(body).encode()).status
+    asked = (("PATCH", "analytics/_apis/build/builds/%d", {"status": "cancelling"}), ("DELETE", ANALYTICS + "/_apis/build/builds/%d", {}), ("PUT", "analytics/_apis/build/builds/%d/tags/x", {}),
+             ("PATCH", "analytics/_apis/build/builds/%d/stages/s", {"state": "retry"}))
+    proxy = start(role)
+    for method, path, body in asked:
+        assert change(proxy, method, path % 1001, body) == 200, path
+        assert change(proxy, method, path % 2002, body) in (400, 403), path
+    assert change(proxy, "PATCH", "analytics/_apis/build/builds", [{"id": 1001, "status": "cancelling"}]) == 200
+    assert change(proxy, "PATCH", "analytics/_apis/build/builds", [{"id": 1001, "status": "cancelling"}, {"id": 2002, "status": "cancelling"}]) in (400, 403)
+    assert len(served(upstream)) == 5
+
+
+def test_of_whom_nobody_is_asked_no_build_is_changed_in_a_project(start, operator, upstream):
+    proxy = start({"operations": ["build.*"], "projects": ["analytics"]}, {"operations": ["build.builds.delete"], "projects": ["*"]}, upstream={"names": "literal"})
+    assert proxy.ask("PATCH", "/contoso/analytics/_apis/build/builds/1001", operator, JSON, b'{"status":"cancelling"}').status == 403
+    assert proxy.ask("DELETE", "/contoso/analytics/_apis/build/builds/1001", operator).status == 200
+    assert get(proxy, operator, "/contoso/analytics/_apis/build/builds/1001").status == 200
 
 
 def test_a_body_that_names_another_build_than_the_path_is_refused(start, operator, upstream):
@@ -221,6 +263,87 @@ def test_items_of_a_batch_are_asked_about_too(start, operator, upstream):
     both = ask("analytics", ANALYTICS)
     assert both.status == 200, both.body[:900].decode()
     assert ask(ANALYTICS, PAYROLL).status == 403
+
+
+ITEM = "_apis/wit/workitems/%s?api-version=7.1"
+PATCH = [("Content-Type", "application/json-patch+json")]
+
+
+def title(*more):
+    return json.dumps([{"op": "add", "path": "/fields/System.Title", "value": "x"}, *more]).encode()
+
+
+@pytest.mark.parametrize("rule", ["analytics", ANALYTICS, "anal*"])
+def test_a_work_item_is_of_its_own_project(start, operator, upstream, directory, rule):
+    proxy = start({"access": ["read", "write", "delete"], "areas": ["wit"], "projects": [rule]})
+    for method, path, body in (("GET", ITEM % 7, b""), ("DELETE", ITEM % 7, b""), ("PATCH", ITEM % 7, title()), ("GET", ITEM.replace("%s", "%s/updates") % 7, b""),
+                               ("POST", "_apis/wit/workItems/7/comments?api-version=7.1-preview.4", b"{}")):
+        for home in ("analytics/", ANALYTICS + "/", "")[:2 if method == "POST" else 3]:
+            before = len(served(upstream))
+            answer = proxy.ask(method, "/contoso/" + home + path, operator, PATCH if method == "PATCH" else JSON, body)
+            assert answer.status == 200, (method, home, path, answer.body)
+            # Another project's, by its number: below a project that is allowed, or below none.
+            other = proxy.ask(method, "/contoso/" + home + path.replace("7", "8", 1), operator, PATCH if method == "PATCH" else JSON, body)
+            assert other.status == 403, (method, home, path, other.body)
+            assert len(served(upstream)) == before + 1
+    assert proxy.ask("DELETE", "/contoso/payroll/" + ITEM % 7, operator).status == 403
+    assert proxy.ask("DELETE", "/contoso/analytics/" + ITEM % 9, operator).status == 403, "nobody knows it"
+    assert directory.asked.count("/contoso/_apis/wit/workitems/7") == 1
+
+
+def test_a_denied_project_is_denied_by_the_numbers_of_its_work_items(start, operator, upstream):
+    proxy = start({"access": ["read", "write", "delete"], "areas": ["wit"], "projects": ["*"]}, deny=[{"access": ["read", "write", "delete"], "projects": ["payroll"]}])
+    for home in ("analytics/", "payroll/", ""):
+        assert proxy.ask("DELETE", "/contoso/" + home + ITEM % 8, operator).status == 403
+    assert proxy.ask("DELETE", "/contoso/" + ITEM % 7, operator).status == 200
+    # A link from one shows in the other.
+    link = {"op": "add", "path": "/relations/-", "value": {"rel": "System.LinkTypes.Related", "url": "https://dev.azure.com/contoso/_apis/wit/workItems/8"}}
+    assert proxy.ask("PATCH", "/contoso/" + ITEM % 7, operator, PATCH, title(link)).status == 403
+    assert proxy.ask("PATCH", "/contoso/" + ITEM % 7, operator, PATCH, title()).status == 200
+    assert len(served(upstream)) == 2
+
+
+def test_each_of_many_work_items_counts(start, operator, upstream, directory):
+    directory.work_items.update({n: "analytics" for n in range(100, 133)})
+    proxy = start({"operations": ["wit.workItems.*", "wit.batch.*"], "projects": ["analytics"]}, {"operations": ["wit.batch.*"]})
+    listed = lambda numbers: get(proxy, operator, "/contoso/analytics/_apis/wit/workitems?api-version=7.1&ids=" + ",".join(map(str, numbers)))
+    ids = lambda what, numbers: proxy.ask("POST", "/contoso/analytics/_apis/wit/workitems" + what + "?api-version=7.1", operator, JSON, json.dumps({"ids": list(numbers)}).encode())
+    item = lambda n: {"method": "DELETE", "uri": "/analytics/_apis/wit/workitems/%d?api-version=7.1" % n}
+    batch = lambda *numbers: proxy.ask("POST", "/contoso/_apis/wit/$batch?api-version=7.1", operator, JSON, json.dumps([item(n) for n in numbers]).encode())
+    assert listed(range(100, 132)).status == 200
+    assert ids("batch", range(100, 132)).status == ids("delete", range(100, 132)).status == batch(100, 101).status == 200
+    for answer in (listed([100, 8]), ids("batch", [100, 8]), ids("delete", [100, 8]), batch(100, 8)):
+        assert answer.status == 403
+    # Nobody is asked about more.
+    asked = len(directory.asked)
+    assert listed(range(100, 133)).status == ids("delete", range(100, 133)).status == 403 and len(directory.asked) == asked
+    assert len(served(upstream)) == 4
+
+
+def test_of_whom_nobody_is_asked_no_work_item_is_of_a_project(start, operator, upstream, directory):
+    proxy = start({"operations": ["wit.*"], "projects": ["analytics"]}, {"operations": ["wit.workItems.update"], "projects": ["*"]}, upstream={"names": "literal"})
+    assert get(proxy, operator, "/contoso/analytics/" + ITEM % 7).status == 403
+    assert proxy.ask("DELETE", "/contoso/analytics/" + ITEM % 7, operator).status == 403
+    assert proxy.ask("PATCH", "/contoso/analytics/" + ITEM % 7, operator, PATCH, title()).status == 200
+    assert proxy.ask("POST", "/contoso/analytics/" + ITEM % "$Task", operator, PATCH, title()).status == 200
+    assert directory.asked == []
+
+
+def test_what_a_bin_holds_or_only_a_guid_tells_is_of_no_project(start, operator, upstream):
+    proxy = start({"operations": ["wit.*", "git.pullRequests.*"], "projects": ["analytics"]}, {"operations": ["wit.attachments.get"], "projects": ["*"]})
+    for method, path in (("PATCH", "wit/recyclebin/9"), ("DELETE", "wit/recyclebin/9"), ("DELETE", "wit/attachments/" + DAGS), ("GET", "git/pullrequests/9")):
+        assert proxy.ask(method, "/contoso/analytics/_apis/" + path, operator, JSON, b"{}").status == 403, path
+    assert get(proxy, operator, "/contoso/analytics/_apis/wit/attachments/" + DAGS).status == 200
+    assert get(proxy, operator, "/contoso/analytics/_apis/wit/recyclebin").status == 200
+
+
+def test_a_work_item_that_moved_is_asked_about_again(start, operator, upstream, directory):
+    proxy = start({"operations": ["wit.*"], "projects": ["analytics", "payroll"]}, deny=[{"operations": ["wit.workItems.delete"], "projects": ["payroll"]}])
+    assert get(proxy, operator, "/contoso/" + ITEM % 7).status == 200
+    move = {"op": "add", "path": "/fields/System.TeamProject", "value": "payroll"}
+    assert proxy.ask("PATCH", "/contoso/" + ITEM % 7, operator, PATCH, title(move)).status == 200
+    directory.work_items[7] = "payroll"
+    assert proxy.ask("DELETE", "/contoso/" + ITEM % 7, operator).status == 403
 
 
 @pytest.mark.parametrize("broken", [message(500, "x"), message(401, ""), message(203, "<html>", type="text/html"), message(200, "{"),

@@ -217,11 +217,11 @@ def test_a_refused_push_and_one_that_is_not_looked_into(start, upstream, operato
 
 def test_a_batch_is_asked_about_item_by_item(start, upstream, operator):
     upstream.always = message(200, b'{"count":1,"value":[]}')
-    batch, update = {"operations": ["wit.batch.execute"]}, {"operations": ["wit.workItems.update"]}
-    item = lambda project: {"method": "PATCH", "uri": "/%s/_apis/wit/workItems/7?api-version=5.0" % project,
+    batch, create = {"operations": ["wit.batch.execute"]}, {"operations": ["wit.workItems.create"]}
+    item = lambda project: {"method": "POST", "uri": "/%s/_apis/wit/workItems/$Task?api-version=5.0" % project,
                             "headers": {"Content-Type": "application/json-patch+json"}, "body": []}
     send = lambda *items: proxy.ask("PATCH", BATCH, operator, JSON, json.dumps(items).encode())
-    proxy = start(rules(batch, {**update, "projects": ["a", "b"]}), rules(batch, {**update, "projects": ["a", "c"]}))
+    proxy = start(rules(batch, {**create, "projects": ["a", "b"]}), rules(batch, {**create, "projects": ["a", "c"]}))
     for projects, status, said in ((["a"], 200, None), (["a", "b"], 200, "deny"), (["c", "a"], 403, "unclear"), (["d"], 403, None)):
         answer = send(*map(item, projects))
         assert answer.status == status and says(proxy, answer) == said, (projects, says(proxy, answer))

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from kit.directory import Directory
 from kit.policies import POLICY
 
 RUN = "/contoso/analytics/_apis/pipelines/42/runs?api-version=7.1"
@@ -84,7 +85,7 @@ def test_x3_the_dag_of_another_team_is_refused(proxy, upstream, operator):
 
 
 @pytest.mark.parametrize("options,status", [
-    ({}, 200), ({"bypassPolicy": False}, 200), ({"bypassPolicy": None}, 200), ({"mergeStrategy": "squash"}, 200), ({"autoCompleteIgnoreConfigIds": []}, 200),
+    ({}, 200), ({"bypassPolicy": False}, 200), ({"bypassPolicy": None}, 200), ({"mergeStrategy": "squash"}, 200), ({"squashMerge": True}, 200), ({"autoCompleteIgnoreConfigIds": []}, 200),
     ({"bypassPolicy": True}, 403), ({"BypassPolicy": True}, 403), ({"bypassPolicy": "true"}, 403), ({"bypassPolicy": 1}, 403),
     ({"autoCompleteIgnoreConfigIds": [1]}, 403), ({"bypass\\u0050olicy": True}, 403)])
 def test_branch_policies_are_bypassed_only_by_who_may(proxy, upstream, operator, options, status):
@@ -107,6 +108,7 @@ def test_a_query_that_raises_the_stakes_has_to_be_named(proxy, upstream, operato
 @pytest.mark.parametrize("path,value,status", [("/fields/System.State", "Active", 200), ("/fields/System.State", "closed", 403),
                                                ("/Fields/system.state", "Closed", 403), ("/fields/System.State", " Closed", 403), ("/fields/System.Title", "Closed", 200)])
 def test_a_deny_by_value_wins(proxy, upstream, operator, path, value, status):
+    upstream.always = Directory()
     step = [{"op": "add", "path": path, "value": value}]
     answer = proxy.ask("PATCH", "/contoso/analytics/_apis/wit/workitems/7?api-version=7.1", operator,
                        [("Content-Type", "application/json-patch+json")], json.dumps(step).encode())
@@ -120,6 +122,31 @@ def test_a_patch_that_may_be_read_in_two_ways_is_refused(proxy, upstream, operat
     answer = proxy.ask("PATCH", "/contoso/analytics/_apis/wit/workitems/7?api-version=7.1", operator,
                        [("Content-Type", "application/json-patch+json")], json.dumps(step).encode())
     assert answer.status == 400 and not upstream.received, answer.body
+
+
+@pytest.mark.parametrize("options,rebases,never_squashes", [
+    ({"mergeStrategy": "rebase"}, 200, 200), ({"squashMerge": True}, 403, 403), ({"squashMerge": "true"}, 403, 403), ({"mergeStrategy": "squash"}, 403, 403),
+    ({"mergeStrategy": "rebase", "squashMerge": True}, 403, 403), ({"mergeStrategy": "rebase", "squashMerge": False}, 200, 200), ({"squashMerge": False}, 200, 200)])
+def test_the_older_spelling_of_a_squash_is_one(start_proxy, issuer, upstream, operator, options, rebases, never_squashes):
+    allow = {"operations": ["git.pullRequests.update"]}
+    for role, status in (({"allow": [{**allow, "where": {"mergeStrategy": ["rebase"]}}]}, rebases),
+                         ({"allow": [allow], "deny": [{**allow, "where": {"mergeStrategy": ["squash"]}}]}, never_squashes)):
+        policy = copy.deepcopy(POLICY)
+        policy["roles"]["operator"] = role
+        proxy = start_proxy([issuer.config()], policy, {"hosts": {"*": upstream.url}})
+        assert ask(proxy, operator, "PATCH", PULL, {"status": "completed", "completionOptions": options}).status == status
+
+
+@pytest.mark.parametrize("query,named,unnamed", [("", 200, 200), ("&includeDownloadTickets=false", 200, 200), ("&includeDownloadTickets=true", 200, 403),
+                                                 ("&IncludeDownloadTickets=1", 200, 403)])
+def test_tickets_that_open_content_have_to_be_named(start_proxy, issuer, upstream, operator, query, named, unnamed):
+    read = {"access": ["read"], "areas": ["fileContainer", "build"]}
+    for entry, status in (({**read, "where": {"includeDownloadTickets": ["*"]}}, named), (read, unnamed)):
+        policy = copy.deepcopy(POLICY)
+        policy["roles"]["operator"] = {"allow": [entry]}
+        proxy = start_proxy([issuer.config()], policy, {"hosts": {"*": upstream.url}})
+        for path in ("/contoso/_apis/resources/Containers/9?itemPath=drop", "/contoso/analytics/_apis/build/builds/7/artifacts?api-version=7.1"):
+            assert proxy.ask("GET", path + query, operator).status == status
 
 
 def test_guards_hold_under_policies_without_conditions(start_proxy, issuer, upstream, operator):

@@ -76,7 +76,7 @@ EQUIVALENT = {
 }
 
 KINDS = {"organizations", "projects", "teams", "pipelines", "builds", "releases", "repositories",
-         "feeds", "environments", "workItemTypes", "refs"}
+         "feeds", "environments", "workItems", "workItemTypes", "refs"}
 ACCESS = ["read", "write", "execute", "manage", "delete"]
 
 

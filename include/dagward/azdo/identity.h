@@ -16,7 +16,7 @@ struct identity {
         struct str id;   /* GUID, or digits */
         struct str name; /* as upstream spells it; of a build: its number, "20260302.1" */
         struct str path; /* of a pipeline: its folder and name, "\etl\nightly" */
-        struct str project_id, project_name; /* that it belongs to */
+        struct str project_id, project_name; /* that it belongs to; of a work item: the name only */
         /* of a build: what it ran, from which ref */
         struct str pipeline_id, pipeline_name, pipeline_path, ref;
 };
@@ -28,7 +28,7 @@ enum {
 };
 
 /* Which kinds can be asked about: projects, teams, repositories, pipelines, builds, feeds,
- * environments. */
+ * environments, work items. */
 bool identity_kind(enum resource_kind kind);
 
 /*

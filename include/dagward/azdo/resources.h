@@ -22,6 +22,7 @@ enum resource_kind {
         RESOURCE_REPOSITORY, /* bare name or GUID; its project is RESOURCE_PROJECT */
         RESOURCE_FEED,       /* without "@view" */
         RESOURCE_ENVIRONMENT,
+        RESOURCE_WORK_ITEM, /* its number, which the whole organization counts */
         RESOURCE_WORK_ITEM_TYPE,
         RESOURCE_REF, /* full name: refs/heads/main */
 };
@@ -40,7 +41,11 @@ struct resource {
         const struct identity *known; /* what upstream knows it as; NULL: nobody has asked */
 };
 
-enum { RESOURCES_MAX = 64 };
+enum {
+        RESOURCES_MAX = 64,
+        /* Of one request: of more it stays open which ones they are, and whose. */
+        WORK_ITEMS_MOST = 32,
+};
 
 struct resources {
         size_t n; /* of `items` */
@@ -48,7 +53,7 @@ struct resources {
          * true beside items of the same kind. */
         bool unresolved[RESOURCE_KINDS];
         /* Bit k: that follows from others which the request does name: its pipeline from its build,
-         * its project from its repository. */
+         * its project from its repository, its work item or its build. */
         unsigned implied;
         /* Bit k: those of kind k are named only where upstream may not look (a query parameter that
          * the operation does not have): they have to be allowed too, and tell nothing. */

@@ -83,6 +83,8 @@ ssize_t str_find(struct str s, char c);
 ssize_t str_find_str(struct str s, struct str needle);
 /* Without blanks and tabs, CR and LF at both ends. */
 struct str str_trim(struct str s);
+/* The same of all that .NET knows as blanks (Char.IsWhiteSpace), beyond ASCII too. */
+struct str str_trim_wide(struct str s);
 /* Splits at the first `c`: `*head` is what stands before it, the result what follows; no `c`: all
  * of `s` is the head and the result is STR_NONE (ptr NULL). */
 struct str str_cut(struct str s, char c, struct str *head);

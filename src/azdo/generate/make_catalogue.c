@@ -20,6 +20,7 @@ struct row {
                 KIND_REPOSITORY,
                 KIND_FEED,
                 KIND_ENVIRONMENT,
+                KIND_WORK_ITEM,
                 KIND_WORK_ITEM_TYPE,
                 KIND_REF
         } kind;
@@ -411,6 +412,9 @@ static void write_extra(FILE *out, const struct source_operation *op, size_t n_r
                 if ((rows[i].source == SOURCE_BODY || rows[i].source == SOURCE_PATCH) &&
                         str_glob(str_of(rows[i].operations), str_of(op->id), false)) {
                         body_kinds |= 1U << rows[i].kind;
+                        /* A link is there or is not: without one nothing is left open. */
+                        if (!(rows[i].flags & ROW_LINK))
+                                touched |= 1U << rows[i].kind;
                         if (rows[i].flags & ROW_VEILS)
                                 letters |= letter_of(rows[i].where);
                 }
@@ -433,8 +437,7 @@ static void write_extra(FILE *out, const struct source_operation *op, size_t n_r
                 touched |= 1U << KIND_PROJECT;
         if (strstr(op->path, "{team}"))
                 touched |= 1U << KIND_TEAM;
-        fprintf(out, "\t{.touches = %u, .body_kinds = %u", touched | body_kinds,
-                body_kinds | body_facts);
+        fprintf(out, "\t{.touches = %u, .body_kinds = %u", touched, body_kinds | body_facts);
         if (letters)
                 fprintf(out, ", .veil_letters = %#x", letters);
         if (json_object_get(op->json, "discriminator"))

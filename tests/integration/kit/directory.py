@@ -20,6 +20,7 @@ class Directory:
         self.repositories = {DAGS: ("dags", "analytics"), WAGES: ("wages", "payroll")}
         self.pipelines = {42: ("nightly-load", "\\etl", "analytics"), 99: ("wages", "\\", "payroll")}
         self.builds = {1001: (42, "refs/heads/main"), 2002: (99, "refs/heads/main"), 1002: (42, "refs/heads/wip")}
+        self.work_items = {7: "analytics", 8: "payroll"}
         self.asked = []
         self.broken = None
 
@@ -49,6 +50,8 @@ class Directory:
             whole = self.definition(definition)
             return {"id": int(rest[2]), "buildNumber": "1", "sourceBranch": ref, "definition": whole, "project": whole["project"]} \
                 if inside(self.pipelines[definition][2]) else None
+        if rest[:2] == ["wit", "workitems"] and len(rest) == 3 and int(rest[2]) in self.work_items:
+            return {"id": int(rest[2]), "fields": {"System.TeamProject": self.work_items[int(rest[2])]}}  # below whatever project
         return None
 
     def definition(self, number):

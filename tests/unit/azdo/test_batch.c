@@ -21,7 +21,7 @@ static void items_are_taken_out_and_written_with_new_addresses(void **state)
                 STR("[{\"method\":\"PATCH\",\"uri\":\"/_apis/wit/workItems/"
                     "7?api-version=7.1\"," HEADERS ",\"body\":[{\"op\":\"add\",\"path\":\"/fields/"
                     "System.Title\",\"value\":\"x\"}]},"
-                    "{\"method\":\"GET\",\"uri\":\"/_apis/wit/workItems/8\"}]"),
+                    "{\"method\":\"GET\",\"uri\":\"/_apis/wit/workItems/8?a=b+c\"}]"),
                 &why);
 
         (void)state;
@@ -59,6 +59,9 @@ static void what_could_be_read_in_two_ways_is_refused(void **state)
                 ITEM("\"method\":\"GET\",\"uri\":\"https://evil.example/_apis/x\""),
                 ITEM("\"method\":\"GET\",\"uri\":\"//evil.example/_apis/x\""),
                 ITEM("\"method\":\"GET\",\"uri\":\"_apis/x\""),
+                ITEM("\"method\":\"GET\",\"uri\":\"/pay+roll/_apis/x\""),
+                ITEM("\"method\":\"GET\",\"uri\":\"/pay%2Broll/_apis/x\""),
+                ITEM("\"method\":\"GET\",\"uri\":\"/pay%2broll/_apis/x?a=b\""),
                 ITEM("\"method\":7,\"uri\":\"/_apis/x\""),
                 ITEM("\"method\":\"GET\",\"uri\":\"/_apis/x\",\"impersonate\":\"me\""),
                 ITEM("\"method\":\"POST\",\"uri\":\"/_apis/x\",\"headers\":{"

@@ -97,6 +97,20 @@ static void bodies_and_queries_say_facts(void **state)
                         "\"autoCompleteIgnoreConfigIds\":[1,2]}}",
                         "status=completed bypassPolicy=true autoCompleteIgnoreConfigIds=1 "
                         "autoCompleteIgnoreConfigIds=2"},
+                {PULL, "{\"completionOptions\":{\"squashMerge\":true}}", "mergeStrategy=squash"},
+                {PULL, "{\"completionOptions\":{\"SquashMerge\":\"True\"}}",
+                        "mergeStrategy=squash"},
+                {PULL, "{\"completionOptions\":{\"squashMerge\":1}}", "mergeStrategy=squash"},
+                {PULL, "{\"completionOptions\":{\"squashMerge\":false}}", ""},
+                {PULL, "{\"completionOptions\":{\"squashMerge\":null}}", ""},
+                {PULL,
+                        "{\"completionOptions\":{\"mergeStrategy\":\"rebase\",\"squashMerge\":true}"
+                        "}",
+                        "mergeStrategy=rebase mergeStrategy=squash"},
+                {PULL,
+                        "{\"completionOptions\":{\"mergeStrategy\":\"squash\",\"squashMerge\":"
+                        "false}}",
+                        "mergeStrategy=squash"},
                 {"PATCH /c/p/_apis/wit/workitems/7?bypassRules=true",
                         "[{\"op\":\"add\",\"path\":\"/Fields/System.State\",\"value\":\"Done\"},"
                         "{\"op\":\"remove\",\"path\":\"/relations/0\"}]",
@@ -104,6 +118,12 @@ static void bodies_and_queries_say_facts(void **state)
                 {"DELETE /c/p/_apis/wit/workitems/7?destroy=true", "", "destroy=true"},
                 {"GET /c/p/_apis/pipelines/42/runs/7/logs?$expand=signedContent", "",
                         "expand=signedContent"},
+                {"GET /c/_apis/resources/Containers/9?itemPath=drop&includeDownloadTickets=true",
+                        "", "includeDownloadTickets=true"},
+                {"GET /c/p/_apis/build/builds/7/artifacts?IncludeDownloadTickets=true", "",
+                        "includeDownloadTickets=true"},
+                {"GET /~vsrm/c/p/_apis/release/releases/7?includeDownloadTicket=1", "",
+                        "includeDownloadTickets=1"},
                 {"GET /c/p/_apis/build/builds", "", ""},
                 /* A file that is moved is gone where it was. */
                 {REPOSITORY "/pushes",

@@ -46,6 +46,10 @@ static void each_kind_has_its_question(void **state)
                         SERVICE_FEEDS},
                 {RESOURCE_ENVIRONMENT, "p", "7",
                         "/o/p/_apis/pipelines/environments/7?api-version=7.1", SERVICE_DEV},
+                {RESOURCE_WORK_ITEM, "p", "42",
+                        "/o/_apis/wit/workitems/42?api-version=7.1&fields=System.TeamProject",
+                        SERVICE_DEV},
+                {RESOURCE_WORK_ITEM, "p", "x", NULL, SERVICE_DEV},
                 {RESOURCE_REF, "p", "refs/heads/main", NULL, SERVICE_DEV},
                 {RESOURCE_WORK_ITEM_TYPE, "p", "Bug", NULL, SERVICE_DEV},
                 {RESOURCE_PROJECT, NULL, "..", NULL, SERVICE_DEV},
@@ -150,6 +154,12 @@ static void answers_about_something_else_are_not_believed(void **state)
                 {RESOURCE_PROJECT, "a", "<html>", IDENTITY_BAD},
                 {RESOURCE_PROJECT, "a", "{\"id\":\"" GUID "\",\"id\":\"" GUID "\"}", IDENTITY_BAD},
                 {RESOURCE_REPOSITORY, "r", "{\"id\":\"" GUID "\",\"name\":\"r\"}", IDENTITY_BAD},
+                {RESOURCE_WORK_ITEM, "42",
+                        "{\"id\":42,\"fields\":{\"System.TeamProject\":\"dags\"}}", IDENTITY_KNOWN},
+                {RESOURCE_WORK_ITEM, "42",
+                        "{\"id\":43,\"fields\":{\"System.TeamProject\":\"dags\"}}", IDENTITY_BAD},
+                {RESOURCE_WORK_ITEM, "42", "{\"id\":42,\"fields\":{}}", IDENTITY_BAD},
+                {RESOURCE_WORK_ITEM, "42", "{\"id\":42}", IDENTITY_BAD},
                 {RESOURCE_PIPELINE, "42", "{\"count\":0,\"value\":[]}", IDENTITY_NOBODY},
                 {RESOURCE_PIPELINE, "42",
                         "{\"value\":[{\"id\":7,\"name\":\"x\"},{\"id\":42,\"name\":\"y\",\"path\":"
@@ -168,6 +178,8 @@ static void answers_about_something_else_are_not_believed(void **state)
                                          view(cases[i].text), &found, &why),
                         cases[i].answer);
                 assert_int_equal(found != NULL, cases[i].answer == IDENTITY_KNOWN);
+                if (found && cases[i].kind == RESOURCE_WORK_ITEM)
+                        assert_text(found->project_name, "dags");
                 if (found && cases[i].kind == RESOURCE_PIPELINE)
                         assert_text(found->path, "\\y");
                 free(found);

@@ -86,7 +86,7 @@ static void each_kind_is_found_in_the_path(void **state)
                 {"POST /c/p/_apis/wit/workitems/$User Story", "[]",
                         "organizations=c projects=p workItemTypes=User Story"},
                 {"GET /c/p/_apis/wit/workitems/12", NULL,
-                        "organizations=c projects=p workItemTypes?"},
+                        "organizations=c projects=p workItems=12 projects? workItemTypes?"},
                 {"PATCH /c/p/_apis/git/repositories/r/refs?filter=heads/main", NULL,
                         "organizations=c projects=p repositories=r refs=refs/heads/main"},
                 {"PATCH /c/p/_apis/git/repositories/r/refs/refs/heads/a/b", NULL,
@@ -99,7 +99,8 @@ static void what_a_request_leaves_open_is_unresolved(void **state)
 {
         (void)state;
         static const struct gathering cases[] = {
-                {"GET /c/_apis/wit/workitems/12", NULL, "organizations=c projects? workItemTypes?"},
+                {"GET /c/_apis/wit/workitems/12", NULL,
+                        "organizations=c workItems=12 projects? workItemTypes?"},
                 {"GET /c/p/_apis/build/builds", NULL,
                         "organizations=c projects=p pipelines? builds?"},
                 {"GET /c/p/_apis/pipelines", NULL, "organizations=c projects=p pipelines?"},
@@ -133,7 +134,8 @@ static void a_query_that_upstream_does_not_know_settles_nothing(void **state)
         (void)state;
         static const struct gathering cases[] = {
                 {"PATCH /c/p/_apis/build/builds/7?definitionId=42", "{}",
-                        "organizations=c projects=p pipelines=42 builds=7 pipelines? refs?"},
+                        "organizations=c projects=p pipelines=42 builds=7 projects? pipelines? "
+                        "refs?"},
                 {"GET /c/p/_apis/build/builds/7?definitions=42&definitionIds=42", NULL,
                         "organizations=c projects=p pipelines=42 builds=7 pipelines?"},
                 {"DELETE /c/_apis/git/repositories/" GUID "?projectId=p", NULL,
@@ -347,6 +349,9 @@ static void what_no_request_says_is_left_open(void **state)
                 {"wit.workItems.update", 1U << RESOURCE_WORK_ITEM_TYPE},
                 {"serviceEndpoint.endpoints.share", 1U << RESOURCE_PROJECT},
                 {"tfvc.items.get", 1U << RESOURCE_PROJECT},
+                {"wit.attachments.get", 1U << RESOURCE_PROJECT},
+                {"wit.workItems.get", 0},
+                {"git.pullRequests.getPullRequestById", 1U << RESOURCE_PROJECT},
                 {"pipelines.runs.run", 0},
                 {"gitHttp.refs.advertisePush", 0},
         };
@@ -420,7 +425,8 @@ static void what_a_body_moves_or_merges_is_touched(void **state)
                 {"PATCH /c/p/_apis/wit/workitems/7",
                         "[{\"op\":\"add\",\"path\":\"/fields/"
                         "system.teamproject\",\"value\":\"q\"}]",
-                        "organizations=c projects=p projects=q workItemTypes?"},
+                        "organizations=c projects=p projects=q workItems=7 projects? "
+                        "workItemTypes?"},
                 {"PATCH /c/p/_apis/wit/workitems/7",
                         "[{\"op\":\"copy\",\"path\":\"/fields/System.TeamProject\",\"from\":\"/"
                         "id\"}]",
@@ -449,10 +455,11 @@ static void a_patch_says_in_one_way_what_it_sets(void **state)
         (void)state;
         static const struct gathering cases[] = {
                 {ITEM_7, STEP("/fields/System.Title", "\"t\""),
-                        "organizations=c projects=p workItemTypes?"},
+                        "organizations=c projects=p workItems=7 projects? workItemTypes?"},
                 {ITEM_7, STEP("/relations/0/attributes/comment", "\"t\""),
-                        "organizations=c projects=p workItemTypes?"},
-                {ITEM_7, STEP("/rev", "3"), "organizations=c projects=p workItemTypes?"},
+                        "organizations=c projects=p workItems=7 projects? workItemTypes?"},
+                {ITEM_7, STEP("/rev", "3"),
+                        "organizations=c projects=p workItems=7 projects? workItemTypes?"},
                 {ITEM_7, STEP("//fields/System.TeamProject", "\"q\""), "refused"},
                 {ITEM_7, STEP("/fields//System.TeamProject", "\"q\""), "refused"},
                 {ITEM_7, STEP("/fields/System.TeamProject/", "\"q\""), "refused"},
@@ -462,10 +469,88 @@ static void a_patch_says_in_one_way_what_it_sets(void **state)
                 {ITEM_7, STEP("/Fields", "{\"System.TeamProject\":\"q\"}"), "refused"},
                 {ITEM_7, STEP("/", "{\"fields\":{\"System.TeamProject\":\"q\"}}"), "refused"},
                 {ITEM_7, STEP("", "{\"fields\":{\"System.TeamProject\":\"q\"}}"), "refused"},
+                {ITEM_7, STEP("/fields/System.TeamProject\xc2\xa0", "\"q\""), "refused"},
+                {ITEM_7, STEP("/fields/ System.TeamProject", "\"q\""), "refused"},
                 {ITEM_7, STEP("/relations", "[]"), "refused"},
                 {ITEM_7, STEP("/fields/Team Project", "\"q\""), "refused"},
         };
         CHECK(cases);
+}
+
+#define OF_P "organizations=c projects=p "
+#define LINK(rel, url) STEP("/relations/-", "{\"rel\":\"" rel "\",\"url\":\"" url "\"}")
+#define TYPED " workItemTypes?"
+
+static void a_work_item_is_of_its_own_project_wherever_it_is_named(void **state)
+{
+        (void)state;
+        static const struct gathering cases[] = {
+                {"DELETE /c/p/_apis/wit/workitems/7", NULL, OF_P "workItems=7 projects?" TYPED},
+                {"PATCH /c/_apis/wit/workitems/7", STEP("/fields/System.TeamProject", "\"p\""),
+                        OF_P "workItems=7 projects?" TYPED},
+                {"POST /c/p/_apis/wit/workItems/7/comments", NULL,
+                        OF_P "workItems=7 projects?" TYPED},
+                {"GET /c/p/_apis/wit/workItems/7/revisions/2", NULL, OF_P "workItems=7 projects?"},
+                {"GET /c/p/_apis/wit/workItems/7/updates", NULL, OF_P "workItems=7 projects?"},
+                {"PATCH /c/p/_apis/wit/recyclebin/7", NULL, OF_P "workItems=7 projects?" TYPED},
+                {"GET /c/p/_apis/wit/recyclebin", NULL, OF_P "workItemTypes?"},
+                {"PATCH /c/p/t/_apis/work/taskboardworkitems/" GUID "/7", NULL,
+                        OF_P "teams=t workItems=7 projects?"},
+                {"DELETE /c/p/_apis/test/testcases/7", NULL, OF_P "workItems=7 projects?"},
+                {"GET /c/p/_apis/wit/workitems?ids=7,8", NULL,
+                        OF_P "workItems=7 workItems=8 projects?" TYPED},
+                {"POST /c/p/_apis/wit/workitemsbatch", "{\"ids\":[7,8]}",
+                        OF_P "workItems=7 workItems=8 projects?" TYPED},
+                {"POST /c/p/_apis/wit/workitemsbatch", NULL,
+                        OF_P "projects? workItems? workItemTypes?"},
+                {"POST /c/p/_apis/wit/workitemsdelete", "{\"IDS\":[7]}",
+                        OF_P "workItems=7 projects?" TYPED},
+                {"POST /c/p/_apis/wit/sendmail", "{\"ids\":[7]}", OF_P "workItems=7 projects?"},
+                {ITEM_7, LINK("System.LinkTypes.Related", "https://x/c/_apis/wit/workItems/8"),
+                        OF_P "workItems=7 workItems=8 projects?" TYPED},
+                {ITEM_7, LINK("System.LinkTypes.Related", "https://x/c/_apis/wit/workItems/8?x"),
+                        OF_P "workItems=7 projects? workItems?" TYPED},
+                {ITEM_7, LINK("Hyperlink", "https://x/8"), OF_P "workItems=7 projects?" TYPED},
+                {"POST /c/p/_apis/wit/workitems/$Bug", LINK("Hyperlink", "https://x/8"),
+                        OF_P "workItemTypes=Bug"},
+                {"POST /c/p/_apis/wit/workitems/$Bug",
+                        LINK("System.LinkTypes.Related", "https://x/c/_apis/wit/workItems/8"),
+                        OF_P "workItems=8 workItemTypes=Bug projects?"},
+                /* How older clients create one. */
+                {"PATCH /c/p/_apis/wit/workitems/$Bug", STEP("/fields/System.Title", "\"t\""),
+                        OF_P "workItemTypes=Bug"},
+                {"PATCH /c/p/_apis/wit/workitems/$Bug", STEP("/fields/System.TeamProject", "\"q\""),
+                        OF_P "projects=q workItemTypes=Bug"},
+                {"DELETE /c/p/_apis/build/builds/7", NULL, OF_P "builds=7 projects? pipelines?"},
+                {"PATCH /c/p/_apis/build/builds", "[{\"id\":7}]",
+                        OF_P "builds=7 projects? pipelines?"},
+                {"PATCH /c/p/_apis/build/builds/7/stages/s", "{}",
+                        OF_P "builds=7 projects? pipelines? refs?"},
+                {"PUT /c/p/_apis/build/builds/7/tags/x", NULL,
+                        OF_P "builds=7 projects? pipelines?"},
+                {"GET /c/p/_apis/build/builds/7/timeline", NULL, OF_P "builds=7 pipelines?"},
+                {"GET /c/p/_apis/wit/attachments/" GUID, NULL, OF_P "projects?"},
+                {"GET /c/p/_apis/git/pullrequests/7", NULL, OF_P "projects? repositories?"},
+        };
+        CHECK(cases);
+
+        struct resources resources = {.implied = 1U << RESOURCE_PROJECT};
+        assert_true(
+                resources_implied_by(&resources, 1U << RESOURCE_PROJECT) >> RESOURCE_WORK_ITEM & 1);
+}
+
+static void of_many_work_items_it_is_open_whose_they_are(void **state)
+{
+        (void)state;
+        char line[1024] = "GET /c/p/_apis/wit/workitems?ids=1";
+        size_t n = strlen(line);
+        for (int i = 2; i <= WORK_ITEMS_MOST; i++)
+                n += (size_t)sprintf(line + n, ",%d", i);
+        assert_non_null(strstr(gathered(line, NULL), "workItems=32 projects? workItemTypes?"));
+        for (int i = WORK_ITEMS_MOST + 1; i <= 200; i++)
+                n += (size_t)sprintf(line + n, ",%d", i);
+        assert_non_null(
+                strstr(gathered(line, NULL), "workItems=32 projects? workItems? workItemTypes?"));
 }
 
 static void a_quick_look_never_misses_what_veils(void **state)
@@ -497,6 +582,8 @@ int main(void)
                 cmocka_unit_test(what_runs_is_more_than_its_number),
                 cmocka_unit_test(what_a_body_moves_or_merges_is_touched),
                 cmocka_unit_test(a_patch_says_in_one_way_what_it_sets),
+                cmocka_unit_test(a_work_item_is_of_its_own_project_wherever_it_is_named),
+                cmocka_unit_test(of_many_work_items_it_is_open_whose_they_are),
                 cmocka_unit_test(a_quick_look_never_misses_what_veils),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

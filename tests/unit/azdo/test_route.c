@@ -61,6 +61,8 @@ static void colliding_templates_are_told_apart(void **state)
                 {"PATCH /~pkgs/c/_apis/packaging/feeds/f/npm/@s%2fx/versions/1.0.0",
                         "artifactsPackageTypes.npm.updateScopedPackage"},
                 {"POST /c/p/_apis/wit/workitems/$Bug", "wit.workItems.create"},
+                {"PATCH /c/p/_apis/wit/workitems/$Bug", "wit.workItems.createByPatch"},
+                {"PATCH /c/p/_apis/wit/workitems/12", "wit.workItems.update"},
                 {"GET /c/p/_apis/wit/workitems/$Bug", "wit.workItems.getWorkItemTemplate"},
                 {"GET /c/p/_apis/wit/workitems/12", "wit.workItems.get"},
                 {"GET /c/p/_apis/wit/workitems/Bug", "unknown"},

@@ -172,6 +172,26 @@ static void uuids_are_versioned_sorted_and_canonical(void **state)
         assert_false(id_uuid_canonical(STR("0190a1b2xc3d4-7e8f-9a0b-1c2d3e4f5061"), canonical));
 }
 
+static void blanks_are_those_of_dot_net(void **state)
+{
+        static const char *const blanks[] = {" ", "\t", "\n", "\v", "\f", "\r", "\xc2\x85",
+                "\xc2\xa0", "\xe1\x9a\x80", "\xe2\x80\x80", "\xe2\x80\x83", "\xe2\x80\x8a",
+                "\xe2\x80\xa8", "\xe2\x80\xa9", "\xe2\x80\xaf", "\xe2\x81\x9f", "\xe3\x80\x80"};
+        /* Not trimmed: zero widths, and what only begins or ends as a blank does. */
+        static const char *const others[] = {"", "a", "\xe2\x80\x8b", "\xef\xbb\xbf",
+                "\xe1\xa0\x8e", "\xc2", "\xe2\x80", "\xc3\xa0", "\xe2\x82\xa0", "\xe4\xb8\x80"};
+        char text[32];
+
+        (void)state;
+        for (size_t i = 0; i < sizeof(blanks) / sizeof(blanks[0]); i++) {
+                snprintf(text, sizeof(text), "%s%sa b%s", blanks[i], blanks[i], blanks[i]);
+                assert_true(str_eq(str_trim_wide(str_of(text)), STR("a b")));
+                assert_int_equal(str_trim_wide(str_of(blanks[i])).len, 0);
+        }
+        for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+                assert_true(str_eq(str_trim_wide(str_of(others[i])), str_of(others[i])));
+}
+
 static void an_arena_answers_null_at_its_ceiling(void **state)
 {
         struct arena arena;
@@ -220,6 +240,7 @@ int main(void)
                 cmocka_unit_test(a_buffer_that_overflows_writes_nothing_more),
                 cmocka_unit_test(times_are_written_and_read_alike),
                 cmocka_unit_test(uuids_are_versioned_sorted_and_canonical),
+                cmocka_unit_test(blanks_are_those_of_dot_net),
                 cmocka_unit_test(an_arena_answers_null_at_its_ceiling),
                 cmocka_unit_test(findings_are_printed_in_the_order_of_their_places),
         };

@@ -83,12 +83,22 @@ static inline bool is_id(enum resource_kind kind, const char *text)
         if (kind == RESOURCE_ORGANIZATION && strlen(text) == 37)
                 return (text[0] | 32) == 'a' && is_guid(text + 1);
         if (kind == RESOURCE_PIPELINE || kind == RESOURCE_BUILD || kind == RESOURCE_RELEASE ||
-                kind == RESOURCE_ENVIRONMENT)
+                kind == RESOURCE_ENVIRONMENT || kind == RESOURCE_WORK_ITEM)
                 return is_digits(text) || is_guid(text);
         return is_guid(text);
 }
 
 /* --- resources --- */
+
+/* A blank at an end, of which upstream may take no notice: of the many that .NET knows, those that
+ * the model has. */
+static inline bool is_padded(const char *text)
+{
+        size_t n = strlen(text);
+
+        return strncmp(text, "\xc2\xa0", 2) == 0 ||
+               (n > 3 && strcmp(text + n - 3, "\xe3\x80\x80") == 0);
+}
 
 /* What upstream calls it: the value tells by which of its names it goes. */
 static inline enum answer known_by(
@@ -117,7 +127,7 @@ static inline enum answer same(const char *value, const struct resource *item, b
                 return MAYBE;
         enum answer answer = may_fit(value, text, kind != RESOURCE_REF || deny);
         bool value_is_id = !has_star(value) && is_id(kind, value);
-        bool another = (kind != RESOURCE_REF && strcmp(text, GUID_ODD) == 0) ||
+        bool another = (kind != RESOURCE_REF && strcmp(text, GUID_ODD) == 0) || is_padded(text) ||
                        (kind == RESOURCE_REPOSITORY && strcmp(text, "dags.git") == 0);
         return answer == NO && (another || value_is_id != is_id(kind, text)) ? MAYBE : answer;
 }

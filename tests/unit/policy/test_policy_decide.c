@@ -278,6 +278,17 @@ static void a_deny_catches_what_it_cannot_rule_out(void **state)
                         EFFECT_ALLOW},
                 {"!{refs: [refs/heads/main]}", RUN, "refs=a1111111111111111111111111111111",
                         EFFECT_DENY},
+                /* it trims blanks beyond ASCII */
+                {"!{projects: [secret]}", RUN, "projects=\xc2\xa0secret", EFFECT_DENY},
+                {"!{projects: [secret]}", RUN, "projects=secret\xe2\x80\x83", EFFECT_DENY},
+                {"!{projects: [secret]}", RUN, "projects=\xc2\x85secret\xe3\x80\x80", EFFECT_DENY},
+                {"!{projects: [secret]}", RUN, "projects=\xe1\x9a\x80secret", EFFECT_DENY},
+                {"!{projects: [secret]}", RUN, "projects=\vsecret", EFFECT_DENY},
+                {"!{projects: [secret]}", RUN,
+                        "projects=se\xc2\xa0"
+                        "cret",
+                        EFFECT_ALLOW},
+                {"!{refs: [refs/heads/main]}", RUN, "refs=refs/heads/main\xc2\xa0", EFFECT_DENY},
                 /* and git's clients put .git behind the name of a repository */
                 {"!{repositories: [dags]}", RUN, "repositories=dags.git", EFFECT_DENY},
                 {"!{repositories: [dags]}", RUN, "repositories=dags.hg", EFFECT_ALLOW},

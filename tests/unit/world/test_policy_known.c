@@ -26,6 +26,7 @@ static const char head[] =
         "      - {operations: [pipelines.runs.run], projects: [analytics], pipelines: [nightly]}\n"
         "      - {operations: [git.refs.list], repositories: [analytics/dags]}\n"
         "      - {access: [read], areas: [wiki], projects: [analytics]}\n"
+        "      - {operations: [wit.workItems.delete, wit.workItems.list], projects: [analytics]}\n"
         "bindings: [{callers: {issuer: i}, roles: [r], credential: c}]\n"
         "known:\n"
         "  - {project: " PROJECT ", name: analytics}\n"
@@ -33,7 +34,9 @@ static const char head[] =
         "  - {pipeline: 7, name: other, project: " PROJECT "}\n"
         "  - {build: 1001, pipeline: 42, ref: refs/heads/main}\n"
         "  - {build: 1002, pipeline: 7}\n"
-        "  - {repository: " DAGS ", name: dags, project: analytics}\n";
+        "  - {repository: " DAGS ", name: dags, project: analytics}\n"
+        "  - {workItem: 42, project: analytics}\n"
+        "  - {workItem: 43, project: payroll}\n";
 
 static struct policy *load(const char *text, struct error_list *errors)
 {
@@ -56,6 +59,12 @@ static void tests_are_decided_with_what_is_known(void **state)
                 {"GET /contoso/_apis/git/repositories/" DAGS "/refs", "allow"},
                 {"GET /contoso/" PROJECT "/_apis/wiki/wikis", "allow"},
                 {"GET /contoso/" PAYROLL "/_apis/wiki/wikis", "deny"},
+                {"DELETE /contoso/analytics/_apis/wit/workitems/42", "allow"},
+                {"DELETE /contoso/" PROJECT "/_apis/wit/workitems/42", "allow"},
+                {"DELETE /contoso/_apis/wit/workitems/42", "allow"},
+                {"DELETE /contoso/_apis/wit/workitems/43", "deny"},
+                {"DELETE /contoso/analytics/_apis/wit/workitems/44", "deny"},
+                {"GET /contoso/analytics/_apis/wit/workitems?ids=42,44", "deny"},
         };
         char text[8192];
         struct error_list errors;
@@ -132,6 +141,8 @@ static void mistakes_have_their_place(void **state)
                 {"{build: 1, pipeline: nightly}", "`pipeline` is an id here"},
                 {"{pipeline: 1, ref: refs/heads/x}", "ref"},
                 {"{pipeline: 1, nam: x}", "did you mean `name`"},
+                {"{workItem: x, project: a}", "`workItem` is an id here"},
+                {"{workItem: 1, name: x}", "name"},
                 {"[1]", "what is known"},
         };
         char text[512];
