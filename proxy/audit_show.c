@@ -181,7 +181,8 @@ static bool look_again(struct show *show)
 static bool show_follow(struct show *show)
 {
         for (;;) {
-                fflush(stdout);
+                if (fflush(stdout) != 0)
+                        return true; /* that the program says at its end */
                 usleep(FOLLOW_MS * 1000);
                 if (!show_rest(show) || !look_again(show))
                         return false;
