@@ -47,6 +47,7 @@ NUMBERS = [
     ("upstream.md", "once in five seconds at most", "src/worker/addresses.c", "RESOLVE_MS = 5000"),
     ("upstream.md", "five good minutes", "src/worker/health.h", "HEALTH_FORGET_MS = 5 * 60 * 1000"),
     ("upstream.md", "503, `Retry-After: 5`", "src/worker/upstream.c", "NOT_RESOLVED_S = 5"),
+    ("operations.md", "The admin listener has 32 connections", "src/control/admin.c", "CLIENTS_MOST = 32"),
     ("operations.md", "waits for it up to 10 s", "include/dagward/control/control.h", "CONTROL_ASK_BOUND_MS = 10 * 1000"),
     ("operations.md", "one request (within 2 s)", "src/worker/client.c", "FRESH_MS = 2000"),
     ("operations.md", "keys, credentials and addresses, within 30 s", "proxy/serve.c", "WARM_MS = 30 * 1000"),
