@@ -321,8 +321,9 @@ static bool good_event(struct verify *verify, const struct chain_line *line)
                 verify->deleted_seq = seq;
         } else if (log_event_read(line, STR("checkpoint"), &detail)) {
                 fault(verify, VERIFY_SIGNATURE,
-                        "the checkpoint with seq %llu has another shape than ours: it was made "
-                        "anew",
+                        "the checkpoint with seq %llu has another shape, or time, than ours: it "
+                        "was "
+                        "made anew",
                         (unsigned long long)line->seq);
                 return false;
         }

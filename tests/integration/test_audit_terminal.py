@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from kit.audit_log import AuditLog
+from kit.audit_log import AuditLog, new_key
 from kit.policies import POLICY
 from kit.waiting import BINARY, seconds, until
 
@@ -132,3 +132,25 @@ def test_what_verify_says_of_a_damaged_log_is_harmless(tmp_path, damage):
             check_harmless(ended, arguments)
         else:
             json.loads(ended.stdout)
+
+
+@pytest.mark.parametrize("when", ["\x1b]0;owned\x07\x9b31m...........", "all of it is fine, sir ", "2026-11-23 09:00:00.010Z",
+                                  "noon", "", 'a\\"b', "2026-11-23T09:00:00.010Z and all before it is fine"], ids=ascii)
+def test_a_time_that_is_none_makes_no_good_checkpoint_and_is_not_shown(tmp_path, when):
+    """Signed with the right key as it stands there."""
+    log = AuditLog(tmp_path / "a.jsonl", new_key(tmp_path / "key"))
+    log.request()
+    log.checkpoint(time=when)
+    log.close()
+    for key in ([], ["--key", tmp_path / "key"]):
+        ended = audit("verify", *key, tmp_path / "a.jsonl")
+        assert ended.returncode == 1 and b"bad-signature" in ended.stdout, ended.stdout
+        assert (not when or when.encode() not in ended.stdout) and b"signed: nothing" in ended.stdout
+        check_harmless(ended, "verify")
+        told = json.loads(audit("verify", "--json", *key, tmp_path / "a.jsonl").stdout)
+        assert told["signed_time"] == "" and told["fault"]["kind"] == "bad-signature"
+    log = AuditLog(tmp_path / "b.jsonl", new_key(tmp_path / "key"))
+    log.request()
+    log.checkpoint()
+    log.close()
+    assert audit("verify", "--key", tmp_path / "key", tmp_path / "b.jsonl").returncode == 0
