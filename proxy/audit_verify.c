@@ -253,6 +253,30 @@ static void print_signatures(const struct verifying *v)
                         (unsigned long long)v->anchor_others);
 }
 
+/* Why it does not begin with seq 1. */
+static void print_beginning(const struct verify *verify)
+{
+        unsigned long long before = verify->first_seq - 1;
+
+        if (before == 0)
+                return;
+        if (verify->deleted_seq == before)
+                printf("note: seq 1 to %llu were deleted when their time was over, as the log "
+                       "tells, signed\n",
+                        before);
+        else if (verify->deleted_told == before)
+                printf("note: seq 1 to %llu are missing. The log says that they were deleted when "
+                       "their time was over; %s: do not believe it\n",
+                        before,
+                        verify->pinned ? "no checkpoint behind that is signed by a key that was "
+                                         "given"
+                                       : "whose key signed that, only --key can tell");
+        else
+                printf("note: the chain begins before these files: seq 1 to %llu are missing; give "
+                       "the older ones too\n",
+                        before);
+}
+
 static void print_text(const struct verifying *v, bool good)
 {
         const struct verify *verify = &v->verify;
@@ -275,12 +299,7 @@ static void print_text(const struct verifying *v, bool good)
                         v->live ? "the log is being written"
                                 : "open: no checkpoint of a rotation or a stop is the last record; "
                                   "the proxy was killed, runs elsewhere, or the end was cut off");
-        if (first > 1 && verify->deleted_seq == first - 1)
-                printf("note: seq 1 to %llu were deleted when their time was over, as the log "
-                       "tells\n",
-                        first - 1);
-        else if (first > 1)
-                printf("note: the chain begins before these files; give the older ones too\n");
+        print_beginning(verify);
 }
 
 /* --- the command --- */

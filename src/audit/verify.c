@@ -296,6 +296,10 @@ static bool good_checkpoint(
         }
         verify->checkpoints++;
         verify->signed_seq = line->seq;
+        /* Whoever can write the file can write that its beginning was deleted on purpose, and a key
+         * that only the log names is whose that was. */
+        if (verify->pinned)
+                verify->deleted_seq = verify->deleted_told;
         snprintf(verify->signed_time, sizeof(verify->signed_time), "%.*s",
                 STR_FMT(checkpoint->time));
         return true;
@@ -317,8 +321,8 @@ static bool good_event(struct verify *verify, const struct chain_line *line)
                 verify->closed = checkpoint_closes(&checkpoint);
         } else if (log_event_read(line, STR("deleted"), &detail) &&
                    str_to_u64(log_event_detail(detail, STR("last_seq")), &seq) &&
-                   seq > verify->deleted_seq) {
-                verify->deleted_seq = seq;
+                   seq > verify->deleted_told) {
+                verify->deleted_told = seq;
         } else if (log_event_read(line, STR("checkpoint"), &detail)) {
                 fault(verify, VERIFY_SIGNATURE,
                         "the checkpoint with seq %llu has another shape, or time, than ours: it "

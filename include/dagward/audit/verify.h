@@ -55,10 +55,11 @@ struct verify {
         size_t partial_len;
         bool too_long; /* the current line is over CHAIN_LINE_MOST: skipping to its end */
 
-        uint64_t checkpoints, signed_seq;   /* good ones, and the seq of the last; 0: none */
-        char signed_time[32];               /* when that was */
-        bool closed;                        /* the last good record is a checkpoint that closes */
-        uint64_t deleted_seq;               /* up to there, log.deleted says, files were deleted */
+        uint64_t checkpoints, signed_seq; /* good ones, and the seq of the last; 0: none */
+        char signed_time[32];             /* when that was */
+        bool closed;                      /* the last good record is a checkpoint that closes */
+        uint64_t deleted_told;            /* up to there, log.deleted says, files were deleted */
+        uint64_t deleted_seq; /* the same, and a pinned key has signed it; else nobody vouches */
         char file_key[SIGNING_KEY_LEN + 1]; /* what the current file's first record names; or "" */
         char keys[VERIFY_KEYS_MOST][SIGNING_KEY_LEN + 1]; /* pinned, or those that were met */
         size_t n_keys;

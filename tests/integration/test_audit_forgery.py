@@ -1,0 +1,73 @@
+"""Logs that somebody made, or made smaller, so that an auditor believes them."""
+import gzip
+import json
+import subprocess
+
+import pytest
+
+from kit.audit_log import AuditLog, new_key
+from kit.waiting import BINARY, seconds
+
+
+def audit(*arguments, **options):
+    return subprocess.run([BINARY, "audit", *map(str, arguments)], capture_output=True, text=True, timeout=seconds(60), **options)
+
+
+def verify(*arguments, **options):
+    told = audit("verify", "--json", *arguments, **options)
+    assert told.stdout, told.stderr
+    return told.returncode, json.loads(told.stdout)
+
+
+@pytest.fixture
+def log(tmp_path):
+    """A signed log of two files; `public` is the key."""
+    log = AuditLog(tmp_path / "a.jsonl", new_key(tmp_path / "key"))
+    for _ in range(3):
+        log.request()
+    log.checkpoint("rotated")
+    log.begin(tmp_path / "b.jsonl")
+    log.first, log.second, log.public = tmp_path / "a.jsonl", tmp_path / "b.jsonl", tmp_path / "key"
+    yield log
+    log.close()
+
+
+def delete_first(log):
+    gone = log.seq - 1
+    log.event("log.deleted", file="a.jsonl", first_seq="1", last_seq=str(gone), last_hash="")
+    return gone
+
+
+@pytest.mark.parametrize("signed", ["nobody", "another", "ours"])
+def test_a_deletion_that_nobody_signed_is_not_believed(log, signed):
+    gone = delete_first(log)
+    if signed == "ours":
+        log.checkpoint("deleted")
+    text = audit("verify", log.second, "--key", log.public).stdout if signed == "ours" else audit("verify", log.second).stdout
+    key = ["--key", log.public] if signed == "ours" else []
+    told = verify(log.second, *key)[1]
+    if signed == "another":
+        # A log made anew, with a key of its own: only the auditor's key tells it apart.
+        forged = AuditLog(log.second, new_key())
+        forged.seq, forged.hash = gone, "ab" * 32
+        forged.begin(log.second)
+        delete_first(forged)
+        forged.checkpoint("deleted")
+        forged.close()
+        text, told = audit("verify", log.second).stdout, verify(log.second)[1]
+        assert verify(log.second, "--key", log.public)[1]["fault"]["kind"] == "unknown-key"
+    assert told["first_seq"] == gone + 1
+    if signed == "ours":
+        assert told["deleted_seq"] == gone and "were deleted when their time was over, as the log tells, signed" in text
+    else:
+        assert told["deleted_seq"] == 0 and "seq 1 to %d are missing" % gone in text and "do not believe it" in text
+
+
+def test_a_deletion_behind_the_last_signature_is_not_believed(log):
+    log.request()
+    log.checkpoint()
+    gone = log.seq - 3
+    log.event("log.deleted", file="a.jsonl", first_seq="1", last_seq=str(gone), last_hash="")
+    status, told = verify(log.second, "--key", log.public)
+    assert told["first_seq"] == gone + 1 and told["deleted_seq"] == 0, told
+    assert "no checkpoint behind that is signed by a key that was given" in audit("verify", log.second, "--key", log.public).stdout
