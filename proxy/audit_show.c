@@ -262,6 +262,10 @@ int audit_show(int argc, char **argv)
                 abort();
         buf_init(&show.text, (size_t)8 * CHAIN_LINE_MOST);
         status = show_all(&show) ? 0 : audit_unreadable(show.file);
+        if (status == 0 && !unzip_whole(show.unzip)) {
+                fprintf(stderr, "dagward audit: %s: the gzip file ends too early\n", show.file);
+                status = 2;
+        }
         if (show.not_records)
                 fprintf(stderr,
                         "dagward audit: %s: %llu line(s) that are no audit record; "

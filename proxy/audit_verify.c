@@ -200,9 +200,11 @@ static void print_json(const struct verifying *v, bool good)
         buf_printf(&out, "{\"ok\":%s,\"records\":%llu,\"first_seq\":%llu,\"last_seq\":%llu",
                 good ? "true" : "false", (unsigned long long)verify->records,
                 (unsigned long long)verify->first_seq, (unsigned long long)verify->head.seq);
-        buf_printf(&out, ",\"last_hash\":\"%s\",\"lines\":%llu,\"closed\":%s,\"live\":%s",
+        buf_printf(&out,
+                ",\"last_hash\":\"%s\",\"lines\":%llu,\"began\":%s,\"closed\":%s,\"live\":%s",
                 verify->head.hash, (unsigned long long)verify->lines,
-                verify->closed ? "true" : "false", v->live ? "true" : "false");
+                verify_began(verify) ? "true" : "false", verify->closed ? "true" : "false",
+                v->live ? "true" : "false");
         buf_printf(&out, ",\"checkpoints\":%llu,\"signed_seq\":%llu,\"signed_time\":",
                 (unsigned long long)verify->checkpoints, (unsigned long long)verify->signed_seq);
         buf_json_str(&out, str_of(verify->signed_time));
@@ -231,6 +233,12 @@ static void print_json(const struct verifying *v, bool good)
         buf_clear(&out);
 }
 
+static void print_anchor(const struct verifying *v)
+{
+        printf("anchor: %zu checkpoint(s), %zu of them in these files; %llu other line(s)\n",
+                v->verify.n_anchors, v->verify.anchors_met, (unsigned long long)v->anchor_others);
+}
+
 static void print_signatures(const struct verifying *v)
 {
         const struct verify *verify = &v->verify;
@@ -247,10 +255,7 @@ static void print_signatures(const struct verifying *v)
                 printf("key: %s, which the log itself names; --key says which one is right\n",
                         verify->keys[i]);
         if (v->anchor)
-                printf("anchor: %zu checkpoint(s), %zu of them in these files; %llu other "
-                       "line(s)\n",
-                        verify->n_anchors, verify->anchors_met,
-                        (unsigned long long)v->anchor_others);
+                print_anchor(v);
 }
 
 /* Why it does not begin with seq 1. */
@@ -288,6 +293,8 @@ static void print_text(const struct verifying *v, bool good)
                         verify_fault_name(verify->first.fault), verify->first.text);
         if (verify->records == 0) {
                 printf("no good record\n");
+                if (v->anchor)
+                        print_anchor(v);
                 return;
         }
         printf("%s: %llu record(s), seq %llu to %llu\n", good ? "whole" : "good up to there",

@@ -436,6 +436,8 @@ void verify_file_end(struct verify *verify)
                 fault(verify, VERIFY_TORN,
                         "the last line has no end (%zu bytes): cut off by a crash or by hand",
                         verify->partial_len);
+        } else if (verify->file_lines == 0 && !verify->empty) {
+                verify->empty = verify->file;
         }
         verify->partial_len = 0;
         verify->too_long = false;
@@ -458,4 +460,11 @@ void verify_end(struct verify *verify, bool closed)
                         (unsigned long long)verify->head.seq);
         if (verify->pinned && !verify->checkpoints)
                 fault(verify, VERIFY_UNSIGNED, "no checkpoint is signed by a key that was given");
+        if (verify->empty && verify_good(verify)) {
+                verify->file = verify->empty;
+                verify->file_lines = 0;
+                /* But for a moment of its very first start, the proxy leaves no file empty. */
+                fault(verify, VERIFY_HEADLESS,
+                        "the file is empty: no first record is there, and what was in it is gone");
+        }
 }

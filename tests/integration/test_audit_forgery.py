@@ -71,3 +71,58 @@ def test_a_deletion_behind_the_last_signature_is_not_believed(log):
     status, told = verify(log.second, "--key", log.public)
     assert told["first_seq"] == gone + 1 and told["deleted_seq"] == 0, told
     assert "no checkpoint behind that is signed by a key that was given" in audit("verify", log.second, "--key", log.public).stdout
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
+@pytest.mark.parametrize("which", ["only", "older", "newer"])
+def test_an_emptied_file_is_told_of(log, which, packed):
+    log.request()
+    log.checkpoint()
+    key = ["--key", log.public]
+    assert verify(*key, log.first, log.second)[1]["began"] is True
+    emptied = log.first if which == "older" else log.second
+    emptied.write_bytes(gzip.compress(b"") if packed else b"")
+    files = [emptied] if which == "only" else [log.first, log.second]
+    for arguments in (key + files, files):
+        status, told = verify(*arguments)
+        assert status == 1 and told["began"] is False, told
+        if which != "only" or len(arguments) == 1:
+            assert told["fault"]["kind"] == "headless" and told["fault"]["file"] == str(emptied), told
+        ended = audit("verify", *arguments)
+        assert ended.returncode == 1 and ("no first record is there" in ended.stdout or "no good record" in ended.stdout), ended.stdout
+
+
+def test_a_packed_file_that_is_cut_off_is_told_of(log):
+    log.request()
+    log.checkpoint("stopped")
+    whole = gzip.compress(log.first.read_bytes())
+    packed = log.first.with_suffix(".gz")
+    packed.write_bytes(whole)
+    assert verify("--key", log.public, "--closed", packed, log.second)[0] == 0
+    for length in [1, 2, 9, 10, 18, len(whole) // 2, *range(len(whole) - 9, len(whole))]:
+        packed.write_bytes(whole[:length])
+        status, told = verify("--key", log.public, packed, log.second)
+        assert status == 1 and told["fault"]["kind"] == "damaged" and "cut off" in told["fault"]["text"], (length, told)
+        if length > len(whole) // 2:
+            shown = audit("show", packed)
+            assert shown.returncode == 2 and shown.stdout and "ends too early" in shown.stderr, length
+
+
+def test_a_packed_file_is_whole_whatever_its_size(log):
+    """Also where the last bytes fill a buffer of 64 KiB just so."""
+    size = 65536
+    while log.second.stat().st_size < size - 4000:
+        log.request(claimed={"user_agent": "x" * 1000})
+    # A record whose length makes up the rest.
+    before = len(log.second.read_bytes())
+    log.request(claimed={"user_agent": ""})
+    missing = size - len(log.second.read_bytes())
+    log.seq, log.hash = log.seq - 1, json.loads(log.second.read_text().splitlines()[-1])["prev"]
+    log.file.truncate(before)
+    log.file.seek(before)
+    log.request(claimed={"user_agent": "x" * missing})
+    assert len(log.second.read_bytes()) == size
+    packed = log.second.with_suffix(".gz")
+    packed.write_bytes(gzip.compress(log.second.read_bytes()))
+    status, told = verify(log.first, packed)
+    assert status == 0, told

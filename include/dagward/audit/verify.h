@@ -21,7 +21,7 @@ enum verify_fault {
         VERIFY_DELETED,     /* records are gone from the middle */
         VERIFY_REORDERED,   /* records stand in another order */
         VERIFY_INSERTED,    /* a seq that was there before */
-        VERIFY_HEADLESS,    /* a file that does not begin with log.opened */
+        VERIFY_HEADLESS,    /* a file that does not begin with log.opened, or not at all */
         VERIFY_RESTARTED,   /* a new chain where the old one should go on */
         VERIFY_GAP,         /* a file between two files is not there */
         VERIFY_TRUNCATED,   /* records are gone from the end */
@@ -50,8 +50,9 @@ struct verify {
         const char *file;       /* current one, not owned */
         const char *file_before;
         struct unzip *unzip;
-        bool unreadable; /* the rest of the file is */
-        char *partial;   /* a line whose end has not come yet; CHAIN_LINE_MOST bytes */
+        bool unreadable;   /* the rest of the file is */
+        const char *empty; /* the first file in which nothing stands; NULL: none */
+        char *partial;     /* a line whose end has not come yet; CHAIN_LINE_MOST bytes */
         size_t partial_len;
         bool too_long; /* the current line is over CHAIN_LINE_MOST: skipping to its end */
 
@@ -99,6 +100,11 @@ void verify_end(struct verify *verify, bool closed);
 static inline bool verify_good(const struct verify *verify)
 {
         return verify->first.fault == VERIFY_NONE;
+}
+/* Every file that was fed has its first record. */
+static inline bool verify_began(const struct verify *verify)
+{
+        return verify->records && !verify->empty && verify->first.fault != VERIFY_HEADLESS;
 }
 /* `edited`, `deleted` ...: for programs. */
 const char *verify_fault_name(enum verify_fault fault);
