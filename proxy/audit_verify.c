@@ -18,6 +18,7 @@ enum {
         CHUNK = 128 *
                 1024, /* stays in a processor's cache: with twice that, reading costs thrice */
         PEEK = 64,
+        ANCHOR_LINE_MOST = 1 << 20, /* a record and what a collector puts in front of it */
 };
 
 struct input {
@@ -168,25 +169,54 @@ static struct str record_in(struct str line)
         return at > 0 ? str_trim(str_from(line, (size_t)at)) : line;
 }
 
+/* A line without its newline. */
+static void take_anchor_line(struct verifying *v, struct str line)
+{
+        if (!verify_anchor(&v->verify, record_in(line)))
+                v->anchor_others++;
+}
+
+/* The lines of a piece; what has no end yet stands in `part`, of which `*skip` says that it is too
+ * long for any. */
+static void take_anchor(struct verifying *v, struct str piece, struct buf *part, bool *skip)
+{
+        while (piece.len) {
+                ssize_t newline = str_find(piece, '\n');
+                struct str text = newline < 0 ? piece : str_head(piece, (size_t)newline);
+                *skip = *skip || part->len + text.len > ANCHOR_LINE_MOST;
+                if (!*skip)
+                        buf_str_add(part, text);
+                if (newline < 0)
+                        return;
+                if (*skip)
+                        v->anchor_others++;
+                else
+                        take_anchor_line(v, buf_str(part));
+                buf_reset(part);
+                *skip = false;
+                piece = str_from(piece, text.len + 1);
+        }
+}
+
 static int read_anchor(struct verifying *v)
 {
-        FILE *file = fopen(v->anchor, "re");
-        char *line = NULL;
-        size_t cap = 0;
-        ssize_t len;
+        int fd = open(v->anchor, O_RDONLY | O_CLOEXEC);
+        struct buf part;
+        bool skip = false;
+        ssize_t n;
 
-        if (!file)
+        if (fd < 0)
                 return audit_unreadable(v->anchor);
-        while ((len = getline(&line, &cap, file)) > 0) {
-                bool whole = line[len - 1] == '\n';
-                struct str text = record_in(str_view(line, (size_t)len - 1));
-                if (!whole || !verify_anchor(&v->verify, text))
-                        v->anchor_others++;
-        }
-        bool good = !ferror(file);
-        free(line);
-        fclose(file);
-        return good ? 0 : audit_unreadable(v->anchor);
+        buf_init(&part, ANCHOR_LINE_MOST + 1);
+        while ((n = read(fd, v->chunk, CHUNK)) > 0 || (n < 0 && errno == EINTR))
+                if (n > 0)
+                        take_anchor(v, str_view(v->chunk, (size_t)n), &part, &skip);
+        int why = errno;
+        v->anchor_others += part.len || skip; /* it has no end */
+        buf_clear(&part);
+        close(fd);
+        errno = why;
+        return n == 0 ? 0 : audit_unreadable(v->anchor);
 }
 
 /* --- telling --- */

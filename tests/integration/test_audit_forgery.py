@@ -1,6 +1,7 @@
 """Logs that somebody made, or made smaller, so that an auditor believes them."""
 import gzip
 import json
+import os
 import subprocess
 
 import pytest
@@ -126,3 +127,25 @@ def test_a_packed_file_is_whole_whatever_its_size(log):
     packed.write_bytes(gzip.compress(log.second.read_bytes()))
     status, told = verify(log.first, packed)
     assert status == 0, told
+
+
+def test_a_line_of_the_anchor_without_end_is_passed_over(log, tmp_path):
+    log.request()
+    log.checkpoint("stopped")
+    lines = [line for file in (log.first, log.second) for line in file.read_bytes().splitlines() if b"log.checkpoint" in line]
+    anchor = tmp_path / "anchor"
+    huge = 1 << 29
+    with open(anchor, "wb") as file:
+        file.write(b"x" * ((1 << 20) - len(lines[0])) + lines[0] + b"\n")  # just short enough
+        file.write(b"y" * ((1 << 20) - len(lines[0]) + 1) + lines[0] + b"\n")
+        file.seek(huge, os.SEEK_CUR)  # zeros
+        file.write(b"\n" + lines[1] + b"\n")
+        file.seek(huge, os.SEEK_CUR)
+        file.write(lines[0])
+    process = subprocess.Popen([BINARY, "audit", "verify", "--json", "--key", log.public, "--anchor", anchor, log.first, log.second], stdout=subprocess.PIPE)
+    told = json.loads(process.stdout.read())
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    process.stdout.close()
+    assert process.returncode == 0 and told["anchor"] == {"checkpoints": 2, "met": 2, "others": 3}, told
+    assert used.ru_maxrss * 1024 < huge // 2, used.ru_maxrss

@@ -73,6 +73,7 @@ NUMBERS = [
     ("audit.md", "the first 32 of each policy", "src/control/reload.c", "EXPIRIES_MOST = 32"),
     ("audit.md", "at most 1,000,000 bytes before packing and 25 minutes", "include/dagward/sink/monitor.h", "MONITOR_CALL_MOST = 1000 * 1000"),
     ("audit.md", "at most 1,000,000 bytes before packing and 25 minutes", "include/dagward/sink/monitor.h", "25 * 60 * 1000"),
+    ("audit.md", "more than 1 MiB.", "proxy/audit_verify.c", "ANCHOR_LINE_MOST = 1 << 20"),
     ("audit.md", "At most 10,000 records; more", "proxy/audit_trace.c", "MOST_RECORDS = 10000"),
     ("audit.md", "nobody asked for in 60 days", "proxy/audit_index.c", "UNUSED_S = 60 * 24 * 3600"),
     ("audit.md", "at most 5,000 different rows (20,000 callers", "proxy/audit_gather.c", "ROWS_MOST = 5000"),
