@@ -322,7 +322,7 @@ static void print_text(const struct verifying *v, bool good)
                         (unsigned long long)verify->first.line,
                         verify_fault_name(verify->first.fault), verify->first.text);
         if (verify->records == 0) {
-                printf("no good record\n");
+                printf("no good record%s\n", verify->empty ? ": no first record is there" : "");
                 if (v->anchor)
                         print_anchor(v);
                 return;

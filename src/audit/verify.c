@@ -460,7 +460,7 @@ void verify_end(struct verify *verify, bool closed)
                         (unsigned long long)verify->head.seq);
         if (verify->pinned && !verify->checkpoints)
                 fault(verify, VERIFY_UNSIGNED, "no checkpoint is signed by a key that was given");
-        if (verify->empty && verify_good(verify)) {
+        if (verify->empty && verify->records) {
                 verify->file = verify->empty;
                 verify->file_lines = 0;
                 /* But for a moment of its very first start, the proxy leaves no file empty. */

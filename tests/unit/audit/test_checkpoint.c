@@ -330,15 +330,21 @@ static void what_is_no_time_makes_no_checkpoint(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         const struct CMUnitTest tests[] = {
-                TEST(a_signature_is_that_of_the_standard),
-                TEST(a_key_is_made_once_and_nobody_else_may_read_it),
-                TEST(what_is_no_such_key_is_refused),
-                TEST(another_text_key_or_signature_is_not_good),
-                TEST(a_checkpoint_signs_its_place_time_reason_and_what_is_before_it),
-                TEST(a_record_of_another_shape_is_no_checkpoint),
-                TEST(what_is_no_time_makes_no_checkpoint),
+                cmocka_unit_test_setup_teardown(
+                        a_signature_is_that_of_the_standard, setup, teardown),
+                cmocka_unit_test_setup_teardown(
+                        a_key_is_made_once_and_nobody_else_may_read_it, setup, teardown),
+                cmocka_unit_test_setup_teardown(what_is_no_such_key_is_refused, setup, teardown),
+                cmocka_unit_test_setup_teardown(
+                        another_text_key_or_signature_is_not_good, setup, teardown),
+                cmocka_unit_test_setup_teardown(
+                        a_checkpoint_signs_its_place_time_reason_and_what_is_before_it, setup,
+                        teardown),
+                cmocka_unit_test_setup_teardown(
+                        a_record_of_another_shape_is_no_checkpoint, setup, teardown),
+                cmocka_unit_test_setup_teardown(
+                        what_is_no_time_makes_no_checkpoint, setup, teardown),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
