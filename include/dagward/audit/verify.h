@@ -11,6 +11,7 @@
 #define DAGWARD_AUDIT_VERIFY_H
 
 #include "dagward/audit/checkpoint.h"
+#include "dagward/base/clock.h"
 
 enum verify_fault {
         VERIFY_NONE,
@@ -41,13 +42,15 @@ struct verify_anchor {
 
 struct verify {
         struct chain *chain;
-        struct chain_head head; /* last good record */
-        uint64_t first_seq;     /* where the chain that was fed begins; 0: no record yet */
-        uint64_t records;       /* good ones, before the first fault */
-        uint64_t lines;         /* all, over all files */
-        uint64_t file_lines;    /* of the current file */
-        uint64_t missing_from;  /* VERIFY_DELETED: looked for further down */
-        const char *file;       /* current one, not owned */
+        struct chain_head head;                /* last good record */
+        char head_time[CLOCK_RFC3339_LEN + 1]; /* of it, as it stands there */
+        uint64_t first_seq;         /* where the chain that was fed begins; 0: no record yet */
+        char before[CHAIN_HEX + 1]; /* what that record names as the one before it */
+        uint64_t records;           /* good ones, before the first fault */
+        uint64_t lines;             /* all, over all files */
+        uint64_t file_lines;        /* of the current file */
+        uint64_t missing_from;      /* VERIFY_DELETED: looked for further down */
+        const char *file;           /* current one, not owned */
         const char *file_before;
         struct unzip *unzip;
         bool unreadable;   /* the rest of the file is */
