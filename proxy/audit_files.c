@@ -14,6 +14,27 @@ enum { CHUNK_BYTES = 1 << 20, GZIP_BYTES = 256 * 1024 };
 
 _Static_assert(CHUNK_BYTES > 2 * CHAIN_LINE_MOST, "a line fits into a chunk");
 
+int audit_open(const char *name)
+{
+        struct stat info;
+        int fd = open(name, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+        bool meant = strncmp(name, "/dev/", 5) == 0 || strncmp(name, "/proc/", 6) == 0;
+
+        if (fd < 0)
+                return -1;
+        if (fstat(fd, &info) == 0 && (meant || !S_ISFIFO(info.st_mode)) &&
+                fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK) == 0)
+                return fd;
+        close(fd);
+        errno = ENXIO; /* as of a socket */
+        return -1;
+}
+
+const char *audit_why(void)
+{
+        return errno == ENXIO ? "it is no file; a pipe is given as `-`" : strerror(errno);
+}
+
 bool audit_file_open_fd(struct audit_file *file, const char *name, int fd)
 {
         *file = (struct audit_file){.name = name};
@@ -35,7 +56,7 @@ bool audit_file_open_fd(struct audit_file *file, const char *name, int fd)
 bool audit_file_open(struct audit_file *file, const char *name)
 {
         bool standard = strcmp(name, "-") == 0;
-        int fd = standard ? dup(STDIN_FILENO) : open(name, O_RDONLY | O_CLOEXEC);
+        int fd = standard ? dup(STDIN_FILENO) : audit_open(name);
 
         if (fd < 0) {
                 *file = (struct audit_file){.name = name};
@@ -238,5 +259,5 @@ int audit_complain(const char *command, const char *format, ...)
 void audit_file_complain(const char *command, const struct audit_file *file)
 {
         fprintf(stderr, "dagward audit %s: %s: %s\n", command, file->name,
-                file->why[0] ? file->why : strerror(errno));
+                file->why[0] ? file->why : audit_why());
 }

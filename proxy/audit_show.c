@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "audit.h"
+#include "audit_files.h"
 #include "dagward/audit/chain.h"
 #include "dagward/audit/unzip.h"
 #include "dagward/audit/view.h"
@@ -174,7 +175,7 @@ static bool look_again(struct show *show)
         show->offset = 0;
         show->line_len = 0;
         unzip_reset(show->unzip);
-        show->fd = open(show->file, O_RDONLY | O_CLOEXEC);
+        show->fd = audit_open(show->file);
         return show->fd >= 0;
 }
 
@@ -253,7 +254,7 @@ int audit_show(int argc, char **argv)
         bool standard = strcmp(show.file, "-") == 0;
         if (standard && show.follow)
                 return audit_usage("--follow needs a FILE that grows, not standard input");
-        show.fd = standard ? STDIN_FILENO : open(show.file, O_RDONLY | O_CLOEXEC);
+        show.fd = standard ? STDIN_FILENO : audit_open(show.file);
         if (show.fd < 0)
                 return audit_unreadable(show.file);
         show.unzip = unzip_new();

@@ -470,7 +470,7 @@ static bool open_log(struct trace *t, struct log *log)
         int64_t begin_ms = clock_mono_ms();
 
         log->file.name = standard ? "<stdin>" : log->name;
-        log->fd = standard ? copy_of_stdin() : open(log->name, O_RDONLY | O_CLOEXEC);
+        log->fd = standard ? copy_of_stdin() : audit_open(log->name);
         bool good =
                 log->fd >= 0 && open_text(log) &&
                 audit_index_open(&log->index, standard ? NULL : t->directory, &log->file, log->fd);

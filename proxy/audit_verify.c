@@ -46,7 +46,7 @@ static bool is_standard(const char *file)
 
 static int open_input(const char *file)
 {
-        return is_standard(file) ? STDIN_FILENO : open(file, O_RDONLY | O_CLOEXEC);
+        return is_standard(file) ? STDIN_FILENO : audit_open(file);
 }
 
 static void feed(void *owner, const char *bytes, size_t len)
@@ -200,7 +200,7 @@ static void take_anchor(struct verifying *v, struct str piece, struct buf *part,
 
 static int read_anchor(struct verifying *v)
 {
-        int fd = open(v->anchor, O_RDONLY | O_CLOEXEC);
+        int fd = audit_open(v->anchor);
         struct buf part;
         bool skip = false;
         ssize_t n;

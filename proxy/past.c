@@ -398,7 +398,7 @@ static bool read_one(struct past_reader *r, const char *name, const struct past_
         struct verify verify;
 
         if (!audit_file_open(&file, name)) {
-                fprintf(stderr, "dagward policy: %s: %s\n", name, strerror(errno));
+                fprintf(stderr, "dagward policy: %s: %s\n", name, audit_why());
                 return false;
         }
         bool good = pin(&verify, log);

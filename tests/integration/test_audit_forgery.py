@@ -149,3 +149,31 @@ def test_a_line_of_the_anchor_without_end_is_passed_over(log, tmp_path):
     process.stdout.close()
     assert process.returncode == 0 and told["anchor"] == {"checkpoints": 2, "met": 2, "others": 3}, told
     assert used.ru_maxrss * 1024 < huge // 2, used.ru_maxrss
+
+
+@pytest.mark.parametrize("arguments", [["audit", "verify"], ["audit", "show"], ["audit", "trace", "7", "--no-index"], ["audit", "report", "-o", "-"],
+                                       ["audit", "export", "--format", "csv"], ["policy", "suggest", "--log"]], ids=" ".join)
+def test_a_fifo_among_the_files_keeps_nobody_waiting(log, tmp_path, arguments):
+    """Of which somebody holds the other end, too."""
+    os.mkfifo(tmp_path / "c.jsonl")
+    files = [log.first, tmp_path / "c.jsonl"] if arguments[1] != "show" else [tmp_path / "c.jsonl"]
+    for held in (False, True):
+        end = os.open(tmp_path / "c.jsonl", os.O_RDWR | os.O_NONBLOCK) if held else -1
+        ended = subprocess.run([BINARY, *arguments, *files], capture_output=True, text=True, timeout=seconds(30))
+        assert ended.returncode == 2 and "c.jsonl: it is no file; a pipe is given as `-`" in ended.stderr, ended.stderr
+        if held:
+            os.close(end)
+    # What a shell makes of <(...) is a pipe that was meant.
+    if arguments[1] == "show":
+        reader, writer = os.pipe()
+        os.write(writer, log.second.read_bytes())
+        os.close(writer)
+        shown = audit("show", "/dev/fd/%d" % reader, pass_fds=[reader])
+        os.close(reader)
+        assert shown.returncode == 0 and "log.opened" in shown.stdout, shown.stderr
+
+
+def test_an_anchor_that_is_a_fifo_keeps_nobody_waiting(log, tmp_path):
+    os.mkfifo(tmp_path / "anchor")
+    ended = audit("verify", "--anchor", tmp_path / "anchor", log.first)
+    assert ended.returncode == 2 and "it is no file" in ended.stderr
