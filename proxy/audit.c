@@ -76,7 +76,7 @@ int audit_option(struct audit_options *options, int argc, char **argv)
 
 int audit_unreadable(const char *file)
 {
-        fprintf(stderr, "dagward audit: %s: %s\n", file, audit_why());
+        fprintf(stderr, "dagward audit: %s: %s\n", audit_shown(file), audit_why());
         return 2;
 }
 

@@ -163,7 +163,8 @@ static bool write_page(struct audit_report *r, const char *name)
                 errno = why;
         }
         if (!good && !(standard && ferror(stdout))) /* that the program says at its end */
-                fprintf(stderr, "dagward audit report: %s: %s\n", name, strerror(errno));
+                fprintf(stderr, "dagward audit report: %s: %s\n", audit_shown(name),
+                        strerror(errno));
         buf_clear(&page);
         return good;
 }

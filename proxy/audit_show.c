@@ -264,14 +264,15 @@ int audit_show(int argc, char **argv)
         buf_init(&show.text, (size_t)8 * CHAIN_LINE_MOST);
         status = show_all(&show) ? 0 : audit_unreadable(show.file);
         if (status == 0 && !unzip_whole(show.unzip)) {
-                fprintf(stderr, "dagward audit: %s: the gzip file ends too early\n", show.file);
+                fprintf(stderr, "dagward audit: %s: the gzip file ends too early\n",
+                        audit_shown(show.file));
                 status = 2;
         }
         if (show.not_records)
                 fprintf(stderr,
                         "dagward audit: %s: %llu line(s) that are no audit record; "
                         "`dagward audit verify` says where\n",
-                        show.file, (unsigned long long)show.not_records);
+                        audit_shown(show.file), (unsigned long long)show.not_records);
         buf_clear(&show.text);
         unzip_free(show.unzip);
         free(show.line);

@@ -318,9 +318,9 @@ static void print_text(const struct verifying *v, bool good)
         unsigned long long first = verify->first_seq, last = verify->head.seq;
 
         if (!verify_good(verify))
-                printf("%s:%llu: %s: %s\n", verify->first.file,
+                printf("%s:%llu: %s: %s\n", audit_shown(verify->first.file),
                         (unsigned long long)verify->first.line,
-                        verify_fault_name(verify->first.fault), verify->first.text);
+                        verify_fault_name(verify->first.fault), audit_shown(verify->first.text));
         if (verify->records == 0) {
                 printf("no good record%s\n", verify->empty ? ": no first record is there" : "");
                 if (v->anchor)
@@ -363,7 +363,8 @@ static int unreadable(const char *file)
 {
         if (errno != ESTALE)
                 return audit_unreadable(file);
-        fprintf(stderr, "dagward audit: %s: it was cut short while it was verified\n", file);
+        fprintf(stderr, "dagward audit: %s: it was cut short while it was verified\n",
+                audit_shown(file));
         return 2;
 }
 

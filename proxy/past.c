@@ -297,11 +297,11 @@ static bool is_genuine(struct verify *verify, const struct audit_file *file)
                 return true;
         if (verify_good(verify))
                 fprintf(stderr, "dagward policy: %s: a line that is too long for a record",
-                        file->name);
+                        audit_shown(file->name));
         else
-                fprintf(stderr, "dagward policy: %s:%llu: %s: %s", verify->first.file,
+                fprintf(stderr, "dagward policy: %s:%llu: %s: %s", audit_shown(verify->first.file),
                         (unsigned long long)verify->first.line,
-                        verify_fault_name(verify->first.fault), verify->first.text);
+                        verify_fault_name(verify->first.fault), audit_shown(verify->first.text));
         fprintf(stderr, "; nothing is concluded from it. `dagward audit verify` says more, "
                         "--unverified takes the log as it is\n");
         return false;
@@ -345,7 +345,8 @@ static bool hold(struct held *held, const struct audit_file *file, struct str li
         if (held->lines.overflow)
                 fprintf(stderr,
                         "dagward policy: %s:%llu: %d MiB without a signature are too many\n",
-                        file->name, (unsigned long long)held->first, HELD_MOST_BYTES >> 20);
+                        audit_shown(file->name), (unsigned long long)held->first,
+                        HELD_MOST_BYTES >> 20);
         return !held->lines.overflow;
 }
 
@@ -358,7 +359,7 @@ static void tell_held(const struct audit_file *file, const struct verify *verify
         fprintf(stderr,
                 "dagward policy: %s: %zu record(s) behind seq %llu are left out: no key that was "
                 "given has signed them\n",
-                file->name, held->n, (unsigned long long)verify->signed_seq);
+                audit_shown(file->name), held->n, (unsigned long long)verify->signed_seq);
 }
 
 /* `verify`: NULL when nothing is to be checked. */
@@ -383,7 +384,7 @@ static bool read_lines(struct past_reader *r, struct audit_file *file, struct ve
                         see_held(r, file, &held, seen, owner, counts);
         }
         if (file->why[0])
-                fprintf(stderr, "dagward policy: %s: %s\n", file->name, file->why);
+                fprintf(stderr, "dagward policy: %s: %s\n", audit_shown(file->name), file->why);
         else if (holds && good)
                 tell_held(file, verify, &held, counts);
         buf_clear(&held.lines);
@@ -398,7 +399,7 @@ static bool read_one(struct past_reader *r, const char *name, const struct past_
         struct verify verify;
 
         if (!audit_file_open(&file, name)) {
-                fprintf(stderr, "dagward policy: %s: %s\n", name, audit_why());
+                fprintf(stderr, "dagward policy: %s: %s\n", audit_shown(name), audit_why());
                 return false;
         }
         bool good = pin(&verify, log);
