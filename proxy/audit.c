@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "audit_files.h"
 #include "audit_looks.h"
 #include "commands.h"
 
@@ -75,7 +76,7 @@ int audit_option(struct audit_options *options, int argc, char **argv)
 
 int audit_unreadable(const char *file)
 {
-        fprintf(stderr, "dagward audit: %s: %s\n", file, strerror(errno));
+        fprintf(stderr, "dagward audit: %s: %s\n", audit_shown(file), audit_why());
         return 2;
 }
 

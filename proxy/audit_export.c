@@ -87,8 +87,6 @@ static int export_file(struct exporting *e, const char *name)
         bool good = !file.why[0];
         if (!good)
                 audit_file_complain("export", &file);
-        else if (!written)
-                fprintf(stderr, "dagward audit export: standard output: %s\n", strerror(errno));
         e->damaged += file.too_long;
         audit_file_close(&file);
         return good && written ? EXIT_YES : EXIT_USAGE;
@@ -105,10 +103,8 @@ static int export_all(struct exporting *e, const char *const *files, size_t n)
         for (size_t i = 0; i < n && status == EXIT_YES; i++)
                 status = export_file(e, files[i]);
         /* What was read before a failure is there. */
-        if ((!flush(e) || fflush(stdout) != 0) && status == EXIT_YES) {
-                fprintf(stderr, "dagward audit export: standard output: %s\n", strerror(errno));
+        if (!flush(e) && status == EXIT_YES)
                 status = EXIT_USAGE;
-        }
         if (e->damaged) {
                 fprintf(stderr,
                         "dagward audit export: %llu line(s) that are no audit record; "

@@ -9,10 +9,46 @@
 #include <zlib.h>
 
 #include "dagward/audit/chain.h"
+#include "dagward/base/report.h"
 
 enum { CHUNK_BYTES = 1 << 20, GZIP_BYTES = 256 * 1024 };
 
 _Static_assert(CHUNK_BYTES > 2 * CHAIN_LINE_MOST, "a line fits into a chunk");
+
+int audit_open(const char *name)
+{
+        struct stat info;
+        int fd = open(name, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+        bool meant = strncmp(name, "/dev/", 5) == 0 || strncmp(name, "/proc/", 6) == 0;
+
+        if (fd < 0)
+                return -1;
+        if (fstat(fd, &info) == 0 && (meant || !S_ISFIFO(info.st_mode)) &&
+                fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK) == 0)
+                return fd;
+        close(fd);
+        errno = ENXIO; /* as of a socket */
+        return -1;
+}
+
+const char *audit_why(void)
+{
+        return errno == ENXIO ? "it is no file; a pipe is given as `-`" : strerror(errno);
+}
+
+const char *audit_shown(const char *text)
+{
+        static struct buf shown[4];
+        static unsigned n;
+        struct buf *out = &shown[n++ % 4];
+
+        if (!out->cap)
+                buf_init(out, 1 << 20);
+        buf_reset(out);
+        report_text(out, str_of(text));
+        buf_char(out, '\0');
+        return out->data;
+}
 
 bool audit_file_open_fd(struct audit_file *file, const char *name, int fd)
 {
@@ -35,7 +71,7 @@ bool audit_file_open_fd(struct audit_file *file, const char *name, int fd)
 bool audit_file_open(struct audit_file *file, const char *name)
 {
         bool standard = strcmp(name, "-") == 0;
-        int fd = standard ? dup(STDIN_FILENO) : open(name, O_RDONLY | O_CLOEXEC);
+        int fd = standard ? dup(STDIN_FILENO) : audit_open(name);
 
         if (fd < 0) {
                 *file = (struct audit_file){.name = name};
@@ -212,9 +248,9 @@ size_t audit_files_logs(const char *command, char **names, size_t n)
                         logs[left++] = names[i];
                 else if (out++ == 0)
                         fprintf(stderr, "dagward audit %s: left out, being no logs: %s", command,
-                                names[i]);
+                                audit_shown(names[i]));
                 else
-                        fprintf(stderr, " %s", names[i]);
+                        fprintf(stderr, " %s", audit_shown(names[i]));
         }
         if (out)
                 fputc('\n', stderr);
@@ -237,6 +273,6 @@ int audit_complain(const char *command, const char *format, ...)
 
 void audit_file_complain(const char *command, const struct audit_file *file)
 {
-        fprintf(stderr, "dagward audit %s: %s: %s\n", command, file->name,
-                file->why[0] ? file->why : strerror(errno));
+        fprintf(stderr, "dagward audit %s: %s: %s\n", command, audit_shown(file->name),
+                file->why[0] ? file->why : audit_why());
 }

@@ -29,6 +29,14 @@ struct audit_file {
         char why[120];     /* reading failed; else "" */
 };
 
+/* For reading; -1 with errno. A FIFO that stands among files is refused: its other end would keep
+ * who opens it waiting for ever. One of /dev or /proc is a pipe that somebody meant. */
+int audit_open(const char *name);
+/* Why that failed, for people. */
+const char *audit_why(void);
+/* A name of a file, or a text with one, as a terminal may have it: whoever can make a file can give
+ * it any name. Good until the fourth call after it. */
+const char *audit_shown(const char *text);
 /* `-` is standard input. False with errno. Close it in the end. */
 bool audit_file_open(struct audit_file *file, const char *name) __attribute__((warn_unused_result));
 /* The same for a descriptor, which it takes over. */

@@ -150,7 +150,7 @@ static bool write_page(struct audit_report *r, const char *name)
         if (page.overflow) {
                 errno = EFBIG;
         } else if (standard) {
-                good = fwrite(page.data, 1, page.len, stdout) == page.len && fflush(stdout) == 0;
+                good = fwrite(page.data, 1, page.len, stdout) == page.len;
         } else {
                 snprintf(part, sizeof(part), "%s.XXXXXX", name);
                 int fd = mkostemp(part, O_CLOEXEC);
@@ -162,8 +162,9 @@ static bool write_page(struct audit_report *r, const char *name)
                         unlink(part);
                 errno = why;
         }
-        if (!good)
-                fprintf(stderr, "dagward audit report: %s: %s\n", name, strerror(errno));
+        if (!good && !(standard && ferror(stdout))) /* that the program says at its end */
+                fprintf(stderr, "dagward audit report: %s: %s\n", audit_shown(name),
+                        strerror(errno));
         buf_clear(&page);
         return good;
 }

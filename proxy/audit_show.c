@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "audit.h"
+#include "audit_files.h"
 #include "dagward/audit/chain.h"
 #include "dagward/audit/unzip.h"
 #include "dagward/audit/view.h"
@@ -174,14 +175,15 @@ static bool look_again(struct show *show)
         show->offset = 0;
         show->line_len = 0;
         unzip_reset(show->unzip);
-        show->fd = open(show->file, O_RDONLY | O_CLOEXEC);
+        show->fd = audit_open(show->file);
         return show->fd >= 0;
 }
 
 static bool show_follow(struct show *show)
 {
         for (;;) {
-                fflush(stdout);
+                if (fflush(stdout) != 0)
+                        return true; /* that the program says at its end */
                 usleep(FOLLOW_MS * 1000);
                 if (!show_rest(show) || !look_again(show))
                         return false;
@@ -252,7 +254,7 @@ int audit_show(int argc, char **argv)
         bool standard = strcmp(show.file, "-") == 0;
         if (standard && show.follow)
                 return audit_usage("--follow needs a FILE that grows, not standard input");
-        show.fd = standard ? STDIN_FILENO : open(show.file, O_RDONLY | O_CLOEXEC);
+        show.fd = standard ? STDIN_FILENO : audit_open(show.file);
         if (show.fd < 0)
                 return audit_unreadable(show.file);
         show.unzip = unzip_new();
@@ -261,11 +263,16 @@ int audit_show(int argc, char **argv)
                 abort();
         buf_init(&show.text, (size_t)8 * CHAIN_LINE_MOST);
         status = show_all(&show) ? 0 : audit_unreadable(show.file);
+        if (status == 0 && !unzip_whole(show.unzip)) {
+                fprintf(stderr, "dagward audit: %s: the gzip file ends too early\n",
+                        audit_shown(show.file));
+                status = 2;
+        }
         if (show.not_records)
                 fprintf(stderr,
                         "dagward audit: %s: %llu line(s) that are no audit record; "
                         "`dagward audit verify` says where\n",
-                        show.file, (unsigned long long)show.not_records);
+                        audit_shown(show.file), (unsigned long long)show.not_records);
         buf_clear(&show.text);
         unzip_free(show.unzip);
         free(show.line);

@@ -470,7 +470,7 @@ static bool open_log(struct trace *t, struct log *log)
         int64_t begin_ms = clock_mono_ms();
 
         log->file.name = standard ? "<stdin>" : log->name;
-        log->fd = standard ? copy_of_stdin() : open(log->name, O_RDONLY | O_CLOEXEC);
+        log->fd = standard ? copy_of_stdin() : audit_open(log->name);
         bool good =
                 log->fd >= 0 && open_text(log) &&
                 audit_index_open(&log->index, standard ? NULL : t->directory, &log->file, log->fd);
@@ -480,7 +480,7 @@ static bool open_log(struct trace *t, struct log *log)
         int64_t took_ms = clock_mono_ms() - begin_ms;
         if (good && log->index.built && took_ms > SLOW_MS)
                 fprintf(stderr, "dagward audit trace: %s: read all of it in %.1f s; %s\n",
-                        log->file.name, (double)took_ms / 1000,
+                        audit_shown(log->file.name), (double)took_ms / 1000,
                         t->directory && !standard ? "the next search in it is quick"
                                                   : "the next search will be as slow");
         return good;

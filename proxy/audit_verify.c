@@ -18,6 +18,7 @@ enum {
         CHUNK = 128 *
                 1024, /* stays in a processor's cache: with twice that, reading costs thrice */
         PEEK = 64,
+        ANCHOR_LINE_MOST = 1 << 20, /* a record and what a collector puts in front of it */
 };
 
 struct input {
@@ -45,7 +46,7 @@ static bool is_standard(const char *file)
 
 static int open_input(const char *file)
 {
-        return is_standard(file) ? STDIN_FILENO : open(file, O_RDONLY | O_CLOEXEC);
+        return is_standard(file) ? STDIN_FILENO : audit_open(file);
 }
 
 static void feed(void *owner, const char *bytes, size_t len)
@@ -168,25 +169,54 @@ static struct str record_in(struct str line)
         return at > 0 ? str_trim(str_from(line, (size_t)at)) : line;
 }
 
+/* A line without its newline. */
+static void take_anchor_line(struct verifying *v, struct str line)
+{
+        if (!verify_anchor(&v->verify, record_in(line)))
+                v->anchor_others++;
+}
+
+/* The lines of a piece; what has no end yet stands in `part`, of which `*skip` says that it is too
+ * long for any. */
+static void take_anchor(struct verifying *v, struct str piece, struct buf *part, bool *skip)
+{
+        while (piece.len) {
+                ssize_t newline = str_find(piece, '\n');
+                struct str text = newline < 0 ? piece : str_head(piece, (size_t)newline);
+                *skip = *skip || part->len + text.len > ANCHOR_LINE_MOST;
+                if (!*skip)
+                        buf_str_add(part, text);
+                if (newline < 0)
+                        return;
+                if (*skip)
+                        v->anchor_others++;
+                else
+                        take_anchor_line(v, buf_str(part));
+                buf_reset(part);
+                *skip = false;
+                piece = str_from(piece, text.len + 1);
+        }
+}
+
 static int read_anchor(struct verifying *v)
 {
-        FILE *file = fopen(v->anchor, "re");
-        char *line = NULL;
-        size_t cap = 0;
-        ssize_t len;
+        int fd = audit_open(v->anchor);
+        struct buf part;
+        bool skip = false;
+        ssize_t n;
 
-        if (!file)
+        if (fd < 0)
                 return audit_unreadable(v->anchor);
-        while ((len = getline(&line, &cap, file)) > 0) {
-                bool whole = line[len - 1] == '\n';
-                struct str text = record_in(str_view(line, (size_t)len - 1));
-                if (!whole || !verify_anchor(&v->verify, text))
-                        v->anchor_others++;
-        }
-        bool good = !ferror(file);
-        free(line);
-        fclose(file);
-        return good ? 0 : audit_unreadable(v->anchor);
+        buf_init(&part, ANCHOR_LINE_MOST + 1);
+        while ((n = read(fd, v->chunk, CHUNK)) > 0 || (n < 0 && errno == EINTR))
+                if (n > 0)
+                        take_anchor(v, str_view(v->chunk, (size_t)n), &part, &skip);
+        int why = errno;
+        v->anchor_others += part.len || skip; /* it has no end */
+        buf_clear(&part);
+        close(fd);
+        errno = why;
+        return n == 0 ? 0 : audit_unreadable(v->anchor);
 }
 
 /* --- telling --- */
@@ -200,9 +230,11 @@ static void print_json(const struct verifying *v, bool good)
         buf_printf(&out, "{\"ok\":%s,\"records\":%llu,\"first_seq\":%llu,\"last_seq\":%llu",
                 good ? "true" : "false", (unsigned long long)verify->records,
                 (unsigned long long)verify->first_seq, (unsigned long long)verify->head.seq);
-        buf_printf(&out, ",\"last_hash\":\"%s\",\"lines\":%llu,\"closed\":%s,\"live\":%s",
+        buf_printf(&out,
+                ",\"last_hash\":\"%s\",\"lines\":%llu,\"began\":%s,\"closed\":%s,\"live\":%s",
                 verify->head.hash, (unsigned long long)verify->lines,
-                verify->closed ? "true" : "false", v->live ? "true" : "false");
+                verify_began(verify) ? "true" : "false", verify->closed ? "true" : "false",
+                v->live ? "true" : "false");
         buf_printf(&out, ",\"checkpoints\":%llu,\"signed_seq\":%llu,\"signed_time\":",
                 (unsigned long long)verify->checkpoints, (unsigned long long)verify->signed_seq);
         buf_json_str(&out, str_of(verify->signed_time));
@@ -231,6 +263,12 @@ static void print_json(const struct verifying *v, bool good)
         buf_clear(&out);
 }
 
+static void print_anchor(const struct verifying *v)
+{
+        printf("anchor: %zu checkpoint(s), %zu of them in these files; %llu other line(s)\n",
+                v->verify.n_anchors, v->verify.anchors_met, (unsigned long long)v->anchor_others);
+}
+
 static void print_signatures(const struct verifying *v)
 {
         const struct verify *verify = &v->verify;
@@ -247,10 +285,31 @@ static void print_signatures(const struct verifying *v)
                 printf("key: %s, which the log itself names; --key says which one is right\n",
                         verify->keys[i]);
         if (v->anchor)
-                printf("anchor: %zu checkpoint(s), %zu of them in these files; %llu other "
-                       "line(s)\n",
-                        verify->n_anchors, verify->anchors_met,
-                        (unsigned long long)v->anchor_others);
+                print_anchor(v);
+}
+
+/* Why it does not begin with seq 1. */
+static void print_beginning(const struct verify *verify)
+{
+        unsigned long long before = verify->first_seq - 1;
+
+        if (before == 0)
+                return;
+        if (verify->deleted_seq == before)
+                printf("note: seq 1 to %llu were deleted when their time was over, as the log "
+                       "tells, signed\n",
+                        before);
+        else if (verify->deleted_told == before)
+                printf("note: seq 1 to %llu are missing. The log says that they were deleted when "
+                       "their time was over; %s: do not believe it\n",
+                        before,
+                        verify->pinned ? "no checkpoint behind that is signed by a key that was "
+                                         "given"
+                                       : "whose key signed that, only --key can tell");
+        else
+                printf("note: the chain begins before these files: seq 1 to %llu are missing; give "
+                       "the older ones too\n",
+                        before);
 }
 
 static void print_text(const struct verifying *v, bool good)
@@ -259,11 +318,13 @@ static void print_text(const struct verifying *v, bool good)
         unsigned long long first = verify->first_seq, last = verify->head.seq;
 
         if (!verify_good(verify))
-                printf("%s:%llu: %s: %s\n", verify->first.file,
+                printf("%s:%llu: %s: %s\n", audit_shown(verify->first.file),
                         (unsigned long long)verify->first.line,
-                        verify_fault_name(verify->first.fault), verify->first.text);
+                        verify_fault_name(verify->first.fault), audit_shown(verify->first.text));
         if (verify->records == 0) {
-                printf("no good record\n");
+                printf("no good record%s\n", verify->empty ? ": no first record is there" : "");
+                if (v->anchor)
+                        print_anchor(v);
                 return;
         }
         printf("%s: %llu record(s), seq %llu to %llu\n", good ? "whole" : "good up to there",
@@ -275,12 +336,7 @@ static void print_text(const struct verifying *v, bool good)
                         v->live ? "the log is being written"
                                 : "open: no checkpoint of a rotation or a stop is the last record; "
                                   "the proxy was killed, runs elsewhere, or the end was cut off");
-        if (first > 1 && verify->deleted_seq == first - 1)
-                printf("note: seq 1 to %llu were deleted when their time was over, as the log "
-                       "tells\n",
-                        first - 1);
-        else if (first > 1)
-                printf("note: the chain begins before these files; give the older ones too\n");
+        print_beginning(verify);
 }
 
 /* --- the command --- */
@@ -307,7 +363,8 @@ static int unreadable(const char *file)
 {
         if (errno != ESTALE)
                 return audit_unreadable(file);
-        fprintf(stderr, "dagward audit: %s: it was cut short while it was verified\n", file);
+        fprintf(stderr, "dagward audit: %s: it was cut short while it was verified\n",
+                audit_shown(file));
         return 2;
 }
 

@@ -235,7 +235,7 @@ int command_doctor(int argc, char **argv)
                 print_text(&list);
         bool well = list.problems == 0 && list.warnings == 0;
         diagnoses_clear(&list);
-        if (fflush(stdout) != 0 || !loaded)
+        if (!loaded)
                 return EXIT_USAGE;
         return well ? EXIT_YES : EXIT_NO;
 }

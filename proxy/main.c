@@ -1,6 +1,7 @@
 /*
  * dagward: an identity-aware reverse proxy between Apache Airflow and Azure DevOps.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -36,8 +37,10 @@ static void usage(FILE *out)
                      "An identity-aware proxy between Airflow and Azure DevOps.\n\n");
         for (size_t i = 0; i < N_COMMANDS; i++)
                 fprintf(out, "  %-14s %s\n", commands[i].name, commands[i].summary);
-        fprintf(out, "\n`dagward COMMAND --help` says more.\n"
-                     "Exit status: 0 yes or done, 1 a negative answer, 2 wrong usage or input.\n");
+        fprintf(out,
+                "\n`dagward COMMAND --help` says more.\n"
+                "Exit status: 0 yes or done, 1 a negative answer, 2 wrong usage or input, or what\n"
+                "was to be printed could not be.\n");
 }
 
 /* What is opened later must not get the number of a standard stream that was closed: what is
@@ -62,6 +65,19 @@ static void on_abort(int number)
                 _exit(128 + SIGABRT);
 }
 
+/* A report that is not all there must not look like a good one, whatever the command made of it. */
+static int finish(int status)
+{
+        if (fflush(stdout) != 0)
+                fprintf(stderr, "dagward: standard output cannot be written: %s\n",
+                        strerror(errno));
+        else if (ferror(stdout)) /* earlier, of what was more than a buffer */
+                fprintf(stderr, "dagward: standard output cannot be written: not all is there\n");
+        else
+                return status;
+        return EXIT_USAGE;
+}
+
 int main(int argc, char **argv)
 {
         struct str names[N_COMMANDS];
@@ -75,12 +91,12 @@ int main(int argc, char **argv)
         if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
                 strcmp(argv[1], "help") == 0) {
                 usage(stdout);
-                return EXIT_YES;
+                return finish(EXIT_YES);
         }
         const char *wanted = strcmp(argv[1], "--version") == 0 ? "version" : argv[1];
         for (size_t i = 0; i < N_COMMANDS; i++) {
                 if (strcmp(wanted, commands[i].name) == 0)
-                        return commands[i].run(argc - 1, argv + 1);
+                        return finish(commands[i].run(argc - 1, argv + 1));
                 names[i] = str_of(commands[i].name);
         }
         fprintf(stderr, "dagward: no command `%s`%s\n`dagward --help` lists them.\n", argv[1],

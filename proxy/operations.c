@@ -108,15 +108,14 @@ static void json_operation(struct buf *out, const struct operation *op)
 
 static int flush(struct buf *out, int status)
 {
-        bool written = !out->overflow &&
-                       (!out->len || fwrite(out->data, 1, out->len, stdout) == out->len) &&
-                       fflush(stdout) == 0;
-
+        if (out->overflow) {
+                fprintf(stderr, "dagward operations: the answer is too long\n");
+                status = EXIT_USAGE;
+        } else if (out->len) {
+                fwrite(out->data, 1, out->len, stdout);
+        }
         buf_clear(out);
-        if (written)
-                return status;
-        fprintf(stderr, "dagward operations: the output could not be written\n");
-        return EXIT_USAGE;
+        return status;
 }
 
 static void scopes_write(const struct operation *op, char *text, size_t size)

@@ -21,6 +21,7 @@ enum {
         ARENA_BYTES = 64 * 1024,
         LINE_MOST_BYTES = 1 << 20,
         KEPT = 4096, /* callers whose bindings are remembered */
+        HELD_MOST_BYTES = 256 << 20,
 };
 
 /* The memory of one record. */
@@ -296,33 +297,99 @@ static bool is_genuine(struct verify *verify, const struct audit_file *file)
                 return true;
         if (verify_good(verify))
                 fprintf(stderr, "dagward policy: %s: a line that is too long for a record",
-                        file->name);
+                        audit_shown(file->name));
         else
-                fprintf(stderr, "dagward policy: %s:%llu: %s: %s", verify->first.file,
+                fprintf(stderr, "dagward policy: %s:%llu: %s: %s", audit_shown(verify->first.file),
                         (unsigned long long)verify->first.line,
-                        verify_fault_name(verify->first.fault), verify->first.text);
+                        verify_fault_name(verify->first.fault), audit_shown(verify->first.text));
         fprintf(stderr, "; nothing is concluded from it. `dagward audit verify` says more, "
                         "--unverified takes the log as it is\n");
         return false;
 }
 
+static void see_line(struct past_reader *r, const struct audit_file *file, struct str line,
+        uint64_t number, past_seen *seen, void *owner, struct past_counts *counts)
+{
+        char place[4200];
+
+        snprintf(place, sizeof(place), "%s:%llu", file->name, (unsigned long long)number);
+        past_reader_line(r, line, str_of(place), seen, owner, counts);
+}
+
+/* Lines whose signature has not come yet. */
+struct held {
+        struct buf lines;
+        uint64_t first; /* number of the first one */
+        size_t n;
+};
+
+static void see_held(struct past_reader *r, const struct audit_file *file, struct held *held,
+        past_seen *seen, void *owner, struct past_counts *counts)
+{
+        struct str line, rest = buf_str(&held->lines);
+
+        for (size_t i = 0; i < held->n; i++) {
+                rest = str_cut(rest, '\n', &line);
+                see_line(r, file, line, held->first + i, seen, owner, counts);
+        }
+        buf_reset(&held->lines);
+        held->n = 0;
+}
+
+static bool hold(struct held *held, const struct audit_file *file, struct str line)
+{
+        if (!held->n++)
+                held->first = file->number;
+        buf_str_add(&held->lines, line);
+        buf_char(&held->lines, '\n');
+        if (held->lines.overflow)
+                fprintf(stderr,
+                        "dagward policy: %s:%llu: %d MiB without a signature are too many\n",
+                        audit_shown(file->name), (unsigned long long)held->first,
+                        HELD_MOST_BYTES >> 20);
+        return !held->lines.overflow;
+}
+
+static void tell_held(const struct audit_file *file, const struct verify *verify,
+        const struct held *held, struct past_counts *counts)
+{
+        if (!held->n || !verify_good(verify))
+                return;
+        counts->unvouched += held->n;
+        fprintf(stderr,
+                "dagward policy: %s: %zu record(s) behind seq %llu are left out: no key that was "
+                "given has signed them\n",
+                audit_shown(file->name), held->n, (unsigned long long)verify->signed_seq);
+}
+
+/* `verify`: NULL when nothing is to be checked. */
 static bool read_lines(struct past_reader *r, struct audit_file *file, struct verify *verify,
         past_seen *seen, void *owner, struct past_counts *counts)
 {
-        char place[4200];
+        struct held held = {.n = 0};
+        const bool holds = verify && verify->pinned;
         struct str line;
+        bool good = true;
 
-        while (audit_file_line(file, &line)) {
-                snprintf(place, sizeof(place), "%s:%llu", file->name,
-                        (unsigned long long)file->number);
-                past_reader_line(r, line, str_of(place), seen, owner, counts);
+        buf_init(&held.lines, HELD_MOST_BYTES);
+        while (good && audit_file_line(file, &line)) {
+                uint64_t before = verify ? verify->checkpoints : 0;
+                if (holds)
+                        good = hold(&held, file, line);
+                else
+                        see_line(r, file, line, file->number, seen, owner, counts);
                 if (verify) /* with its newline, which stands behind the view */
                         verify_feed(verify, line.ptr, line.len + !file->torn);
+                if (holds && good && verify->checkpoints != before)
+                        see_held(r, file, &held, seen, owner, counts);
         }
         if (file->why[0])
-                fprintf(stderr, "dagward policy: %s: %s\n", file->name, file->why);
+                fprintf(stderr, "dagward policy: %s: %s\n", audit_shown(file->name), file->why);
+        else if (holds && good)
+                tell_held(file, verify, &held, counts);
+        buf_clear(&held.lines);
         counts->damaged += file->too_long;
-        return !file->why[0];
+        return good && !file->why[0];
 }
 
 static bool read_one(struct past_reader *r, const char *name, const struct past_log *log,
@@ -332,7 +399,7 @@ static bool read_one(struct past_reader *r, const char *name, const struct past_
         struct verify verify;
 
         if (!audit_file_open(&file, name)) {
-                fprintf(stderr, "dagward policy: %s: %s\n", name, strerror(errno));
+                fprintf(stderr, "dagward policy: %s: %s\n", audit_shown(name), audit_why());
                 return false;
         }
         bool good = pin(&verify, log);

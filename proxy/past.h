@@ -26,9 +26,10 @@ struct past {
 };
 
 struct past_counts {
-        size_t records; /* outcomes of requests that a policy decided */
-        size_t others;  /* events, intents, requests refused before a policy was asked */
-        size_t damaged; /* lines that are no record */
+        size_t records;   /* outcomes of requests that a policy decided */
+        size_t others;    /* events, intents, requests refused before a policy was asked */
+        size_t damaged;   /* lines that are no record */
+        size_t unvouched; /* lines behind the last signature of a key that was given: left out */
 };
 
 typedef void past_seen(void *owner, const struct past *past);
@@ -54,8 +55,10 @@ struct past_log {
 };
 
 /* Reads the files, oldest first, and checks the chain and the signatures of each by itself, unless
- * it is told not to. False, after all was seen, when one cannot be read or is not what was written
- * (said on stderr): what was made of it is worth nothing. */
+ * it is told not to. With keys, what stands in a file behind the last checkpoint that one of them
+ * signed is not seen (said on stderr): it may be anybody's. False, after all was seen, when one
+ * cannot be read or is not what was written (said on stderr): what was made of it is worth nothing.
+ */
 bool past_read(const struct past_log *log, past_seen *seen, void *owner, struct past_counts *counts)
         __attribute__((warn_unused_result));
 

@@ -157,6 +157,8 @@ static void print_counts(const struct replaying *r, const struct past_counts *co
 {
         printf("%zu requests: %zu as before, %zu now allowed, %zu now denied, %zu cannot be told",
                 counts->records, r->same, r->allowed, r->denied, r->unclear);
+        if (counts->unvouched)
+                printf("; %zu records behind the last signature are left out", counts->unvouched);
         if (counts->damaged)
                 printf("; %zu lines are no audit records", counts->damaged);
         if (r->left_out)
@@ -188,9 +190,10 @@ static void print_all(
                 break;
         case REPORT_JSON:
                 printf("{\"records\":%zu,\"same\":%zu,\"allowed\":%zu,\"denied\":%zu,"
-                       "\"unclear\":%zu,\"others\":%zu,\"damaged\":%zu,\"changes\":[%.*s]}\n",
+                       "\"unclear\":%zu,\"others\":%zu,\"damaged\":%zu,\"unsigned\":%zu,"
+                       "\"changes\":[%.*s]}\n",
                         counts->records, r->same, r->allowed, r->denied, r->unclear, counts->others,
-                        counts->damaged, STR_FMT(buf_str(&out)));
+                        counts->damaged, counts->unvouched, STR_FMT(buf_str(&out)));
                 break;
         }
         buf_clear(&out);

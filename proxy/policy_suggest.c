@@ -509,7 +509,7 @@ static void add_drift(void *owner, struct str use, struct str first)
         }
 }
 
-static void print_all(const struct suggesting *s)
+static void print_all(const struct suggesting *s, const struct past_counts *counts)
 {
         struct buf policy;
 
@@ -534,6 +534,7 @@ static void print_all(const struct suggesting *s)
                 buf_char(&out, '{');
                 report_count(&out, "requests", s->n);
                 report_count(&out, "left_out", s->left_out);
+                report_count(&out, "unsigned", counts->unvouched);
                 report_count(&out, "broke_glass", s->broke_glass);
                 report_member(&out, "policy", s->n ? buf_str(&policy) : STR(""));
                 printf("%.*s,\"unused\":[%.*s],\"new\":[%.*s]}\n", STR_FMT(buf_str(&out)),
@@ -564,7 +565,7 @@ int policy_print_suggestion(const struct policy *policy, const struct past_log *
                 status = s.n ? EXIT_YES : EXIT_NO;
                 policy_usage_unused(s.usage, add_unused, &s);
                 policy_usage_new_uses(s.usage, add_drift, &s);
-                print_all(&s);
+                print_all(&s, &counts);
                 if (s.broke_glass && format != REPORT_JSON)
                         fprintf(stderr, "dagward policy: left out: %zu requests that broke glass\n",
                                 s.broke_glass);

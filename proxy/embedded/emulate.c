@@ -150,8 +150,8 @@ static int run_issuer(const struct options *o, const sigset_t *signals)
         if (!issuer)
                 return failed(&err);
         printf("READY http://127.0.0.1:%u\n", (unsigned)emu_issuer_port(issuer));
-        fflush(stdout);
-        wait_for_end(signals);
+        if (fflush(stdout) == 0) /* else nobody learns where it is */
+                wait_for_end(signals);
         emu_issuer_stop(issuer);
         return EXIT_YES;
 }
@@ -177,8 +177,8 @@ static int run_azure_devops(const struct options *o, const sigset_t *signals)
         if (o->has_tls_port)
                 printf(" https://localhost:%u", (unsigned)azure_devops_tls_port(emulator));
         printf(" storage=http://127.0.0.1:%u\n", (unsigned)azure_devops_storage_port(emulator));
-        fflush(stdout);
-        wait_for_end(signals);
+        if (fflush(stdout) == 0) /* else nobody learns where it is */
+                wait_for_end(signals);
         azure_devops_stop(emulator);
         return EXIT_YES;
 }

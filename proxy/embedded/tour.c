@@ -260,8 +260,6 @@ int command_demo(int argc, char **argv)
         tour_folder_remove(&t);
         if (t.kept && t.folder)
                 printf("Left behind: %s\n", t.folder);
-        if (fflush(stdout) != 0)
-                status = EXIT_NO;
         buf_clear(&t.passed);
         arena_clear(&t.arena);
         return status;

@@ -37,16 +37,27 @@ static bool skip(struct str *s, struct str literal)
         return true;
 }
 
+/* The value of `time`, whatever it is; what follows is at its closing quote. */
+static bool take_time(struct str *rest, struct str *time)
+{
+        if (!skip(rest, str_view(time_name, sizeof(time_name) - 1)))
+                return false;
+        size_t len = 0;
+        while (len < rest->len && rest->ptr[len] != '"')
+                len += rest->ptr[len] == '\\' ? 2 : 1;
+        *time = str_head(*rest, len);
+        *rest = str_from(*rest, time->len);
+        return true;
+}
+
 bool log_event_read(const struct chain_line *line, struct str name, struct str *detail)
 {
-        struct str rest = line->members;
+        struct str rest = line->members, time;
 
         /* The place of everything is known, so that a line which is something else, and most are,
          * costs one comparison. */
-        if (rest.len < sizeof(time_name) - 1 + CLOCK_RFC3339_LEN || rest.ptr[0] != '"' ||
-                !skip(&rest, STR("\"time\":\"")))
+        if (!take_time(&rest, &time))
                 return false;
-        rest = str_from(rest, CLOCK_RFC3339_LEN);
         if (!skip(&rest, str_view(event_name, sizeof(event_name) - 1)))
                 return false;
         *detail = rest;
@@ -82,15 +93,26 @@ static bool take(struct str *rest, struct str name, struct str after, struct str
         return rest->ptr && !str_empty(*value) && skip(rest, after);
 }
 
+/* As clock_rfc3339 writes it, and no other text of that length: it is signed, and shown. */
+static bool is_time(struct str text)
+{
+        char again[CLOCK_RFC3339_LEN + 1];
+        int64_t ms;
+
+        if (!clock_parse(text, &ms))
+                return false;
+        clock_rfc3339(ms, again);
+        return str_eq(text, str_of(again));
+}
+
 bool checkpoint_read(const struct chain_line *line, struct checkpoint *out)
 {
-        struct str rest;
+        struct str rest, members = line->members;
 
-        if (!log_event_read(line, STR("checkpoint"), &rest))
+        if (!log_event_read(line, STR("checkpoint"), &rest) || !take_time(&members, &out->time))
                 return false;
-        out->time = str_view(line->members.ptr + sizeof(time_name) - 1, CLOCK_RFC3339_LEN);
-        return take(&rest, STR("reason"), STR(","), &out->reason) && out->reason.len <= 32 &&
-               take(&rest, STR("public_key"), STR(","), &out->key) &&
+        return is_time(out->time) && take(&rest, STR("reason"), STR(","), &out->reason) &&
+               out->reason.len <= 32 && take(&rest, STR("public_key"), STR(","), &out->key) &&
                take(&rest, STR("signature"), STR("}}"), &out->signature) && rest.len == 0;
 }
 

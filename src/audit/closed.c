@@ -6,6 +6,7 @@
 #include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -63,6 +64,14 @@ static int by_seq(const void *a, const void *b)
         return strcmp(x->path, y->path);
 }
 
+/* A link leads to what somebody wants to be taken for a file of the log. */
+static bool is_regular(int folder, const char *name)
+{
+        struct stat info;
+
+        return fstatat(folder, name, &info, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(info.st_mode);
+}
+
 bool closed_list_read(const char *log, struct closed_list *out, struct error *err)
 {
         char *copy = str_dup(str_of(log)), path[4096];
@@ -76,7 +85,8 @@ bool closed_list_read(const char *log, struct closed_list *out, struct error *er
         for (struct dirent *entry; dir && (entry = readdir(dir));) {
                 struct closed_file file;
                 if (strncmp(entry->d_name, base, len) != 0 || entry->d_name[len] != '.' ||
-                        !parse_suffix(entry->d_name + len + 1, &file))
+                        !parse_suffix(entry->d_name + len + 1, &file) ||
+                        !is_regular(dirfd(dir), entry->d_name))
                         continue;
                 snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
                 file.path = str_dup(str_of(path));

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -12,11 +13,11 @@
 #include <unistd.h>
 #include <zlib.h>
 
-#include "dagward/audit/checkpoint.h"
 #include "dagward/audit/closed.h"
 #include "dagward/audit/position.h"
 #include "dagward/base/clock.h"
 #include "dagward/base/log.h"
+#include "sound.h"
 
 enum {
         LOOK_MS = 3600 * 1000,      /* what is too old is looked for so often */
@@ -44,6 +45,10 @@ struct keeper {
         bool anchor_failing;
         struct expire expire;
         bool asked; /* the scribe has `expire` */
+        char key[SIGNING_KEY_LEN + 1];
+        struct sound *known; /* what was read, so that it is read once */
+        size_t n_known;
+        int folder; /* while it looks */
 };
 
 /* --- the anchor --- */
@@ -216,82 +221,219 @@ static bool deflate_file(struct keeper *keeper, int in, int out)
         return n == 0;
 }
 
-/* Reads a packed file to its end, check included: does it end as the plain one did? */
-static bool good_copy(const char *name, uint64_t last_seq)
-{
-        struct chain *chain = chain_new();
-        char *memory = malloc(CHAIN_LINE_MOST);
-        struct chain_line line;
-        struct error err;
+/* --- what stands in closed files --- */
 
-        if (!memory)
+static bool going_on(void *owner)
+{
+        struct keeper *keeper = owner;
+
+        mailbox_drain(keeper->box);
+        return !keeper->stop;
+}
+
+static struct sound *known(const struct keeper *keeper, const struct stat *info)
+{
+        for (size_t i = 0; i < keeper->n_known; i++)
+                if (sound_same(&keeper->known[i], info))
+                        return &keeper->known[i];
+        return NULL;
+}
+
+static void remember(struct keeper *keeper, const struct sound *sound)
+{
+        keeper->known = realloc(keeper->known, (keeper->n_known + 1) * sizeof(*keeper->known));
+        if (!keeper->known)
                 abort();
-        bool good = closed_last(chain, name, memory, &line, &err) && line.seq == last_seq;
-        if (!good)
-                log_error("audit: %s is no copy of the plain file, which stays", name);
-        free(memory);
-        chain_free(chain);
-        return good;
+        keeper->known[keeper->n_known++] = *sound;
+}
+
+/* What is not there any more, or has changed. */
+static void forget(struct keeper *keeper)
+{
+        size_t kept = 0;
+
+        for (size_t i = 0; i < keeper->n_known; i++)
+                if (keeper->known[i].seen)
+                        keeper->known[kept++] = keeper->known[i];
+        keeper->n_known = kept;
+        for (size_t i = 0; i < kept; i++)
+                keeper->known[i].seen = false;
+}
+
+/* Whether the open file is a sound part of a log that ends as its name says; said once of one that
+ * is not. */
+static bool is_sound(
+        struct keeper *keeper, const struct closed_file *file, int fd, struct sound *out)
+{
+        struct stat info;
+        struct error err = {""};
+
+        if (fstat(fd, &info) != 0)
+                return false;
+        struct sound *before = known(keeper, &info);
+        if (before) {
+                before->seen = true;
+                *out = *before;
+                return out->good && out->last_seq == file->last_seq;
+        }
+        if (!sound_read(fd, file->path, file->last_seq, going_on, keeper, out, &err)) {
+                if (!keeper->stop)
+                        log_error("audit: %s", err.text);
+                return false;
+        }
+        if (!out->good)
+                log_error("audit: %s is no sound closed file and is left as it is: %s", file->path,
+                        err.text);
+        out->seen = true;
+        remember(keeper, out);
+        return out->good;
+}
+
+/* --- compressing, file by file --- */
+
+/* Unfolds a packed file to its end: does it have every byte of the plain one? Then that one goes.
+ */
+static void replace_plain(
+        struct keeper *keeper, const struct closed_file *file, int plain, const char *packed)
+{
+        int fd = sound_open(keeper->folder, packed);
+        bool good = fd >= 0 && sound_copy(plain, fd, going_on, keeper);
+
+        if (good)
+                unlinkat(keeper->folder, closed_base(file->path), 0);
+        else if (!keeper->stop)
+                log_error("audit: %s is no copy of the plain file, which stays", packed);
+        if (fd >= 0)
+                close(fd);
 }
 
 /* The plain file goes only when the other is on disk, whole and under its name. */
-static void compress_file(struct keeper *keeper, const struct closed_file *file)
+static void compress_file(struct keeper *keeper, const struct closed_file *file, int in)
 {
-        const char *path = file->path;
+        const char *base = closed_base(file->path);
         char name[4096 + 8], part[4096 + 16];
+        const int folder = keeper->folder;
 
-        snprintf(name, sizeof(name), "%s.gz", path);
-        snprintf(part, sizeof(part), "%s.gz.part", path);
-        int in = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-        unlink(part);
-        int out = in < 0 ? -1 : open(part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
+        snprintf(name, sizeof(name), "%s.gz", base);
+        snprintf(part, sizeof(part), "%s.gz.part", base);
+        unlinkat(folder, part, 0);
+        int out = openat(folder, part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0640);
         bool ok = out >= 0 && deflate_file(keeper, in, out) && fsync(out) == 0 &&
-                  rename(part, name) == 0;
+                  renameat(folder, part, folder, name) == 0;
         int why = errno;
-        if (in >= 0)
-                close(in);
         if (out >= 0)
                 close(out);
         if (ok) {
-                if (good_copy(name, file->last_seq))
-                        unlink(path);
+                replace_plain(keeper, file, in, name);
                 return;
         }
-        unlink(part);
+        unlinkat(folder, part, 0);
         errno = why;
         if (!keeper->stop)
-                log_errno("audit: %s is not compressed", path);
+                log_errno("audit: %s is not compressed", file->path);
+}
+
+/* One that is there in both forms was about to lose the plain one. */
+static void pack(struct keeper *keeper, const struct closed_file *file)
+{
+        char name[4096 + 8];
+        struct sound sound;
+        struct stat info;
+        int fd = sound_open(keeper->folder, closed_base(file->path));
+
+        if (fd < 0) {
+                if (errno != ENOENT)
+                        log_errno("audit: %s", file->path);
+                return;
+        }
+        snprintf(name, sizeof(name), "%s.gz", closed_base(file->path));
+        bool twin = fstatat(keeper->folder, name, &info, AT_SYMLINK_NOFOLLOW) == 0 &&
+                    S_ISREG(info.st_mode);
+        if ((twin || keeper->compress) && is_sound(keeper, file, fd, &sound)) {
+                if (twin)
+                        replace_plain(keeper, file, fd, name);
+                else
+                        compress_file(keeper, file, fd);
+        }
+        close(fd);
 }
 
 /* --- deleting --- */
 
-/* What the log will say of `files[0]`: its end is told by the beginning of the file behind it. */
-static bool describe(const struct closed_file *file, const char *next, struct expired_file *out)
+/* The files of the log that is written, the newest first: each is followed by the one behind it, or
+ * signed by this log's key as a whole. No two have the same records. */
+struct chained {
+        struct sound *items;
+        const struct closed_file **files;
+        size_t n;
+};
+
+static bool follows(const struct keeper *keeper, const struct sound *one, uint64_t next_seq,
+        const char *next_prev)
+{
+        if (one->last_seq >= next_seq)
+                return false;
+        return (one->last_seq + 1 == next_seq && strcmp(one->last_hash, next_prev) == 0) ||
+               (one->key[0] && strcmp(one->key, keeper->key) == 0);
+}
+
+static bool begin_of_log(const struct keeper *keeper, uint64_t *seq, char prev[CHAIN_HEX + 1])
 {
         struct chain *chain = chain_new();
         char *memory = malloc(CHAIN_LINE_MOST);
         struct chain_line line;
-        struct str detail;
         struct error err;
 
         if (!memory)
                 abort();
-        *out = (struct expired_file){.last_seq = file->last_seq};
-        bool ok = closed_first(chain, file->path, memory, &line, &err);
-        if (ok)
-                out->first_seq = line.seq;
-        if (closed_first(chain, next, memory, &line, &err) && line.seq == file->last_seq + 1 &&
-                log_event_read(&line, STR("opened"), &detail))
-                memcpy(out->last_hash, line.prev.ptr, CHAIN_HEX);
-        /* A damaged file is evidence of its own: people decide. */
-        if (!ok)
-                log_error("audit: %s is due to be deleted and is kept, because %s", file->path,
-                        err.text);
-        else
-                out->path = str_dup(str_of(file->path));
+        bool ok = closed_first(chain, keeper->log, memory, &line, &err);
+        if (ok) {
+                *seq = line.seq;
+                memcpy(prev, line.prev.ptr, CHAIN_HEX);
+                prev[CHAIN_HEX] = '\0';
+        }
         free(memory);
         chain_free(chain);
         return ok;
+}
+
+static void find_chained(
+        struct keeper *keeper, const struct closed_list *closed, struct chained *out)
+{
+        char prev[CHAIN_HEX + 1];
+        uint64_t seq;
+
+        if (!begin_of_log(keeper, &seq, prev))
+                return;
+        for (size_t i = closed->n; i-- > 0 && !keeper->stop;) {
+                const struct closed_file *file = &closed->items[i];
+                struct sound *one = &out->items[out->n];
+                int fd = sound_open(keeper->folder, closed_base(file->path));
+                bool good = fd >= 0 && is_sound(keeper, file, fd, one) &&
+                            follows(keeper, one, seq, prev);
+                if (fd >= 0)
+                        close(fd);
+                if (!good)
+                        continue;
+                seq = one->first_seq;
+                memcpy(prev, one->before, sizeof(prev));
+                out->files[out->n++] = file;
+        }
+}
+
+static bool is_still(const struct expired_file *file)
+{
+        struct stat info;
+
+        return lstat(file->path, &info) == 0 && info.st_dev == file->device &&
+               info.st_ino == file->inode;
+}
+
+static void drop_expired(struct expire *expire)
+{
+        for (size_t i = 0; i < expire->n; i++)
+                free(expire->files[i].path);
+        expire->n = 0;
 }
 
 static void delete_files(struct expire *expire, void *receiver)
@@ -299,7 +441,10 @@ static void delete_files(struct expire *expire, void *receiver)
         struct keeper *keeper = receiver;
 
         for (size_t i = 0; i < expire->n; i++) {
-                if (expire->ok && unlink(expire->files[i].path) != 0)
+                if (expire->ok && !is_still(&expire->files[i]))
+                        log_error("audit: %s is another file now, and is left",
+                                expire->files[i].path);
+                else if (expire->ok && unlink(expire->files[i].path) != 0)
                         log_errno("audit: %s cannot be deleted", expire->files[i].path);
                 else if (expire->ok)
                         log_info("audit: %s was deleted, seq %llu to %llu", expire->files[i].path,
@@ -336,19 +481,35 @@ static void ask_to_delete(struct keeper *keeper, const struct closed_list *close
         if (keeper->asked || (!keeper->keep && !keeper->keep_ms))
                 return;
         *expire = (struct expire){.reply_to = keeper->box, .done = delete_files};
+        struct chained chained = {
+                .items = calloc(closed->n + 1, sizeof(*chained.items)),
+                .files = calloc(closed->n + 1, sizeof(*chained.files)),
+        };
+        if (!chained.items || !chained.files)
+                abort();
+        find_chained(keeper, closed, &chained);
         const uint64_t read = read_by_all(keeper);
-        for (size_t i = 0; i < closed->n && expire->n < EXPIRE_MOST; i++) {
-                const struct closed_file *file = &closed->items[i];
+        for (size_t i = chained.n; i-- > 0 && expire->n < EXPIRE_MOST && !keeper->stop;) {
+                const struct sound *one = &chained.items[i];
                 /* Where both are set, a file goes when it is over both. */
-                if ((keeper->keep && closed->n - i <= keeper->keep) ||
-                        (keeper->keep_ms && now - file->closed_wall_ms < keeper->keep_ms) ||
-                        file->last_seq > read)
+                if ((keeper->keep && i < keeper->keep) ||
+                        (keeper->keep_ms && now - one->last_wall_ms < keeper->keep_ms) ||
+                        one->last_seq > read)
                         break;
-                const char *next = i + 1 < closed->n ? closed->items[i + 1].path : keeper->log;
-                if (!describe(file, next, &expire->files[expire->n]))
-                        break;
-                expire->n++;
+                struct expired_file *file = &expire->files[expire->n++];
+                *file = (struct expired_file){
+                        .path = str_dup(str_of(chained.files[i]->path)),
+                        .device = one->info.st_dev,
+                        .inode = one->info.st_ino,
+                        .first_seq = one->first_seq,
+                        .last_seq = one->last_seq,
+                };
+                memcpy(file->last_hash, one->last_hash, sizeof(file->last_hash));
         }
+        free(chained.items);
+        free(chained.files);
+        if (keeper->stop)
+                drop_expired(expire);
         if (!expire->n)
                 return;
         keeper->asked = true;
@@ -357,37 +518,41 @@ static void ask_to_delete(struct keeper *keeper, const struct closed_list *close
 
 /* --- the thread --- */
 
-/* A file that is there in both forms was about to lose the plain one. */
-static bool has_twin(const struct closed_file *file)
+static bool list_closed(struct keeper *keeper, struct closed_list *closed)
 {
-        char name[4096 + 8];
+        struct error err;
 
-        snprintf(name, sizeof(name), "%s.gz", file->path);
-        if (file->gzip || access(name, F_OK) != 0)
-                return false;
-        if (good_copy(name, file->last_seq))
-                unlink(file->path);
-        return true;
+        if (closed_list_read(keeper->log, closed, &err))
+                return true;
+        log_error("audit: closed files are not looked after: %s", err.text);
+        return false;
 }
 
 static void look(struct keeper *keeper)
 {
         struct closed_list closed;
-        struct error err;
+        char *copy = str_dup(str_of(keeper->log));
 
         keeper->look = false;
-        if (!closed_list_read(keeper->log, &closed, &err)) {
-                log_error("audit: closed files are not looked after: %s", err.text);
-                return;
-        }
-        for (size_t i = 0; i < closed.n && !keeper->stop; i++)
-                if (!has_twin(&closed.items[i]) && keeper->compress && !closed.items[i].gzip)
-                        compress_file(keeper, &closed.items[i]);
-        closed_list_clear(&closed);
-        if (!keeper->stop && closed_list_read(keeper->log, &closed, &err)) {
-                ask_to_delete(keeper, &closed);
+        keeper->folder = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (keeper->folder < 0)
+                log_errno("audit: closed files are not looked after: %s", copy);
+        else if (list_closed(keeper, &closed)) {
+                for (size_t i = 0; i < closed.n && !keeper->stop; i++)
+                        if (!closed.items[i].gzip)
+                                pack(keeper, &closed.items[i]);
                 closed_list_clear(&closed);
+                if (!keeper->stop && list_closed(keeper, &closed)) {
+                        ask_to_delete(keeper, &closed);
+                        closed_list_clear(&closed);
+                }
+                if (!keeper->stop)
+                        forget(keeper);
         }
+        if (keeper->folder >= 0)
+                close(keeper->folder);
+        keeper->folder = -1;
+        free(copy);
 }
 
 static void *run(void *argument)
@@ -441,13 +606,14 @@ static void clear(struct keeper *keeper)
         for (size_t i = 0; i < keeper->n_readers; i++)
                 free(keeper->readers[i]);
         free(keeper->readers);
+        free(keeper->known);
         free(keeper->log);
         free(keeper->anchor);
         free(keeper);
 }
 
-struct keeper *keeper_new(
-        struct scribe *scribe, const struct scribe_settings *settings, struct error *err)
+struct keeper *keeper_new(struct scribe *scribe, const struct scribe_settings *settings,
+        const char *key, struct error *err)
 {
         struct keeper *keeper = calloc(1, sizeof(*keeper));
         sigset_t all, before;
@@ -462,7 +628,9 @@ struct keeper *keeper_new(
                 .keep = settings->keep,
                 .keep_ms = settings->keep_ms,
                 .look = true,
+                .folder = -1,
         };
+        snprintf(keeper->key, sizeof(keeper->key), "%s", key);
         keeper->readers = calloc(settings->n_readers + 1, sizeof(*keeper->readers));
         if (!keeper->readers)
                 abort();
@@ -498,7 +666,7 @@ void keeper_free(struct keeper *keeper)
 {
         if (!keeper)
                 return;
-        for (size_t i = 0; keeper->asked && i < keeper->expire.n; i++)
-                free(keeper->expire.files[i].path);
+        if (keeper->asked)
+                drop_expired(&keeper->expire);
         clear(keeper);
 }

@@ -8,6 +8,8 @@
 #ifndef DAGWARD_AUDIT_KEEPER_H
 #define DAGWARD_AUDIT_KEEPER_H
 
+#include <sys/types.h>
+
 #include "dagward/audit/chain.h"
 #include "dagward/audit/scribe.h"
 
@@ -16,8 +18,10 @@ enum { EXPIRE_MOST = 16 };
 /* A file that is to be deleted, as the log will tell of it. */
 struct expired_file {
         char *path; /* owned by the keeper */
+        dev_t device;
+        ino_t inode; /* another file of that name is not deleted */
         uint64_t first_seq, last_seq;
-        char last_hash[CHAIN_HEX + 1]; /* "" when the file behind it is not there to say it */
+        char last_hash[CHAIN_HEX + 1]; /* of its last record */
 };
 
 /* A question of the keeper; the scribe's until `done` runs on the thread of reply_to. */
@@ -32,9 +36,9 @@ struct expire {
 
 struct keeper;
 
-/* Looks at the files at once. `settings` is read only here. */
+/* Looks at the files at once. `settings` and `key`, the public half, are read only here. */
 struct keeper *keeper_new(struct scribe *scribe, const struct scribe_settings *settings,
-        struct error *err) __attribute__((warn_unused_result));
+        const char *key, struct error *err) __attribute__((warn_unused_result));
 /* Writes waiting checkpoints to the anchor if that works and ends the thread. A file that is just
  * being compressed stays as it was. Harmless on NULL. */
 void keeper_stop(struct keeper *keeper);

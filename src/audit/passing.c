@@ -298,7 +298,8 @@ static bool take_back(struct scribe *scribe, bool silent, struct error *err)
         if (!open_patiently(scribe, silent, err))
                 return false;
         if (settle_doubt(scribe, err))
-                scribe->keeper = keeper_new(scribe, &scribe->settings, err);
+                scribe->keeper =
+                        keeper_new(scribe, &scribe->settings, signing_key_text(scribe->key), err);
         if (!scribe->keeper) {
                 journal_close(&scribe->journal);
                 return false;

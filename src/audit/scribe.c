@@ -559,7 +559,7 @@ struct scribe *scribe_open(const struct scribe_settings *settings, struct error 
         scribe->unsigned_records = 1;
         buf_init(&scribe->events, EVENTS_BYTES);
         buf_init(&scribe->lines, (size_t)64 * 1024 * 1024);
-        scribe->keeper = keeper_new(scribe, settings, err);
+        scribe->keeper = keeper_new(scribe, settings, signing_key_text(scribe->key), err);
         if (!scribe->keeper || scribe->urgent_fd < 0 || scribe->hurry_fd < 0 ||
                 !start_thread(scribe)) {
                 error_set(err, "the audit thread cannot be started");

@@ -17,7 +17,13 @@ enum {
         /* Of a packed file: it may unfold to a thousand times as much at once. */
         PACKED_PIECE = 4 * 1024,
         ROOM = 8 * 1024 * 1024,
-        LOOKS_MOST = 3, /* at the folder, while files change their names */
+        LOOKS_MOST = 3,   /* at the folder, while files change their names */
+        ASTRAY_MOST = 64, /* files that are remembered */
+};
+
+struct astray {
+        dev_t device;
+        ino_t inode;
 };
 
 struct tail {
@@ -33,6 +39,14 @@ struct tail {
         size_t start;
         size_t given;   /* bytes of the line that was given last; 0: none */
         unsigned looks; /* at this place, without a record from it */
+        /* Of record `seq`, and of the one before it; "": not known. */
+        char hash[CHAIN_HEX + 1], hash_before[CHAIN_HEX + 1];
+        /* Closed files that did not lead on where they should: others are tried before them. */
+        struct astray astray[ASTRAY_MOST];
+        size_t n_astray;
+        bool desperate;         /* there is no better file than this one */
+        uint64_t gap;           /* no file has the records up to here; 0: there is no gap */
+        bool gap_is_unreadable; /* a file that should have them is damaged */
 };
 
 struct tail *tail_new(const char *log)
@@ -75,7 +89,19 @@ void tail_seek(struct tail *tail, uint64_t seq)
         drop_file(tail);
         buf_clear(&tail->bytes);
         tail->seq = seq;
+        tail->hash[0] = tail->hash_before[0] = '\0';
+        tail->n_astray = 0;
         tail->looks = 0;
+}
+
+void tail_seek_behind(struct tail *tail, const struct chain_head *head)
+{
+        struct chain_head none;
+
+        tail_seek(tail, head->seq);
+        chain_head_init(&none);
+        if (memcmp(head->hash, none.hash, CHAIN_HEX) != 0)
+                memcpy(tail->hash, head->hash, sizeof(tail->hash));
 }
 
 uint64_t tail_seq(const struct tail *tail)
@@ -152,7 +178,8 @@ static bool open_path(struct tail *tail, const char *path, struct error *err)
         struct stat info;
         char first;
 
-        tail->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+        tail->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK |
+                                      (path == tail->log ? 0 : O_NOFOLLOW));
         if (tail->fd < 0 || fstat(tail->fd, &info) != 0)
                 return error_set(err, "%s: %s", path, strerror(errno));
         if (read_at(tail->fd, &first, 1, 0) == 1 && (unsigned char)first == 0x1F)
@@ -162,26 +189,144 @@ static bool open_path(struct tail *tail, const char *path, struct error *err)
         return true;
 }
 
+/* --- which file --- */
+
+static bool is_astray(const struct tail *tail, const char *path)
+{
+        struct stat info;
+
+        if (lstat(path, &info) != 0)
+                return false;
+        for (size_t i = 0; i < tail->n_astray && i < ASTRAY_MOST; i++)
+                if (tail->astray[i].device == info.st_dev && tail->astray[i].inode == info.st_ino)
+                        return true;
+        return false;
+}
+
+/* The closed file that is read turned out not to have what is due. */
+static void leave_astray(struct tail *tail)
+{
+        struct stat info;
+
+        if (fstat(tail->fd, &info) == 0)
+                tail->astray[tail->n_astray++ % ASTRAY_MOST] =
+                        (struct astray){info.st_dev, info.st_ino};
+        drop_file(tail);
+}
+
+/* What the first record of a file says of it. */
+enum fit {
+        FIT,       /* the record that is due may be in it */
+        FIT_OTHER, /* it has that number, and does not follow the last one */
+        FIT_LATER, /* it begins behind that */
+        FIT_NOT,   /* it is no file of a log, or damaged */
+        FIT_MOVED, /* it has another name by now */
+};
+
+static enum fit judge_file(struct tail *tail, const char *path, char *memory, uint64_t *first)
+{
+        struct chain *chain = chain_new();
+        struct chain_line line;
+        struct error err;
+        enum fit fit = FIT;
+
+        *first = 0;
+        if (!closed_first(chain, path, memory, &line, &err)) {
+                fit = access(path, F_OK) != 0 ? FIT_MOVED : FIT_NOT;
+        } else {
+                *first = line.seq;
+                if (line.seq > tail->seq + 1)
+                        fit = FIT_LATER;
+                else if (line.seq == tail->seq + 1 && tail->hash[0] &&
+                         !str_eq(line.prev, str_of(tail->hash)))
+                        fit = FIT_OTHER;
+        }
+        chain_free(chain);
+        return fit;
+}
+
+/* Among files with the form of a name, in which anything may stand. */
+struct choice {
+        const struct closed_file *file; /* NULL: the one that is written */
+        const struct closed_file *astray;
+        uint64_t later;   /* the first record that there is behind a gap; 0: none */
+        uint64_t damaged; /* the last of the files that are none */
+        bool moved;
+};
+
+static void choose(struct tail *tail, const struct closed_list *closed, struct choice *out)
+{
+        char *memory = malloc(CHAIN_LINE_MOST);
+        uint64_t first;
+
+        if (!memory)
+                abort();
+        *out = (struct choice){.file = NULL};
+        for (size_t i = 0; i < closed->n && !out->file && !out->moved; i++) {
+                const struct closed_file *file = &closed->items[i];
+                if (file->last_seq <= tail->seq)
+                        continue;
+                switch (judge_file(tail, file->path, memory, &first)) {
+                case FIT:
+                        if (!is_astray(tail, file->path))
+                                out->file = file;
+                        else if (!out->astray)
+                                out->astray = file;
+                        break;
+                case FIT_OTHER:
+                        if (!out->astray)
+                                out->astray = file;
+                        break;
+                case FIT_LATER:
+                        if (first <= file->last_seq && (!out->later || first < out->later))
+                                out->later = first;
+                        break;
+                case FIT_NOT: out->damaged = file->last_seq; break;
+                case FIT_MOVED: out->moved = true; break;
+                }
+        }
+        if (!out->file && !out->moved) {
+                enum fit fit = judge_file(tail, tail->log, memory, &first);
+                if (fit == FIT_LATER && (!out->later || first < out->later))
+                        out->later = first;
+                /* What is written is read whatever it is, when there is nothing else. */
+                if (fit == FIT)
+                        out->later = 0;
+                if (fit != FIT)
+                        out->file = out->astray;
+        }
+        free(memory);
+}
+
 /* Opens the file that has the record behind `seq`. False with errno ENOENT: it was renamed or
  * packed just now. */
 static bool open_file(struct tail *tail, struct error *err)
 {
         struct closed_list closed;
-        const char *path = tail->log;
+        struct choice choice;
 
         drop_file(tail);
+        tail->closed_last = tail->gap = 0;
+        tail->desperate = false;
         if (!closed_list_read(tail->log, &closed, err)) {
                 errno = EIO;
                 return false;
         }
-        tail->closed_last = 0;
-        for (size_t i = 0; i < closed.n && !tail->closed_last; i++) {
-                if (closed.items[i].last_seq <= tail->seq)
-                        continue;
-                tail->closed_last = closed.items[i].last_seq;
-                path = closed.items[i].path;
+        choose(tail, &closed, &choice);
+        bool ok = true;
+        if (choice.moved) {
+                ok = error_set(err, "%s: its closed files change their names", tail->log);
+                errno = ENOENT;
+        } else if (choice.file) {
+                tail->desperate = choice.file == choice.astray;
+                tail->closed_last = choice.file->last_seq;
+                ok = open_path(tail, choice.file->path, err);
+        } else if (choice.later) {
+                tail->gap = choice.later - 1;
+                tail->gap_is_unreadable = choice.damaged && choice.damaged < choice.later;
+        } else {
+                ok = open_path(tail, tail->log, err);
         }
-        bool ok = open_path(tail, path, err);
         int why = errno;
         closed_list_clear(&closed);
         errno = why;
@@ -276,6 +421,7 @@ static enum tail_state lost(
 {
         *out = (struct tail_record){.first = tail->seq + 1, .last = last, .unreadable = unreadable};
         tail->seq = last;
+        tail->hash[0] = tail->hash_before[0] = '\0';
         tail->looks = 0;
         return TAIL_LOST;
 }
@@ -294,6 +440,14 @@ static enum tail_state judge_line(
                 unread(tail); /* it may have been read before it was final */
                 return seq > until ? TAIL_END : TAIL_ERROR;
         }
+        *out = (struct tail_record){.seq = seq, .line = line};
+        find_hashes(out);
+        if (tail->closed_last && !tail->desperate &&
+                (seq > tail->seq + 1 ||
+                        (tail->hash[0] && !str_eq(out->prev, str_of(tail->hash))))) {
+                leave_astray(tail);
+                return TAIL_ERROR;
+        }
         if (seq > tail->seq + 1) {
                 /* It may stand in a file that was closed between two looks. */
                 if (!tail->closed_last && ++tail->looks < LOOKS_MOST) {
@@ -306,8 +460,8 @@ static enum tail_state judge_line(
         tail->given = len;
         tail->seq = seq;
         tail->looks = 0;
-        *out = (struct tail_record){.seq = seq, .line = line};
-        find_hashes(out);
+        memcpy(tail->hash_before, tail->hash, sizeof(tail->hash));
+        snprintf(tail->hash, sizeof(tail->hash), "%.*s", STR_FMT(out->hash));
         return TAIL_RECORD;
 }
 
@@ -339,6 +493,13 @@ enum tail_state tail_next(
                                 return TAIL_ERROR;
                         continue;
                 }
+                if (tail->gap) {
+                        /* It may stand in a file that was closed between two looks. */
+                        if (++tail->looks < LOOKS_MOST)
+                                continue;
+                        return lost(tail, tail->gap < until ? tail->gap : until,
+                                tail->gap_is_unreadable, out);
+                }
                 if (line_there(tail, &line, &len)) {
                         enum tail_state state = judge_line(tail, line, len, until, out);
                         if (state != TAIL_ERROR)
@@ -357,6 +518,10 @@ enum tail_state tail_next(
                 unread(tail);
                 if (!leave_file(tail))
                         break;
+                if (closed_last > tail->seq && !tail->desperate) {
+                        leave_astray(tail);
+                        continue;
+                }
                 drop_file(tail);
                 if (closed_last > tail->seq)
                         return lost(tail, closed_last, true, out);
@@ -374,6 +539,8 @@ void tail_back(struct tail *tail)
         tail->start -= tail->given;
         tail->given = 0;
         tail->seq--;
+        memcpy(tail->hash, tail->hash_before, sizeof(tail->hash));
+        tail->hash_before[0] = '\0';
 }
 
 /* --- the ends of a log --- */

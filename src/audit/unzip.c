@@ -69,6 +69,9 @@ static enum unzip_state inflate_piece(struct unzip *unzip, unzip_sink *sink, voi
                 if (got == Z_STREAM_END) {
                         inflateReset(z);
                         unzip->within = false;
+                        /* Also when what came out filled `out` just to its end. */
+                        if (z->avail_in == 0)
+                                break;
                 } else if (got == Z_BUF_ERROR || (z->avail_in == 0 && z->avail_out)) {
                         break;
                 }

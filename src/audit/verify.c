@@ -223,6 +223,7 @@ static bool follows(struct verify *verify, const struct chain_line *line)
                         return false;
                 }
                 verify->first_seq = line->seq;
+                memcpy(verify->before, line->prev.ptr, CHAIN_HEX);
                 return true;
         }
         if (line->seq != verify->head.seq + 1) {
@@ -296,6 +297,10 @@ static bool good_checkpoint(
         }
         verify->checkpoints++;
         verify->signed_seq = line->seq;
+        /* Whoever can write the file can write that its beginning was deleted on purpose, and a key
+         * that only the log names is whose that was. */
+        if (verify->pinned)
+                verify->deleted_seq = verify->deleted_told;
         snprintf(verify->signed_time, sizeof(verify->signed_time), "%.*s",
                 STR_FMT(checkpoint->time));
         return true;
@@ -317,12 +322,13 @@ static bool good_event(struct verify *verify, const struct chain_line *line)
                 verify->closed = checkpoint_closes(&checkpoint);
         } else if (log_event_read(line, STR("deleted"), &detail) &&
                    str_to_u64(log_event_detail(detail, STR("last_seq")), &seq) &&
-                   seq > verify->deleted_seq) {
-                verify->deleted_seq = seq;
+                   seq > verify->deleted_told) {
+                verify->deleted_told = seq;
         } else if (log_event_read(line, STR("checkpoint"), &detail)) {
                 fault(verify, VERIFY_SIGNATURE,
-                        "the checkpoint with seq %llu has another shape than ours: it was made "
-                        "anew",
+                        "the checkpoint with seq %llu has another shape, or time, than ours: it "
+                        "was "
+                        "made anew",
                         (unsigned long long)line->seq);
                 return false;
         }
@@ -335,6 +341,10 @@ static void good_line(struct verify *verify, const struct chain_line *line)
                 return;
         verify->head.seq = line->seq;
         memcpy(verify->head.hash, line->hash.ptr, CHAIN_HEX);
+        /* Behind `"time":"`, where every record of ours has it. */
+        struct str time = str_head(str_from(line->members, 8), CLOCK_RFC3339_LEN);
+        memcpy(verify->head_time, time.ptr, time.len);
+        verify->head_time[time.len] = '\0';
         verify->records++;
 }
 
@@ -431,6 +441,8 @@ void verify_file_end(struct verify *verify)
                 fault(verify, VERIFY_TORN,
                         "the last line has no end (%zu bytes): cut off by a crash or by hand",
                         verify->partial_len);
+        } else if (verify->file_lines == 0 && !verify->empty) {
+                verify->empty = verify->file;
         }
         verify->partial_len = 0;
         verify->too_long = false;
@@ -453,4 +465,11 @@ void verify_end(struct verify *verify, bool closed)
                         (unsigned long long)verify->head.seq);
         if (verify->pinned && !verify->checkpoints)
                 fault(verify, VERIFY_UNSIGNED, "no checkpoint is signed by a key that was given");
+        if (verify->empty && verify->records) {
+                verify->file = verify->empty;
+                verify->file_lines = 0;
+                /* But for a moment of its very first start, the proxy leaves no file empty. */
+                fault(verify, VERIFY_HEADLESS,
+                        "the file is empty: no first record is there, and what was in it is gone");
+        }
 }

@@ -323,18 +323,31 @@ static void on_client_deadline(evutil_socket_t fd, short what, void *arg)
         client_drop(arg);
 }
 
-/* Of those that have not asked yet, so that who connects and says nothing does not keep the probes
- * away; false when there is none. */
+/* How readily one makes room for another; 0: not at all. */
+static int dispensable(const struct admin_client *client)
+{
+        if (client->finishing)
+                return 3; /* it has its answer */
+        if (client->waiting)
+                return 0;                  /* for a second at most */
+        return client->answer.len ? 1 : 2; /* it does not read; it has not asked */
+}
+
+/* So that who connects and says nothing, or does not read or leave, does not keep the probes away;
+ * false when all wait for their numbers. */
 static bool drop_oldest(struct admin *admin)
 {
-        struct admin_client *oldest = NULL;
+        struct admin_client *found = NULL;
+        int most = 1;
 
         for (struct admin_client *one = admin->first; one; one = one->next)
-                if (one->page == PAGE_NONE && !one->waiting && one->answer.len == 0)
-                        oldest = one;
-        if (oldest)
-                client_drop(oldest);
-        return oldest != NULL;
+                if (dispensable(one) >= most) {
+                        most = dispensable(one);
+                        found = one;
+                }
+        if (found)
+                client_drop(found);
+        return found != NULL;
 }
 
 static void on_pause_over(evutil_socket_t fd, short what, void *arg)

@@ -18,7 +18,10 @@
 
 #include "dagward/base/clock.h"
 
-enum { SLICE_MS = 100 }; /* between two looks at whether it is cancelled */
+enum {
+        SLICE_MS = 100,   /* between two looks at whether it is cancelled */
+        PIECES_MOST = 64, /* of what a peer says at a time: it may never be silent */
+};
 
 struct dial {
         int fd;
@@ -253,37 +256,48 @@ ssize_t dial_send(struct dial *dial, struct str bytes, short *events, struct err
         return *events ? 0 : -1;
 }
 
-static enum dial_peer listen_tls(struct dial *dial, struct error *err)
+/* One piece of what the peer says; true: there may be more. */
+static bool hear_tls(
+        struct dial *dial, char *piece, int len, enum dial_peer *peer, struct error *err)
 {
-        char sink[4096];
+        ERR_clear_error();
+        errno = 0;
+        int n = SSL_read(dial->ssl, piece, len);
 
-        for (;;) {
-                ERR_clear_error();
-                errno = 0;
-                int n = SSL_read(dial->ssl, sink, sizeof(sink));
-                if (n > 0)
-                        continue;
-                if (SSL_get_error(dial->ssl, n) == SSL_ERROR_ZERO_RETURN)
-                        return DIAL_ENDED;
-                return wanted(dial, n, err) ? DIAL_OPEN : DIAL_BROKEN;
-        }
+        if (n > 0)
+                return true;
+        if (SSL_get_error(dial->ssl, n) == SSL_ERROR_ZERO_RETURN)
+                *peer = DIAL_ENDED;
+        else if (!wanted(dial, n, err))
+                *peer = DIAL_BROKEN;
+        return false;
+}
+
+static bool hear_plain(
+        struct dial *dial, char *piece, size_t len, enum dial_peer *peer, struct error *err)
+{
+        ssize_t n = recv(dial->fd, piece, len, 0);
+
+        if (n > 0 || (n < 0 && errno == EINTR))
+                return true;
+        if (n < 0 && errno == EAGAIN)
+                return false;
+        *peer = n < 0 ? DIAL_BROKEN : DIAL_ENDED;
+        if (n < 0)
+                error_set(err, "%s", strerror(errno));
+        return false;
 }
 
 enum dial_peer dial_listen(struct dial *dial, struct error *err)
 {
-        char sink[4096];
-        ssize_t n;
+        enum dial_peer peer = DIAL_OPEN;
+        char piece[4096];
 
-        if (dial->ssl)
-                return listen_tls(dial, err);
-        do {
-                n = recv(dial->fd, sink, sizeof(sink), 0);
-        } while (n > 0 || (n < 0 && errno == EINTR));
-        if (n < 0 && errno == EAGAIN)
-                return DIAL_OPEN;
-        if (n < 0)
-                error_set(err, "%s", strerror(errno));
-        return n < 0 ? DIAL_BROKEN : DIAL_ENDED;
+        for (int i = 0; i < PIECES_MOST; i++)
+                if (dial->ssl ? !hear_tls(dial, piece, sizeof(piece), &peer, err)
+                              : !hear_plain(dial, piece, sizeof(piece), &peer, err))
+                        break;
+        return peer;
 }
 
 void dial_finish(struct dial *dial)

@@ -208,7 +208,7 @@ static bool refused(struct upload *u, struct error *err)
         sink->stats_changed = true;
         if (u->records > 1) {
                 u->cap = u->body.len / 2;
-                tail_seek(sink->tail, sink->position.seq);
+                tail_seek_behind(sink->tail, &sink->position);
                 return true;
         }
         sink_lose(sink, large ? SINK_LOST_TOO_LARGE : SINK_LOST_REJECTED, u->seq, u->seq, 1);

@@ -154,7 +154,7 @@ bool sink_init(struct sink *sink, struct error *err)
                 }
                 sink->check_position = memcmp(sink->position.hash, no_hash, CHAIN_HEX) != 0;
                 sink->stats.seq = sink->position.seq;
-                tail_seek(sink->tail, sink->position.seq);
+                tail_seek_behind(sink->tail, &sink->position);
         }
         /* At once: else a crash would make another place the beginning. */
         if (position_write(sink->position_path, &sink->position, err))
@@ -427,7 +427,7 @@ void sink_failed(struct sink *sink, const struct error *why)
         sink->stats.attempts_failed++;
         sink->stats_changed = true;
         sink->failures++;
-        tail_seek(sink->tail, sink->position.seq);
+        tail_seek_behind(sink->tail, &sink->position);
         sink->stats.seq = sink->position.seq;
         if (!sink->stats.oldest_ms && sink->known > sink->position.seq)
                 sink->stats.oldest_ms = clock_wall_ms();

@@ -2,6 +2,8 @@
 import re
 import socket
 
+import pytest
+
 from kit import wire
 from kit.policies import POLICY
 from kit.waiting import ROOT, seconds
@@ -41,6 +43,23 @@ def test_a_reader_of_a_few_bytes_gets_all_of_the_page(proxy):
     # Numbers change meanwhile; what is named does not.
     names = lambda text: [line.split(" ")[0] for line in text.splitlines()]
     assert names(body.decode()) == names(whole)
+
+
+@pytest.mark.parametrize("question, reads", [("/healthz", True), ("/healthz", False), ("/metrics", False)])
+def test_who_has_its_answer_and_stays_keeps_no_probe_away(proxy, question, reads):
+    """Read or not, and also where an answer is larger than what is taken of it without reading."""
+    held = []
+    try:
+        for _ in range(100):
+            held.append(connect(proxy, room=2048))
+            held[-1].sendall(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % question.encode())
+            if reads:
+                assert b" 200 " in rest_of(held[-1])
+        for _ in range(5):
+            assert proxy.admin_get("/healthz").status_code == 200
+    finally:
+        for one in held:
+            one.close()
 
 
 NONSENSE = [

@@ -108,8 +108,10 @@ def test_a_log_is_closed_by_its_size_and_old_ones_go(start_proxy, issuer, upstre
     while not any("log.deleted" in gzip.open(f, "rt").read() for f in closed(proxy, ".gz")) and time.monotonic() < deadline:
         proxy.ask("POST", RUNS, operator, body=b"{}")
     until(lambda: len(closed(proxy)) <= 3, "old files are deleted")
+    key = proxy.folder / "public.pem"
+    key.write_text(proxy.admin_get("/.well-known/dagward/audit-key").text)
     proxy.stop()
-    status, told = verify("--closed", *closed(proxy), proxy.audit_file)
+    status, told = verify("--closed", "--key", key, *closed(proxy), proxy.audit_file)
     assert status == 0 and told["first_seq"] > 1 and told["deleted_seq"] >= told["first_seq"] - 1, told
 
 

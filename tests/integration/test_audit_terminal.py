@@ -1,5 +1,6 @@
 """What callers write reaches a terminal, a spreadsheet and a browser as text: through the proxy, and out of every `dagward audit`."""
 import csv
+import gzip
 import io
 import json
 import re
@@ -7,7 +8,7 @@ import subprocess
 
 import pytest
 
-from kit.audit_log import AuditLog
+from kit.audit_log import AuditLog, new_key
 from kit.policies import POLICY
 from kit.waiting import BINARY, seconds, until
 
@@ -132,3 +133,55 @@ def test_what_verify_says_of_a_damaged_log_is_harmless(tmp_path, damage):
             check_harmless(ended, arguments)
         else:
             json.loads(ended.stdout)
+
+
+@pytest.mark.parametrize("when", ["\x1b]0;owned\x07\x9b31m...........", "all of it is fine, sir ", "2026-11-23 09:00:00.010Z",
+                                  "noon", "", 'a\\"b', "2026-11-23T09:00:00.010Z and all before it is fine"], ids=ascii)
+def test_a_time_that_is_none_makes_no_good_checkpoint_and_is_not_shown(tmp_path, when):
+    """Signed with the right key as it stands there."""
+    log = AuditLog(tmp_path / "a.jsonl", new_key(tmp_path / "key"))
+    log.request()
+    log.checkpoint(time=when)
+    log.close()
+    for key in ([], ["--key", tmp_path / "key"]):
+        ended = audit("verify", *key, tmp_path / "a.jsonl")
+        assert ended.returncode == 1 and b"bad-signature" in ended.stdout, ended.stdout
+        assert (not when or when.encode() not in ended.stdout) and b"signed: nothing" in ended.stdout
+        check_harmless(ended, "verify")
+        told = json.loads(audit("verify", "--json", *key, tmp_path / "a.jsonl").stdout)
+        assert told["signed_time"] == "" and told["fault"]["kind"] == "bad-signature"
+    log = AuditLog(tmp_path / "b.jsonl", new_key(tmp_path / "key"))
+    log.request()
+    log.checkpoint()
+    log.close()
+    assert audit("verify", "--key", tmp_path / "key", tmp_path / "b.jsonl").returncode == 0
+
+
+@pytest.mark.parametrize("command", [["audit", "verify"], ["audit", "show"], ["audit", "trace", "7", "--no-index"], ["audit", "report", "-o", "-"],
+                                     ["audit", "export", "--format", "csv"], ["policy", "suggest", "--log"], ["policy", "replay", "--policy", "p.yaml", "--log"]],
+                         ids=" ".join)
+@pytest.mark.parametrize("kind", ["none", "noise", "cut", "gap", "beside"])
+def test_the_name_of_a_file_steers_no_terminal(tmp_path, command, kind):
+    (tmp_path / "p.yaml").write_text("version: 1\nroles: {}\nbindings: []\n")
+    log = AuditLog(tmp_path / (HOSTILE + "a.jsonl"), new_key(tmp_path / "key"))
+    log.request()
+    log.begin(tmp_path / (HOSTILE + "b.jsonl"))
+    log.begin(tmp_path / (HOSTILE + "c.jsonl"))
+    log.close()
+    first, last = tmp_path / (HOSTILE + "a.jsonl"), tmp_path / (HOSTILE + "c.jsonl")
+    files = [first]
+    if kind == "none":
+        files = [tmp_path / HOSTILE]
+    if kind == "noise":
+        first.write_text("noise\n")
+    if kind == "cut":
+        first.write_bytes(gzip.compress(first.read_bytes())[:-20])
+    if kind == "gap":
+        files = [first, last]
+    if kind == "beside":
+        files = [first, tmp_path / (HOSTILE + "a.jsonl.key")]
+    if command[1] == "show":
+        files = files[:1]
+    ended = subprocess.run([BINARY, *command, *files], cwd=tmp_path, capture_output=True, timeout=seconds(60))
+    ended.stdout = ended.stdout.replace(b"\r\n", b"\n")
+    check_harmless(ended, command)

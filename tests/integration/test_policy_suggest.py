@@ -1,11 +1,13 @@
 """What `policy suggest` writes allows all that was used and, as far as entries can say it, nothing else."""
 
+import gzip
 import itertools
 import json
 import random
+import re
 import subprocess
 
-from kit.audit_log import AuditLog
+from kit.audit_log import AuditLog, new_key
 from kit.proxy import BINARY
 
 PROJECTS, PIPELINES, REFS = ["red", "blue", "green"], ["1", "2", "3", "4"], ["refs/heads/main", "refs/heads/x", None]
@@ -62,3 +64,43 @@ def test_nothing_is_suggested_by_a_log_that_was_changed(tmp_path):
     told = policy("suggest", "--log", str(log.path))
     assert told.returncode == 2 and told.stdout == "" and "log.jsonl:2: edited" in told.stderr
     assert policy("suggest", "--unverified", "--log", str(log.path)).returncode == 0
+
+
+def test_what_nobody_signed_becomes_no_right(tmp_path):
+    log = AuditLog(tmp_path / "log.jsonl", new_key(tmp_path / "key"))
+    key = ["--key", str(tmp_path / "key")]
+    new_key(tmp_path / "another")
+    write(log, "red", "1", None)
+    log.checkpoint()
+    write(log, "blue", "2", None)
+    log.checkpoint()
+    for pipeline in ("3", "4"):
+        write(log, "green", pipeline, None)
+
+    def told(command, *arguments, path=log.path, **options):
+        with_policy = ["--policy", str(tmp_path / "suggested.yaml")] if command == "replay" else []
+        done = subprocess.run([BINARY, "policy", command, *with_policy, *arguments, "--json", "--log", str(path)], capture_output=True, text=True, **options)
+        assert done.returncode in (0, 1), done.stderr
+        return json.loads(done.stdout), done.stderr
+
+    without, said = told("suggest")
+    assert without["requests"] == 4 and without["unsigned"] == 0 and "green" in without["policy"] and not said
+    packed = tmp_path / "log.gz"
+    packed.write_bytes(gzip.compress(log.path.read_bytes()))
+    for path, options in ((log.path, {}), (packed, {}), ("-", {"stdin": open(log.path)})):
+        signed, said = told("suggest", *key, path=path, **options)
+        assert signed["requests"] == 2 and signed["unsigned"] == 2 and "green" not in signed["policy"] and "blue" in signed["policy"], signed
+        assert "2 record(s) behind seq 5 are left out: no key that was given has signed them" in said
+    (tmp_path / "suggested.yaml").write_text(signed["policy"])
+    replayed, said = told("replay", *key)
+    assert replayed["records"] == 2 and replayed["same"] == 2 and replayed["unsigned"] == 2 and "left out" in said
+    assert told("replay")[0]["records"] == 4
+    text = policy("replay", "--policy", str(tmp_path / "suggested.yaml"), *key, "--log", str(log.path))
+    assert text.returncode == 0 and "2 records behind the last signature are left out" in text.stdout
+    # A place is still that of its line.
+    changed = re.sub(r"\bred\b", "green", signed["policy"])
+    (tmp_path / "suggested.yaml").write_text(changed)
+    assert {one["record"].rsplit(":", 1)[1] for one in told("replay", *key)[0]["changes"]} == {"2"}
+    # And nothing where that key has signed nothing; all of it is taken as it is when that is asked for.
+    assert policy("suggest", "--key", str(tmp_path / "another"), "--log", str(log.path)).returncode == 2
+    assert told("suggest", *key, "--unverified")[0]["requests"] == 4

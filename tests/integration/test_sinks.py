@@ -155,6 +155,18 @@ def test_a_server_that_does_not_read_delays_nothing_and_misses_nothing(serve, op
     assert sink(proxy, "unconfirmed_records_total") > 0
 
 
+def test_a_server_that_never_stops_talking_gets_every_record(serve, operator, receiver):
+    receiver.talks = True
+    receiver.start()
+    proxy = serve({"name": "siem", "type": "syslog", "server": "tcp://127.0.0.1:%d" % receiver.port})
+    ask(proxy, operator, 20)
+    until(lambda: receiver.said > 4 << 20, "it talks", within=30)
+    ask(proxy, operator, 20)
+    caught_up(proxy)
+    proxy.stop()
+    at_least_once(receiver.seqs(), len(lines_of(proxy)))
+
+
 def test_resets_repeat_and_lose_nothing(serve, operator, receiver):
     receiver.start()
     proxy = serve({"name": "siem", "type": "syslog", "server": "tcp://127.0.0.1:%d" % receiver.port})

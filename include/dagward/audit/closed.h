@@ -26,7 +26,8 @@ struct closed_list {
         size_t n;
 };
 
-/* False when the folder cannot be read. */
+/* Regular files with such names; what is in them is not looked at. False when the folder cannot be
+ * read. */
 bool closed_list_read(const char *log, struct closed_list *out, struct error *err)
         __attribute__((warn_unused_result));
 void closed_list_clear(struct closed_list *list);

@@ -4,7 +4,8 @@
  * Over closed files (plain, gzip) and the one that is written, through rotation, compression and
  * deletion. Only records up to a `seq` that the scribe has acknowledged are given: what stands
  * behind them may still be taken back. What is not there any more is told of, not passed over.
- * Hashes are not checked: that is verify.h's.
+ * Hashes are not checked: that is verify.h's. But a closed file goes by what stands in it, and not
+ * by its name: it is read when its first record is good and it leads on from the last one.
  *
  * One thread at a time; reads files and may wait for the disk.
  */
@@ -22,6 +23,9 @@ void tail_free(struct tail *tail);
 /* The next record is the one behind `seq`. Gives the file back, so that one which is deleted does
  * not keep its place on the disk. */
 void tail_seek(struct tail *tail, uint64_t seq);
+/* The same behind a record of that hash (zeros: not known), which tells its successor from others
+ * of the same number. */
+void tail_seek_behind(struct tail *tail, const struct chain_head *head);
 /* The last record that was given or lost. */
 uint64_t tail_seq(const struct tail *tail);
 

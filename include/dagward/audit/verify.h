@@ -11,6 +11,7 @@
 #define DAGWARD_AUDIT_VERIFY_H
 
 #include "dagward/audit/checkpoint.h"
+#include "dagward/base/clock.h"
 
 enum verify_fault {
         VERIFY_NONE,
@@ -21,7 +22,7 @@ enum verify_fault {
         VERIFY_DELETED,     /* records are gone from the middle */
         VERIFY_REORDERED,   /* records stand in another order */
         VERIFY_INSERTED,    /* a seq that was there before */
-        VERIFY_HEADLESS,    /* a file that does not begin with log.opened */
+        VERIFY_HEADLESS,    /* a file that does not begin with log.opened, or not at all */
         VERIFY_RESTARTED,   /* a new chain where the old one should go on */
         VERIFY_GAP,         /* a file between two files is not there */
         VERIFY_TRUNCATED,   /* records are gone from the end */
@@ -41,24 +42,28 @@ struct verify_anchor {
 
 struct verify {
         struct chain *chain;
-        struct chain_head head; /* last good record */
-        uint64_t first_seq;     /* where the chain that was fed begins; 0: no record yet */
-        uint64_t records;       /* good ones, before the first fault */
-        uint64_t lines;         /* all, over all files */
-        uint64_t file_lines;    /* of the current file */
-        uint64_t missing_from;  /* VERIFY_DELETED: looked for further down */
-        const char *file;       /* current one, not owned */
+        struct chain_head head;                /* last good record */
+        char head_time[CLOCK_RFC3339_LEN + 1]; /* of it, as it stands there */
+        uint64_t first_seq;         /* where the chain that was fed begins; 0: no record yet */
+        char before[CHAIN_HEX + 1]; /* what that record names as the one before it */
+        uint64_t records;           /* good ones, before the first fault */
+        uint64_t lines;             /* all, over all files */
+        uint64_t file_lines;        /* of the current file */
+        uint64_t missing_from;      /* VERIFY_DELETED: looked for further down */
+        const char *file;           /* current one, not owned */
         const char *file_before;
         struct unzip *unzip;
-        bool unreadable; /* the rest of the file is */
-        char *partial;   /* a line whose end has not come yet; CHAIN_LINE_MOST bytes */
+        bool unreadable;   /* the rest of the file is */
+        const char *empty; /* the first file in which nothing stands; NULL: none */
+        char *partial;     /* a line whose end has not come yet; CHAIN_LINE_MOST bytes */
         size_t partial_len;
         bool too_long; /* the current line is over CHAIN_LINE_MOST: skipping to its end */
 
-        uint64_t checkpoints, signed_seq;   /* good ones, and the seq of the last; 0: none */
-        char signed_time[32];               /* when that was */
-        bool closed;                        /* the last good record is a checkpoint that closes */
-        uint64_t deleted_seq;               /* up to there, log.deleted says, files were deleted */
+        uint64_t checkpoints, signed_seq; /* good ones, and the seq of the last; 0: none */
+        char signed_time[32];             /* when that was */
+        bool closed;                      /* the last good record is a checkpoint that closes */
+        uint64_t deleted_told;            /* up to there, log.deleted says, files were deleted */
+        uint64_t deleted_seq; /* the same, and a pinned key has signed it; else nobody vouches */
         char file_key[SIGNING_KEY_LEN + 1]; /* what the current file's first record names; or "" */
         char keys[VERIFY_KEYS_MOST][SIGNING_KEY_LEN + 1]; /* pinned, or those that were met */
         size_t n_keys;
@@ -98,6 +103,11 @@ void verify_end(struct verify *verify, bool closed);
 static inline bool verify_good(const struct verify *verify)
 {
         return verify->first.fault == VERIFY_NONE;
+}
+/* Every file that was fed has its first record. */
+static inline bool verify_began(const struct verify *verify)
+{
+        return verify->records && !verify->empty && verify->first.fault != VERIFY_HEADLESS;
 }
 /* `edited`, `deleted` ...: for programs. */
 const char *verify_fault_name(enum verify_fault fault);

@@ -41,7 +41,8 @@ enum dial_peer {
         DIAL_ENDED,  /* it has finished sending, in order */
         DIAL_BROKEN, /* reset, or broken TLS */
 };
-/* What the peer says is read and thrown away. */
+/* What the peer says is read and thrown away; of one that says much, a part, so that nobody is
+ * held: what is left is still there to poll for. */
 enum dial_peer dial_listen(struct dial *dial, struct error *err);
 /* No more will be sent; the peer is told. */
 void dial_finish(struct dial *dial);

@@ -7,6 +7,7 @@
 Also a program, that writes large logs for measuring: `audit_log.py DIRECTORY FILES RECORDS`.
 """
 
+import base64
 import datetime
 import hashlib
 import json
@@ -15,7 +16,22 @@ import re
 import sys
 import uuid
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
 START = datetime.datetime(2026, 11, 23, 9, 0, tzinfo=datetime.timezone.utc)
+
+
+def new_key(file=None):
+    """A signing key; its public half as PEM into `file`."""
+    key = Ed25519PrivateKey.generate()
+    if file:
+        file.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    return key
+
+
+def public_text(key):
+    return base64.b64encode(key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).decode()
 
 
 def stamp(ms):
@@ -39,7 +55,8 @@ def merge(into, more):
 class AuditLog:
     """One chain, over one or more files."""
 
-    def __init__(self, path):
+    def __init__(self, path, key=None):
+        self.key = key  # Ed25519PrivateKey: what checkpoints are signed with
         self.seq, self.hash, self.ms, self.file = 0, "0" * 64, 0, None
         self.begin(path, "new")
 
@@ -49,7 +66,18 @@ class AuditLog:
             self.file.close()
         self.path = pathlib.Path(path)
         self.file = open(path, "w", encoding="utf-8", newline="\n")
-        self.event("log.opened", reason=reason, previous_seq=str(self.seq), previous_hash=self.hash)
+        key = {"public_key": public_text(self.key)} if self.key else {}
+        self.event("log.opened", reason=reason, previous_seq=str(self.seq), previous_hash=self.hash, **key)
+
+    def checkpoint(self, reason="interval", key=None, time=None):
+        """Signs all that is written; `key`: somebody else's."""
+        self.ms += 10
+        key, when = key or self.key, stamp(self.ms) if time is None else time
+        text = "dagward audit checkpoint 1\n%d\n%s\n%s\n%s\n" % (self.seq + 1, when, reason, self.hash)
+        signature = base64.b64encode(key.sign(text.encode())).decode()
+        self.line('"time":"%s","kind":"event","event":{"name":"log.checkpoint","detail":{"reason":"%s","public_key":"%s","signature":"%s"}}'
+                  % (when, reason, public_text(key), signature))
+        self.file.flush()
 
     def line(self, members):
         """`members` is the inside of a JSON object."""

@@ -84,6 +84,7 @@ class Receiver:
     def __init__(self, tls=None):
         self.tls, self.got, self.raw_bytes = tls, [], 0
         self.reading, self.reset_after, self.connections = True, None, 0
+        self.talks, self.said = False, 0  # as fast as it can, to who does not want to hear it
         self.listener, self.live, self.lock = None, [], threading.Lock()
         self.port = free_port()
 
@@ -105,6 +106,15 @@ class Receiver:
             self.connections += 1
             self.live.append(peer)
             threading.Thread(target=self.serve, args=(peer,), daemon=True).start()
+            if self.talks:
+                threading.Thread(target=self.talk, args=(peer,), daemon=True).start()
+
+    def talk(self, peer):
+        try:
+            while True:
+                self.said += peer.send(b"\0" * (1 << 20))
+        except OSError:
+            pass
 
     def serve(self, peer):
         data = b""

@@ -265,16 +265,86 @@ static void a_record_of_another_shape_is_no_checkpoint(void **state)
         }
 }
 
+/* Signed as it stands there: whoever has a key can sign what is no time, and have it shown. */
+static void what_is_no_time_makes_no_checkpoint(void **state)
+{
+        static const struct {
+                const char *time;
+                bool good;
+        } cases[] = {
+                {"2026-11-23T09:12:33.123Z", true},
+                {"2028-02-29T23:59:59.999Z", true},
+                {"\x1b]0;owned\x07\x1b[31m all", false},
+                {"all is well. Trust me!!!", false},
+                {"", false},
+                {"noon", false},
+                {"a\\\"b", false},
+                {"2026-11-23T09:12:33Z", false},
+                {"2026-11-23 09:12:33.123Z", false},
+                {"2026-11-23T09:12:33,123Z", false},
+                {"2026-11-23T09:12:33.123z", false},
+                {"2026-11-23T09:12+00:00Z ", false},
+                {"2026-11-23T09:12:3+01:00", false},
+                {"2026-11-23T09:12:33.1234", false},
+                {"2026-11-2309:12:33.12345", false},
+                {"2026-13-23T09:12:33.123Z", false},
+                {"2026-02-30T09:12:33.123Z", false},
+                {"2026-11-23T24:12:33.123Z", false},
+                {"2026-11-23T09:12:60.123Z", false},
+                {"1969-11-23T09:12:33.123Z", false},
+                {"                        ", false},
+        };
+        struct signing_key *key = known();
+        struct chain *chain = chain_new();
+
+        (void)state;
+        for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+                char text[512], members[1024], signature[SIGNING_LEN + 1];
+                struct checkpoint checkpoint;
+                struct chain_head head;
+                struct chain_line line;
+                struct buf out;
+
+                chain_head_init(&head);
+                snprintf(text, sizeof(text), "dagward audit checkpoint 1\n1\n%s\nstopped\n%s\n",
+                        cases[i].time, head.hash);
+                signing_sign(key, str_of(text), signature);
+                snprintf(members, sizeof(members),
+                        "\"time\":\"%s\",\"kind\":\"event\",\"event\":{\"name\":\"log.checkpoint\","
+                        "\"detail\":{\"reason\":\"stopped\",\"public_key\":\"%s\",\"signature\":\"%"
+                        "s\"}}",
+                        cases[i].time, signing_key_text(key), signature);
+                buf_init(&out, 4096);
+                assert_true(chain_write(chain, &head, str_of(members), &out));
+                assert_int_equal(
+                        chain_read(chain, str_head(buf_str(&out), out.len - 1), &line), CHAIN_GOOD);
+                bool good =
+                        checkpoint_read(&line, &checkpoint) && checkpoint_good(&line, &checkpoint);
+                if (good != cases[i].good)
+                        fail_msg("%s: %d", cases[i].time, good);
+                buf_clear(&out);
+        }
+        chain_free(chain);
+        signing_key_free(key);
+}
+
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         const struct CMUnitTest tests[] = {
-                TEST(a_signature_is_that_of_the_standard),
-                TEST(a_key_is_made_once_and_nobody_else_may_read_it),
-                TEST(what_is_no_such_key_is_refused),
-                TEST(another_text_key_or_signature_is_not_good),
-                TEST(a_checkpoint_signs_its_place_time_reason_and_what_is_before_it),
-                TEST(a_record_of_another_shape_is_no_checkpoint),
+                cmocka_unit_test_setup_teardown(
+                        a_signature_is_that_of_the_standard, setup, teardown),
+                cmocka_unit_test_setup_teardown(
+                        a_key_is_made_once_and_nobody_else_may_read_it, setup, teardown),
+                cmocka_unit_test_setup_teardown(what_is_no_such_key_is_refused, setup, teardown),
+                cmocka_unit_test_setup_teardown(
+                        another_text_key_or_signature_is_not_good, setup, teardown),
+                cmocka_unit_test_setup_teardown(
+                        a_checkpoint_signs_its_place_time_reason_and_what_is_before_it, setup,
+                        teardown),
+                cmocka_unit_test_setup_teardown(
+                        a_record_of_another_shape_is_no_checkpoint, setup, teardown),
+                cmocka_unit_test_setup_teardown(
+                        what_is_no_time_makes_no_checkpoint, setup, teardown),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

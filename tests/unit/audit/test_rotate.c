@@ -549,6 +549,236 @@ static void nothing_is_deleted_that_the_log_cannot_tell_of(void **state)
         mailbox_free(client.box);
 }
 
+/* --- what somebody puts beside the log under the name of a closed file --- */
+
+static char *beside(const char *ending)
+{
+        static char names[8][256];
+        static int n;
+        char *name = names[n++ % 8];
+
+        snprintf(name, sizeof(names[0]), "%s%s", path, ending);
+        return name;
+}
+
+/* Closed files of seq 1 to 3, 4 to 6 and so on, plain. */
+static void make_three(struct client *client)
+{
+        client_open(client);
+        struct scribe *scribe = open_with((struct scribe_settings){.checkpoint_records = 100});
+        make_closed(client, scribe, 3);
+        scribe_close(scribe);
+        assert_int_equal(closed_files(false), 3);
+}
+
+static bool is_there(const char *name)
+{
+        struct stat info;
+
+        return lstat(name, &info) == 0;
+}
+
+static void links_and_what_is_no_log_are_not_packed(void **state)
+{
+        char *outside = beside("-elsewhere"), *link = beside(".20200101T000000Z-000000000001");
+        char *foreign = beside(".20200101T000000Z-000000000002");
+        char *pipe = beside(".20200101T000000Z-000000000003");
+        char *edited = beside(".20200101T000000Z-000000000004");
+        char name[300];
+        struct client client;
+
+        (void)state;
+        make_three(&client);
+        char *old = newest_closed();
+        struct buf bytes = read_file(old);
+        write_file(outside, buf_str(&bytes)); /* even though that is a log */
+        assert_int_equal(symlink(outside, link), 0);
+        write_file(foreign, STR("a text of somebody\n"));
+        assert_int_equal(mkfifo(pipe, 0600), 0);
+        bytes.data[bytes.len / 2] ^= 1;
+        write_file(edited, buf_str(&bytes));
+        struct scribe *scribe =
+                open_with((struct scribe_settings){.checkpoint_records = 100, .compress = true});
+        SOON(closed_files(true) == 3);
+        scribe_close(scribe);
+        const char *const others[] = {link, foreign, pipe, edited};
+        for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++) {
+                snprintf(name, sizeof(name), "%s.gz", others[i]);
+                assert_true(is_there(others[i]));
+                assert_false(is_there(name));
+        }
+        assert_true(is_there(outside));
+        for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++)
+                unlink(others[i]);
+        check_all(true);
+        buf_clear(&bytes);
+        free(old);
+        mailbox_free(client.box);
+}
+
+static void a_plain_file_goes_only_for_a_copy_of_every_byte(void **state)
+{
+        struct client client;
+        char name[300];
+
+        (void)state;
+        make_three(&client);
+        char *old = newest_closed();
+        struct buf bytes = read_file(old), packed;
+        struct scribe *scribe =
+                open_with((struct scribe_settings){.checkpoint_records = 100, .compress = true});
+        snprintf(name, sizeof(name), "%s.gz", old);
+        SOON(closed_files(true) == 3);
+        scribe_close(scribe);
+        packed = read_file(name);
+        /* A link to a good copy, which may be taken away later. */
+        write_file(old, buf_str(&bytes));
+        write_file(beside("-elsewhere"), buf_str(&packed));
+        unlink(name);
+        assert_int_equal(symlink(beside("-elsewhere"), name), 0);
+        scribe = open_with((struct scribe_settings){.checkpoint_records = 100});
+        poll(NULL, 0, 300);
+        scribe_close(scribe);
+        assert_true(is_there(old));
+        /* Only the end of it. */
+        unlink(name);
+        const char *last = memrchr(bytes.data, '\n', bytes.len - 1);
+        write_file(name, str_from(buf_str(&bytes), (size_t)(last + 1 - bytes.data)));
+        scribe = open_with((struct scribe_settings){.checkpoint_records = 100, .compress = true});
+        poll(NULL, 0, 300);
+        scribe_close(scribe);
+        assert_true(is_there(old));
+        unlink(name);
+        check_all(true);
+        buf_clear(&bytes);
+        buf_clear(&packed);
+        free(old);
+        mailbox_free(client.box);
+}
+
+/* A part of the oldest file, up to its first record, and a whole one once more: sound, and nothing
+ * that is not there already. */
+static void copy_what_is_there(void)
+{
+        struct closed_list list;
+        struct error err;
+
+        assert_true(closed_list_read(path, &list, &err));
+        struct buf bytes = read_file(list.items[0].path);
+        const char *first = memchr(bytes.data, '\n', bytes.len);
+        write_file(beside(".20330101T000000Z-000000000001"),
+                str_head(buf_str(&bytes), (size_t)(first + 1 - bytes.data)));
+        for (int i = 0; i < 3; i++) {
+                char ending[64];
+                snprintf(ending, sizeof(ending), ".2033010%dT000000Z-%012llu", i + 1,
+                        (unsigned long long)list.items[0].last_seq);
+                write_file(beside(ending), buf_str(&bytes));
+        }
+        buf_clear(&bytes);
+        closed_list_clear(&list);
+}
+
+/* A whole log of somebody else's, signed with a key of its own, whose numbers are larger. */
+static void make_foreign(struct client *client)
+{
+        char ours[sizeof(path)];
+
+        memcpy(ours, path, sizeof(path));
+        strcat(path, "-theirs");
+        struct scribe *scribe = open_with((struct scribe_settings){.checkpoint_records = 100});
+        for (int i = 0; i < 20; i++)
+                assert_true(post_one(client, scribe, "y", false));
+        scribe_reopen(scribe);
+        scribe_close(scribe);
+        char *theirs = newest_closed();
+        memcpy(path, ours, sizeof(path));
+        assert_int_equal(rename(theirs, beside(strrchr(theirs, '.'))), 0);
+        free(theirs);
+}
+
+static void what_only_has_a_name_drives_no_file_out(void **state)
+{
+        struct client client;
+        char ending[64];
+
+        (void)state;
+        make_three(&client);
+        struct closed_list ours;
+        struct error err;
+        assert_true(closed_list_read(path, &ours, &err));
+        for (int i = 0; i < 20; i++) {
+                snprintf(ending, sizeof(ending), ".20320101T000000Z-9%011d", i);
+                write_file(beside(ending), i % 2 ? STR("") : STR("{\"seq\":1}\n"));
+        }
+        copy_what_is_there();
+        make_foreign(&client);
+        struct scribe *scribe =
+                open_with((struct scribe_settings){.checkpoint_records = 100, .keep = 3});
+        poll(NULL, 0, 500);
+        for (size_t i = 0; i < ours.n; i++)
+                assert_true(is_there(ours.items[i].path));
+        /* One more is closed: then the oldest goes, and its copies. */
+        assert_true(post_one(&client, scribe, "x", false));
+        scribe_reopen(scribe);
+        SOON(!is_there(ours.items[0].path));
+        poll(NULL, 0, 300);
+        for (size_t i = 1; i < ours.n; i++)
+                assert_true(is_there(ours.items[i].path));
+        assert_true(is_there(beside(".20320101T000000Z-900000000000")));
+        scribe_close(scribe);
+        closed_list_clear(&ours);
+        mailbox_free(client.box);
+}
+
+static void a_name_makes_no_file_old(void **state)
+{
+        struct client client;
+        struct closed_list list;
+        struct error err;
+        char ending[64];
+
+        (void)state;
+        make_three(&client);
+        assert_true(closed_list_read(path, &list, &err));
+        for (size_t i = 0; i < list.n; i++) {
+                snprintf(ending, sizeof(ending), ".20010101T000000Z-%012llu",
+                        (unsigned long long)list.items[i].last_seq);
+                assert_int_equal(rename(list.items[i].path, beside(ending)), 0);
+        }
+        closed_list_clear(&list);
+        struct scribe *scribe = open_with(
+                (struct scribe_settings){.checkpoint_records = 100, .keep_ms = 3600 * 1000});
+        poll(NULL, 0, 500);
+        scribe_close(scribe);
+        assert_int_equal(closed_files(false), 3);
+        check_all(true);
+        /* Nor young: these are older than half a second. */
+        poll(NULL, 0, 600);
+        scribe = open_with((struct scribe_settings){.checkpoint_records = 100, .keep_ms = 500});
+        SOON(closed_files(false) == 0);
+        scribe_close(scribe);
+        mailbox_free(client.box);
+}
+
+static void where_a_file_is_missing_the_older_ones_still_go(void **state)
+{
+        struct client client;
+        struct closed_list list;
+        struct error err;
+
+        (void)state;
+        make_three(&client);
+        assert_true(closed_list_read(path, &list, &err));
+        unlink(list.items[1].path);
+        struct scribe *scribe =
+                open_with((struct scribe_settings){.checkpoint_records = 100, .keep = 1});
+        SOON(!is_there(list.items[0].path)); /* our key has signed it */
+        assert_true(is_there(list.items[2].path));
+        scribe_close(scribe);
+        closed_list_clear(&list);
+        mailbox_free(client.box);
+}
+
 /* --- disks that fail --- */
 
 static struct {
@@ -692,6 +922,15 @@ int main(void)
                 TEST(old_files_are_deleted_after_the_log_has_said_so),
                 TEST(a_file_that_both_limits_spare_stays),
                 TEST(nothing_is_deleted_that_the_log_cannot_tell_of),
+                cmocka_unit_test_setup_teardown(
+                        links_and_what_is_no_log_are_not_packed, setup, teardown),
+                cmocka_unit_test_setup_teardown(
+                        a_plain_file_goes_only_for_a_copy_of_every_byte, setup, teardown),
+                cmocka_unit_test_setup_teardown(
+                        what_only_has_a_name_drives_no_file_out, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_name_makes_no_file_old, setup, teardown),
+                cmocka_unit_test_setup_teardown(
+                        where_a_file_is_missing_the_older_ones_still_go, setup, teardown),
                 TEST(whatever_the_disk_does_nothing_acknowledged_is_lost),
                 TEST(a_rotation_waits_for_a_disk_that_works),
                 TEST(a_slow_disk_holds_records_up_and_loses_none),

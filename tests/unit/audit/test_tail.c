@@ -259,6 +259,116 @@ static void a_damaged_file_gives_what_can_be_read(void **state)
         log_end(&log);
 }
 
+static void put_beside(const char *date, unsigned last, struct str bytes)
+{
+        char name[200];
+
+        snprintf(name, sizeof(name), "%s.%s-%012u", path, date, last);
+        write_file(name, bytes);
+}
+
+/* All of it, each record following the one before. */
+static void expect_chain(const struct chain_head *from, uint64_t last)
+{
+        struct tail *tail = tail_new(path);
+        struct tail_record record;
+        struct error err = {""};
+        char hash[CHAIN_HEX + 1] = "";
+
+        tail_seek_behind(tail, from);
+        for (uint64_t seq = from->seq + 1; seq <= last; seq++) {
+                enum tail_state got = tail_next(tail, last, &record, &err);
+                if (got != TAIL_RECORD || record.seq != seq)
+                        fail_msg("from %llu: state %d, seq %llu, lost %llu to %llu",
+                                (unsigned long long)from->seq, got, (unsigned long long)record.seq,
+                                (unsigned long long)record.first, (unsigned long long)record.last);
+                if (hash[0])
+                        assert_true(str_eq(record.prev, str_of(hash)));
+                memcpy(hash, record.hash.ptr, CHAIN_HEX);
+        }
+        expect_end(tail, last);
+        tail_free(tail);
+}
+
+/* Whoever can make files in the folder can give them such names, and copy what stands in others. */
+static void files_that_only_have_a_name_lead_nobody_astray(void **state)
+{
+        struct chain_head from[5];
+        struct log log, other;
+        struct buf first, second;
+        struct str line;
+        char name[200];
+
+        (void)state;
+        log_begin(&log);
+        log_begin(&other);
+        other.head.hash[0] = '1';
+        from[0] = log.head;
+        grow(&log, 299);
+        from[1] = log.head;
+        grow(&log, 1);
+        from[2] = log.head;
+        buf_init(&first, (size_t)1 << 26);
+        buf_str_add(&first, buf_str(&log.lines));
+        close_file(&log, true);
+        grow(&log, 5);
+        from[3] = log.head;
+        grow(&log, 295);
+        buf_init(&second, (size_t)1 << 26);
+        buf_str_add(&second, buf_str(&log.lines));
+        close_file(&log, false);
+        grow(&log, 20);
+        from[4] = log.head;
+        grow(&log, 30);
+        write_lines(&log, path, false);
+        for (int stage = 0; stage < 6; stage++) {
+                switch (stage) {
+                case 0: /* nothing, and nothing of a log */
+                        put_beside("20200101T000000Z", 100, STR(""));
+                        put_beside("20200101T000000Z", 350, STR("{\"seq\":301,\"noise\":1}\n"));
+                        put_beside("20200101T000000Z", 600, STR("noise"));
+                        break;
+                case 1: /* a link to a good one */
+                        closed_path(name, 300, true);
+                        name[strlen(name) - 3] = 0; /* without `.gz` */
+                        assert_int_equal(symlink(path, name), 0);
+                        break;
+                case 2: /* the beginning of a good one, and then no more, or something else */
+                        (void)str_cut(buf_str(&first), '\n', &line);
+                        put_beside(
+                                "20200101T000000Z", 200, str_head(buf_str(&first), line.len + 1));
+                        put_beside(
+                                "20200101T000000Z", 299, str_head(buf_str(&first), first.len / 2));
+                        break;
+                case 3: /* and of the one behind */
+                        (void)str_cut(buf_str(&second), '\n', &line);
+                        put_beside(
+                                "20200101T000000Z", 400, str_head(buf_str(&second), line.len + 1));
+                        put_beside("20200101T000000Z", 9999,
+                                str_head(buf_str(&second), second.len / 2));
+                        break;
+                case 4: /* another chain, sound in itself, of the same numbers */
+                        grow(&other, 300);
+                        buf_reset(&other.lines);
+                        grow(&other, 100);
+                        put_beside("20200101T000000Z", 401, buf_str(&other.lines));
+                        break;
+                case 5: /* one of the second file in which records are left out */
+                        buf_reset(&other.lines);
+                        buf_str_add(&other.lines, str_head(buf_str(&second), line.len + 1));
+                        buf_str_add(&other.lines, str_from(buf_str(&second), second.len / 2));
+                        put_beside("20200101T000000Z", 500, buf_str(&other.lines));
+                        break;
+                }
+                for (size_t i = 0; i < sizeof(from) / sizeof(*from); i++)
+                        expect_chain(&from[i], 650);
+        }
+        buf_clear(&first);
+        buf_clear(&second);
+        log_end(&log);
+        log_end(&other);
+}
+
 static void the_last_record_can_be_given_again(void **state)
 {
         struct tail *tail = tail_new(path);
@@ -393,6 +503,8 @@ int main(void)
                 TEST(more_may_be_acknowledged_while_it_is_read),
                 TEST(a_file_may_be_closed_packed_and_deleted_while_it_is_read),
                 TEST(a_damaged_file_gives_what_can_be_read),
+                cmocka_unit_test_setup_teardown(
+                        files_that_only_have_a_name_lead_nobody_astray, setup, teardown),
                 TEST(the_last_record_can_be_given_again),
                 TEST(a_position_is_kept_in_a_file),
                 TEST(the_scribe_tells_who_waits_for_records),

@@ -522,6 +522,51 @@ static void a_packed_log_is_read_and_its_damage_found(void **state)
         free_log(log);
 }
 
+static void a_deletion_is_believed_when_a_pinned_key_has_signed_it(void **state)
+{
+        static const char told[] =
+                "\"time\":\"2026-11-23T09:12:33.123Z\",\"kind\":\"event\",\"event\":{\"name\":"
+                "\"log.deleted\",\"detail\":{\"file\":\"f\",\"first_seq\":\"1\",\"last_seq\":\"%"
+                "u\","
+                "\"last_hash\":\"\"}}";
+        enum { PINNED = 1, SIGNED = 2, AGAIN = 4 };
+
+        (void)state;
+        for (int how = 0; how < 8; how++) {
+                struct chain *chain = chain_new();
+                struct chain_head head;
+                struct verify verify;
+                struct buf bytes;
+                char members[256];
+
+                chain_head_init(&head);
+                head.seq = 100;
+                buf_init(&bytes, 1 << 20);
+                write_file(&head, 5, key, "interval", &bytes);
+                snprintf(members, sizeof(members), told, 100);
+                chain_one(chain, &head, members, &bytes);
+                if (how & SIGNED)
+                        chain_checkpoint(chain, &head, key, "deleted", &bytes);
+                if (how & AGAIN) { /* behind all that is signed */
+                        snprintf(members, sizeof(members), told, 200);
+                        chain_one(chain, &head, members, &bytes);
+                }
+                verify_init(&verify);
+                if (how & PINNED)
+                        assert_true(verify_pin(&verify, signing_key_text(key)));
+                verify_file(&verify, "log");
+                verify_feed(&verify, bytes.data, bytes.len);
+                verify_file_end(&verify);
+                verify_end(&verify, false);
+                assert_true(verify_good(&verify));
+                assert_int_equal(verify.deleted_told, how & AGAIN ? 200 : 100);
+                assert_int_equal(verify.deleted_seq, (how & PINNED) && (how & SIGNED) ? 100 : 0);
+                verify_clear(&verify);
+                buf_clear(&bytes);
+                chain_free(chain);
+        }
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -537,6 +582,7 @@ int main(void)
                 cmocka_unit_test(a_file_that_is_not_there_is_named),
                 cmocka_unit_test(the_anchor_finds_a_log_that_went_another_way),
                 cmocka_unit_test(a_packed_log_is_read_and_its_damage_found),
+                cmocka_unit_test(a_deletion_is_believed_when_a_pinned_key_has_signed_it),
         };
 
         key = make_key();
