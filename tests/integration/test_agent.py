@@ -210,6 +210,40 @@ def test_a_unix_socket_is_for_its_user_alone(world, start, tmp_path):
     assert not path.exists()
 
 
+def test_two_agents_do_not_share_a_socket(tmp_path):
+    """The second one neither takes it, nor does the end of one that is gone take it from its successor."""
+    (tmp_path / "token").write_text("aaa.bbb.ccc")
+    (tmp_path / "agent.yaml").write_text(json.dumps({"socket": "agent.sock", "proxy": "http://127.0.0.1:1", "token_file": "token"}))
+    path = tmp_path / "agent.sock"
+    command, quiet = [BINARY, "agent", "--config", tmp_path / "agent.yaml"], {"stderr": subprocess.PIPE, "text": True}
+
+    def serves():
+        told = subprocess.run(["curl", "-sS", "--unix-socket", path, "http://localhost/"], capture_output=True, text=True, timeout=seconds(20))
+        return "The agent cannot reach the proxy" in told.stdout
+
+    first = subprocess.Popen(command, **quiet)
+    running = [first]
+    try:
+        until(serves, "the first one serves")
+        second = subprocess.run(command, **quiet, timeout=seconds(20))
+        assert second.returncode == 2 and "Address already in use" in second.stderr and serves()
+        os.unlink(path)  # as somebody did who thought that it was left over
+        running.append(subprocess.Popen(command, **quiet))
+        until(serves, "the next one serves")
+        first.terminate()
+        assert first.wait(timeout=seconds(20)) == 0 and serves()
+        running[1].kill()
+        running[1].wait()
+        assert path.exists() and not serves()
+        running.append(subprocess.Popen(command, **quiet))
+        until(serves, "what a dead one left is in nobody's way")
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+            process.stderr.close()
+
+
 def test_large_bodies_and_many_clients_at_once(world, agent):
     size = 20 << 20
     got = requests.get(agent.url + "/contoso/analytics/_apis/build/builds/1001/logs/1?bytes=%d" % size, timeout=seconds(60))
