@@ -187,6 +187,50 @@ def test_an_answer_that_was_cut_off_does_not_look_whole(start, start_proxy, issu
         whole()
 
 
+class Amid:
+    """A proxy that has the head of a request, and says what the test says."""
+
+    def __init__(self, context=None, address="127.0.0.1", port=0):
+        self.context, self.listener = context, socket.create_server((address, port))
+        self.port = self.listener.getsockname()[1]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.listener.close()
+
+    def take(self):
+        self.listener.settimeout(seconds(20))
+        sock, _ = self.listener.accept()
+        if self.context:
+            sock = self.context.wrap_socket(sock, server_side=True)
+        sock.settimeout(seconds(20))
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += sock.recv(65536)
+        return sock, head
+
+
+HALF = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhalf"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_an_agent_that_ends_amid_an_answer_does_not_make_it_look_whole(start, number):
+    with Amid() as proxy:
+        agent = start("http://127.0.0.1:%d" % proxy.port, secrets.caller("aaa.bbb.ccc"))
+        with wire.Client(agent.port, timeout=seconds(30)) as client:
+            client.send("GET / HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            there, _ = proxy.take()
+            there.sendall(HALF)
+            got = client.sock.recv(1000)
+            agent.process.send_signal(number)
+            with pytest.raises(ConnectionResetError):
+                while part := client.sock.recv(1000):
+                    got += part
+            assert got == HALF and agent.process.wait(timeout=seconds(20)) in (0, -number)
+
+
 def test_askpass_is_there_when_it_is_wanted(world, start, git):
     token = world.provider.token()
     secrets.basic("airflow", token)
