@@ -15,8 +15,8 @@ from kit.certs import Authority
 from kit.policies import POLICY
 from kit.proxy import Proxy
 from kit.traced import Traced, may_trace
-from kit.upstreams import cut_after
-from kit.waiting import BINARY, free_port, seconds, until
+from kit.upstreams import Hole, cut_after
+from kit.waiting import BINARY, free_port, sanitizer, seconds, until
 from test_flows_git import Git, head_of
 from test_flows_sdk import client, sdk  # noqa: F401
 
@@ -229,6 +229,26 @@ def test_an_agent_that_ends_amid_an_answer_does_not_make_it_look_whole(start, nu
                 while part := client.sock.recv(1000):
                     got += part
             assert got == HALF and agent.process.wait(timeout=seconds(20)) in (0, -number)
+
+
+def test_an_address_of_the_proxy_that_says_nothing_is_not_the_only_one(start, authority, tmp_path, monkeypatch):
+    if sanitizer() != "none":
+        pytest.skip("a sanitizer's runtime must be the first library: no resolver can be preloaded")
+    (tmp_path / "hosts").write_text("dagward.test 127.0.0.2 127.0.0.1\n")
+    with Amid(authority.server("dagward.test")) as proxy:
+        hole = Hole("127.0.0.2", proxy.port)
+        with monkeypatch.context() as environment:
+            environment.setenv("LD_PRELOAD", str(BINARY.parent / "libdagward_resolver.so"))
+            environment.setenv("DAGWARD_HOSTS_FILE", str(tmp_path / "hosts"))
+            agent = start("https://dagward.test:%d" % proxy.port, secrets.caller("aaa.bbb.ccc"), ca=str(authority.file))
+        with wire.Client(agent.port, timeout=seconds(30)) as client:
+            client.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            there, head = proxy.take()
+            assert b"Authorization: Bearer aaa.bbb.ccc" in head
+            there.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+            there.unwrap()
+            assert client.answer().status == 204
+        hole.close()
 
 
 def test_askpass_is_there_when_it_is_wanted(world, start, git):
