@@ -377,9 +377,44 @@ def test_git_asks_the_helper_each_time(world, git, tmp_path):
     token_file = tmp_path / "token"
     secrets.basic("airflow", world.provider.token())
     token_file.write_text(world.provider.token() + "\n")
-    helper = "credential.%s.helper=!%s git-credential --token-file %s" % (world.proxy.url, BINARY, token_file)
+    helper = "credential.%s.helper=!%s git-credential --url %s --token-file %s" % (world.proxy.url, BINARY, world.proxy.url, token_file)
     git("-c", helper, "clone", "-q", world.proxy.url + "/contoso/analytics/_git/dags", "clone")
     assert git("rev-parse", "HEAD", cwd=git.folder / "clone") == head_of(world)
     token_file.unlink()
     done = git.try_("-c", helper, "fetch", cwd=git.folder / "clone")
     assert done.returncode != 0 and "dagward git-credential" in done.stderr and str(token_file) in done.stderr
+
+
+PROXY = "https://dagward.example:8443"
+
+
+@pytest.mark.parametrize("asked,arguments,status,given", [
+    ("protocol=https\nhost=dagward.example:8443\n\n", ["--url", PROXY], 0, True),
+    ("capability[]=authtype\nprotocol=https\nhost=Dagward.example:8443\npath=contoso/_git/dags\nwwwauth[]=Basic\n\n", ["--url", PROXY], 0, True),
+    ("protocol=https\nhost=dagward.example\n", ["--url", "https://dagward.example"], 0, True),
+    ("protocol=https\nhost=dagward.example:443\n", ["--url", "https://dagward.example/"], 0, True),
+    ("protocol=http\nhost=dagward.example:8080\n\n", ["--url", "http://dagward.example:8080"], 0, True),
+    ("protocol=https\nhost=evil.example\n\n", ["--url", PROXY], 0, False),
+    ("protocol=https\nhost=dagward.example\n\n", ["--url", PROXY], 0, False),
+    ("protocol=http\nhost=dagward.example:8443\n\n", ["--url", PROXY], 0, False),
+    ("protocol=https\nhost=dagward.example:8443.evil.example\n\n", ["--url", PROXY], 0, False),
+    ("protocol=https\nhost=dagward.example:8443@evil.example\n\n", ["--url", PROXY], 0, False),
+    ("protocol=https\nhost=evil.example/@dagward.example:8443\n\n", ["--url", PROXY], 0, False),
+    ("protocol=https\nhost=evil.example\nhost=dagward.example:8443\n\n", ["--url", PROXY], 1, False),
+    ("protocol=http\nprotocol=https\nhost=dagward.example:8443\n\n", ["--url", PROXY], 1, False),
+    ("protocol=https\nhost=dagward.example:8443\r\n\r\n", ["--url", PROXY], 1, False),
+    ("protocol=https\nhost=dagward.example:8443\0.evil.example\n\n", ["--url", PROXY], 1, False),
+    ("protocol=https\nhost=" + "a" * 1000 + "\n\n", ["--url", PROXY], 1, False),
+    ("protocol=https\npath=" + "a" * 20000 + "\nhost=dagward.example:8443\n\n", ["--url", PROXY], 1, False),
+    ("a=b\n" * 5000 + "protocol=https\nhost=dagward.example:8443\n\n", ["--url", PROXY], 1, False),
+    ("host=dagward.example:8443\n\n", ["--url", PROXY], 1, False), ("protocol=https\n\n", ["--url", PROXY], 1, False), ("", [], 1, False), ("\n", [], 1, False),
+    ("protocol=https\nhost=anywhere.example\n\n", [], 0, True), ("protocol=http\nhost=localhost:8080\n\n", [], 0, True),
+    ("protocol=http\nhost=anywhere.example\n\n", [], 1, False), ("protocol=http\nhost=127.0.0.1.evil.example\n\n", [], 1, False),
+    ("protocol=https\nhost=dagward.example:8443\n\n", ["--url", "dagward.example"], 2, False), ("protocol=https\nhost=a\n\n", ["--url", "https://a/b"], 2, False)],
+    ids=lambda value: repr(value)[:60])
+def test_the_helper_gives_the_token_to_whom_it_is_for(tmp_path, asked, arguments, status, given):
+    (tmp_path / "token").write_text(secrets.caller("aaa.bbb.ccc") + "\n")
+    told = subprocess.run([BINARY, "git-credential", *arguments, "--token-file", tmp_path / "token", "get"], input=asked, capture_output=True, text=True, timeout=seconds(20))
+    assert told.returncode == status, told.stderr
+    assert told.stdout == ("username=airflow\npassword=aaa.bbb.ccc\n" if given else "") and "aaa.bbb" not in told.stderr
+    assert bool(told.stderr) == (status != 0)
