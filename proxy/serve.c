@@ -345,6 +345,9 @@ static void listen_handover(struct serving *it)
 static void stop(struct serving *it, int status)
 {
         it->stopping = true;
+        /* Nobody hears of them any more, and once the loop is gone they would end the process, as
+         * if it had not drained. */
+        block_signals(true);
         for (unsigned i = 0; i < it->n_started; i++)
                 worker_join(it->workers[i]);
         heir_stop(it->heir);
