@@ -14,7 +14,6 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "commands.h"
@@ -29,6 +28,8 @@ struct serving {
         struct agent agent;
         int listeners[2];
         size_t n;
+        struct stat socket; /* as it was made */
+        bool has_socket;
         atomic_uint connections; /* threads that serve one */
 };
 
@@ -92,29 +93,15 @@ static void take(struct serving *it, int listener)
         free(job);
 }
 
-/* For this user only, whatever the mask says. */
-static int socket_open(const char *path, struct error *err)
+/* Unless another process has put its own there since. */
+static void remove_socket(const struct serving *it)
 {
-        struct sockaddr_un address = {.sun_family = AF_UNIX};
-        struct stat st;
+        const char *path = it->settings.socket.ptr;
+        struct stat there;
 
-        if (strlen(path) >= sizeof(address.sun_path))
-                return error_set(err, "the path of the socket is too long: %s", path), -1;
-        memcpy(address.sun_path, path, strlen(path));
-        /* What an agent before us left; nothing else is removed. */
-        if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode))
+        if (it->has_socket && lstat(path, &there) == 0 && there.st_dev == it->socket.st_dev &&
+                there.st_ino == it->socket.st_ino)
                 unlink(path);
-        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-        mode_t mask = umask(0177);
-        bool good = fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0 &&
-                    listen(fd, 64) == 0;
-        umask(mask);
-        if (good)
-                return fd;
-        error_set(err, "cannot listen on %s: %s", path, strerror(errno));
-        if (fd >= 0)
-                close(fd);
-        return -1;
 }
 
 static bool open_all(struct serving *it, struct error *err)
@@ -131,10 +118,12 @@ static bool open_all(struct serving *it, struct error *err)
                 it->n++;
         }
         if (settings->socket.ptr) {
-                it->listeners[it->n] = socket_open(settings->socket.ptr, err);
+                it->listeners[it->n] =
+                        listener_open_local(settings->socket.ptr, SOCK_STREAM, 64, err);
                 if (it->listeners[it->n] < 0)
                         return false;
                 it->n++;
+                it->has_socket = stat(settings->socket.ptr, &it->socket) == 0;
         }
         return true;
 }
@@ -200,10 +189,9 @@ static int run(const char *path)
                 it.settings.listen.ptr ? it.settings.listen.ptr : "",
                 it.settings.socket.ptr ? it.settings.socket.ptr : "", it.settings.proxy.text.ptr);
         serve(&it, signals);
+        remove_socket(&it); /* before anybody can find that nobody listens there */
         for (size_t i = 0; i < it.n; i++)
                 close(it.listeners[i]);
-        if (it.settings.socket.ptr)
-                unlink(it.settings.socket.ptr);
         /* Those that run get a moment; their clients try again. */
         for (int i = 0; i < 50 && atomic_load(&it.connections); i++)
                 (void)poll(NULL, 0, 100);

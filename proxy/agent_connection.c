@@ -30,21 +30,21 @@ struct side {
         int fd;
         SSL *ssl;    /* NULL: plain */
         bool eof;    /* says no more */
-        bool broken; /* and was cut off there */
+        bool broken; /* and was cut off there, as reading says: writing knows nothing of it */
         bool deaf;   /* takes no more */
         short wants; /* what TLS waits for */
 };
 
 enum moved { MOVED, STUCK, ENDED };
 
-static enum moved tls_result(struct side *side, int n)
+static enum moved tls_result(struct side *side, int n, bool *cut)
 {
         int error = SSL_get_error(side->ssl, n);
 
         side->wants = error == SSL_ERROR_WANT_READ    ? POLLIN
                       : error == SSL_ERROR_WANT_WRITE ? POLLOUT
                                                       : 0;
-        side->broken = !side->wants && error != SSL_ERROR_ZERO_RETURN;
+        *cut = !side->wants && error != SSL_ERROR_ZERO_RETURN;
         return side->wants ? STUCK : ENDED;
 }
 
@@ -54,7 +54,7 @@ static enum moved side_read(struct side *side, char *out, size_t room, size_t *n
                 ERR_clear_error(); /* SSL_get_error looks at what is left there */
                 if (SSL_read_ex(side->ssl, out, room, n) == 1)
                         return MOVED;
-                return tls_result(side, 0);
+                return tls_result(side, 0, &side->broken);
         }
         ssize_t got = read(side->fd, out, room);
         bool stuck = got < 0 && (errno == EAGAIN || errno == EINTR);
@@ -65,11 +65,13 @@ static enum moved side_read(struct side *side, char *out, size_t room, size_t *n
 
 static enum moved side_write(struct side *side, struct str bytes, size_t *n)
 {
+        bool cut;
+
         if (side->ssl) {
                 ERR_clear_error();
                 if (SSL_write_ex(side->ssl, bytes.ptr, bytes.len, n) == 1)
                         return MOVED;
-                return tls_result(side, 0);
+                return tls_result(side, 0, &cut);
         }
         ssize_t sent = send(side->fd, bytes.ptr, bytes.len, MSG_NOSIGNAL);
         *n = sent > 0 ? (size_t)sent : 0;
@@ -152,20 +154,33 @@ static int connect_one(const struct addrinfo *address, int64_t until_ms)
 
         if (fd < 0)
                 return -1;
-        if (connect(fd, address->ai_addr, address->ai_addrlen) == 0 ||
-                (errno == EINPROGRESS && wait_ms(fd, POLLOUT, until_ms) &&
-                        getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) == 0 && error == 0))
+        if (connect(fd, address->ai_addr, address->ai_addrlen) != 0)
+                error = errno;
+        if (error == EINPROGRESS && (!wait_ms(fd, POLLOUT, until_ms) ||
+                                            getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len)))
+                error = ETIMEDOUT;
+        if (!error)
                 return fd;
-        if (error)
-                errno = error;
         close(fd);
+        errno = error;
         return -1;
+}
+
+/* An address that says nothing leaves some of the time to those behind it. */
+static int64_t share_of(const struct addrinfo *address, int64_t until_ms)
+{
+        int64_t now = clock_mono_ms(), n = 0;
+
+        for (const struct addrinfo *one = address; one; one = one->ai_next)
+                n++;
+        return now + (until_ms - now) / n;
 }
 
 static bool handshake(const struct agent *agent, struct side *proxy, struct error *err)
 {
         int64_t until = clock_mono_ms() + CONNECT_MS;
         const char *host = agent->settings->proxy.host.ptr;
+        bool cut;
         int n;
 
         proxy->ssl = tls_connect(agent->tls, proxy->fd, host);
@@ -173,7 +188,7 @@ static bool handshake(const struct agent *agent, struct side *proxy, struct erro
                 return error_set(err, "cannot begin TLS with %s", host);
         while ((n = SSL_do_handshake(proxy->ssl)) != 1) {
                 long verified = SSL_get_verify_result(proxy->ssl);
-                if (tls_result(proxy, n) == STUCK && wait_ms(proxy->fd, proxy->wants, until))
+                if (tls_result(proxy, n, &cut) == STUCK && wait_ms(proxy->fd, proxy->wants, until))
                         continue;
                 if (verified != X509_V_OK)
                         return error_set(err, "the certificate of %s is not good: %s", host,
@@ -197,7 +212,7 @@ static bool reach(const struct agent *agent, struct side *proxy, struct error *e
                 return error_set(
                         err, "%s cannot be looked up: %s", url->host.ptr, gai_strerror(failed));
         for (const struct addrinfo *one = found; one && proxy->fd < 0; one = one->ai_next)
-                proxy->fd = connect_one(one, until);
+                proxy->fd = connect_one(one, share_of(one, until));
         int error = errno;
         freeaddrinfo(found);
         if (proxy->fd < 0)
@@ -340,6 +355,15 @@ static short events_of(const struct side *side, const struct flow *out, const st
         return events;
 }
 
+/* An answer that only the end of the connection ends must not look whole if it is not, even if this
+ * process is what ends: until it is `whole` the client's connection can only be reset. */
+static void set_whole(struct side *client, bool whole)
+{
+        struct linger how = {.l_onoff = !whole};
+
+        (void)setsockopt(client->fd, SOL_SOCKET, SO_LINGER, &how, sizeof(how));
+}
+
 /* What the client still says is thrown away for a moment: closing on it could cost it the answer.
  */
 static void linger(struct side *client, char *scratch)
@@ -363,6 +387,7 @@ static void tunnel(struct side *client, struct side *proxy, struct flow *up)
 
         if (!down.data)
                 abort();
+        set_whole(client, false);
         while (!client->deaf && !(proxy->eof && down.start == down.end)) {
                 client->wants = proxy->wants = 0;
                 bool moved = flow_move(&down);
@@ -376,11 +401,8 @@ static void tunnel(struct side *client, struct side *proxy, struct flow *up)
                 if (poll(both, 2, (int)idle) <= 0)
                         break;
         }
-        if (proxy->broken) {
-                /* An answer that only the end of the connection ends must not look whole. */
-                struct linger now = {.l_onoff = 1};
-                (void)setsockopt(client->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
-        } else {
+        if (proxy->eof && !proxy->broken) {
+                set_whole(client, true);
                 shutdown(client->fd, SHUT_WR);
                 linger(client, down.data);
         }

@@ -75,8 +75,8 @@ static void usage(FILE *out)
                 "sockets\n"
                 "and the audit log, and serves; the other one drains. Until then, and if anything\n"
                 "fails, the other one goes on.\n\n"
-                "Exit status: 0 after a drain, 2 when the configuration is invalid or an address\n"
-                "cannot be had.\n");
+                "Exit status: 0 after a drain, or when told to end before taking over, 2 when the\n"
+                "configuration is invalid or an address cannot be had.\n");
 }
 
 /* Only the control thread takes signals. */
@@ -213,7 +213,8 @@ static void on_gone(struct mail *mail, void *receiver)
 /* For a process that runs: who serves until then is its own business. */
 static bool take_place(struct serving *it, const struct config *config, struct error *err)
 {
-        if (!control_warm(it->control, WARM_MS, err) || !takeover_get_files(&it->takeover, err))
+        bool warm = control_warm(it->control, WARM_MS, takeover_is_called_off, err);
+        if (!takeover_goes_on(err) || !warm || !takeover_get_files(&it->takeover, err))
                 return false;
         it->heir = heir_new(
                 it->takeover.audit, it->takeover.triggers, config->timeouts.handover_ms, err);
@@ -224,7 +225,7 @@ static bool take_place(struct serving *it, const struct config *config, struct e
                 !control_open(it->control, it->scribe, err))
                 return false;
         attach_workers(it);
-        if (!start_workers(it, err))
+        if (!takeover_goes_on(err) || !start_workers(it, err))
                 return false;
         takeover_finish(&it->takeover);
         return true;
@@ -344,6 +345,9 @@ static void listen_handover(struct serving *it)
 static void stop(struct serving *it, int status)
 {
         it->stopping = true;
+        /* Nobody hears of them any more, and once the loop is gone they would end the process, as
+         * if it had not drained. */
+        block_signals(true);
         for (unsigned i = 0; i < it->n_started; i++)
                 worker_join(it->workers[i]);
         heir_stop(it->heir);
@@ -410,6 +414,8 @@ int command_serve(int argc, char **argv)
         } else {
                 error_list_print(&errors, stderr);
                 log_error("%s", err.text);
+                if (it.takeover.peer >= 0 && takeover_is_called_off())
+                        status = EXIT_YES;
                 takeover_fail(&it.takeover, err.text);
         }
         error_list_clear(&errors);

@@ -2,8 +2,10 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -12,16 +14,51 @@
 #include "dagward/control/control.h"
 #include "dagward/net/descriptors.h"
 
+static void ending_signals(sigset_t *set)
+{
+        sigemptyset(set);
+        sigaddset(set, SIGTERM);
+        sigaddset(set, SIGINT);
+}
+
+bool takeover_is_called_off(void)
+{
+        sigset_t waiting;
+
+        return sigpending(&waiting) == 0 &&
+               (sigismember(&waiting, SIGTERM) == 1 || sigismember(&waiting, SIGINT) == 1);
+}
+
+bool takeover_goes_on(struct error *err)
+{
+        return !takeover_is_called_off() || error_set(err, "it was told to end before it served");
+}
+
+/* Until the other process says something, or a signal wants this one to end, which is left
+ * waiting. */
+static bool hear(const struct takeover *takeover)
+{
+        sigset_t set;
+        struct pollfd fds[2] = {{.fd = takeover->peer, .events = POLLIN}, {.events = POLLIN}};
+
+        ending_signals(&set);
+        fds[1].fd = signalfd(-1, &set, SFD_CLOEXEC);
+        bool heard = poll(fds, 2, (int)takeover->limit_ms) > 0 && fds[0].revents;
+        if (fds[1].fd >= 0)
+                close(fds[1].fd);
+        return heard;
+}
+
 /* The next word of the other process, which has to be `word`; what stands behind it. */
 static bool await(struct takeover *takeover, const char *word, char *text, int *fds, size_t *n,
         struct error *err)
 {
-        struct pollfd fd = {.fd = takeover->peer, .events = POLLIN};
         size_t len = strlen(word);
 
-        if (poll(&fd, 1, (int)takeover->limit_ms) <= 0)
-                return error_set(
-                        err, "the process that runs does not answer in time (timeouts.handover)");
+        if (!hear(takeover))
+                return takeover_goes_on(err) &&
+                       error_set(err, "the process that runs does not answer in time "
+                                      "(timeouts.handover)");
         if (!descriptors_receive(takeover->peer, text, fds, n))
                 return error_set(err, "the process that runs has ended");
         if (strncmp(text, "NO ", 3) == 0)

@@ -19,6 +19,11 @@ struct takeover {
 /* Asks the process behind `path` for its sockets; where there is none, listens there. */
 bool takeover_begin(struct takeover *takeover, const char *path, struct inherited *sockets,
         struct error *err) __attribute__((warn_unused_result));
+/* Whether SIGTERM or SIGINT waits, both of which are blocked: who is told to end before it serves
+ * takes no place, or nobody would serve. */
+bool takeover_is_called_off(void);
+/* Says so; false if it is. */
+bool takeover_goes_on(struct error *err) __attribute__((warn_unused_result));
 /* Everything else is ready: gets the ends of the channels for audit log and triggers. */
 bool takeover_get_files(struct takeover *takeover, struct error *err)
         __attribute__((warn_unused_result));

@@ -341,11 +341,11 @@ static void started_event(struct control *control)
         control_tell_expiries(control);
 }
 
-static void wait_until_ready(struct control *control, int64_t wait_ms)
+static void wait_until_ready(struct control *control, int64_t wait_ms, bool (*called_off)(void))
 {
         int64_t deadline = clock_mono_ms() + wait_ms;
 
-        while (!control->stopped && clock_mono_ms() < deadline &&
+        while (!control->stopped && clock_mono_ms() < deadline && !(called_off && called_off()) &&
                 !control_ready(control, NULL, NULL)) {
                 /* Something comes within a moment even if nothing else does. */
                 struct timeval moment = {0, 50 * 1000};
@@ -378,16 +378,17 @@ bool control_boot(struct control *control, int64_t wait_ms, struct error *err)
                 return false;
         control->heart = heart_new(control);
         begin(control);
-        wait_until_ready(control, wait_ms);
+        wait_until_ready(control, wait_ms, NULL);
         return true;
 }
 
-bool control_warm(struct control *control, int64_t wait_ms, struct error *err)
+bool control_warm(
+        struct control *control, int64_t wait_ms, bool (*called_off)(void), struct error *err)
 {
         struct buf missing;
 
         begin(control);
-        wait_until_ready(control, wait_ms);
+        wait_until_ready(control, wait_ms, called_off);
         buf_init(&missing, 4096);
         bool ready = control_ready(control, NULL, &missing);
         if (!ready)

@@ -46,16 +46,40 @@ void diagnoses_clear(struct diagnoses *list)
         diagnoses_init(list);
 }
 
-/* Much of what is said comes from the other side: nothing of it may steer a terminal. */
+/* The length of the character at `i`, if it is one of UTF-8 that is seen and is no control; else 0.
+ */
+static size_t shown_at(struct str text, size_t i)
+{
+        unsigned char c = (unsigned char)text.ptr[i];
+        size_t n = c < 0x80 ? 1 : c < 0xE0 ? 2 : c < 0xF0 ? 3 : 4;
+
+        if (n == 1)
+                return c >= 0x20 && c != 0x7F;
+        return i + n <= text.len && str_utf8_valid(str_view(text.ptr + i, n)) &&
+                               !str_invisible_at(text, i)
+                       ? n
+                       : 0;
+}
+
+/* Much of what is said comes from the other side: nothing of it may steer a terminal, of whatever
+ * encoding, or turn a line around. */
+static void make_harmless(char *out)
+{
+        struct str text = str_of(out);
+
+        for (size_t i = 0, n; i < text.len; i += n ? n : 1) {
+                n = shown_at(text, i);
+                if (n == 0)
+                        out[i] = (unsigned char)out[i] < 0x80 ? ' ' : '?';
+        }
+}
+
 static void write_text(char *out, size_t size, const char *format, va_list args)
         __attribute__((format(printf, 3, 0)));
 static void write_text(char *out, size_t size, const char *format, va_list args)
 {
         vsnprintf(out, size, format, args);
-        for (char *c = out; *c; c++) {
-                if ((unsigned char)*c < 0x20 || *c == 0x7F)
-                        *c = ' ';
-        }
+        make_harmless(out);
 }
 
 /* Where the next diagnosis of that part and subject belongs. */
@@ -87,6 +111,7 @@ struct diagnosis *diagnose(struct diagnoses *out, const struct about *about,
         out->warnings += level == DOCTOR_WARNING;
         out->skipped += level == DOCTOR_SKIPPED;
         snprintf(one->subject, sizeof(one->subject), "%s", about->subject ? about->subject : "");
+        make_harmless(one->subject);
         snprintf(one->name, sizeof(one->name), "%s%s%s", about->prefix, name[0] ? "-" : "", name);
         va_start(args, format);
         write_text(one->found, sizeof(one->found), format, args);

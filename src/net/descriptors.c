@@ -1,12 +1,12 @@
 #include "dagward/net/descriptors.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#include "dagward/net/listener.h"
 
 union control_space {
         struct cmsghdr align;
@@ -111,29 +111,7 @@ int descriptors_connect(const char *path, int64_t limit_ms)
         return -1;
 }
 
-static bool listen_at(int fd, const char *path, const struct sockaddr_un *address)
-{
-        struct stat info;
-
-        if (lstat(path, &info) == 0 && S_ISSOCK(info.st_mode))
-                unlink(path);
-        mode_t before = umask(0177);
-        bool ok = bind(fd, (const struct sockaddr *)address, sizeof(*address)) == 0;
-        umask(before);
-        return ok && listen(fd, 4) == 0;
-}
-
 int descriptors_listen(const char *path, struct error *err)
 {
-        struct sockaddr_un address;
-        int fd = -1;
-
-        if (address_of(path, &address))
-                fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        if (fd >= 0 && listen_at(fd, path, &address))
-                return fd;
-        error_set(err, "cannot listen on %s: %s", path, strerror(errno));
-        if (fd >= 0)
-                close(fd);
-        return -1;
+        return listener_open_local(path, SOCK_SEQPACKET, 4, err);
 }

@@ -1,15 +1,21 @@
 #include "dagward/net/listener.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <arpa/inet.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { BACKLOG = 4096 };
+enum { BACKLOG = 4096, LOCK_TRIES = 100, LOCK_PAUSE_MS = 10 };
 
 /* Splits `host:port` or `[host]:port`; false if it is neither. */
 static bool split(const char *address, char host[256], char port[8])
@@ -105,4 +111,76 @@ int listener_accept(int fd, char peer[LISTENER_PEER])
         setsockopt(client, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
         listener_peer_text((struct sockaddr *)&address, len, peer);
         return client;
+}
+
+/* --- with a path --- */
+
+/* One process at a time looks who listens there and takes the place of who is gone. Not forever:
+ * whoever may read the folder can hold its lock. -1: without it. */
+static int lock_folder_of(const char *path)
+{
+        const struct timespec pause = {0, LOCK_PAUSE_MS * 1000000L};
+        char *folder = str_dup(str_of(path)), *slash = strrchr(folder, '/');
+
+        if (slash)
+                slash[slash == folder] = '\0';
+        int fd = open(slash ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        for (int i = 0; fd >= 0 && i < LOCK_TRIES && flock(fd, LOCK_EX | LOCK_NB) != 0; i++)
+                nanosleep(&pause, NULL);
+        free(folder);
+        return fd;
+}
+
+static bool somebody_listens(const struct sockaddr_un *address, int type)
+{
+        int fd = socket(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        bool yes = fd < 0 || connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 ||
+                   (errno != ECONNREFUSED && errno != ENOENT);
+
+        if (fd >= 0)
+                close(fd);
+        return yes;
+}
+
+/* What a process that is gone left there; nothing else is removed. */
+static bool make_room(const struct sockaddr_un *address, int type)
+{
+        struct stat there;
+
+        if (lstat(address->sun_path, &there) != 0 || !S_ISSOCK(there.st_mode))
+                return true; /* bind() says what is wrong */
+        if (somebody_listens(address, type)) {
+                errno = EADDRINUSE;
+                return false;
+        }
+        unlink(address->sun_path);
+        return true;
+}
+
+int listener_open_local(const char *path, int type, int backlog, struct error *err)
+{
+        struct sockaddr_un address = {.sun_family = AF_UNIX};
+        int fd = -1, why = ENAMETOOLONG;
+
+        if (path[0] && strlen(path) < sizeof(address.sun_path)) {
+                memcpy(address.sun_path, path, strlen(path));
+                int lock = lock_folder_of(path);
+                mode_t mask = umask(0177);
+                fd = socket(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+                if (fd >= 0 && make_room(&address, type) &&
+                        bind(fd, (const struct sockaddr *)&address, sizeof(address)) == 0 &&
+                        listen(fd, backlog) == 0)
+                        why = 0;
+                else
+                        why = errno;
+                umask(mask);
+                if (lock >= 0)
+                        close(lock);
+        }
+        if (!why)
+                return fd;
+        if (fd >= 0)
+                close(fd);
+        error_set(err, "cannot listen on %s: %s", path, strerror(why));
+        return -1;
 }

@@ -15,8 +15,8 @@ from kit.certs import Authority
 from kit.policies import POLICY
 from kit.proxy import Proxy
 from kit.traced import Traced, may_trace
-from kit.upstreams import cut_after
-from kit.waiting import BINARY, free_port, seconds, until
+from kit.upstreams import Hole, cut_after
+from kit.waiting import BINARY, free_port, sanitizer, seconds, until
 from test_flows_git import Git, head_of
 from test_flows_sdk import client, sdk  # noqa: F401
 
@@ -187,6 +187,70 @@ def test_an_answer_that_was_cut_off_does_not_look_whole(start, start_proxy, issu
         whole()
 
 
+class Amid:
+    """A proxy that has the head of a request, and says what the test says."""
+
+    def __init__(self, context=None, address="127.0.0.1", port=0):
+        self.context, self.listener = context, socket.create_server((address, port))
+        self.port = self.listener.getsockname()[1]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.listener.close()
+
+    def take(self):
+        self.listener.settimeout(seconds(20))
+        sock, _ = self.listener.accept()
+        if self.context:
+            sock = self.context.wrap_socket(sock, server_side=True)
+        sock.settimeout(seconds(20))
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += sock.recv(65536)
+        return sock, head
+
+
+HALF = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhalf"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_an_agent_that_ends_amid_an_answer_does_not_make_it_look_whole(start, number):
+    with Amid() as proxy:
+        agent = start("http://127.0.0.1:%d" % proxy.port, secrets.caller("aaa.bbb.ccc"))
+        with wire.Client(agent.port, timeout=seconds(30)) as client:
+            client.send("GET / HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            there, _ = proxy.take()
+            there.sendall(HALF)
+            got = client.sock.recv(1000)
+            agent.process.send_signal(number)
+            with pytest.raises(ConnectionResetError):
+                while part := client.sock.recv(1000):
+                    got += part
+            assert got == HALF and agent.process.wait(timeout=seconds(20)) in (0, -number)
+
+
+def test_an_address_of_the_proxy_that_says_nothing_is_not_the_only_one(start, authority, tmp_path, monkeypatch):
+    if sanitizer() != "none":
+        pytest.skip("a sanitizer's runtime must be the first library: no resolver can be preloaded")
+    (tmp_path / "hosts").write_text("dagward.test 127.0.0.2 127.0.0.1\n")
+    with Amid(authority.server("dagward.test")) as proxy:
+        hole = Hole("127.0.0.2", proxy.port)
+        with monkeypatch.context() as environment:
+            environment.setenv("LD_PRELOAD", str(BINARY.parent / "libdagward_resolver.so"))
+            environment.setenv("DAGWARD_HOSTS_FILE", str(tmp_path / "hosts"))
+            agent = start("https://dagward.test:%d" % proxy.port, secrets.caller("aaa.bbb.ccc"), ca=str(authority.file))
+        with wire.Client(agent.port, timeout=seconds(30)) as client:
+            client.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            there, head = proxy.take()
+            assert b"Authorization: Bearer aaa.bbb.ccc" in head
+            there.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+            there.unwrap()
+            assert client.answer().status == 204
+        hole.close()
+
+
 def test_askpass_is_there_when_it_is_wanted(world, start, git):
     token = world.provider.token()
     secrets.basic("airflow", token)
@@ -208,6 +272,40 @@ def test_a_unix_socket_is_for_its_user_alone(world, start, tmp_path):
     assert told.returncode == 0 and "analytics" in told.stdout, told.stderr
     agent.stop()
     assert not path.exists()
+
+
+def test_two_agents_do_not_share_a_socket(tmp_path):
+    """The second one neither takes it, nor does the end of one that is gone take it from its successor."""
+    (tmp_path / "token").write_text("aaa.bbb.ccc")
+    (tmp_path / "agent.yaml").write_text(json.dumps({"socket": "agent.sock", "proxy": "http://127.0.0.1:1", "token_file": "token"}))
+    path = tmp_path / "agent.sock"
+    command, quiet = [BINARY, "agent", "--config", tmp_path / "agent.yaml"], {"stderr": subprocess.PIPE, "text": True}
+
+    def serves():
+        told = subprocess.run(["curl", "-sS", "--unix-socket", path, "http://localhost/"], capture_output=True, text=True, timeout=seconds(20))
+        return "The agent cannot reach the proxy" in told.stdout
+
+    first = subprocess.Popen(command, **quiet)
+    running = [first]
+    try:
+        until(serves, "the first one serves")
+        second = subprocess.run(command, **quiet, timeout=seconds(20))
+        assert second.returncode == 2 and "Address already in use" in second.stderr and serves()
+        os.unlink(path)  # as somebody did who thought that it was left over
+        running.append(subprocess.Popen(command, **quiet))
+        until(serves, "the next one serves")
+        first.terminate()
+        assert first.wait(timeout=seconds(20)) == 0 and serves()
+        running[1].kill()
+        running[1].wait()
+        assert path.exists() and not serves()
+        running.append(subprocess.Popen(command, **quiet))
+        until(serves, "what a dead one left is in nobody's way")
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+            process.stderr.close()
 
 
 def test_large_bodies_and_many_clients_at_once(world, agent):
@@ -279,9 +377,44 @@ def test_git_asks_the_helper_each_time(world, git, tmp_path):
     token_file = tmp_path / "token"
     secrets.basic("airflow", world.provider.token())
     token_file.write_text(world.provider.token() + "\n")
-    helper = "credential.%s.helper=!%s git-credential --token-file %s" % (world.proxy.url, BINARY, token_file)
+    helper = "credential.%s.helper=!%s git-credential --url %s --token-file %s" % (world.proxy.url, BINARY, world.proxy.url, token_file)
     git("-c", helper, "clone", "-q", world.proxy.url + "/contoso/analytics/_git/dags", "clone")
     assert git("rev-parse", "HEAD", cwd=git.folder / "clone") == head_of(world)
     token_file.unlink()
     done = git.try_("-c", helper, "fetch", cwd=git.folder / "clone")
     assert done.returncode != 0 and "dagward git-credential" in done.stderr and str(token_file) in done.stderr
+
+
+PROXY = "https://dagward.example:8443"
+
+
+@pytest.mark.parametrize("asked,arguments,status,given", [
+    ("protocol=https\nhost=dagward.example:8443\n\n", ["--url", PROXY], 0, True),
+    ("capability[]=authtype\nprotocol=https\nhost=Dagward.example:8443\npath=contoso/_git/dags\nwwwauth[]=Basic\n\n", ["--url", PROXY], 0, True),
+    ("protocol=https\nhost=dagward.example\n", ["--url", "https://dagward.example"], 0, True),
+    ("protocol=https\nhost=dagward.example:443\n", ["--url", "https://dagward.example/"], 0, True),
+    ("protocol=http\nhost=dagward.example:8080\n\n", ["--url", "http://dagward.example:8080"], 0, True),
+    ("protocol=https\nhost=evil.example\n\n", ["--url", PROXY], 0, False),
+    ("protocol=https\nhost=dagward.example\n\n", ["--url", PROXY], 0, False),
+    ("protocol=http\nhost=dagward.example:8443\n\n", ["--url", PROXY], 0, False),
+    ("protocol=https\nhost=dagward.example:8443.evil.example\n\n", ["--url", PROXY], 0, False),
+    ("protocol=https\nhost=dagward.example:8443@evil.example\n\n", ["--url", PROXY], 0, False),
+    ("protocol=https\nhost=evil.example/@dagward.example:8443\n\n", ["--url", PROXY], 0, False),
+    ("protocol=https\nhost=evil.example\nhost=dagward.example:8443\n\n", ["--url", PROXY], 1, False),
+    ("protocol=http\nprotocol=https\nhost=dagward.example:8443\n\n", ["--url", PROXY], 1, False),
+    ("protocol=https\nhost=dagward.example:8443\r\n\r\n", ["--url", PROXY], 1, False),
+    ("protocol=https\nhost=dagward.example:8443\0.evil.example\n\n", ["--url", PROXY], 1, False),
+    ("protocol=https\nhost=" + "a" * 1000 + "\n\n", ["--url", PROXY], 1, False),
+    ("protocol=https\npath=" + "a" * 20000 + "\nhost=dagward.example:8443\n\n", ["--url", PROXY], 1, False),
+    ("a=b\n" * 5000 + "protocol=https\nhost=dagward.example:8443\n\n", ["--url", PROXY], 1, False),
+    ("host=dagward.example:8443\n\n", ["--url", PROXY], 1, False), ("protocol=https\n\n", ["--url", PROXY], 1, False), ("", [], 1, False), ("\n", [], 1, False),
+    ("protocol=https\nhost=anywhere.example\n\n", [], 0, True), ("protocol=http\nhost=localhost:8080\n\n", [], 0, True),
+    ("protocol=http\nhost=anywhere.example\n\n", [], 1, False), ("protocol=http\nhost=127.0.0.1.evil.example\n\n", [], 1, False),
+    ("protocol=https\nhost=dagward.example:8443\n\n", ["--url", "dagward.example"], 2, False), ("protocol=https\nhost=a\n\n", ["--url", "https://a/b"], 2, False)],
+    ids=lambda value: repr(value)[:60])
+def test_the_helper_gives_the_token_to_whom_it_is_for(tmp_path, asked, arguments, status, given):
+    (tmp_path / "token").write_text(secrets.caller("aaa.bbb.ccc") + "\n")
+    told = subprocess.run([BINARY, "git-credential", *arguments, "--token-file", tmp_path / "token", "get"], input=asked, capture_output=True, text=True, timeout=seconds(20))
+    assert told.returncode == status, told.stderr
+    assert told.stdout == ("username=airflow\npassword=aaa.bbb.ccc\n" if given else "") and "aaa.bbb" not in told.stderr
+    assert bool(told.stderr) == (status != 0)

@@ -463,6 +463,17 @@ def test_a_second_SIGTERM_ends_at_once(start_proxy, issuer, upstream, operator, 
 
 # --- killed ---
 
+def test_signals_that_come_to_the_very_end_change_nothing_of_it(unstarted):
+    """Before its status is known, what it listened to must not end it in their way."""
+    for _ in range(6):
+        unstarted.start()
+        unstarted.signal(signal.SIGTERM)
+        while unstarted.process.poll() is None:
+            for number in (signal.SIGHUP, signal.SIGUSR1):
+                unstarted.process.send_signal(number)
+        unstarted.stop()  # with status 0
+
+
 def test_a_proxy_that_is_killed_under_load_recovers_by_itself(unstarted, issuer, tmp_path):
     """Its sockets are held: who connects meanwhile waits. Callers try again with the same key until they have an
     answer: each trigger has started one run, and the chain goes on."""

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -215,9 +216,35 @@ def test_it_ends_although_everything_hangs(world):
 
 
 def test_the_other_side_cannot_steer_the_terminal(world):
-    world.serve_issuer(document={"issuer": "https://evil.example/\x1b[2J\u0007"})
+    """By controls of ASCII or beyond, nor turn the text around or hide a part of it."""
+    world.serve_issuer(document={"issuer": "https://evil.example/\x1b[2J\u0007\u009b2J\u202egnp\u200b\u2028\U000e0041 \u00e9"})
     status, out = world.doctor("--only", "issuer")
-    assert status == 1 and "evil.example" in out and not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", out)
+    assert status == 1 and "evil.example" in out and "\u00e9" in out
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\U000e0000-\U000e007f]", out)
+
+
+def test_bytes_that_are_no_text_do_not_reach_the_terminal(world):
+    """A redirect leads to where its field says, in whatever bytes: 0x9b begins a sequence in a terminal of Latin-1."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        def serve():
+            while True:
+                try:
+                    with listener.accept()[0] as peer:
+                        peer.settimeout(seconds(5))
+                        while peer.recv(65536):
+                            peer.sendall(b"HTTP/1.1 302 Found\r\nLocation: https://evil.example/\x9b2J\xc2\x9b2J\xe2\x80\xae\r\nContent-Length: 0\r\n\r\n")
+                except OSError:
+                    if listener.fileno() < 0:
+                        return
+
+        threading.Thread(target=serve, daemon=True).start()
+        world.issuer(issuer="http://127.0.0.1:%d" % listener.getsockname()[1])
+        world.write()
+        done = subprocess.run([BINARY, "doctor", "--config", world.folder / "dagward.yaml", "--only", "issuer"], capture_output=True, timeout=seconds(40))
+        out = done.stdout.decode()  # it is UTF-8
+        assert done.returncode == 1 and not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", out), out
+        assert "evil.example" in out, out
+        listener.shutdown(socket.SHUT_RDWR)
 
 
 def test_the_list_of_findings_is_whole_and_true():

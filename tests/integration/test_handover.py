@@ -2,10 +2,12 @@
 lost, the audit log stays one chain, and a trigger is sent once, whichever of the two has it in hand."""
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 import requests
@@ -191,6 +193,34 @@ def test_a_process_that_is_killed_before_it_is_ready_changes_nothing(tmp_path, o
         assert first.poll() is None and proxy.ask("POST", RUNS, token, body=b"{}").status == 200
         proxy.process = line.old.pop()
         own_issuer.up()
+        line.next()
+        line.gone(first)
+        assert proxy.ask("POST", RUNS, token, body=b"{}").status == 200
+        proxy.stop()
+    finally:
+        line.kill()
+        proxy.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_process_that_is_told_to_end_before_it_serves_takes_nothing(tmp_path, own_issuer, upstream, number):
+    """It would take the place of the one that serves, which then ends, only to end itself."""
+    proxy = Proxy(tmp_path / "proxy", [own_issuer.config()], POLICY, upstream.url, log={"level": "info"})
+    line, token = Line(proxy), own_issuer.mint("operator-1", roles=["operator"])
+    try:
+        first = line.start()
+        own_issuer.down()
+        second = line.start(ready=False)
+        until(lambda: "handover to process %d begins" % second.pid in proxy.log(), "it has begun")
+        for other in (signal.SIGHUP, signal.SIGUSR1, number):
+            second.send_signal(other)
+        own_issuer.up()  # it could serve now
+        assert second.wait(timeout=seconds(25)) == 0
+        until(lambda: proxy.events("handover.failed"), "the log tells")
+        assert "told to end" in proxy.events("handover.failed")[0]["event"]["detail"]["reason"]
+        time.sleep(1)
+        assert first.poll() is None and proxy.ask("POST", RUNS, token, body=b"{}").status == 200
+        proxy.process = line.old.pop()
         line.next()
         line.gone(first)
         assert proxy.ask("POST", RUNS, token, body=b"{}").status == 200

@@ -3,6 +3,7 @@ force until then goes on, and the log has one writer and each record once."""
 import array
 import fcntl
 import os
+import re
 import signal
 import socket
 import threading
@@ -231,6 +232,20 @@ def test_what_a_process_could_not_pass_on_is_sent_with_its_last_words(line, upst
     assert b"process.stopped" in said, "its last word"
     proxy.whole_audit = False  # nobody wrote down what it said
     peer.die()
+
+
+def test_a_process_that_waits_for_a_frozen_one_ends_when_it_is_told_to(line, operator):  # noqa: F811
+    """timeouts.handover is a minute here."""
+    proxy, first = line.proxy, line.start()
+    first.send_signal(signal.SIGSTOP)
+    second = line.start(expect_failure=True)
+    until(lambda: int(re.search(r"SigBlk:\s*(\w+)", open("/proc/%d/status" % second.pid).read())[1], 16) >> signal.SIGTERM - 1 & 1, "it takes no signal yet")
+    time.sleep(0.3)  # now it waits for the other one
+    second.send_signal(signal.SIGTERM)
+    assert second.wait(timeout=seconds(20)) == 0, proxy.log()
+    first.send_signal(signal.SIGCONT)
+    proxy.process = line.old.pop()
+    assert "told to end" in proxy.log() and proxy.ask("POST", RUNS, operator, body=b"{}").status == 200
 
 
 @pytest.mark.parametrize("stage", ["asked", "offered", "given", "released"])

@@ -221,11 +221,11 @@ def test_no_secret_is_shown_anywhere(everything, issuer):
 def test_helpers_of_clients_show_the_token_to_who_asks_and_to_nobody_else(tmp_path, operator):
     file = tmp_path / "token"
     file.write_text(operator + "\n")
-    told = subprocess.run([BINARY, "git-credential", "--token-file", file, "get"], input="protocol=http\nhost=a\n\n", capture_output=True, text=True)
+    told = subprocess.run([BINARY, "git-credential", "--token-file", file, "get"], input="protocol=https\nhost=a\n\n", capture_output=True, text=True)
     assert operator in told.stdout
     secrets.assert_no_leak(told.stderr, "what git-credential says besides")
     file.write_text("not a token but " + secrets.caller("a-password-" + os.urandom(8).hex()) + "\n")
-    told = subprocess.run([BINARY, "git-credential", "--token-file", file, "get"], input="protocol=http\nhost=a\n\n", capture_output=True, text=True)
+    told = subprocess.run([BINARY, "git-credential", "--token-file", file, "get"], input="protocol=https\nhost=a\n\n", capture_output=True, text=True)
     secrets.assert_no_leak(told.stderr, "what git-credential says of a file that is none")
     file.write_text(operator + "\n")
     port = free_port()

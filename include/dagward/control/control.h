@@ -76,9 +76,9 @@ bool control_boot(struct control *control, int64_t wait_ms, struct error *err)
 struct world *control_world(struct control *control);
 /* The same in two parts, for a process that takes the place of one that still serves: keys,
  * credentials and addresses without admin listener and audit log, false with what is missing when
- * it is not all there in `wait_ms`; then the rest. */
-bool control_warm(struct control *control, int64_t wait_ms, struct error *err)
-        __attribute__((warn_unused_result));
+ * it is not all there in `wait_ms`, or when `called_off` says so meanwhile; then the rest. */
+bool control_warm(struct control *control, int64_t wait_ms, bool (*called_off)(void),
+        struct error *err) __attribute__((warn_unused_result));
 bool control_open(struct control *control, struct scribe *scribe, struct error *err)
         __attribute__((warn_unused_result));
 

@@ -1,5 +1,5 @@
 /*
- * listener: a bound, listening TCP socket of one worker.
+ * listener: a bound, listening TCP socket of one worker, or a Unix socket of a process.
  *
  * Every worker binds its own with SO_REUSEPORT; the kernel spreads connections. Addresses are
  * numeric `ip:port` or `[ip6]:port`, or `localhost:port`.
@@ -27,5 +27,10 @@ enum { LISTENER_TEXT = 80 };
 void listener_text(int fd, char text[LISTENER_TEXT]);
 /* Numeric text of a socket address, without port. */
 void listener_peer_text(const struct sockaddr *address, socklen_t len, char peer[LISTENER_PEER]);
+
+/* The descriptor of a Unix socket of that type (non-blocking, close-on-exec) at the path, for this
+ * user alone, or -1 with a reason. What a process that is gone left there is removed; where one
+ * still listens, nothing is. */
+int listener_open_local(const char *path, int type, int backlog, struct error *err);
 
 #endif

@@ -11,6 +11,7 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -212,6 +213,46 @@ static void what_a_dead_process_left_is_removed_and_nothing_else(void **state)
         rmdir(folder);
 }
 
+enum { AT_ONCE = 4, ROUNDS = 100 }; /* fewer than the queue of the socket takes */
+
+static void *listen_at(void *path)
+{
+        struct error err;
+        int fd = descriptors_listen(path, &err);
+
+        return (void *)(intptr_t)fd;
+}
+
+static void two_at_once_do_not_take_a_path_from_each_other(void **state)
+{
+        char folder[] = "/tmp/handover.XXXXXX", path[64];
+        pthread_t threads[AT_ONCE];
+        void *fd;
+
+        (void)state;
+        assert_non_null(mkdtemp(folder));
+        snprintf(path, sizeof(path), "%s/socket", folder);
+        for (int round = 0; round < ROUNDS; round++) {
+                int listening = -1, n = 0;
+                for (int i = 0; i < AT_ONCE; i++)
+                        assert_int_equal(pthread_create(&threads[i], NULL, listen_at, path), 0);
+                for (int i = 0; i < AT_ONCE; i++) {
+                        pthread_join(threads[i], &fd);
+                        if ((intptr_t)fd < 0)
+                                continue;
+                        listening = (int)(intptr_t)fd;
+                        n++;
+                }
+                assert_int_equal(n, 1);
+                int peer = descriptors_connect(path, 5000);
+                assert_true(peer >= 0);
+                close(peer);
+                close(listening); /* its path is what the next round finds */
+        }
+        unlink(path);
+        rmdir(folder);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -220,6 +261,7 @@ int main(void)
                 cmocka_unit_test(texts_and_descriptors_arrive_together),
                 cmocka_unit_test(the_manager_is_told_and_the_environment_forgets),
                 cmocka_unit_test(what_a_dead_process_left_is_removed_and_nothing_else),
+                cmocka_unit_test(two_at_once_do_not_take_a_path_from_each_other),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
