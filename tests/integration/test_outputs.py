@@ -64,6 +64,7 @@ def folder(tmp_path):
     (tmp_path / "secret").chmod(0o600)
     (tmp_path / "token").write_text("a.b.c")
     (tmp_path / "token").chmod(0o600)
+    (tmp_path / "stdin").write_text("protocol=https\nhost=dagward.example\n\n")  # what git asks with
     log = AuditLog(tmp_path / "a.jsonl")
     log.start(7)
     log.request(caller={"subject": "ann"})
@@ -74,7 +75,8 @@ def folder(tmp_path):
 
 def start(arguments, folder, stdout):
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    return subprocess.Popen([BINARY, *arguments], cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.PIPE, text=True)
+    with open(folder / "stdin") as stdin:
+        return subprocess.Popen([BINARY, *arguments], cwd=folder, env=environment, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, text=True)
 
 
 @pytest.mark.parametrize("arguments", PRINTS, ids=" ".join)
