@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -32,6 +33,8 @@ enum {
         OFFERED_MOST = 64, /* sockets, for a process that comes after this one */
         WARM_MS = 30 * 1000,
         PASSING_MS = 5 * 1000, /* for a record that goes through another process: as a disk's */
+        OWN_DESCRIPTORS = 20,
+        OWN_DESCRIPTORS_OF_WORKER = 5, /* and its listeners */
 };
 
 /* What serve holds; cleared in the reverse order. */
@@ -132,6 +135,19 @@ static bool open_ledger(struct serving *it, const struct config *config, struct 
         return it->ledger != NULL;
 }
 
+/* With fewer, what cannot be opened first would be blamed, or the process would end without a word.
+ */
+static bool descriptors_suffice(uint64_t needed, struct error *err)
+{
+        struct rlimit limit;
+
+        return getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= needed ||
+               error_set(err,
+                       "RLIMIT_NOFILE=%llu is less than the %llu descriptors that it takes to "
+                       "start",
+                       (unsigned long long)limit.rlim_cur, (unsigned long long)needed);
+}
+
 static bool make_workers(struct serving *it, const struct config *config, struct error *err)
 {
         struct world *world = control_world(it->control);
@@ -141,6 +157,8 @@ static bool make_workers(struct serving *it, const struct config *config, struct
 
         if (wanted > WORKERS_MOST)
                 wanted = WORKERS_MOST;
+        ok = descriptors_suffice(
+                OWN_DESCRIPTORS + wanted * (OWN_DESCRIPTORS_OF_WORKER + config->n_listeners), err);
         while (ok && it->n_workers < wanted) {
                 unsigned n = it->n_workers;
                 it->workers[n] = worker_new(n, (unsigned)wanted, n ? it->workers[0] : NULL, world,
@@ -398,6 +416,11 @@ int command_serve(int argc, char **argv)
         notifier_open(&it.notifier);
         confine_begin();
         block_signals(true);
+        if (!descriptors_suffice(OWN_DESCRIPTORS, &err)) {
+                log_error("%s", err.text);
+                notifier_close(&it.notifier);
+                return EXIT_USAGE;
+        }
         error_list_init(&errors);
         it.control = control_new(file, &errors);
         error_list_print(&errors, stderr);

@@ -1,4 +1,5 @@
 #include <stdlib.h>
+#include <string.h>
 
 #include "dagward/base/clock.h"
 #include "inside.h"
@@ -20,6 +21,53 @@ static bool is_azure(const struct fetch_result *result)
                         return true;
         }
         return false;
+}
+
+/* The token, without the field's name and its scheme. */
+static void keep_sent(struct ask_once *ask, const struct ask_settings *settings)
+{
+        const struct secret *from = settings->bearer && settings->bearer->len
+                                            ? settings->bearer
+                                            : settings->secret_field;
+
+        if (!from || !from->len)
+                return;
+        struct str token = str_trim(secret_reveal(from));
+        for (ssize_t blank; (blank = str_find(token, ' ')) >= 0;)
+                token = str_from(token, (size_t)blank + 1);
+        if (token.len)
+                secret_set(&ask->sent, token);
+}
+
+/* Words of an answer are shown to whoever reads, and pasted into tickets: one that says the token
+ * back (a server for debugging, an enemy) has none. */
+static bool says_it_back(const struct ask_once *ask, const struct fetch_result *result)
+{
+        struct str token = secret_reveal(&ask->sent);
+
+        if (!ask->sent.len)
+                return false;
+        if (str_find_str(result->body, token) >= 0 ||
+                str_find_str(result->content_type, token) >= 0 ||
+                str_find_str(fetch_field(result, "Location"), token) >= 0)
+                return true;
+        /* JSON has other spellings. */
+        char *plain = ask->json ? json_dumps(ask->json, JSON_COMPACT) : NULL;
+        bool said = plain && str_find_str(str_of(plain), token) >= 0;
+        if (plain)
+                secret_wipe(plain, strlen(plain));
+        free(plain);
+        return said;
+}
+
+static void forget_answer(struct ask_once *ask)
+{
+        json_decref(ask->json);
+        ask->json = NULL;
+        ask->seen = (struct http_seen){
+                .url = ask->url, .tried = true, .date_ms = -1, .at_ms = ask->seen.at_ms};
+        keep_text(ask->seen.error, sizeof(ask->seen.error),
+                STR("the answer says the token back that was sent; none of it is shown"));
 }
 
 static void on_answer(const struct fetch_result *result, void *arg)
@@ -46,6 +94,8 @@ static void on_answer(const struct fetch_result *result, void *arg)
                         ask->json = NULL;
                 }
                 seen->json = ask->json != NULL;
+                if (says_it_back(ask, result))
+                        forget_answer(ask);
         } else {
                 keep_text(seen->error, sizeof(seen->error), str_of(result->error.text));
         }
@@ -71,6 +121,7 @@ void ask_start(struct doctor *doctor, struct ask_once *ask, const struct ask_set
                 .allow_plain_loopback = settings->plain,
         };
 
+        keep_sent(ask, settings);
         ask->doctor = doctor;
         ask->seen = (struct http_seen){.url = ask->url, .tried = true, .date_ms = -1, .at_ms = -1};
         doctor_pending(doctor);
@@ -83,4 +134,5 @@ void ask_clear(struct ask_once *ask)
         ask->fetch = NULL;
         json_decref(ask->json);
         ask->json = NULL;
+        secret_drop(&ask->sent);
 }

@@ -53,6 +53,7 @@ struct ask_once {
         struct doctor *doctor;
         struct fetch *fetch; /* under way */
         char url[1024];
+        struct secret sent; /* what an answer must not have shown */
         struct http_seen seen;
         json_t *json; /* the answer, when it is an object */
         /* May start others. NULL: nothing more to do. `body` is valid during the call. */

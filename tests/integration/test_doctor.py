@@ -1,4 +1,5 @@
 """`dagward doctor`: a world in which all is well, and the same world with one thing spoiled, once for each finding."""
+import http.server
 import json
 import os
 import re
@@ -221,6 +222,41 @@ def test_the_other_side_cannot_steer_the_terminal(world):
     status, out = world.doctor("--only", "issuer")
     assert status == 1 and "evil.example" in out and "\u00e9" in out
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\U000e0000-\U000e007f]", out)
+
+
+@pytest.mark.parametrize("say", ["issuer", "escaped", "location"])
+def test_a_server_that_says_the_token_back_is_not_repeated(world, say):
+    """Neither in words nor in --json."""
+    token = "aaaa.bearer-of-the-issuer.cccc"
+    (world.folder / "bearer").write_text(token + "\n")
+    (world.folder / "bearer").chmod(0o600)
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            heard = self.headers["Authorization"].split()[1]
+            spelt = "\\u0061" + heard[1:] if say == "escaped" else heard
+            body = b"" if say == "location" else b'{"issuer": "https://evil.example/%s", "jwks_uri": "https://evil.example/%s"}' % ((spelt.encode(),) * 2)
+            self.send_response(302 if say == "location" else 200)
+            if say == "location":
+                self.send_header("Location", "https://evil.example/?token=" + heard)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        world.issuer(issuer="http://127.0.0.1:%d" % server.server_port, keys={"discovery": True, "bearer_file": "bearer"})
+        for arguments in ((), ("--json",)):
+            status, out = world.doctor("--only", "issuer", *arguments)
+            assert status == 1 and "issuer-no-answer" in out and "bearer-of-the-issuer" not in out, out
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def test_bytes_that_are_no_text_do_not_reach_the_terminal(world):

@@ -9,6 +9,7 @@ import selectors
 import signal
 import socket
 import ssl
+import subprocess
 import threading
 import time
 
@@ -18,7 +19,7 @@ import kit.proxy
 from kit import upstreams
 from kit.policies import POLICY
 from kit.upstreams import message
-from kit.waiting import free_port, sanitizer, seconds, until
+from kit.waiting import BINARY, free_port, sanitizer, seconds, until
 
 RUNS = "/contoso/analytics/_apis/pipelines/42/runs"
 ITEM = "/contoso/analytics/_apis/git/repositories/dags/items?path=/big"
@@ -455,6 +456,22 @@ def descriptors_of_it(monkeypatch, n):
     with monkeypatch.context() as patch:
         patch.setattr(kit.proxy.subprocess, "Popen", limited)
         yield
+
+
+@pytest.mark.parametrize("workers", [1, 2, 8])
+def test_with_too_few_descriptors_to_start_it_says_so(start_proxy, issuer, upstream, operator, workers):
+    """And neither aborts nor blames a file; with as many as it asks for, it serves."""
+    proxy = start_proxy.unstarted([issuer.config()], POLICY, upstream.url, workers=workers)
+    needed = 20 + 6 * workers
+    for limit in (6, 12, 16, 20, 24, needed - 1):
+        proxy.write_files()
+        command = [BINARY, "serve", "--config", proxy.config_file]
+        few = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+        told = subprocess.run(command, capture_output=True, text=True, preexec_fn=few, timeout=seconds(30))
+        assert told.returncode == 2 and "RLIMIT_NOFILE=%d is less than" % limit in told.stderr.splitlines()[-1], told
+    proxy.runner = ("bash", "-c", 'ulimit -n %d; exec "$0" "$@"' % needed)
+    proxy.start()
+    assert proxy.ask("POST", "/contoso/analytics/_apis/pipelines/42/runs", operator, body=b"{}").status == 200
 
 
 def test_few_descriptors_are_shared_out_and_some_are_kept(start_proxy, issuer, upstream, operator, monkeypatch):
