@@ -3,6 +3,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <openssl/crypto.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -65,6 +66,14 @@ static void on_abort(int number)
                 _exit(128 + SIGABRT);
 }
 
+/* Used for the first time where memory is out, OpenSSL is set up by half, and its next use ends the
+ * process. */
+static bool set_up_openssl(void)
+{
+        return OPENSSL_init_crypto(OPENSSL_INIT_LOAD_CONFIG, NULL) == 1 &&
+               OSSL_LIB_CTX_get0_global_default() != NULL;
+}
+
 /* A report that is not all there must not look like a good one, whatever the command made of it. */
 static int finish(int status)
 {
@@ -94,6 +103,10 @@ int main(int argc, char **argv)
                 return finish(EXIT_YES);
         }
         const char *wanted = strcmp(argv[1], "--version") == 0 ? "version" : argv[1];
+        if (!set_up_openssl()) {
+                fprintf(stderr, "dagward: OpenSSL cannot be set up: %s\n", strerror(ENOMEM));
+                return EXIT_USAGE;
+        }
         for (size_t i = 0; i < N_COMMANDS; i++) {
                 if (strcmp(wanted, commands[i].name) == 0)
                         return finish(commands[i].run(argc - 1, argv + 1));

@@ -306,11 +306,11 @@ def test_without_a_place_for_an_index_it_reads_everything_and_says_so(logs, tmp_
     assert [seq for _, seq in told(json.loads(ended.stdout))] == WHOLE and ended.stderr == b""
 
 
-@pytest.mark.parametrize("members", [1, 3])
-@pytest.mark.parametrize("damage", [None, "cut", "zeros", "noise", "windows"])
+@pytest.mark.parametrize("members, damage", [(1, None), (3, None), (1, "cut"), (3, "zeros"), (1, "noise"), (3, "windows")])
 def test_a_gzip_file_is_unpacked_from_the_middle(tmp_path, members, damage):
     """As much text as needs several places to begin at; each run stands in another part."""
     log, cache = AuditLog(tmp_path / "a.jsonl"), tmp_path / "index"
+    runs = range(10) if waiting.sanitizer() == "none" else (0, 4, 9)
     for n in range(10):
         log.start(100 + n, claimed={"dag_id": "d%d" % n})
         for _ in range(30):
@@ -322,7 +322,7 @@ def test_a_gzip_file_is_unpacked_from_the_middle(tmp_path, members, damage):
     packed.write_bytes(b"".join(gzip.compress(plain[i : i + size], 1) for i in range(0, len(plain), size)))
 
     def found(path, *options):
-        stories = [trace(100 + n, path, *options)["records"] for n in range(10)]
+        stories = [trace(100 + n, path, *options)["records"] for n in runs]
         return [[(one["offset"], one["record"]) for one in story] for story in stories]
 
     wanted = found(log.path, "--no-index")
@@ -339,13 +339,13 @@ def test_a_gzip_file_is_unpacked_from_the_middle(tmp_path, members, damage):
                 "windows": os.urandom(len(good) // 32768 * 32768) + good[len(good) // 32768 * 32768 :],
             }[damage]
         )
-    ended = [run(100 + n, packed, "--json", "--index", cache) for n in range(10)]
+    ended = [run(100 + n, packed, "--json", "--index", cache) for n in runs]
     if damage != "windows":  # those are not checked: what they lead to are no records
         assert [[(one["offset"], one["record"]) for one in json.loads(e.stdout)["records"]] for e in ended] == wanted
     else:
-        for n, one in enumerate(ended):
+        for story, one in zip(wanted, ended):
             assert one.returncode in (0, 1)
-            assert all(r["record"] in [w for _, w in wanted[n]] for r in json.loads(one.stdout)["records"])
+            assert all(r["record"] in [w for _, w in story] for r in json.loads(one.stdout)["records"])
 
 
 # --- usage ---

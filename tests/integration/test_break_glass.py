@@ -202,15 +202,13 @@ def test_no_glass_is_broken_without_evidence(start_proxy, issuer, upstream, ann)
     proxy = start_proxy([issuer.config()], glass_policy(), {"hosts": {"*": upstream.url}}, file_size=32 * 1024, audit={"on_failure": "allow-reads"}, timeouts={"drain": "2s"})
     proxy.whole_audit = False
     item = "/contoso/analytics/_apis/git/repositories/dags/items?path=/a&api-version=7.1"
-    status = 200
+    refused = 0  # in a row: where two records do not fit any more, one may
     for _ in range(200):
-        status = proxy.ask("GET", item, ann, with_reason()).status
-        if status != 200:
+        refused = refused + 1 if proxy.ask("GET", item, ann, with_reason()).status == 503 else 0
+        if refused == 5:
             break
-    assert status == 503
-    sent = len(upstream.received)
-    assert len(proxy.events("break_glass.used")) == sent
-    assert proxy.ask("GET", item, ann, with_reason()).status == 503 and len(upstream.received) == sent
+    assert refused == 5 and upstream.received
+    assert len(proxy.events("break_glass.used")) == len(upstream.received)
     assert proxy.ask("GET", BUILDS, ann).status == 200
 
 
