@@ -7,7 +7,9 @@ import subprocess
 import pytest
 
 from kit.audit_log import AuditLog
-from kit.waiting import BINARY, seconds
+from kit.waiting import BINARY, sanitizer, seconds
+
+pytestmark = pytest.mark.skipif(sanitizer() != "none", reason="hundreds of starts, and one place in the program")
 
 POLICY = """version: 1
 roles:
