@@ -219,6 +219,13 @@ static bool add_item(struct gatherer *gatherer, enum resource_kind kind, struct 
                refuse(gatherer, "the request names too many resources");
 }
 
+/* It stays open which work items are touched, and whose. */
+static bool leave_open(struct gatherer *gatherer)
+{
+        gatherer->hidden |= 1U << RESOURCE_WORK_ITEM | 1U << RESOURCE_PROJECT;
+        return true;
+}
+
 /* Takes one value as the row says. */
 static bool add_value(struct gatherer *gatherer, const struct gather_row *row, struct str value)
 {
@@ -246,10 +253,8 @@ static bool add_value(struct gatherer *gatherer, const struct gather_row *row, s
                 *single = value;
         }
         *(row->flags & ROW_ASIDE ? &gatherer->aside : &gatherer->named) |= 1U << kind;
-        if (kind == RESOURCE_WORK_ITEM && ++gatherer->n_work_items > WORK_ITEMS_MOST) {
-                gatherer->hidden |= 1U << RESOURCE_WORK_ITEM | 1U << RESOURCE_PROJECT;
-                return true;
-        }
+        if (kind == RESOURCE_WORK_ITEM && ++gatherer->n_work_items > WORK_ITEMS_MOST)
+                return leave_open(gatherer);
         return add_item(gatherer, kind, value);
 }
 
@@ -356,12 +361,18 @@ static bool gather_body(struct gatherer *gatherer, const struct gather_row *row,
         return false;
 }
 
-/* A link of a work item. One to another work item shows there, too. */
-static bool gather_link(struct gatherer *gatherer, const struct gather_row *row, const json_t *step)
+/* A link of a work item. One to another work item shows there, too. `below`: the rest of the path.
+ */
+static bool gather_link(struct gatherer *gatherer, const struct gather_row *row, const json_t *step,
+        struct str below)
 {
         static const char *const others[] = {"AttachedFile", "Hyperlink", "ArtifactLink"};
         uint64_t number;
 
+        /* What reaches into a link may turn it to another. */
+        struct str place, part = str_cut(below, '/', &place);
+        if (part.ptr)
+                return str_starts_fold(part, STR("attributes")) || leave_open(gatherer);
         *gatherer->why = NULL;
         const json_t *value = body_member(step, STR("value"), gatherer->why);
         const json_t *rel = *gatherer->why ? NULL : body_member(value, STR("rel"), gatherer->why);
@@ -376,10 +387,8 @@ static bool gather_link(struct gatherer *gatherer, const struct gather_row *row,
         struct str id = json_is_string(url) ? str_of(json_string_value(url)) : STR("");
         for (ssize_t slash; (slash = str_find(id, '/')) >= 0;)
                 id = str_from(id, (size_t)slash + 1);
-        if (!str_to_u64(id, &number)) {
-                gatherer->hidden |= 1U << RESOURCE_WORK_ITEM | 1U << RESOURCE_PROJECT;
-                return true;
-        }
+        if (!str_to_u64(id, &number))
+                return leave_open(gatherer);
         gatherer->follows |= 1U << RESOURCE_PROJECT;
         id = arena_copy(gatherer->arena, id);
         return id.ptr ? add_value(gatherer, row, id)
@@ -405,7 +414,9 @@ static bool gather_patch(
                                 "name (such as System.Title)");
                 if (row->flags & ROW_LINK) {
                         struct str above = str_head(row->where, row->where.len - 1);
-                        if (str_starts_fold(path, above) && !gather_link(gatherer, row, step))
+                        struct str below = str_from(path, above.len);
+                        if (str_starts_fold(path, above) &&
+                                !gather_link(gatherer, row, step, below))
                                 return false;
                         continue;
                 }

@@ -364,6 +364,28 @@ static size_t write_facts(FILE *out, const struct source_operation *op)
         return n;
 }
 
+static bool says_that_project_follows(const struct row *from)
+{
+        for (size_t i = 0; i < N_ROWS; i++)
+                if (rows[i].kind == KIND_PROJECT && (rows[i].flags & FOLLOWS) &&
+                        rows[i].source == from->source && strcmp(rows[i].where, from->where) == 0 &&
+                        strcmp(rows[i].operations, from->operations) == 0)
+                        return true;
+        return false;
+}
+
+/* A work item's number is enough to find it, whatever project stands in front. Links see to it
+ * themselves. */
+static void check_rows(void)
+{
+        for (size_t i = 0; i < N_ROWS; i++)
+                if (rows[i].kind == KIND_WORK_ITEM && !(rows[i].flags & LINK) &&
+                        !says_that_project_follows(&rows[i]))
+                        fail("resources.def: %s names a work item at \"%s\", and no row says that "
+                             "its project FOLLOWS",
+                                rows[i].operations, rows[i].where);
+}
+
 /* A row that is about no operation is a mistake. */
 static void check_facts(void)
 {
@@ -526,6 +548,7 @@ int main(int argc, char **argv)
                 write_operation(out, &operations[i]);
         fprintf(out, "};\nconst size_t table_n_operations = %zu;\n\n", n_operations);
         static size_t n_rows[MOST_OPERATIONS], n_facts[MOST_OPERATIONS];
+        check_rows();
         check_facts();
         for (size_t i = 0; i < n_operations; i++) {
                 write_discriminator(out, &operations[i]);
