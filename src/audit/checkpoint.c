@@ -50,6 +50,13 @@ static bool take_time(struct str *rest, struct str *time)
         return true;
 }
 
+struct str record_time(const struct chain_line *line)
+{
+        struct str rest = line->members, time;
+
+        return take_time(&rest, &time) ? time : STR("");
+}
+
 bool log_event_read(const struct chain_line *line, struct str name, struct str *detail)
 {
         struct str rest = line->members, time;
@@ -107,10 +114,11 @@ static bool is_time(struct str text)
 
 bool checkpoint_read(const struct chain_line *line, struct checkpoint *out)
 {
-        struct str rest, members = line->members;
+        struct str rest;
 
-        if (!log_event_read(line, STR("checkpoint"), &rest) || !take_time(&members, &out->time))
+        if (!log_event_read(line, STR("checkpoint"), &rest))
                 return false;
+        out->time = record_time(line);
         return is_time(out->time) && take(&rest, STR("reason"), STR(","), &out->reason) &&
                out->reason.len <= 32 && take(&rest, STR("public_key"), STR(","), &out->key) &&
                take(&rest, STR("signature"), STR("}}"), &out->signature) && rest.len == 0;

@@ -341,8 +341,7 @@ static void good_line(struct verify *verify, const struct chain_line *line)
                 return;
         verify->head.seq = line->seq;
         memcpy(verify->head.hash, line->hash.ptr, CHAIN_HEX);
-        /* Behind `"time":"`, where every record of ours has it. */
-        struct str time = str_head(str_from(line->members, 8), CLOCK_RFC3339_LEN);
+        struct str time = str_head(record_time(line), CLOCK_RFC3339_LEN);
         memcpy(verify->head_time, time.ptr, time.len);
         verify->head_time[time.len] = '\0';
         verify->records++;

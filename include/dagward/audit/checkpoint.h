@@ -39,6 +39,8 @@ bool checkpoint_good(const struct chain_line *line, const struct checkpoint *che
 /* Whether a file that ends here was ended on purpose. */
 bool checkpoint_closes(const struct checkpoint *checkpoint);
 
+/* The `time` of a record, as it stands there, whatever it is; empty: there is none in its place. */
+struct str record_time(const struct chain_line *line);
 /* The detail members of an event of the log itself, `log.<name>`; false: another record. An empty
  * name asks whether it is any of these events. */
 bool log_event_read(const struct chain_line *line, struct str name, struct str *detail)
