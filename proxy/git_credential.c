@@ -13,7 +13,7 @@
 
 static void usage(FILE *out)
 {
-        fputs("usage: dagward git-credential --token-file FILE [--user NAME] \n"
+        fputs("usage: dagward git-credential --token-file FILE [--user NAME]\n"
               "       [--url URL] get|store|erase\n\n"
               "Answers git's question for a credential with the token that FILE holds now. What "
               "git\n"

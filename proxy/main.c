@@ -104,7 +104,8 @@ int main(int argc, char **argv)
         }
         const char *wanted = strcmp(argv[1], "--version") == 0 ? "version" : argv[1];
         if (!set_up_openssl()) {
-                fprintf(stderr, "dagward: OpenSSL cannot be set up: %s\n", strerror(ENOMEM));
+                fprintf(stderr, "dagward: OpenSSL cannot be set up: memory is out, or its "
+                                "configuration is wrong\n");
                 return EXIT_USAGE;
         }
         for (size_t i = 0; i < N_COMMANDS; i++) {
