@@ -136,7 +136,8 @@ def test_500_heads_that_never_end(start, operator):
 def over_tls(start_proxy, issuer, upstream, authority):
     certificate, key = authority.issue("localhost", "127.0.0.1")
     port = free_port()
-    proxy = start_proxy([issuer.config()], POLICY, upstream.url, workers=1, listen=[{"address": "127.0.0.1:%d" % port, "tls": {"certificate": certificate, "key": key}}])
+    proxy = start_proxy([issuer.config()], POLICY, upstream.url, workers=1, listen=[{"address": "127.0.0.1:%d" % port, "tls": {"certificate": certificate, "key": key}}],
+                        timeouts={"headers": "60s"})  # who waits for a handshake is not to be shown out meanwhile
     proxy.port = port
     return proxy
 
