@@ -56,6 +56,9 @@ if(TARGET dagward)
                         $<TARGET_FILE:dagward> ${PROJECT_SOURCE_DIR})
                 set_tests_properties(program/${command} PROPERTIES TIMEOUT 120)
         endforeach()
+endif()
+# How the program was built, and what files say, some of it in thousands of starts: nothing for sanitizers to find.
+if(TARGET dagward AND NOT DAGWARD_SANITIZE)
         add_test(NAME program/hardening COMMAND ${PROJECT_SOURCE_DIR}/tests/program/hardening.sh
                 $<TARGET_FILE:dagward> ${CMAKE_BUILD_TYPE})
         set_tests_properties(program/hardening PROPERTIES TIMEOUT 60 SKIP_RETURN_CODE 77)
@@ -68,9 +71,6 @@ if(TARGET dagward)
                 ${PROJECT_SOURCE_DIR}/tests/program/docs.py $<TARGET_FILE:dagward>
                 ${PROJECT_SOURCE_DIR})
         set_tests_properties(program/docs PROPERTIES TIMEOUT 120)
-endif()
-# What files say, in thousands of starts of the program: nothing in it is for sanitizers to find.
-if(TARGET dagward AND NOT DAGWARD_SANITIZE)
         add_test(NAME program/mutate_policies COMMAND /usr/bin/python3
                 ${PROJECT_SOURCE_DIR}/tests/program/mutate_policies.py
                 $<TARGET_FILE:dagward> ${PROJECT_SOURCE_DIR}/policies)

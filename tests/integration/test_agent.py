@@ -16,7 +16,7 @@ from kit.policies import POLICY
 from kit.proxy import Proxy
 from kit.traced import Traced, may_trace
 from kit.upstreams import Hole, cut_after
-from kit.waiting import BINARY, free_port, sanitizer, seconds, until
+from kit.waiting import BINARY, free_port, lasting, sanitizer, seconds, until
 from test_flows_git import Git, head_of
 from test_flows_sdk import client, sdk  # noqa: F401
 
@@ -33,7 +33,8 @@ class Agent:
         self.config = {"listen": "127.0.0.1:%d" % self.port, "proxy": proxy_url, "token_file": "token", **settings}
         (folder / "agent.yaml").write_text(json.dumps(self.config))
         self.log = folder / "agent.log"
-        self.process = subprocess.Popen([BINARY, "agent", "--config", folder / "agent.yaml"], stdin=subprocess.DEVNULL, stderr=open(self.log, "wb"))
+        self.process = subprocess.Popen([BINARY, "agent", "--config", folder / "agent.yaml"], stdin=subprocess.DEVNULL,
+                                        stderr=open(self.log, "wb"), env=lasting())
         until(lambda: self.answers(), lambda: self.log.read_text())
 
     def answers(self):

@@ -20,6 +20,7 @@ from kit.traced import Traced, may_trace
 from kit.waiting import free_port, sanitizer, seconds
 
 traced = pytest.mark.skipif(not may_trace(), reason="strace may not trace here")
+minutes_of_az = pytest.mark.skipif(sanitizer() != "none", reason="minutes of az, for what other clients ask as well")
 
 SERVICES = {"allow": [
     {"access": ["read"], "areas": ["build", "pipelines", "git", "release", "core", "artifacts", "wiki"], "projects": ["analytics"]},
@@ -256,6 +257,7 @@ def az(services, token, folder, organization, *arguments, port=None):
     return json.loads(done.only(port or services.proxy.port))
 
 
+@minutes_of_az
 @traced
 def test_az_by_the_proxys_url(services, token, tmp_path):
     url = services.proxy.url + "/contoso"
@@ -265,7 +267,7 @@ def test_az_by_the_proxys_url(services, token, tmp_path):
     assert az(services, token, tmp_path, url, "repos", "list", "-p", "analytics")[0]["name"] == "dags"
 
 
-@pytest.mark.skipif(sanitizer() != "none", reason="minutes of az, for what other clients ask as well")
+@minutes_of_az
 @traced
 def test_az_by_host_override(services, token, tmp_path):
     """dev.azure.com leads to the proxy, whose certificate names it: az is not told anything else."""

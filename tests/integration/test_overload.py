@@ -445,10 +445,9 @@ def descriptors_of_it(monkeypatch, n):
     """What is started meanwhile has so many."""
 
     def limited(*arguments, **more):
-        before = more["preexec_fn"]
+        assert not more["preexec_fn"]
 
         def limits():
-            before()
             resource.setrlimit(resource.RLIMIT_NOFILE, (n, n))
 
         return popen(*arguments, **{**more, "preexec_fn": limits})

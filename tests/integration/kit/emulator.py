@@ -5,7 +5,7 @@ from pathlib import Path
 import requests
 
 from kit import secrets
-from kit.waiting import BINARY, seconds
+from kit.waiting import BINARY, lasting, seconds
 
 
 def ready_line(process, log):
@@ -23,7 +23,7 @@ class Emulator:
         for token in tokens:
             arguments += ["--token", token]
         self.log = self.folder / "emulator.log"
-        self.process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=open(self.log, "ab"))
+        self.process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=open(self.log, "ab"), env=lasting())
         said = ready_line(self.process, self.log)
         self.url = said[0]
         self.storage = said[-1].split("storage=")[1]
