@@ -277,7 +277,8 @@ static void give_back(struct worker *worker)
         free_spare(worker, 0);
         stream_pool_clear(&worker->pool);
         evidence_give_back(worker);
-/* With a sanitizer's own allocator that of the C library is never used, and would be set up here, by two workers at once. */
+/* A sanitizer has its own allocator: that of the C library would be set up here, by two workers at
+ * once, which it does not stand. */
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
         malloc_trim(0);
 #endif
