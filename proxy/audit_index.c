@@ -11,8 +11,12 @@
 #include "dagward/base/clock.h"
 #include "dagward/base/id.h"
 
+#ifndef AUDIT_INDEX_SEGMENT_ENTRIES /* who fuzzes this builds many, each of less memory */
+#define AUDIT_INDEX_SEGMENT_ENTRIES (4 << 20)
+#endif
+
 enum {
-        SEGMENT_ENTRIES = 4 << 20,
+        SEGMENT_ENTRIES = AUDIT_INDEX_SEGMENT_ENTRIES,
         SEGMENTS_MOST = sizeof(((struct audit_index *)0)->sizes) / sizeof(uint64_t),
         TAIL_BYTES = 8 << 20, /* so much new text is read rather than indexed */
         CHECK_BYTES = 4096,

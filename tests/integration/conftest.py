@@ -2,8 +2,9 @@
 
     /usr/bin/python3 -m pytest -q tests/integration
 
-DAGWARD names the binary (default build/dagward); DAGWARD_SLOWNESS multiplies every deadline (default
-1, and 4 for a binary with sanitizers).
+DAGWARD names the binary (default build/dagward); DAGWARD_INSPECTOR the one that looks at what each test leaves
+(default the same; beside one with sanitizers a faster one); DAGWARD_SLOWNESS multiplies every deadline (default 1, and 4
+for a binary with sanitizers).
 """
 import datetime
 import os
@@ -40,9 +41,9 @@ def pytest_report_header(config):
 
 @pytest.fixture(autouse=True)
 def environment_of_nobody(monkeypatch, tmp_path):
-    """Settings of whoever runs the tests must not reach clients: no proxy, no netrc, no git config."""
+    """Settings of whoever runs the tests must not reach clients: no proxy, no netrc, no git config, no trust."""
     for name in list(os.environ):
-        if name.lower().endswith("_proxy") or name.startswith(("GIT_", "AZURE_", "IDENTITY_", "IMDS_")):
+        if name.lower().endswith("_proxy") or name.startswith(("GIT_", "AZURE_", "IDENTITY_", "IMDS_", "SSL_CERT_")):
             monkeypatch.delenv(name)
     home = tmp_path / "home"
     home.mkdir()

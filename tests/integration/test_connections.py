@@ -17,7 +17,7 @@ from kit import upstreams, wire
 from kit.issuers import Key, b64
 from kit.policies import POLICY
 from kit.upstreams import message
-from kit.waiting import BINARY, free_port, seconds, until
+from kit.waiting import BINARY, free_port, sanitizer, seconds, until
 
 RUNS = "/contoso/analytics/_apis/pipelines/42/runs"
 ITEM = "/contoso/analytics/_apis/git/repositories/dags/items"
@@ -340,7 +340,8 @@ def test_beside_a_flood_of_forged_tokens_a_known_caller_is_served(start_proxy, o
         alg, source, spent, quiet[median] * 1e3, loud[median] * 1e3, quiet[late] * 1e3, loud[late] * 1e3))
     # Without an account it is all of them, before half of the caller's requests are answered.
     assert 0 < spent < connections * each * 3 / 4
-    assert loud[median] < 20 * quiet[median] and loud[late] < 100 * quiet[late]
+    if sanitizer() == "none":  # with one, all there is of the processor is soon used up
+        assert loud[median] < 20 * quiet[median] and loud[late] < 100 * quiet[late]
 
 
 READER = {

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#define AUDIT_INDEX_SEGMENT_ENTRIES (4 << 10)
 #include "../../../proxy/audit_index.c"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -45,7 +46,7 @@ static void set_up(void)
 }
 
 /* Segments of the sizes that are said, as far as there are entries: else nearly every input would
- * be thrown away and built anew, which takes 64 MiB. */
+ * be thrown away and built anew. */
 static void make_fit(struct head *head, size_t entries)
 {
         head->n_segments %= SEGMENTS_MOST;

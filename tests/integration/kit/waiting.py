@@ -8,6 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
 BINARY = Path(os.environ.get("DAGWARD", ROOT / "build" / "dagward")).resolve()
+INSPECTOR = Path(os.environ.get("DAGWARD_INSPECTOR", BINARY)).resolve()
 
 
 @functools.lru_cache(None)
