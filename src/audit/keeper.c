@@ -291,23 +291,21 @@ static bool is_sound(
 
 /* --- compressing, file by file --- */
 
-/* Unfolds a packed file to its end: does it have every byte of the plain one? Then that one goes.
- */
-static void replace_plain(
-        struct keeper *keeper, const struct closed_file *file, int plain, const char *packed)
+/* Unfolds a packed file to its end: does it have every byte of the plain one? Said once if not. */
+static bool is_copy(struct keeper *keeper, int plain, const char *packed)
 {
         int fd = sound_open(keeper->folder, packed);
-        bool good = fd >= 0 && sound_copy(plain, fd, going_on, keeper);
+        bool same = fd >= 0 && sound_copy(plain, fd, going_on, keeper);
 
-        if (good)
-                unlinkat(keeper->folder, closed_base(file->path), 0);
-        else if (!keeper->stop)
-                log_error("audit: %s is no copy of the plain file, which stays", packed);
         if (fd >= 0)
                 close(fd);
+        if (!same && !keeper->stop)
+                log_error("audit: %s is no copy of the plain file, which stays", packed);
+        return same;
 }
 
-/* The plain file goes only when the other is on disk, whole and under its name. */
+/* The plain file goes when the other is on disk, whole, and at once when that has its name: with
+ * both of them there, whoever verifies all files finds the same records twice. */
 static void compress_file(struct keeper *keeper, const struct closed_file *file, int in)
 {
         const char *base = closed_base(file->path);
@@ -318,19 +316,19 @@ static void compress_file(struct keeper *keeper, const struct closed_file *file,
         snprintf(part, sizeof(part), "%s.gz.part", base);
         unlinkat(folder, part, 0);
         int out = openat(folder, part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0640);
-        bool ok = out >= 0 && deflate_file(keeper, in, out) && fsync(out) == 0 &&
-                  renameat(folder, part, folder, name) == 0;
-        int why = errno;
+        bool written = out >= 0 && deflate_file(keeper, in, out) && fsync(out) == 0;
+        if (!written && !keeper->stop)
+                log_errno("audit: %s is not compressed", file->path);
         if (out >= 0)
                 close(out);
-        if (ok) {
-                replace_plain(keeper, file, in, name);
-                return;
+        if (written && is_copy(keeper, in, part)) {
+                if (renameat(folder, part, folder, name) == 0) {
+                        unlinkat(folder, base, 0);
+                        return;
+                }
+                log_errno("audit: %s is not compressed", file->path);
         }
         unlinkat(folder, part, 0);
-        errno = why;
-        if (!keeper->stop)
-                log_errno("audit: %s is not compressed", file->path);
 }
 
 /* One that is there in both forms was about to lose the plain one. */
@@ -350,10 +348,10 @@ static void pack(struct keeper *keeper, const struct closed_file *file)
         bool twin = fstatat(keeper->folder, name, &info, AT_SYMLINK_NOFOLLOW) == 0 &&
                     S_ISREG(info.st_mode);
         if ((twin || keeper->compress) && is_sound(keeper, file, fd, &sound)) {
-                if (twin)
-                        replace_plain(keeper, file, fd, name);
-                else
+                if (!twin)
                         compress_file(keeper, file, fd);
+                else if (is_copy(keeper, fd, name))
+                        unlinkat(keeper->folder, closed_base(file->path), 0);
         }
         close(fd);
 }

@@ -61,6 +61,48 @@ int ftruncate(int fd, off_t size)
         return (int)syscall(SYS_ftruncate, fd, size);
 }
 
+/* --- a closed file in both of its forms: what a thread reads between the one and the other --- */
+
+static _Thread_local bool both_there;
+static atomic_int packed_files, reads_meanwhile;
+
+int renameat(int from_dir, const char *from, int dir, const char *to)
+{
+        int result = (int)syscall(SYS_renameat, from_dir, from, dir, to);
+
+        if (result == 0 && strlen(to) > 3 && strcmp(to + strlen(to) - 3, ".gz") == 0) {
+                both_there = true;
+                packed_files++;
+        }
+        return result;
+}
+
+int unlinkat(int dir, const char *name, int flags)
+{
+        both_there = false;
+        return (int)syscall(SYS_unlinkat, dir, name, flags);
+}
+
+static ssize_t count_read(int fd, void *bytes, size_t n, off_t at)
+{
+        reads_meanwhile += both_there;
+        return syscall(SYS_pread64, fd, bytes, n, at);
+}
+
+ssize_t pread(int fd, void *bytes, size_t n, off_t at)
+{
+        return count_read(fd, bytes, n, at);
+}
+
+/* What pread() becomes where the compiler knows the size of the buffer. */
+ssize_t __pread_chk(int fd, void *bytes, size_t n, off_t at, size_t size);
+ssize_t __pread_chk(int fd, void *bytes, size_t n, off_t at, size_t size)
+{
+        if (n > size)
+                abort();
+        return count_read(fd, bytes, n, at);
+}
+
 /* --- helpers --- */
 
 static struct scribe *open_with(struct scribe_settings settings)
@@ -656,6 +698,24 @@ static void a_plain_file_goes_only_for_a_copy_of_every_byte(void **state)
         mailbox_free(client.box);
 }
 
+/* Who verifies all files would find the same records twice; and a stop would leave it so. */
+static void nothing_is_read_while_both_forms_are_there(void **state)
+{
+        struct client client;
+
+        (void)state;
+        make_three(&client);
+        packed_files = reads_meanwhile = 0;
+        struct scribe *scribe =
+                open_with((struct scribe_settings){.checkpoint_records = 100, .compress = true});
+        SOON(closed_files(false) == 3 && closed_files(true) == 3);
+        scribe_close(scribe);
+        assert_int_equal(packed_files, 3);
+        assert_int_equal(reads_meanwhile, 0);
+        check_all(true);
+        mailbox_free(client.box);
+}
+
 /* A part of the oldest file, up to its first record, and a whole one once more: sound, and nothing
  * that is not there already. */
 static void copy_what_is_there(void)
@@ -918,6 +978,7 @@ int main(void)
                 TEST(a_crash_within_a_rotation_is_mended),
                 TEST(a_log_whose_newest_file_is_gone_goes_on_after_the_one_before),
                 TEST(half_of_a_compression_is_no_harm),
+                TEST(nothing_is_read_while_both_forms_are_there),
                 TEST(another_key_begins_another_file),
                 TEST(old_files_are_deleted_after_the_log_has_said_so),
                 TEST(a_file_that_both_limits_spare_stays),
