@@ -268,6 +268,7 @@ def test_askpass_is_there_when_it_is_wanted(world, start, git):
 def test_a_unix_socket_is_for_its_user_alone(world, start, tmp_path):
     agent = start(world.proxy.url, world.provider.token(), socket="agent.sock")
     path = agent.folder / "agent.sock"
+    until(path.exists, lambda: agent.log.read_text())  # it listens at its port before
     assert path.stat().st_mode & 0o777 == 0o600
     told = subprocess.run(["curl", "-sS", "--unix-socket", path, "http://localhost/contoso/_apis/projects"], capture_output=True, text=True, timeout=seconds(20))
     assert told.returncode == 0 and "analytics" in told.stdout, told.stderr
