@@ -370,9 +370,11 @@ static bool gather_link(struct gatherer *gatherer, const struct gather_row *row,
         uint64_t number;
 
         /* What reaches into a link may turn it to another. */
-        struct str place, part = str_cut(below, '/', &place);
-        if (part.ptr)
-                return str_starts_fold(part, STR("attributes")) || leave_open(gatherer);
+        struct str place, part, inside = str_cut(below, '/', &place);
+        if (inside.ptr) {
+                str_cut(inside, '/', &part);
+                return str_eq_fold(part, STR("attributes")) || leave_open(gatherer);
+        }
         *gatherer->why = NULL;
         const json_t *value = body_member(step, STR("value"), gatherer->why);
         const json_t *rel = *gatherer->why ? NULL : body_member(value, STR("rel"), gatherer->why);

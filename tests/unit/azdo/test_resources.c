@@ -461,6 +461,9 @@ static void a_patch_says_in_one_way_what_it_sets(void **state)
                 {ITEM_7, STEP("/relations/0/url", "\"https://x/_apis/wit/workItems/8\""),
                         "organizations=c projects=p workItems=7 projects? workItems? "
                         "workItemTypes?"},
+                {ITEM_7, STEP("/relations/0/attributesOf/8", "\"t\""),
+                        "organizations=c projects=p workItems=7 projects? workItems? "
+                        "workItemTypes?"},
                 {ITEM_7, STEP("/rev", "3"),
                         "organizations=c projects=p workItems=7 projects? workItemTypes?"},
                 {ITEM_7, STEP("//fields/System.TeamProject", "\"q\""), "refused"},
