@@ -233,6 +233,27 @@ static bool is_beside(const char *name, const char *log)
         return str_starts(rest, STR(".sink-")) || str_starts(rest, STR(".torn-"));
 }
 
+static bool is_packed_form(const char *name, const char *log)
+{
+        size_t len = strlen(log);
+
+        return strncmp(name, log, len) == 0 && strcmp(name + len, ".gz") == 0;
+}
+
+/* A stop in the moment between making the one and removing the other leaves both until the next
+ * start: no record is missing or forged, each is there twice. */
+static void tell_of_twins(const char *command, char **names, size_t n)
+{
+        for (size_t i = 0; i < n; i++)
+                for (size_t j = 0; j < n; j++)
+                        if (is_packed_form(names[i], names[j]))
+                                fprintf(stderr,
+                                        "dagward audit %s: %s is given, and packed as well: the "
+                                        "same records twice, if one is a copy of the other; give "
+                                        "only one of them\n",
+                                        command, audit_shown(names[j]));
+}
+
 size_t audit_files_logs(const char *command, char **names, size_t n)
 {
         size_t left = 0, out = 0;
@@ -256,6 +277,7 @@ size_t audit_files_logs(const char *command, char **names, size_t n)
                 fputc('\n', stderr);
         memcpy(names, logs, left * sizeof(*names));
         free(logs);
+        tell_of_twins(command, names, left);
         return left;
 }
 

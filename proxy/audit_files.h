@@ -54,7 +54,8 @@ void audit_files_sort(const char **names, size_t n);
 
 /* Leaves out of `names` what stands beside a log of that name among them and is none: its key,
  * positions of sinks, what was torn off (`audit.jsonl*` names these as well). Tells of it on
- * standard error; the number of names that are left. */
+ * standard error; the number of names that are left. Tells also of a log that is there plain and
+ * packed, which both stay: which of them is the one that was meant, only the caller knows. */
 size_t audit_files_logs(const char *command, char **names, size_t n);
 
 /* Prints to standard error and is 2, for `return audit_complain("trace", ...)`. */

@@ -1,4 +1,5 @@
 """Options of `dagward audit`: what a subcommand does not take, or cannot mean, is an error and not passed over."""
+import gzip
 import subprocess
 
 import pytest
@@ -145,3 +146,22 @@ def test_what_stands_beside_a_log_is_left_out_and_said(tmp_path):
     (tmp_path / "audit.jsonl.keys").write_text("no record\n")
     ended = run("verify", *files, str(tmp_path / "audit.jsonl.keys"))
     assert ended.returncode == 1 and "foreign" in ended.stdout
+
+
+def test_a_log_that_is_there_plain_and_packed_is_said_to_be_there_twice(tmp_path):
+    """So a stop leaves it that comes between the two, until the next start."""
+    log = AuditLog(tmp_path / "audit.jsonl.1")
+    log.start(7)
+    log.begin(tmp_path / "audit.jsonl")
+    log.request()
+    log.close()
+    closed = tmp_path / "audit.jsonl.1"
+    (tmp_path / "audit.jsonl.1.gz").write_bytes(gzip.compress(closed.read_bytes()))
+    files = sorted(map(str, tmp_path.glob("audit.jsonl*")))
+    for command in (["verify"], ["report", "-o", "-"], ["export", "--format", "csv"], ["trace", "--no-index", "run:7"]):
+        ended = run(*command, *files)
+        assert f"dagward audit {command[0]}: {closed} is given, and packed as well: the same records twice" in ended.stderr
+    assert run("verify", *files).returncode == 1
+    for one in (closed, closed.with_name("audit.jsonl.1.gz")):
+        ended = run("verify", str(one), str(tmp_path / "audit.jsonl"))
+        assert ended.returncode == 0 and ended.stderr == "", ended
