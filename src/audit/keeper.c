@@ -322,7 +322,8 @@ static void compress_file(struct keeper *keeper, const struct closed_file *file,
         if (out >= 0)
                 close(out);
         if (written && is_copy(keeper, in, part)) {
-                if (renameat(folder, part, folder, name) == 0) {
+                /* The new name is on disk before the old one goes. */
+                if (renameat(folder, part, folder, name) == 0 && fsync(folder) == 0) {
                         unlinkat(folder, base, 0);
                         return;
                 }
