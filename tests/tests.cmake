@@ -1,4 +1,4 @@
-# tests/unit/<module>/test_*.c: one cmocka program each. tests/fuzz/<module>/fuzz_*.c: one fuzz
+# tests/unit/<module>/test_*.c: one cmocka program each, which may compare with jansson. tests/fuzz/<module>/fuzz_*.c: one fuzz
 # target each, which replays the seeds beside it (seeds/<name>/*) under CTest with any compiler.
 pkg_check_modules(cmocka REQUIRED IMPORTED_TARGET cmocka)
 
@@ -9,7 +9,8 @@ foreach(source ${unit_tests})
         get_filename_component(module ${folder} NAME)
         if(TARGET dagward_${module})
                 add_executable(${module}_${name} ${source})
-                target_link_libraries(${module}_${name} PRIVATE dagward_${module} PkgConfig::cmocka)
+                target_link_libraries(${module}_${name} PRIVATE dagward_${module} PkgConfig::cmocka
+                        PkgConfig::jansson)
                 target_compile_definitions(${module}_${name} PRIVATE
                         TEST_DATA="${folder}/data" SOURCE_DIR="${PROJECT_SOURCE_DIR}")
                 add_test(NAME unit/${module}/${name} COMMAND ${module}_${name})

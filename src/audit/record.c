@@ -34,24 +34,55 @@ _Static_assert(WORDS *(MOST_WORD + MARKER) + IDS * (MOST_ID + MARKER) +
 
 /* --- strings --- */
 
+/* No byte that needs an escape or is not ASCII. */
 static bool plain_block(block b)
 {
-        return !block_any((block)((b < 0x20) | (b > 0x7E) | (b == '"') | (b == '\\')));
+        return !block_holds((block)((b < 0x20) | (b > 0x7E) | (b == '"') | (b == '\\')));
 }
 
-/* No byte that needs an escape or is not ASCII; the last block overlaps the one before. */
-static bool plain(struct str s)
+/* Its first and last `half` bytes, which meet or overlap, in a block; copied to `to` as well. */
+__attribute__((always_inline)) static inline block copy_ends(
+        char *to, struct str s, const size_t half)
 {
-        if (s.len < BLOCK_BYTES) {
-                block b = (block){0} + ' ';
-                if (s.len)
-                        memcpy(&b, s.ptr, s.len);
+        unsigned char ends[BLOCK_BYTES];
+
+        memset(ends, ' ', sizeof(ends));
+        memcpy(ends, s.ptr, half);
+        memcpy(ends + half, s.ptr + s.len - half, half);
+        memcpy(to, ends, half);
+        memcpy(to + s.len - half, ends + half, half);
+        return block_load(ends);
+}
+
+/* Copies `s` to `to`, which has room for it; false: it holds something that is not plain, and what
+ * was copied is of no use. */
+static bool copy_plain(char *to, struct str s)
+{
+        size_t i = 0;
+
+        if (s.len >= BLOCK_BYTES) {
+                for (; i + BLOCK_BYTES < s.len; i += BLOCK_BYTES) {
+                        block b = block_load(s.ptr + i);
+                        if (!plain_block(b))
+                                return false;
+                        memcpy(to + i, &b, sizeof(b));
+                }
+                /* The last one overlaps the one before. */
+                block b = block_load(s.ptr + s.len - BLOCK_BYTES);
+                memcpy(to + s.len - BLOCK_BYTES, &b, sizeof(b));
                 return plain_block(b);
         }
-        for (size_t i = 0; i + BLOCK_BYTES < s.len; i += BLOCK_BYTES)
-                if (!plain_block(block_load(s.ptr + i)))
+        if (s.len >= 8)
+                return plain_block(copy_ends(to, s, 8));
+        if (s.len >= 4)
+                return plain_block(copy_ends(to, s, 4));
+        for (; i < s.len; i++) {
+                char c = s.ptr[i];
+                if (c < 0x20 || c > 0x7E || c == '"' || c == '\\')
                         return false;
-        return plain_block(block_load(s.ptr + s.len - BLOCK_BYTES));
+                to[i] = c;
+        }
+        return true;
 }
 
 /* How much of `s` takes at most `most` bytes when buf_json_str writes it; never splits a
@@ -87,24 +118,31 @@ static size_t fitting(struct str s, size_t most)
         return i;
 }
 
+/* The inside of a JSON string when not all of `s` is plain. */
+__attribute__((noinline)) static struct str inside_escaped(
+        struct buf *out, struct str s, size_t most)
+{
+        struct str head = str_head(s, fitting(s, most));
+        size_t start = out->len;
+
+        /* With its quotes, and then without them: the escapes are base's. */
+        buf_json_str(out, head);
+        assert(!out->overflow && out->len >= start + 2);
+        memmove(out->data + start, out->data + start + 1, out->len - start - 2);
+        out->len -= 2;
+        return head;
+}
+
 /* The inside of a JSON string: `s` in at most `most` bytes, and a marker when it is cut or `left`
  * bytes of it are not here at all. */
 static void inside_cut(struct buf *out, struct str s, size_t most, size_t left)
 {
-        struct str head;
+        struct str head = str_head(s, most);
 
-        if (plain(s)) {
-                head = str_head(s, most);
-                buf_str_add(out, head);
-        } else {
-                head = str_head(s, fitting(s, most));
-                /* With its quotes, and then without them: the escapes are base's. */
-                size_t start = out->len;
-                buf_json_str(out, head);
-                assert(!out->overflow && out->len >= start + 2);
-                memmove(out->data + start, out->data + start + 1, out->len - start - 2);
-                out->len -= 2;
-        }
+        if (buf_reserve(out, head.len) && copy_plain(out->data + out->len, head))
+                out->len += head.len;
+        else
+                head = inside_escaped(out, s, most);
         left += s.len - head.len;
         if (left)
                 buf_printf(out, "[+%zu bytes]", left);
@@ -157,24 +195,27 @@ struct object {
         bool open;
 };
 
-/* Inlined, so that the names are copied as constants. */
+/* `name` with a comma in front. Inlined, so that names are copied as constants. */
 __attribute__((always_inline)) static inline void member(
         struct object *object, const char *name, size_t len)
 {
         struct buf *out = object->out;
 
         if (object->open) {
-                buf_char(out, ',');
-        } else {
-                BUF_LITERAL(out, ",\"");
-                buf_add(out, object->name, strlen(object->name));
-                BUF_LITERAL(out, "\":{");
-                object->open = true;
+                buf_add(out, name, len);
+                return;
         }
-        buf_add(out, name, len);
+        BUF_LITERAL(out, ",\"");
+        buf_add(out, object->name, strlen(object->name));
+        BUF_LITERAL(out, "\":{");
+        object->open = true;
+        buf_add(out, name + 1, len - 1);
 }
+#define MEMBER_UP_TO(object, literal) member((object), "" literal, sizeof(literal) - 1)
 /* Up to where the value begins. */
-#define MEMBER(object, name) member((object), "\"" name "\":", sizeof("\"" name "\":") - 1)
+#define MEMBER(object, name) MEMBER_UP_TO(object, ",\"" name "\":")
+/* Up to the inside of a value that is a string. */
+#define MEMBER_STRING(object, name) MEMBER_UP_TO(object, ",\"" name "\":\"")
 
 static void object_end(struct object *object)
 {
@@ -186,8 +227,7 @@ static void object_end(struct object *object)
 #define TEXT(object, name, s, most)                                                                \
         do {                                                                                       \
                 if (!str_empty(s)) {                                                               \
-                        MEMBER(object, name);                                                      \
-                        buf_char((object)->out, '"');                                              \
+                        MEMBER_STRING(object, name);                                               \
                         inside((object)->out, (s), (most));                                        \
                         buf_char((object)->out, '"');                                              \
                 }                                                                                  \
@@ -197,8 +237,7 @@ static void object_end(struct object *object)
 #define CLAIM(object, name, s, most)                                                               \
         do {                                                                                       \
                 if (!str_empty(s)) {                                                               \
-                        MEMBER(object, name);                                                      \
-                        buf_char((object)->out, '"');                                              \
+                        MEMBER_STRING(object, name);                                               \
                         inside_claimed((object)->out, (s), (most));                                \
                         buf_char((object)->out, '"');                                              \
                 }                                                                                  \
@@ -294,8 +333,7 @@ static void query(struct object *object, const struct pair *pairs, size_t n)
 
         if (!n)
                 return;
-        MEMBER(object, "query");
-        buf_char(out, '"');
+        MEMBER_STRING(object, "query");
         size_t start = out->len;
         for (size_t i = 0; i < n; i++) {
                 if (i)

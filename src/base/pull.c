@@ -1,6 +1,6 @@
 #include "dagward/base/pull.h"
 
-#include <endian.h>
+#include "dagward/base/block.h"
 
 /* Four hexadecimal digits. */
 static bool take_hex(struct pull *r, unsigned *out)
@@ -99,49 +99,43 @@ static bool take_escaped(struct pull *r, const char *begin, struct str *out)
         return true;
 }
 
-/* Those of eight bytes that are a quote, a backslash, a control or beyond ASCII have their highest
- * bit set: surely the first of them in memory, and maybe others behind it. */
-static uint64_t specials(const char *p)
+/* The first quote, backslash, control or byte beyond ASCII from `p` on; `end`: there is none. */
+static const char *find_special(const char *p, const char *end)
 {
-        const uint64_t ones = 0x0101010101010101, highs = 0x8080808080808080;
-        uint64_t w;
-
-        memcpy(&w, p, sizeof(w));
-        w = le64toh(w); /* borrows go away from the first byte */
-        uint64_t quote = w ^ ones * '"', backslash = w ^ ones * '\\';
-        return (((quote - ones) & ~quote) | ((backslash - ones) & ~backslash) | (w - ones * 0x20) |
-                       w) &
-               highs;
+        for (; end - p >= BLOCK_BYTES; p += BLOCK_BYTES) {
+                block b = block_load(p);
+                size_t at =
+                        block_first((block)((b == '"') | (b == '\\') | (b < 0x20) | (b > 0x7F)));
+                if (at < BLOCK_BYTES)
+                        return p + at;
+        }
+        while (p < end && *p != '"' && *p != '\\' && (unsigned char)*p >= 0x20 &&
+                (unsigned char)*p < 0x80)
+                p++;
+        return p;
 }
 
 bool pull_text(struct pull *r, struct str *out)
 {
-        unsigned char seen = 0;
+        bool ascii = true;
 
         if (!pull_char(r, '"'))
                 return false;
-        const char *begin = r->p;
-        for (; r->end - r->p >= 8; r->p += 8) {
-                uint64_t special = specials(r->p);
-                if (special) {
-                        r->p += __builtin_ctzll(special) / 8;
-                        break;
-                }
+        const char *begin = r->p, *p = find_special(begin, r->end);
+        while (p < r->end && (unsigned char)*p >= 0x80) {
+                ascii = false;
+                while (p < r->end && (unsigned char)*p >= 0x80)
+                        p++;
+                p = find_special(p, r->end);
         }
-        for (; r->p < r->end; r->p++) {
-                unsigned char c = (unsigned char)*r->p;
-                if (c == '"' || c == '\\')
-                        break;
-                if (c < 0x20)
-                        return false;
-                seen |= c;
-        }
-        if (r->p == r->end)
+        r->p = p;
+        if (p == r->end || (unsigned char)*p < 0x20)
                 return false;
-        if (*r->p == '\\')
+        if (*p == '\\')
                 return take_escaped(r, begin, out) && str_utf8_valid(*out);
-        *out = str_view(begin, (size_t)(r->p++ - begin));
-        return seen < 0x80 || str_utf8_valid(*out);
+        *out = str_view(begin, (size_t)(p - begin));
+        r->p++;
+        return ascii || str_utf8_valid(*out);
 }
 
 bool pull_name(struct pull *r, struct str name)

@@ -65,10 +65,17 @@ void h1_write_status_line(struct buf *buf, int status, struct str reason)
 void h1_write_field(struct buf *buf, struct str name, struct str value)
 {
         assert(h1_token_ok(name) && h1_value_ok(value));
-        buf_str_add(buf, name);
-        BUF_LITERAL(buf, ": ");
-        buf_str_add(buf, value);
-        BUF_LITERAL(buf, "\r\n");
+        /* Room is asked for once: a head is mostly this. */
+        size_t len = name.len + value.len + 4;
+        if (!buf_reserve(buf, len))
+                return;
+        char *to = buf->data + buf->len;
+        memcpy(to, name.ptr, name.len);
+        memcpy(to + name.len, ": ", 2);
+        if (value.len)
+                memcpy(to + name.len + 2, value.ptr, value.len);
+        memcpy(to + len - 2, "\r\n", 2);
+        buf->len += len;
 }
 
 void h1_write_field_u64(struct buf *buf, struct str name, uint64_t value)

@@ -39,7 +39,7 @@ static size_t visible_front(struct str s)
         size_t i = 0;
 
         for (; i + PAIR <= s.len; i += PAIR)
-                if (block_any(not_visible(s.ptr + i) | not_visible(s.ptr + i + BLOCK_BYTES)))
+                if (block_holds(not_visible(s.ptr + i) | not_visible(s.ptr + i + BLOCK_BYTES)))
                         break;
         return i;
 }

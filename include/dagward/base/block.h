@@ -12,6 +12,9 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 enum { BLOCK_BYTES = 16 };
 
@@ -34,21 +37,34 @@ static inline bool block_any(block b)
         return (halves[0] | halves[1]) != 0;
 }
 
-/* Where its first byte of 0xFF stands, when all others are 0; BLOCK_BYTES: there is none. */
+/* Where the first byte of 0xFF of an answer stands; BLOCK_BYTES: it holds nowhere. */
 static inline size_t block_first(block b)
 {
-        uint64_t halves[2];
-
-        memcpy(halves, &b, sizeof(halves));
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-        if (halves[0])
-                return (size_t)__builtin_ctzll(halves[0]) / 8;
-        return halves[1] ? 8 + (size_t)__builtin_ctzll(halves[1]) / 8 : BLOCK_BYTES;
+#ifdef __SSE2__
+        unsigned highest_bits = (unsigned)_mm_movemask_epi8((__m128i)b);
+        return (size_t)__builtin_ctz(highest_bits | 1U << BLOCK_BYTES);
 #else
-        size_t at = halves[0] | halves[1] ? 0 : BLOCK_BYTES;
+        size_t at = block_any(b) ? 0 : BLOCK_BYTES;
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+        uint64_t halves[2];
+        memcpy(halves, &b, sizeof(halves));
+        if (at < BLOCK_BYTES)
+                return halves[0] ? (size_t)__builtin_ctzll(halves[0]) / 8
+                                 : 8 + (size_t)__builtin_ctzll(halves[1]) / 8;
+#endif
         while (at < BLOCK_BYTES && !b[at])
                 at++;
         return at;
+#endif
+}
+
+/* Whether an answer holds anywhere. */
+static inline bool block_holds(block b)
+{
+#ifdef __SSE2__
+        return _mm_movemask_epi8((__m128i)b) != 0;
+#else
+        return block_any(b);
 #endif
 }
 

@@ -239,6 +239,33 @@ static void every_byte_in_every_field_gives_valid_json_on_one_line(void **state)
         }
 }
 
+/* Copied in pieces that overlap: none of them is too short or too far. */
+static void a_value_of_any_length_with_any_byte_anywhere_is_the_same_when_it_is_read(void **state)
+{
+        static const char specials[] = {'x', '"', '\\', 0x1f, 0x7f};
+
+        (void)state;
+        for (size_t len = 1; len <= 50; len++) {
+                for (size_t at = 0; at < len; at++) {
+                        for (size_t i = 0; i < sizeof(specials); i++) {
+                                char *value = malloc(len); /* a sanitizer sees its ends */
+                                for (size_t k = 0; k < len; k++)
+                                        value[k] = (char)('A' + k);
+                                value[at] = specials[i];
+                                struct audit_fields fields = {
+                                        .claimed = {.dag_id = str_view(value, len)}};
+                                json_t *json = parse(write_record(&fields));
+                                const json_t *read =
+                                        json_object_get(json_object_get(json, "claimed"), "dag_id");
+                                assert_int_equal(json_string_length(read), len);
+                                assert_memory_equal(json_string_value(read), value, len);
+                                json_decref(json);
+                                free(value);
+                        }
+                }
+        }
+}
+
 static void malformed_utf8_becomes_replacement_characters(void **state)
 {
         static const struct {
@@ -421,6 +448,8 @@ int main(void)
                 cmocka_unit_test(an_event_has_a_name_and_details),
                 cmocka_unit_test(the_time_is_right_when_seconds_and_milliseconds_change),
                 cmocka_unit_test(every_byte_in_every_field_gives_valid_json_on_one_line),
+                cmocka_unit_test(
+                        a_value_of_any_length_with_any_byte_anywhere_is_the_same_when_it_is_read),
                 cmocka_unit_test(malformed_utf8_becomes_replacement_characters),
                 cmocka_unit_test(huge_values_are_cut_with_a_marker_and_the_record_stays_bounded),
                 cmocka_unit_test(a_cut_says_how_much_is_missing),
