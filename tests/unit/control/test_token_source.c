@@ -540,6 +540,26 @@ static void that_nothing_has_changed_is_no_answer_when_the_token_was_rejected_me
         rig_stop(&rig);
 }
 
+/* With a poll of nearly half of the token's life the next look would come after its end. */
+static void a_look_at_a_vault_that_finds_nothing_new_puts_off_no_renewal(void **state)
+{
+        const struct outcome same = {.kind = OUTCOME_SAME, .refresh_ms = 1790 * 1000};
+        struct rig rig;
+
+        (void)state;
+        rig_init(&rig, CREDENTIAL_CLIENT_SECRET, "s");
+        stub_set(rig.stub, TOKEN_PATH, 200, JSON_TYPE, ANSWER("tok1", "3600"));
+        rig_start(&rig);
+        rig.source->memory.due_mono_ms = clock_mono_ms() + 20 * 1000;
+        rig.source->attempt.done(rig.source->attempt.owner, &same);
+        assert_true(rig.told.ok && lends(&rig, "tok1"));
+        assert_in_range(rig.source->next_mono_ms - clock_mono_ms(), 10 * 1000, 20 * 1000);
+        rig.source->memory.due_mono_ms = clock_mono_ms() + 3000 * 1000;
+        rig.source->attempt.done(rig.source->attempt.owner, &same);
+        assert_in_range(rig.source->next_mono_ms - clock_mono_ms(), 1780 * 1000, 1790 * 1000);
+        rig_stop(&rig);
+}
+
 static void a_token_that_comes_too_late_is_not_asked_for_in_a_loop(void **state)
 {
         struct rig rig;
@@ -687,6 +707,7 @@ int main(void)
                 cmocka_unit_test(a_refused_assertion_is_shown_beside_the_advice),
                 cmocka_unit_test(a_static_file_is_read_again_when_it_changes),
                 cmocka_unit_test(a_static_token_that_says_when_it_ends_is_not_lent_beyond),
+                cmocka_unit_test(a_look_at_a_vault_that_finds_nothing_new_puts_off_no_renewal),
                 cmocka_unit_test(a_token_that_comes_too_late_is_not_asked_for_in_a_loop),
                 cmocka_unit_test(the_same_token_again_is_no_new_one),
                 cmocka_unit_test(who_needs_the_same_token_shares_one_request),
