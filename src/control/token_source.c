@@ -655,6 +655,10 @@ void token_source_adopt(struct token_source *source, const struct token_source *
         source->replaced_mono_ms = old->replaced_mono_ms;
         /* What did not work may work now: that is what people reload for. */
         source->next_mono_ms = old->failures || !same_ca ? 0 : old->next_mono_ms;
+        int64_t look_mono_ms = clock_mono_ms() + source->config->poll_ms;
+        if (source->config->type == CREDENTIAL_KEY_VAULT_SECRET &&
+                source->next_mono_ms > look_mono_ms)
+                source->next_mono_ms = look_mono_ms; /* `poll` is another one now */
         memcpy(source->token_ca, old->token_ca, sizeof(source->token_ca));
         if (source->credential && !same_ca)
                 log_info("credential name=%s asked for anew: other authorities vouch for where it "

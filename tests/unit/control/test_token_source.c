@@ -451,6 +451,34 @@ static void a_reload_keeps_the_token_of_a_credential_that_did_not_change(void **
         rig_stop(&rig);
 }
 
+static void a_reload_has_a_vault_polled_as_it_says(void **state)
+{
+        struct rig rig;
+
+        (void)state;
+        rig_init(&rig, CREDENTIAL_CLIENT_SECRET, "s");
+        stub_set(rig.stub, TOKEN_PATH, 200, JSON_TYPE, ANSWER("tok1", "3600"));
+        rig_start(&rig);
+        rig.config.type = CREDENTIAL_KEY_VAULT_SECRET; /* which is obtained in the same way */
+        const struct {
+                int64_t poll_ms, least_ms, most_ms;
+        } cases[] = {{60 * 1000, 59 * 1000, 60 * 1000}, {86400 * 1000, 1600 * 1000, 2000 * 1000}};
+        for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+                struct config_credential changed = rig.config;
+                changed.poll_ms = cases[i].poll_ms;
+                struct token_source *fresh = token_source_new(
+                        &changed, 0, rig.base, rig.fetcher, &rig.generations, &rig.source->hooks);
+                token_source_adopt(fresh, rig.source);
+                token_source_start(fresh);
+                assert_ptr_equal(fresh->credential, rig.source->credential);
+                assert_in_range(
+                        fresh->next_mono_ms - clock_mono_ms(), cases[i].least_ms, cases[i].most_ms);
+                token_source_free(fresh);
+        }
+        assert_int_equal(stub_hits(rig.stub, TOKEN_PATH), 1);
+        rig_stop(&rig);
+}
+
 static struct token_source *reloaded(struct rig *rig, struct token_source *old)
 {
         struct token_source *fresh = token_source_new(
@@ -714,6 +742,7 @@ int main(void)
                 cmocka_unit_test(a_pat_is_lent_as_Basic_and_said_aloud),
                 cmocka_unit_test(a_file_that_is_gone_takes_its_token_with_it),
                 cmocka_unit_test(a_reload_keeps_the_token_of_a_credential_that_did_not_change),
+                cmocka_unit_test(a_reload_has_a_vault_polled_as_it_says),
                 cmocka_unit_test(a_reload_asks_anew_where_other_authorities_vouch),
                 cmocka_unit_test(a_reload_while_a_rejected_token_is_replaced_goes_on_with_that),
                 cmocka_unit_test(
