@@ -4,6 +4,7 @@
  * before there is a second thread; the audit file is opened as it will be opened again, and before
  * a request can come.
  */
+#include <assert.h>
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -30,7 +31,9 @@
 
 enum {
         WORKERS_MOST = 256,
-        OFFERED_MOST = 64, /* sockets, for a process that comes after this one */
+        /* Listening sockets for a process that comes after this one, which has one of admin's
+         * beside them. */
+        OFFERED_MOST = INHERITED_MOST - 1,
         WARM_MS = 30 * 1000,
         PASSING_MS = 5 * 1000, /* for a record that goes through another process: as a disk's */
         OWN_DESCRIPTORS = 20,
@@ -304,22 +307,31 @@ static bool is_new(int fd, uint64_t *cookies, size_t n)
         return true;
 }
 
-static size_t offer_sockets(void *owner, int *fds, char *kinds, size_t most)
+/* Those of all workers, each once; more than OFFERED_MOST: not all are there. */
+static size_t listening_sockets(const struct serving *it, int fds[OFFERED_MOST + 1])
 {
-        const struct serving *it = owner;
-        uint64_t cookies[OFFERED_MOST] = {0};
+        uint64_t cookies[OFFERED_MOST + 1] = {0};
         size_t n = 0;
 
         for (unsigned i = 0; i < it->n_workers; i++) {
-                int his[OFFERED_MOST];
-                size_t has = worker_sockets(it->workers[i], his, OFFERED_MOST);
-                for (size_t k = 0; k < has && n + 1 < most && n < OFFERED_MOST; k++) {
-                        if (!is_new(his[k], cookies, n))
-                                continue;
-                        kinds[n] = 'L';
-                        fds[n++] = his[k];
-                }
+                int his[OFFERED_MOST + 1];
+                size_t has = worker_sockets(it->workers[i], his, OFFERED_MOST + 1);
+                for (size_t k = 0; k < has && n <= OFFERED_MOST; k++)
+                        if (is_new(his[k], cookies, n))
+                                fds[n++] = his[k];
         }
+        return n;
+}
+
+static size_t offer_sockets(void *owner, int *fds, char *kinds, size_t most)
+{
+        const struct serving *it = owner;
+        int listening[OFFERED_MOST + 1];
+        size_t n = listening_sockets(it, listening);
+
+        assert(n < most);
+        memcpy(fds, listening, n * sizeof(*fds));
+        memset(kinds, 'L', n);
         if (control_admin_socket(it->control) >= 0) {
                 kinds[n] = 'A';
                 fds[n++] = control_admin_socket(it->control);
@@ -331,10 +343,15 @@ static size_t offer_sockets(void *owner, int *fds, char *kinds, size_t most)
 static const char *unable_to_go(void *owner)
 {
         const struct serving *it = owner;
+        int listening[OFFERED_MOST + 1];
 
-        return it->heir && heir_is_needed(it->heir)
-                       ? "the process before it still drains; try again when that has ended"
-                       : NULL;
+        if (it->heir && heir_is_needed(it->heir))
+                return "the process before it still drains; try again when that has ended";
+        /* Who is queued in one that is left out would be lost. */
+        if (listening_sockets(it, listening) > OFFERED_MOST)
+                return "it listens on more sockets than can be handed over, one for each worker "
+                       "and address; restart instead";
+        return NULL;
 }
 
 static void give_files(void *owner, int audit_fd, int triggers_fd)

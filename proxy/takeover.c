@@ -92,7 +92,9 @@ static bool keep(struct takeover *takeover, const char *kinds, const int *fds, s
                 else
                         close(fds[i]);
         }
-        return ok && takeover->listen >= 0 ? true : error_set(err, "sockets are missing");
+        if (strlen(kinds) != n || (ok && takeover->listen < 0))
+                return error_set(err, "sockets are missing");
+        return ok;
 }
 
 static bool get_sockets(struct takeover *takeover, struct inherited *sockets, struct error *err)

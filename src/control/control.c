@@ -109,7 +109,14 @@ void control_leave_to_heir(struct control *control)
 {
         control->has_heir = true;
         admin_retire(control->admin);
-        drain(control, "handover");
+        if (!control->draining) {
+                drain(control, "handover");
+        } else if (!control->workers_end) {
+                /* It was told to end meanwhile, which this does not say again: what is under way
+                 * has its time. Those that the delay is for have another to go to. */
+                event_del(&control->drain_timer);
+                end_workers(control);
+        }
 }
 
 /* --- signals and mail --- */

@@ -152,14 +152,19 @@ static void withdraw_with_file(struct token_source *source)
                 withdraw(source, "its file is gone");
 }
 
+/* A look at a vault, that failed or found nothing new, does not put off the renewal. */
+static int64_t not_past_due_ms(const struct token_source *source, int64_t wait_ms)
+{
+        int64_t due_ms = source->memory.due_mono_ms - clock_mono_ms();
+
+        return token_source_usable(source) && due_ms > 0 && due_ms < wait_ms ? due_ms : wait_ms;
+}
+
 static void source_failed(struct token_source *source, const struct outcome *outcome)
 {
-        int64_t wait_ms = renewal_after_failure_ms(outcome, source->failures);
+        int64_t wait_ms =
+                not_past_due_ms(source, renewal_after_failure_ms(outcome, source->failures));
 
-        /* A look at a vault that failed does not put off the renewal. */
-        int64_t due_ms = source->memory.due_mono_ms - clock_mono_ms();
-        if (token_source_usable(source) && due_ms > 0 && due_ms < wait_ms)
-                wait_ms = due_ms;
         source->n_failed++;
         source->last_error = *outcome->why;
         snprintf(source->last_cause, sizeof(source->last_cause), "%s", outcome->cause);
@@ -361,7 +366,7 @@ static void on_done(void *owner, const struct outcome *outcome)
                         source_attempt(source, true);
                         return;
                 }
-                source_arm(source, outcome->refresh_ms);
+                source_arm(source, not_past_due_ms(source, outcome->refresh_ms));
                 source_settled(source, true, "");
                 return;
         case OUTCOME_RETRY:
@@ -650,6 +655,10 @@ void token_source_adopt(struct token_source *source, const struct token_source *
         source->replaced_mono_ms = old->replaced_mono_ms;
         /* What did not work may work now: that is what people reload for. */
         source->next_mono_ms = old->failures || !same_ca ? 0 : old->next_mono_ms;
+        int64_t look_mono_ms = clock_mono_ms() + source->config->poll_ms;
+        if (source->config->type == CREDENTIAL_KEY_VAULT_SECRET &&
+                source->next_mono_ms > look_mono_ms)
+                source->next_mono_ms = look_mono_ms; /* `poll` is another one now */
         memcpy(source->token_ca, old->token_ca, sizeof(source->token_ca));
         if (source->credential && !same_ca)
                 log_info("credential name=%s asked for anew: other authorities vouch for where it "

@@ -473,6 +473,10 @@ static void fetch_options(struct fetch *fetch, const struct fetch_request *reque
         SET(CURLOPT_PRIVATE, fetch);
         SET(CURLOPT_ERRORBUFFER, fetch->why);
         SET(CURLOPT_NOSIGNAL, 1L);
+        /* Names are looked up by a thread of the library's, which would be joined at a deadline or
+         * a cancel, and everybody on the loop with it, for as long as no name server answers. It is
+         * left behind instead. */
+        SET(CURLOPT_QUICK_EXIT, 1L);
         fetch_way(fetch, request);
         fetch_connection(fetch, request);
         SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);

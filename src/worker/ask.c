@@ -85,7 +85,10 @@ static void on_answer(struct mail *mail, void *receiver)
                 x->issuer_unheard = pending->ask.unheard;
                 if (reloaded_meanwhile(receiver, x, &pending->ask))
                         x->asked_keys = x->asked_credential = false;
-                if (pending->ask.kind == ASK_ADDRESS && pending->ask.ok) {
+                /* Without any address what was waited for went with a reload: it is asked for
+                 * again. */
+                if (pending->ask.kind == ASK_ADDRESS && pending->ask.ok &&
+                        pending->ask.endpoint.n_addresses) {
                         x->detour->endpoint = pending->ask.endpoint;
                         x->detour->known = true;
                 }

@@ -114,6 +114,31 @@ def test_no_request_fails_while_processes_follow_each_other(line, upstream, oper
         assert proxy.admin_get("/readyz").status_code == 200
 
 
+def test_the_sockets_of_many_workers_are_all_handed_over_also_to_one(line, operator):
+    """A worker for each of many CPUs, each with a socket of its own."""
+    proxy = line.proxy
+    proxy.config["workers"] = 100
+    line.start()
+    sockets = listening_sockets(proxy.port)
+    assert len(sockets) == 100
+    for workers in (1, 3):
+        old, proxy.config["workers"] = proxy.process, workers
+        line.next()
+        line.gone(old)
+        assert listening_sockets(proxy.port) == sockets, "who is queued in one that is closed is lost"
+        for _ in range(30):
+            assert proxy.ask("POST", RUNS, operator, body=b"{}").status == 200
+
+
+def test_more_sockets_than_can_be_handed_over_stay_where_they_are(line, operator):
+    proxy = line.proxy
+    proxy.config["workers"] = 250
+    line.start()
+    line.failed_next()
+    assert "it listens on more sockets than can be handed over" in proxy.log()
+    assert len(listening_sockets(proxy.port)) == 250 and proxy.ask("POST", RUNS, operator, body=b"{}").status == 200
+
+
 def test_what_is_under_way_is_finished_by_the_old_process_while_the_new_one_serves(line, upstream, operator):
     proxy, size = line.proxy, 8 << 20
     gate = threading.Event()

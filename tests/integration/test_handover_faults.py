@@ -234,6 +234,28 @@ def test_what_a_process_could_not_pass_on_is_sent_with_its_last_words(line, upst
     peer.die()
 
 
+@pytest.mark.parametrize("delay", ["0s", "5m"])
+def test_a_process_that_is_told_to_end_while_it_hands_over_finishes_what_it_has(line, upstream, operator, delay):  # noqa: F811
+    """It drains already when the new one says that it serves: that is no second order to end, and no reason to wait on."""
+    proxy, gate = line.proxy, threading.Event()
+    proxy.config["timeouts"].update({"handover": "60s", "drain": "2m", "drain_delay": delay})
+    old = line.start()
+    upstream.tell(lambda sock, request: gate.wait(60) and message(200, "{}"))
+    peer = taker(line, "given")
+    with proxy.connect(timeout=60) as busy:
+        busy.request("GET", ITEM, [("Authorization", "Bearer " + operator)])
+        until(lambda: upstream.received, "the request is under way")
+        old.send_signal(signal.SIGTERM)
+        until(lambda: "draining cause=" in proxy.log(), "it has heard that")
+        peer.say(b"SERVING")
+        until(lambda: "is done" in proxy.log(), "and that the new one serves")
+        time.sleep(0.5)
+        gate.set()
+        assert busy.answer().status == 200
+    peer.die()
+    line.gone(old, within=60)
+
+
 def test_a_process_that_waits_for_a_frozen_one_ends_when_it_is_told_to(line, operator):  # noqa: F811
     """timeouts.handover is a minute here."""
     proxy, first = line.proxy, line.start()

@@ -401,6 +401,17 @@ def test_a_pat_in_a_vault(serve, tenant, upstream, operator):
           every=0.2)
 
 
+def test_a_vault_is_polled_as_the_last_reload_says(serve, tenant, upstream, operator):
+    """The look that was due in a day is not waited for."""
+    tenant.vault.put("etl", secrets.upstream("p" * 20 + os.urandom(16).hex()))
+    credential = {k: v for k, v in vault_secret(tenant, holds="pat", poll="1d").items() if k not in ("tenant", "client_id", "authority")}
+    proxy = serve(credential, vault_opened_by_identity(tenant))
+    assert proxy.ask("GET", RUNS, operator).status == 200
+    tenant.vault.secrets.pop("etl")
+    proxy.reload({**proxy.config, "credentials": [{**credential, "poll": "1s"}, *proxy.config["credentials"][1:]]})
+    until(lambda: proxy.ask("GET", RUNS, operator).status == 503, "it is not lent", within=15, every=0.2)
+
+
 @pytest.mark.parametrize("how", ["deleted", "disabled", "expired"])
 def test_a_pat_that_is_taken_out_of_its_vault_is_not_lent_any_more(serve, tenant, upstream, operator, how):
     """It has no end of its own. A vault that is only away takes nothing back."""

@@ -16,6 +16,8 @@ from kit.upstreams import SIGN_IN_CHALLENGE, Hole, Upstream, message
 from kit.waiting import free_port, sanitizer, seconds, until
 from test_audit_faults import SHIM
 from test_credentials import TokenEndpoint
+from test_storage import redirect
+from test_upstream_names import RESOLVER
 
 RUNS = "/contoso/analytics/_apis/pipelines/42/runs"
 ITEM = "/contoso/analytics/_apis/git/repositories/dags/items"
@@ -191,6 +193,29 @@ class Place:
         client.reader.more()
         return 1
 
+    def storage_name(self):
+        """Of a host in storage that Azure DevOps has redirected to."""
+        if sanitizer() != "none" or not RESOLVER.exists():
+            pytest.skip("no resolver can be preloaded")
+        storage, names = Upstream(), self.folder / "hosts"
+        storage.tell(message(200, b"PK content"))
+        names.write_text("storage.test later\n".ljust(200, "\n"))
+        self.environment = {"LD_PRELOAD": str(RESOLVER), "DAGWARD_HOSTS_FILE": str(names)}
+
+        def tell():
+            self.go.wait(60)
+            with open(names, "r+b") as file:
+                file.write(b"storage.test 127.0.0.1\n".ljust(200, b"\n"))
+
+        self.closing += [threading.Thread(target=tell), storage]
+        self.closing[-2].start()
+        self.start({"hosts": {"*": self.upstream.url, "*.blob.core.windows.net": "http://storage.test:%d" % storage.port}, "insecure": True})
+        self.upstream.tell(redirect())
+        self.send(self.head("GET", ITEM))
+        until(lambda: self.upstream.received, "it is told where the content is")
+        self.proxy.admin_get("/metrics")
+        return self.serving()
+
     def end(self):
         self.go.set()
         for client in self.clients:
@@ -200,7 +225,7 @@ class Place:
 
 
 STAGES = ["handshake", "part_of_a_head", "part_of_a_held_body", "part_of_a_stream", "durable_intent", "keys", "credential", "replacement", "connection", "tunnel",
-          "other_trigger", "first_byte", "streaming"]
+          "other_trigger", "first_byte", "streaming", "storage_name"]
 
 
 @pytest.fixture
@@ -224,7 +249,8 @@ def test_SIGTERM_ends_in_time_whatever_a_request_waits_for(place, stage):
     place.proxy.check_evidence()
 
 
-@pytest.mark.parametrize("stage", ["keys", "credential", "replacement", "tunnel", "connection", "other_trigger", "first_byte", "streaming", "part_of_a_held_body"])
+@pytest.mark.parametrize("stage", ["keys", "credential", "replacement", "tunnel", "connection", "other_trigger", "first_byte", "streaming", "storage_name",
+                                   "part_of_a_held_body"])
 def test_a_reload_lets_a_request_go_on_whatever_it_waits_for(place, stage):
     """What it waits for comes, and it is answered: with the configuration that it was decided with, or, when its body or the
     answer of another trigger was not here yet, with the new one."""

@@ -11,7 +11,7 @@
 
 #include "dagward/base/error.h"
 
-enum { DESCRIPTORS_MOST = 128, DESCRIPTORS_TEXT = 512 };
+enum { DESCRIPTORS_MOST = 253, DESCRIPTORS_TEXT = 512 }; /* of the first, unix(7) allows no more */
 
 /* Sends the text and `n` descriptors, which stay the caller's; false: nobody is there. */
 bool descriptors_send(int fd, const char *text, const int *fds, size_t n)

@@ -13,7 +13,7 @@
 
 #include "dagward/base/error.h"
 
-enum { INHERITED_MOST = 64 };
+enum { INHERITED_MOST = 250 };
 
 struct inherited_socket {
         int fd;
@@ -23,7 +23,8 @@ struct inherited_socket {
         bool used;
 };
 
-enum { INHERITED_SHARE = 8 }; /* of one address, for one worker */
+/* Of one address, for one worker: it may be the only one, after many. */
+enum { INHERITED_SHARE = INHERITED_MOST };
 
 /* All zeros: none. */
 struct inherited {

@@ -451,6 +451,34 @@ static void a_reload_keeps_the_token_of_a_credential_that_did_not_change(void **
         rig_stop(&rig);
 }
 
+static void a_reload_has_a_vault_polled_as_it_says(void **state)
+{
+        struct rig rig;
+
+        (void)state;
+        rig_init(&rig, CREDENTIAL_CLIENT_SECRET, "s");
+        stub_set(rig.stub, TOKEN_PATH, 200, JSON_TYPE, ANSWER("tok1", "3600"));
+        rig_start(&rig);
+        rig.config.type = CREDENTIAL_KEY_VAULT_SECRET; /* which is obtained in the same way */
+        const struct {
+                int64_t poll_ms, least_ms, most_ms;
+        } cases[] = {{60 * 1000, 59 * 1000, 60 * 1000}, {86400 * 1000, 1600 * 1000, 2000 * 1000}};
+        for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+                struct config_credential changed = rig.config;
+                changed.poll_ms = cases[i].poll_ms;
+                struct token_source *fresh = token_source_new(
+                        &changed, 0, rig.base, rig.fetcher, &rig.generations, &rig.source->hooks);
+                token_source_adopt(fresh, rig.source);
+                token_source_start(fresh);
+                assert_ptr_equal(fresh->credential, rig.source->credential);
+                assert_in_range(
+                        fresh->next_mono_ms - clock_mono_ms(), cases[i].least_ms, cases[i].most_ms);
+                token_source_free(fresh);
+        }
+        assert_int_equal(stub_hits(rig.stub, TOKEN_PATH), 1);
+        rig_stop(&rig);
+}
+
 static struct token_source *reloaded(struct rig *rig, struct token_source *old)
 {
         struct token_source *fresh = token_source_new(
@@ -537,6 +565,26 @@ static void that_nothing_has_changed_is_no_answer_when_the_token_was_rejected_me
         rig.source->attempt.done(rig.source->attempt.owner, &same);
         assert_true(turn_until(rig.base, &rig.told.settled, 2, 5000));
         assert_true(rig.told.ok && lends(&rig, "tok2"));
+        rig_stop(&rig);
+}
+
+/* With a poll of nearly half of the token's life the next look would come after its end. */
+static void a_look_at_a_vault_that_finds_nothing_new_puts_off_no_renewal(void **state)
+{
+        const struct outcome same = {.kind = OUTCOME_SAME, .refresh_ms = 1790 * 1000};
+        struct rig rig;
+
+        (void)state;
+        rig_init(&rig, CREDENTIAL_CLIENT_SECRET, "s");
+        stub_set(rig.stub, TOKEN_PATH, 200, JSON_TYPE, ANSWER("tok1", "3600"));
+        rig_start(&rig);
+        rig.source->memory.due_mono_ms = clock_mono_ms() + 20 * 1000;
+        rig.source->attempt.done(rig.source->attempt.owner, &same);
+        assert_true(rig.told.ok && lends(&rig, "tok1"));
+        assert_in_range(rig.source->next_mono_ms - clock_mono_ms(), 10 * 1000, 20 * 1000);
+        rig.source->memory.due_mono_ms = clock_mono_ms() + 3000 * 1000;
+        rig.source->attempt.done(rig.source->attempt.owner, &same);
+        assert_in_range(rig.source->next_mono_ms - clock_mono_ms(), 1780 * 1000, 1790 * 1000);
         rig_stop(&rig);
 }
 
@@ -687,12 +735,14 @@ int main(void)
                 cmocka_unit_test(a_refused_assertion_is_shown_beside_the_advice),
                 cmocka_unit_test(a_static_file_is_read_again_when_it_changes),
                 cmocka_unit_test(a_static_token_that_says_when_it_ends_is_not_lent_beyond),
+                cmocka_unit_test(a_look_at_a_vault_that_finds_nothing_new_puts_off_no_renewal),
                 cmocka_unit_test(a_token_that_comes_too_late_is_not_asked_for_in_a_loop),
                 cmocka_unit_test(the_same_token_again_is_no_new_one),
                 cmocka_unit_test(who_needs_the_same_token_shares_one_request),
                 cmocka_unit_test(a_pat_is_lent_as_Basic_and_said_aloud),
                 cmocka_unit_test(a_file_that_is_gone_takes_its_token_with_it),
                 cmocka_unit_test(a_reload_keeps_the_token_of_a_credential_that_did_not_change),
+                cmocka_unit_test(a_reload_has_a_vault_polled_as_it_says),
                 cmocka_unit_test(a_reload_asks_anew_where_other_authorities_vouch),
                 cmocka_unit_test(a_reload_while_a_rejected_token_is_replaced_goes_on_with_that),
                 cmocka_unit_test(

@@ -3,7 +3,10 @@
 #include <stddef.h>
 
 #include <cmocka.h>
+#include <dlfcn.h>
 #include <event2/event.h>
+#include <netdb.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -325,6 +328,62 @@ static void a_cancelled_fetch_says_nothing(void **state)
         assert_int_equal(left.calls, 0);
 }
 
+/* Stands before libc's for the library: while `dns_hangs`, nobody answers for silent.test. */
+static atomic_bool dns_hangs;
+static atomic_int dns_waiting;
+
+int getaddrinfo(
+        const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **out)
+{
+        int (*libc)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+
+        if (!node || strcmp(node, "silent.test") != 0) {
+                *(void **)&libc = dlsym(RTLD_NEXT, "getaddrinfo");
+                return libc(node, service, hints, out);
+        }
+        int64_t end = clock_mono_ms() + 6000; /* whoever waits for it fails below, not for ever */
+        dns_waiting++;
+        while (dns_hangs && clock_mono_ms() < end)
+                usleep(10 * 1000);
+        dns_waiting--;
+        return EAI_AGAIN;
+}
+
+/* The loop belongs to everybody who asks for something: neither a deadline nor a cancel waits for
+ * the name service. */
+static void a_name_service_that_does_not_answer_holds_nobody_up(void **state)
+{
+        struct fetch_request request = {
+                .url = "https://silent.test/", .timeout_ms = 300, .most_bytes = 1000};
+        struct rig rig = rig_start();
+        struct said said = {0}, cancelled = {0};
+        int64_t began = clock_mono_ms();
+
+        (void)state;
+        dns_hangs = true;
+        assert_non_null(fetch_start(rig.fetcher, &request, on_done, &said));
+        run(&rig, &said);
+        assert_false(said.answered);
+        assert_in_range(clock_mono_ms() - began, 100, 3000);
+        request.timeout_ms = 60 * 1000;
+        struct fetch *fetch = fetch_start(rig.fetcher, &request, on_done, &cancelled);
+        while (dns_waiting < 2) {
+                struct timeval moment = {0, 20 * 1000};
+                event_base_loopexit(rig.base, &moment);
+                event_base_dispatch(rig.base);
+        }
+        began = clock_mono_ms();
+        fetch_cancel(fetch);
+        assert_in_range(clock_mono_ms() - began, 0, 2000);
+        stub_set(rig.stub, "/a", 200, "", "{}");
+        assert_int_equal(get(&rig, url_of(&rig, "/a"), NULL).status, 200);
+        rig_stop(&rig);
+        assert_int_equal(cancelled.calls, 0);
+        dns_hangs = false;
+        while (dns_waiting)
+                usleep(10 * 1000);
+}
+
 static void the_environment_does_not_choose_a_proxy(void **state)
 {
         struct rig rig = rig_start();
@@ -362,6 +421,7 @@ int main(void)
                 cmocka_unit_test(a_fifo_in_place_of_the_authorities_is_not_opened),
                 cmocka_unit_test(a_silent_server_is_given_up_and_a_dead_one_too),
                 cmocka_unit_test(a_cancelled_fetch_says_nothing),
+                cmocka_unit_test(a_name_service_that_does_not_answer_holds_nobody_up),
                 cmocka_unit_test(the_environment_does_not_choose_a_proxy),
                 cmocka_unit_test(origins_compare_by_scheme_host_and_port),
         };

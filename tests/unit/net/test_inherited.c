@@ -49,14 +49,15 @@ static void every_socket_has_a_user_and_every_user_a_socket(void **state)
         static const struct {
                 size_t sockets;
                 unsigned users;
-        } cases[] = {{1, 1}, {1, 4}, {2, 2}, {2, 3}, {3, 2}, {5, 1}, {7, 3}, {8, 8}};
+        } cases[] = {{1, 1}, {1, 4}, {2, 2}, {2, 3}, {3, 2}, {5, 1}, {7, 3}, {8, 8}, {100, 1},
+                {INHERITED_MOST, 3}};
 
         (void)state;
         for (size_t c = 0; c < sizeof(cases) / sizeof(*cases); c++) {
                 struct inherited all = {.n = 0};
                 struct sockaddr_in where = {.sin_port = 0};
-                uint64_t cookies[8];
-                bool used[8] = {false};
+                uint64_t cookies[INHERITED_MOST];
+                bool used[INHERITED_MOST] = {false};
                 struct error err;
                 for (size_t i = 0; i < cases[c].sockets; i++) {
                         int fd = listening(&where);
