@@ -188,6 +188,7 @@ static int run(const char *path)
         log_info("agent listen=%s socket=%s proxy=%s",
                 it.settings.listen.ptr ? it.settings.listen.ptr : "",
                 it.settings.socket.ptr ? it.settings.socket.ptr : "", it.settings.proxy.text.ptr);
+        log_wait_for_nobody();
         serve(&it, signals);
         remove_socket(&it); /* before anybody can find that nobody listens there */
         for (size_t i = 0; i < it.n; i++)

@@ -281,6 +281,7 @@ static bool start(struct serving *it, struct error_list *errors, struct error *e
         const struct config *config = control_config(it->control);
 
         log_set_level(config->log_level);
+        log_wait_for_nobody();
         it->takeover.limit_ms = config->timeouts.handover_ms;
         if ((it->path && !takeover_begin(&it->takeover, it->path, &it->inherited, err)) ||
                 !make_workers(it, config, err) || !settle_sockets(it, config, err) ||

@@ -1,10 +1,11 @@
 #include "dagward/base/log.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -18,11 +19,49 @@ void log_set_level(enum log_level level)
         atomic_store_explicit(&threshold, (int)level, memory_order_relaxed);
 }
 
+enum { LINE_MOST = 2048, NOTE_MOST = 160 }; /* together below what a pipe takes whole or not */
+
+static _Atomic bool waits = true;
+/* Who looks for room writes before others look. */
+static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
+static unsigned long left_out;
+
+void log_wait_for_nobody(void)
+{
+        atomic_store_explicit(&waits, false, memory_order_relaxed);
+}
+
+static bool has_room(void)
+{
+        struct pollfd fd = {.fd = STDERR_FILENO, .events = POLLOUT};
+
+        return poll(&fd, 1, 0) != 0;
+}
+
+/* The line, behind a word on those that were left out before it, if there is room for both. */
+static void put_without_waiting(const char *when, const char *line, size_t len)
+{
+        char both[NOTE_MOST + LINE_MOST];
+        int note = 0;
+
+        pthread_mutex_lock(&turn);
+        if (left_out)
+                note = snprintf(both, NOTE_MOST,
+                        "%s error log lines left out: %lu, as nobody made room on stderr\n", when,
+                        left_out);
+        memcpy(both + note, line, len);
+        if (!has_room() || write(STDERR_FILENO, both, (size_t)note + len) < 0)
+                left_out++;
+        else
+                left_out = 0;
+        pthread_mutex_unlock(&turn);
+}
+
 /* One line, one write(2); control characters become blanks so that nobody can forge a line. */
 static void emit(enum log_level level, const char *format, va_list args, int errnum)
 {
         static const char *const names[] = {"error", "info", "debug"};
-        char line[2048];
+        char line[LINE_MOST];
         char when[CLOCK_RFC3339_LEN + 1];
         int saved = errno;
 
@@ -45,8 +84,10 @@ static void emit(enum log_level level, const char *format, va_list args, int err
                 if ((unsigned char)line[i] < 0x20 || line[i] == 0x7F)
                         line[i] = ' ';
         line[used++] = '\n';
-        ssize_t written = write(STDERR_FILENO, line, used);
-        (void)written; /* nobody is left to be told */
+        if (!atomic_load_explicit(&waits, memory_order_relaxed))
+                put_without_waiting(when, line, used);
+        else if (write(STDERR_FILENO, line, used) < 0)
+                errno = saved; /* nobody is left to be told */
         errno = saved;
 }
 
@@ -76,10 +117,4 @@ void log_info(const char *format, ...)
 void log_debug(const char *format, ...)
 {
         EMIT(LOG_LEVEL_DEBUG, 0);
-}
-
-void fatal(const char *format, ...)
-{
-        EMIT(LOG_LEVEL_ERROR, 0);
-        exit(2);
 }

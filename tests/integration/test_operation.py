@@ -1,5 +1,7 @@
 """Running it: reload under load, drain, evidence that cannot be written, TLS, the admin listener."""
 import copy
+import fcntl
+import os
 import resource
 import signal
 import socket
@@ -324,3 +326,36 @@ def test_many_connections_at_once(proxy, upstream, operator):
     with ThreadPoolExecutor(50) as pool:
         assert all(got == [200] * 5 for got in pool.map(one, range(100)))
     proxy.outcomes(500, response_status=200)
+
+
+def test_when_nobody_reads_stderr_it_serves_on_and_says_later_what_was_lost(start_proxy, issuer, upstream, operator, tmp_path):
+    """A pipe whose reader stands still, as that of a log service that hangs."""
+    proxy = start_proxy.unstarted([issuer.config()], POLICY, upstream.url, workers=2, log={"level": "debug"})
+    pipe = tmp_path / "log"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 4096)
+    proxy.runner = ("bash", "-c", 'exec "$0" "$@" 2>%s' % pipe)
+    proxy.start()
+    for _ in range(20):  # each says more than a line
+        proxy.signal(signal.SIGHUP)
+        assert proxy.admin_get("/healthz").status_code == 200
+        assert proxy.ask("POST", RUNS, operator, body=b"{}").status == 200
+    until(lambda: proxy.admin_get("/readyz").status_code == 200, "no sign of life")
+    said = os.read(reader, 1 << 20)
+    assert said.endswith(b"\n") and b"left out" not in said
+
+    def is_told():
+        proxy.signal(signal.SIGHUP)
+        return b"log lines left out: " in read_what_is_there(reader)
+
+    until(is_told, "it does not say what was lost")
+    os.close(reader)
+
+
+def read_what_is_there(fd):
+    time.sleep(0.1)
+    try:
+        return os.read(fd, 1 << 20)
+    except BlockingIOError:
+        return b""

@@ -12,14 +12,16 @@
 /* NONE is for commands whose output says everything itself. */
 enum log_level { LOG_LEVEL_NONE = -1, LOG_LEVEL_ERROR, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 
-/* Default: info, to stderr. Call before threads start. */
+/* Default: info, to stderr. */
 void log_set_level(enum log_level level);
+/* For what must go on when nobody reads stderr (a pipe that is full, a log service that hangs):
+ * from now on a line that there is no room for is left out, and the next one that there is room for
+ * says how many were. */
+void log_wait_for_nobody(void);
 void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* log_error with the text of errno behind it; keeps errno. */
 void log_errno(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_debug(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* log_error, then exit(2). Only for proxy/. */
-_Noreturn void fatal(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 #endif
