@@ -104,27 +104,59 @@ unsigned operation_open_kinds(const struct operation *op)
         return open;
 }
 
-bool body_may_veil(const struct operation *op, struct str body)
+/* Moves `*text` to the next text in double quotes, or to its end. False: something stands before it
+ * that is no JSON, and that Json.NET may read all the same: a name in single quotes or in none, a
+ * comment. */
+static bool skip_to_text(struct str *text)
+{
+        static const char plain[] = " \t\r\n{}[]:,+-.0123456789eE";
+        static const struct str words[] = {{"true", 4}, {"false", 5}, {"null", 4}};
+
+        while (text->len && text->ptr[0] != '"') {
+                size_t n = memchr(plain, text->ptr[0], sizeof(plain) - 1) ? 1 : 0;
+                for (size_t i = 0; !n && i < sizeof(words) / sizeof(words[0]); i++)
+                        if (str_starts(*text, words[i]))
+                                n = words[i].len;
+                if (!n)
+                        return false;
+                *text = str_from(*text, n);
+        }
+        return true;
+}
+
+/* Whether a text that begins so may be the name of something that veils. */
+static bool begins_veil(const struct operation *op, struct str text)
 {
         const struct operation_extra *extra = &table_extras[op->index];
 
+        if (!text.len || !(extra->veil_letters >> (text.ptr[0] & 0x1f) & 1))
+                return false;
+        for (size_t i = 0; i < extra->n_rows; i++) {
+                const struct gather_row *row = &rows[extra->rows[i]];
+                if (row->source == SOURCE_BODY && (row->flags & ROW_VEILS) &&
+                        str_starts_fold(text, walk_leaf(row->where)))
+                        return true;
+        }
+        return facts_may_begin(op, text);
+}
+
+bool body_may_veil(const struct operation *op, struct str body)
+{
         /* An escape, or an encoding of more than one byte a letter, could hide a name. */
         if (str_find(body, '\\') >= 0 || str_find(body, '\0') >= 0)
                 return true;
-        for (ssize_t quote; (quote = str_find(body, '"')) >= 0;) {
-                body = str_from(body, (size_t)quote + 1);
-                if (!body.len || !(extra->veil_letters >> (body.ptr[0] & 0x1f) & 1))
-                        continue;
-                for (size_t i = 0; i < extra->n_rows; i++) {
-                        const struct gather_row *row = &rows[extra->rows[i]];
-                        if (row->source == SOURCE_BODY && (row->flags & ROW_VEILS) &&
-                                str_starts_fold(body, walk_leaf(row->where)))
-                                return true;
-                }
-                if (facts_may_begin(op, body))
+        if (str_starts(body, STR("\xEF\xBB\xBF"))) /* the mark of UTF-8 */
+                body = str_from(body, 3);
+        while (skip_to_text(&body)) {
+                if (!body.len)
+                        return false;
+                body = str_from(body, 1);
+                ssize_t end = str_find(body, '"');
+                if (end < 0 || begins_veil(op, body))
                         return true;
+                body = str_from(body, (size_t)end + 1);
         }
-        return false;
+        return true;
 }
 
 unsigned resources_implied_by(const struct resources *resources, unsigned wanted)

@@ -570,6 +570,14 @@ static void a_quick_look_never_misses_what_veils(void **state)
         assert_true(body_may_veil(run, STR("{ \n\"YAMLOVERRIDE\" :1}")));
         assert_true(body_may_veil(run, STR("{\"\\u0079amlOverride\":1}")));
         assert_true(body_may_veil(run, str_view("{\0\"\0y\0", 6)));
+        /* What Json.NET reads beside JSON. */
+        static const char *const loose[] = {"{'yamlOverride':1}", "{yamlOverride:1}",
+                "{/*\"*/yamlOverride/*\"*/:1}", "{//\"\nyamlOverride//\"\n:1}",
+                "{\"a\":'\"',yamlOverride:'\"'}", "{trueyamlOverride:1}", "{\"a\":NaN}", "{\"a"};
+        for (size_t i = 0; i < sizeof(loose) / sizeof(loose[0]); i++)
+                assert_true(body_may_veil(run, str_of(loose[i])));
+        assert_false(body_may_veil(
+                run, STR("\xEF\xBB\xBF[true, false,\tnull,\r\n-1.5E+3, {\"a\": \"'y/*\"}]")));
 }
 
 int main(void)
