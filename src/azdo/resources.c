@@ -142,6 +142,8 @@ static bool begins_veil(const struct operation *op, struct str text)
 
 bool body_may_veil(const struct operation *op, struct str body)
 {
+        if (facts_say_by_silence(op))
+                return body.len > 0;
         /* An escape, or an encoding of more than one byte a letter, could hide a name. */
         if (str_find(body, '\\') >= 0 || str_find(body, '\0') >= 0)
                 return true;

@@ -135,6 +135,8 @@ WAYS = {
     "a pull request to where the server likes": ("POST", GIT + "/pullrequests", {"sourceRefName": OURS, "targetRefName": OURS,
                                                                                 "ignoreTargetRefAndChooseDynamically": True}),
     "a ref of ours deleted": ("POST", GIT + "/refs", [{"name": OURS, "newObjectId": ZERO, "oldObjectId": SOME}]),
+    "a ref of ours set to nothing": ("POST", GIT + "/refs", [{"name": OURS, "oldObjectId": SOME}]),
+    "a ref of ours deleted beside others": ("POST", GIT + "/refs", [{"name": OURS, "newObjectId": SOME}, {"name": OURS + "b", "oldObjectId": SOME}]),
     "a ref in place of another": ("POST", GIT + "/refs", [{"$id": "1", "name": OURS, "newObjectId": SOME}, {"$ref": "1"}]),
     "a build of another project": ("POST", P + "/_apis/build/builds", {"definition": {"id": 41, "project": {"id": PAYROLL}}}),
     "a completion": ("PATCH", GIT + "/pullrequests/9", {"status": "completed", "completionOptions": {"bypassPolicy": True}}),

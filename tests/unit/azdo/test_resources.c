@@ -576,6 +576,10 @@ static void a_quick_look_never_misses_what_veils(void **state)
                 "{\"a\":'\"',yamlOverride:'\"'}", "{trueyamlOverride:1}", "{\"a\":NaN}", "{\"a"};
         for (size_t i = 0; i < sizeof(loose) / sizeof(loose[0]); i++)
                 assert_true(body_may_veil(run, str_of(loose[i])));
+        /* A ref that is set to nothing goes. */
+        const struct operation *refs = catalogue_find(STR("git.refs.updateMany"));
+        assert_true(body_may_veil(refs, STR("[{\"name\":\"refs/heads/a\"}]")));
+        assert_false(body_may_veil(refs, STR("")));
         assert_false(body_may_veil(
                 run, STR("\xEF\xBB\xBF[true, false,\tnull,\r\n-1.5E+3, {\"a\": \"'y/*\"}]")));
 }
