@@ -84,8 +84,11 @@ unsigned operation_veiled_kinds(const struct operation *op)
 
         for (size_t i = 0; i < extra->n_rows; i++) {
                 const struct gather_row *row = &rows[extra->rows[i]];
-                if (row->source >= SOURCE_BODY && !(row->flags & ROW_VEILS))
-                        named |= 1U << row->kind;
+                if (row->source < SOURCE_BODY || (row->flags & ROW_VEILS))
+                        continue;
+                named |= 1U << row->kind;
+                if (row->kind == RESOURCE_REPOSITORY) /* its id says of which project it is */
+                        named |= 1U << RESOURCE_PROJECT;
         }
         /* A quick look at the text finds guarded facts too. */
         return extra->body_kinds & ~named & ~(unsigned)BODY_FACTS;
@@ -247,10 +250,26 @@ bool resources_add(struct resources *resources, enum resource_kind kind, struct 
         return true;
 }
 
-static bool add_item(struct gatherer *gatherer, enum resource_kind kind, struct str value)
+static bool add_item(struct gatherer *gatherer, const struct gather_row *row, struct str value)
 {
-        return resources_add(gatherer->out, kind, value, NULL) ||
-               refuse(gatherer, "the request names too many resources");
+        struct resources *out = gatherer->out;
+        size_t n = out->n;
+
+        if (!resources_add(out, (enum resource_kind)row->kind, value, NULL))
+                return refuse(gatherer, "the request names too many resources");
+        if (out->n > n)
+                out->items[n].beside_path = row->source != SOURCE_PATH;
+        return true;
+}
+
+/* Whether the value is an id of a repository, in any form that .NET reads: enough to find it,
+ * whatever project stands in front. */
+static bool finds_repository(const struct gather_row *row, struct str value)
+{
+        value = str_trim_wide(value);
+        return row->kind == RESOURCE_REPOSITORY && !(row->flags & ROW_ASIDE) &&
+               (row->source != SOURCE_QUERY || (row->flags & ROW_FINDS)) &&
+               (guid_valid(value) || guid_is_odd(value));
 }
 
 /* It stays open which work items are touched, and whose. */
@@ -289,7 +308,7 @@ static bool add_value(struct gatherer *gatherer, const struct gather_row *row, s
         *(row->flags & ROW_ASIDE ? &gatherer->aside : &gatherer->named) |= 1U << kind;
         if (kind == RESOURCE_WORK_ITEM && ++gatherer->n_work_items > WORK_ITEMS_MOST)
                 return leave_open(gatherer);
-        return add_item(gatherer, kind, value);
+        return add_item(gatherer, row, value);
 }
 
 static bool add_values(struct gatherer *gatherer, const struct gather_row *row, struct str value)
@@ -302,6 +321,8 @@ static bool add_values(struct gatherer *gatherer, const struct gather_row *row, 
                 gatherer->follows |= 1U << row->kind;
         if (row->flags & (ROW_VEILS | ROW_DEFERS | ROW_FOLLOWS))
                 return true;
+        if (finds_repository(row, value))
+                gatherer->follows |= 1U << RESOURCE_PROJECT;
         if ((row->flags & ROW_MAIN) && !str_empty(str_trim(value)))
                 gatherer->main |= 1U << row->kind;
         if (row->flags & ROW_HIDES)
@@ -345,9 +366,6 @@ static bool gather_path(struct gatherer *gatherer, const struct gather_row *row)
                 }
                 if (row->flags & ROW_FALLBACK)
                         return add_fallback(gatherer, row, value);
-                /* Such an id is enough to find it, whatever project stands in front. */
-                if (row->kind == RESOURCE_REPOSITORY && guid_valid(value))
-                        gatherer->follows |= 1U << RESOURCE_PROJECT;
                 return add_values(gatherer, row, value);
         }
         return true;
