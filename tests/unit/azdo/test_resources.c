@@ -490,6 +490,10 @@ static void a_patch_says_in_one_way_what_it_sets(void **state)
                 {ITEM_7, STEP("/fields/ System.TeamProject", "\"q\""), "refused"},
                 {ITEM_7, STEP("/relations", "[]"), "refused"},
                 {ITEM_7, STEP("/fields/Team Project", "\"q\""), "refused"},
+                {ITEM_7, STEP("/fields/System.Title", "\"t\",\"from\":null"),
+                        "organizations=c projects=p workItems=7 projects? workItemTypes?"},
+                {ITEM_7, STEP("/fields/System.Title", "\"t\",\"from\":\"/fields/System.State\""),
+                        "refused"},
         };
         CHECK(cases);
 }
