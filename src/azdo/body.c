@@ -131,7 +131,11 @@ const json_t *body_patch_step(const json_t *patch, size_t i, struct str *path, c
                 *why = "a step of the patch has a path that is not `/` and names between slashes";
                 return NULL;
         }
-        return step;
+        /* What it sets is told by no value, and to move is to remove as well. */
+        const json_t *from = body_member(step, STR("from"), why);
+        if (from && !json_is_null(from))
+                *why = "a step of the patch copies or moves what stands elsewhere";
+        return *why ? NULL : step;
 }
 
 bool body_patch_overlaps(struct str a, struct str b)

@@ -20,7 +20,8 @@ json_t *body_parse(struct str text, const char **why);
 /* The member of that name: NULL when there is none, or with `*why` set when there are two. */
 json_t *body_member(const json_t *object, struct str name, const char **why);
 /* Step `i` of a JSON Patch (RFC 6902) and its path, a view into it. NULL: there are no more steps,
- * or with `*why` set, it is no patch, or one whose path may be read in two ways. */
+ * or with `*why` set, it is no patch, one whose path may be read in two ways, or one
+ * whose value stands elsewhere (copy, move). */
 const json_t *body_patch_step(const json_t *patch, size_t i, struct str *path, const char **why);
 /* Whether one of the two paths leads to something within the other. */
 bool body_patch_overlaps(struct str a, struct str b);

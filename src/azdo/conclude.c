@@ -39,20 +39,22 @@ bool conclude_helps(const struct operation *op, const struct resources *resource
         return item->kind != RESOURCE_PROJECT && follows(op, resources, doubts, RESOURCE_PROJECT);
 }
 
-bool conclude_is_elsewhere(
-        const struct resources *resources, enum resource_kind kind, const struct identity *identity)
+bool conclude_is_elsewhere(const struct resources *resources, const struct resource *item,
+        const struct identity *identity)
 {
         bool named_any = false;
 
-        /* A work item may be about to move: each of the projects counts. */
-        if (kind == RESOURCE_WORK_ITEM)
+        /* A work item may be about to move, and a repository to be taken from: each of the projects
+         * counts. */
+        if (item->kind == RESOURCE_WORK_ITEM ||
+                (item->kind == RESOURCE_REPOSITORY && item->beside_path))
                 return false;
         for (size_t i = 0; i < resources->n; i++) {
-                const struct resource *item = &resources->items[i];
-                if (item->kind != RESOURCE_PROJECT)
+                const struct resource *one = &resources->items[i];
+                if (one->kind != RESOURCE_PROJECT)
                         continue;
-                if (identity_is_project(identity, item->value) ||
-                        (item->known && str_eq_fold(item->known->id, identity->project_id)))
+                if (identity_is_project(identity, one->value) ||
+                        (one->known && str_eq_fold(one->known->id, identity->project_id)))
                         return false;
                 named_any = true;
         }

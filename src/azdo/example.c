@@ -6,6 +6,7 @@
 #include "catalogue_table.h"
 #include "facts.h"
 #include "resource_rows.h"
+#include "walk.h"
 
 enum { MOST_BYTES = 64 * 1024 };
 
@@ -293,6 +294,26 @@ static bool add_wishes(struct making *m)
         return true;
 }
 
+/* A ref that is named is set to something, unless a wish says otherwise: without it, it goes. */
+static void add_object(struct making *m)
+{
+        struct fact_place place;
+        size_t n;
+
+        (void)facts_all(&n);
+        for (unsigned kind = 0; m->body && kind < n; kind++) {
+                const json_t *found = NULL;
+                const char *why = "";
+                struct walk walk;
+                if (!fact_place(m->op, kind, &place) || !place.is_zeros)
+                        continue;
+                walk_begin(&walk, m->body, place.where, &why);
+                if (walk_next(&walk, &found) && !found)
+                        put(&m->body, place.where, STR_NONE,
+                                json_string("1111111111111111111111111111111111111111"));
+        }
+}
+
 static bool finish(struct making *m, struct arena *arena, struct example *out)
 {
         char *body = m->body ? json_dumps(m->body, JSON_COMPACT) : NULL;
@@ -321,7 +342,9 @@ bool operation_example(const struct operation *op, const struct wish *wishes, si
         buf_init(&query, MOST_BYTES);
         write_path(&m);
         add_discriminator(&m);
-        bool good = add_wishes(&m) && finish(&m, arena, out);
+        bool good = add_wishes(&m);
+        add_object(&m);
+        good = good && finish(&m, arena, out);
         json_decref(m.body);
         buf_clear(&path);
         buf_clear(&query);

@@ -84,6 +84,16 @@ bool fact_is_grave(const struct fact *fact)
                !str_eq_fold(fact->value, STR("none"));
 }
 
+bool facts_say_by_silence(const struct operation *op)
+{
+        const struct operation_extra *extra = &table_extras[op->index];
+
+        for (size_t i = 0; i < extra->n_facts; i++)
+                if (rows[extra->facts[i]].flags & ZEROS)
+                        return true;
+        return false;
+}
+
 bool facts_may_begin(const struct operation *op, struct str text)
 {
         const struct operation_extra *extra = &table_extras[op->index];
@@ -230,11 +240,14 @@ static bool gather_body(struct gatherer *gatherer, const struct fact_row *row, c
 {
         const json_t *found;
         struct walk walk;
+        size_t n = 0;
 
         walk_begin(&walk, body, row->where, gatherer->why);
-        while (walk_next(&walk, &found)) {
+        for (; walk_next(&walk, &found); n++) {
+                /* To Json.NET what is left out is what is null. */
                 if (!found)
-                        return true;
+                        return !(row->flags & ZEROS) || n == json_array_size(body) ||
+                               add(gatherer, row->kind, STR(""), STR("true"));
                 struct str key = arena_copy(gatherer->arena, walk.key);
                 if (row->flags & TEXT ? !add_text(gatherer, row, found)
                                       : !add_json(gatherer, row, key, found))

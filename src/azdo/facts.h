@@ -22,6 +22,8 @@ struct fact_place {
 };
 /* The first place; false: it cannot say it. */
 bool fact_place(const struct operation *op, unsigned kind, struct fact_place *out);
+/* Whether a guarded fact is said by leaving a member out. */
+bool facts_say_by_silence(const struct operation *op);
 /* Whether `text` begins with the name of a member that says a guarded fact. */
 bool facts_may_begin(const struct operation *op, struct str text);
 

@@ -84,8 +84,11 @@ unsigned operation_veiled_kinds(const struct operation *op)
 
         for (size_t i = 0; i < extra->n_rows; i++) {
                 const struct gather_row *row = &rows[extra->rows[i]];
-                if (row->source >= SOURCE_BODY && !(row->flags & ROW_VEILS))
-                        named |= 1U << row->kind;
+                if (row->source < SOURCE_BODY || (row->flags & ROW_VEILS))
+                        continue;
+                named |= 1U << row->kind;
+                if (row->kind == RESOURCE_REPOSITORY) /* its id says of which project it is */
+                        named |= 1U << RESOURCE_PROJECT;
         }
         /* A quick look at the text finds guarded facts too. */
         return extra->body_kinds & ~named & ~(unsigned)BODY_FACTS;
@@ -104,27 +107,61 @@ unsigned operation_open_kinds(const struct operation *op)
         return open;
 }
 
-bool body_may_veil(const struct operation *op, struct str body)
+/* Moves `*text` to the next text in double quotes, or to its end. False: something stands before it
+ * that is no JSON, and that Json.NET may read all the same: a name in single quotes or in none, a
+ * comment. */
+static bool skip_to_text(struct str *text)
+{
+        static const char plain[] = " \t\r\n{}[]:,+-.0123456789eE";
+        static const struct str words[] = {{"true", 4}, {"false", 5}, {"null", 4}};
+
+        while (text->len && text->ptr[0] != '"') {
+                size_t n = memchr(plain, text->ptr[0], sizeof(plain) - 1) ? 1 : 0;
+                for (size_t i = 0; !n && i < sizeof(words) / sizeof(words[0]); i++)
+                        if (str_starts(*text, words[i]))
+                                n = words[i].len;
+                if (!n)
+                        return false;
+                *text = str_from(*text, n);
+        }
+        return true;
+}
+
+/* Whether a text that begins so may be the name of something that veils. */
+static bool begins_veil(const struct operation *op, struct str text)
 {
         const struct operation_extra *extra = &table_extras[op->index];
 
+        if (!text.len || !(extra->veil_letters >> (text.ptr[0] & 0x1f) & 1))
+                return false;
+        for (size_t i = 0; i < extra->n_rows; i++) {
+                const struct gather_row *row = &rows[extra->rows[i]];
+                if (row->source == SOURCE_BODY && (row->flags & ROW_VEILS) &&
+                        str_starts_fold(text, walk_leaf(row->where)))
+                        return true;
+        }
+        return facts_may_begin(op, text);
+}
+
+bool body_may_veil(const struct operation *op, struct str body)
+{
+        if (facts_say_by_silence(op))
+                return body.len > 0;
         /* An escape, or an encoding of more than one byte a letter, could hide a name. */
         if (str_find(body, '\\') >= 0 || str_find(body, '\0') >= 0)
                 return true;
-        for (ssize_t quote; (quote = str_find(body, '"')) >= 0;) {
-                body = str_from(body, (size_t)quote + 1);
-                if (!body.len || !(extra->veil_letters >> (body.ptr[0] & 0x1f) & 1))
-                        continue;
-                for (size_t i = 0; i < extra->n_rows; i++) {
-                        const struct gather_row *row = &rows[extra->rows[i]];
-                        if (row->source == SOURCE_BODY && (row->flags & ROW_VEILS) &&
-                                str_starts_fold(body, walk_leaf(row->where)))
-                                return true;
-                }
-                if (facts_may_begin(op, body))
+        if (str_starts(body, STR("\xEF\xBB\xBF"))) /* the mark of UTF-8 */
+                body = str_from(body, 3);
+        while (skip_to_text(&body)) {
+                if (!body.len)
+                        return false;
+                body = str_from(body, 1);
+                ssize_t end = str_find(body, '"');
+                if (end < 0 || begins_veil(op, body))
                         return true;
+                body = str_from(body, (size_t)end + 1);
         }
-        return false;
+        return true;
 }
 
 unsigned resources_implied_by(const struct resources *resources, unsigned wanted)
@@ -213,10 +250,26 @@ bool resources_add(struct resources *resources, enum resource_kind kind, struct 
         return true;
 }
 
-static bool add_item(struct gatherer *gatherer, enum resource_kind kind, struct str value)
+static bool add_item(struct gatherer *gatherer, const struct gather_row *row, struct str value)
 {
-        return resources_add(gatherer->out, kind, value, NULL) ||
-               refuse(gatherer, "the request names too many resources");
+        struct resources *out = gatherer->out;
+        size_t n = out->n;
+
+        if (!resources_add(out, (enum resource_kind)row->kind, value, NULL))
+                return refuse(gatherer, "the request names too many resources");
+        if (out->n > n)
+                out->items[n].beside_path = row->source != SOURCE_PATH;
+        return true;
+}
+
+/* Whether the value is an id of a repository, in any form that .NET reads: enough to find it,
+ * whatever project stands in front. */
+static bool finds_repository(const struct gather_row *row, struct str value)
+{
+        value = str_trim_wide(value);
+        return row->kind == RESOURCE_REPOSITORY && !(row->flags & ROW_ASIDE) &&
+               (row->source != SOURCE_QUERY || (row->flags & ROW_FINDS)) &&
+               (guid_valid(value) || guid_is_odd(value));
 }
 
 /* It stays open which work items are touched, and whose. */
@@ -255,7 +308,7 @@ static bool add_value(struct gatherer *gatherer, const struct gather_row *row, s
         *(row->flags & ROW_ASIDE ? &gatherer->aside : &gatherer->named) |= 1U << kind;
         if (kind == RESOURCE_WORK_ITEM && ++gatherer->n_work_items > WORK_ITEMS_MOST)
                 return leave_open(gatherer);
-        return add_item(gatherer, kind, value);
+        return add_item(gatherer, row, value);
 }
 
 static bool add_values(struct gatherer *gatherer, const struct gather_row *row, struct str value)
@@ -268,6 +321,8 @@ static bool add_values(struct gatherer *gatherer, const struct gather_row *row, 
                 gatherer->follows |= 1U << row->kind;
         if (row->flags & (ROW_VEILS | ROW_DEFERS | ROW_FOLLOWS))
                 return true;
+        if (finds_repository(row, value))
+                gatherer->follows |= 1U << RESOURCE_PROJECT;
         if ((row->flags & ROW_MAIN) && !str_empty(str_trim(value)))
                 gatherer->main |= 1U << row->kind;
         if (row->flags & ROW_HIDES)
@@ -311,9 +366,6 @@ static bool gather_path(struct gatherer *gatherer, const struct gather_row *row)
                 }
                 if (row->flags & ROW_FALLBACK)
                         return add_fallback(gatherer, row, value);
-                /* Such an id is enough to find it, whatever project stands in front. */
-                if (row->kind == RESOURCE_REPOSITORY && guid_valid(value))
-                        gatherer->follows |= 1U << RESOURCE_PROJECT;
                 return add_values(gatherer, row, value);
         }
         return true;

@@ -17,5 +17,6 @@
 #define ASIDE ROW_ASIDE
 #define FOLLOWS ROW_FOLLOWS
 #define LINK ROW_LINK
+#define FINDS ROW_FINDS
 
 #endif

@@ -160,7 +160,7 @@ static bool learn_once(const struct policy *policy, const struct policy_request 
                 const struct identity *known = known_of(policy, item->kind, item->value);
                 if (!known)
                         continue;
-                if (conclude_is_elsewhere(resources, item->kind, known))
+                if (conclude_is_elsewhere(resources, item, known))
                         return error_set(err,
                                 "the proxy refuses this request: the %s does not belong to the "
                                 "project that the request names",

@@ -97,7 +97,7 @@ static enum next look_up(struct exchange *x, struct named *named, struct resourc
         case DIRECTORY_FAILED: return ask_again_later(x, item);
         case DIRECTORY_ASK: return x->names_asked++ < ASKS_MOST ? ask_name(x, &question) : NEXT;
         }
-        if (conclude_is_elsewhere(&named->resources, item->kind, identity))
+        if (conclude_is_elsewhere(&named->resources, item, identity))
                 return refuse(x, 400, REFUSED_MALFORMED,
                         "the %s does not belong to the project that the request names",
                         resource_kind_name(item->kind));

@@ -82,7 +82,7 @@ class DotNet(Directory):
 
     def plain(self, segment):
         digits = "".join(c for c in urllib.parse.unquote(segment).lower() if c not in "-{}()")
-        return next((id for id in self.projects.values() if id.replace("-", "") == digits), segment)
+        return next((id for id in (*self.projects.values(), *self.repositories) if id.replace("-", "") == digits), segment)
 
 
 @pytest.mark.parametrize("spelt", ["%s", "%%7B%s%%7D", "(%s)"], ids=["digits", "braces", "parentheses"])
@@ -126,6 +126,54 @@ def test_repositories_by_id_belong_to_their_own_project(start, operator, upstrea
     wrong = get(proxy, operator, "/contoso/analytics/" + refs % WAGES)
     assert wrong.status == 400 and "does not belong to the project" in json.loads(wrong.body)["message"]
     assert len(served(upstream)) == 3
+
+
+@pytest.mark.parametrize("entry", [{"projects": ["analytics"]}, {"repositories": ["analytics/*"]}], ids=["projects", "repositories"])
+@pytest.mark.parametrize("names", ["resolve", "literal"])
+def test_a_repository_by_an_odd_spelling_of_its_id_is_of_its_own_project(start, operator, upstream, entry, names):
+    upstream.always = DotNet()
+    proxy = start({"operations": ["git.refs.list"], **entry}, upstream={"names": names})
+    for spelt in (WAGES.replace("-", ""), "%%7B%s%%7D" % WAGES, "(%s)" % WAGES):
+        assert get(proxy, operator, "/contoso/analytics/_apis/git/repositories/%s/refs" % spelt).status in (400, 403), spelt
+    assert served(upstream) == []
+
+
+# What a body takes from a repository: of which project that is, is not what the path says.
+TAKES = [
+    ("git.repositories.create", "/_apis/git/repositories", lambda id: {"name": "copy", "parentRepository": {"id": id}}),
+    ("git.pullRequests.create", "/_apis/git/repositories/dags/pullrequests",
+     lambda id: {"sourceRefName": "refs/heads/a", "targetRefName": "refs/heads/b", "forkSource": {"repository": {"id": id}}}),
+    ("git.forks.createForkSyncRequest", "/_apis/git/repositories/dags/forkSyncRequests", lambda id: {"source": {"repositoryId": id}}),
+    ("git.refs.updateMany", "/_apis/git/repositories/dags/refs", lambda id: [{"name": "refs/heads/a", "newObjectId": "1" * 40, "repositoryId": id}]),
+    ("git.cherryPicks.create", "/_apis/git/repositories/dags/cherryPicks", lambda id: {"repository": {"id": id}}),
+    ("wiki.wikis.create", "/_apis/wiki/wikis", lambda id: {"name": "w", "type": "codeWiki", "repositoryId": id}),
+    ("pipelines.pipelines.create", "/_apis/pipelines", lambda id: {"name": "p", "configuration": {"type": "yaml", "repository": {"id": id}}}),
+    ("build.definitions.create", "/_apis/build/definitions", lambda id: {"name": "d", "repository": {"id": id, "type": "TfsGit"}}),
+]
+
+
+@pytest.mark.parametrize("operation,path,body", TAKES, ids=[t[0] for t in TAKES])
+def test_a_repository_that_a_body_names_is_of_its_own_project(start, operator, upstream, operation, path, body):
+    post = lambda proxy, id: proxy.ask("POST", "/contoso/analytics" + path, operator, JSON, json.dumps(body(id)).encode())
+    proxy = start({"operations": [operation], "projects": ["analytics"]})
+    assert post(proxy, DAGS).status == 200
+    for spelt in (WAGES, WAGES.replace("-", ""), "{%s}" % WAGES):
+        assert post(proxy, spelt).status in (400, 403), spelt
+    both = start({"operations": [operation], "projects": ["analytics", "payroll"]})
+    assert post(both, WAGES).status == 200
+    open_ = start({"operations": [operation], "projects": ["*"]}, deny=[{"projects": ["payroll"]}])
+    assert post(open_, DAGS).status == 200 and post(open_, WAGES).status == 403
+    assert len(served(upstream)) == 3
+
+
+def test_a_file_that_is_read_for_a_build_is_of_its_repositorys_project(start, operator, upstream):
+    proxy = start({"operations": ["build.sourceProviders.getFileContents"], "projects": ["analytics"]})
+    read = "/contoso/analytics/_apis/sourceProviders/tfsgit/filecontents?path=/x&repository=%s"
+    assert get(proxy, operator, read % DAGS).status == 200
+    assert get(proxy, operator, read % "dags").status == 200
+    assert get(proxy, operator, read % WAGES).status == 403
+    assert get(proxy, operator, read % WAGES.replace("-", "")).status == 403
+    assert len(served(upstream)) == 2
 
 
 def test_a_route_without_a_project_is_that_of_its_resource(start, operator, upstream):

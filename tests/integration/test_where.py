@@ -124,6 +124,19 @@ def test_a_patch_that_may_be_read_in_two_ways_is_refused(proxy, upstream, operat
     assert answer.status == 400 and not upstream.received, answer.body
 
 
+@pytest.mark.parametrize("op", ["copy", "move"])
+def test_a_patch_that_takes_its_value_from_elsewhere_is_refused(proxy, upstream, operator, op):
+    upstream.always = Directory()
+    title = {"op": "add", "path": "/fields/System.Title", "from": None, "value": "Closed"}
+    patch = lambda *steps: proxy.ask("PATCH", "/contoso/analytics/_apis/wit/workitems/7?api-version=7.1", operator,
+                                     [("Content-Type", "application/json-patch+json")], json.dumps(steps).encode())
+    assert patch(title).status == 200
+    reached = len(upstream.received)
+    for step in ({"from": "/fields/System.Title"}, {"From": "/fields/System.Title", "value": "Active"}):
+        answer = patch(title, {"op": op, "path": "/fields/System.State", **step})
+        assert answer.status == 400 and len(upstream.received) == reached, answer.body
+
+
 @pytest.mark.parametrize("options,rebases,never_squashes", [
     ({"mergeStrategy": "rebase"}, 200, 200), ({"squashMerge": True}, 403, 403), ({"squashMerge": "true"}, 403, 403), ({"mergeStrategy": "squash"}, 403, 403),
     ({"mergeStrategy": "rebase", "squashMerge": True}, 403, 403), ({"mergeStrategy": "rebase", "squashMerge": False}, 200, 200), ({"squashMerge": False}, 200, 200)])

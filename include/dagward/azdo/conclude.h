@@ -14,9 +14,9 @@
  * bit for each kind (policy_doubts). `op` is not NULL. */
 bool conclude_helps(const struct operation *op, const struct resources *resources, unsigned doubts,
         const struct resource *item);
-/* A request whose parts say that it is in one project and in another: 400. `identity`: what one of
- * that kind is known as. */
-bool conclude_is_elsewhere(const struct resources *resources, enum resource_kind kind,
+/* A request whose parts say that it is in one project and in another: 400. `identity`: what the
+ * item is known as. */
+bool conclude_is_elsewhere(const struct resources *resources, const struct resource *item,
         const struct identity *identity);
 /* Adds what follows from the items that are known by now, copied into `arena`. What does not fit
  * stays in doubt. */

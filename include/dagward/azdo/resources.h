@@ -39,6 +39,7 @@ struct resource {
         enum resource_kind kind;
         struct str value; /* in the request, the body's copy in the arena, or static; not empty */
         const struct identity *known; /* what upstream knows it as; NULL: nobody has asked */
+        bool beside_path;             /* the query or the body names it */
 };
 
 enum {

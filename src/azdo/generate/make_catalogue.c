@@ -434,6 +434,9 @@ static void write_extra(FILE *out, const struct source_operation *op, size_t n_r
                 if ((rows[i].source == SOURCE_BODY || rows[i].source == SOURCE_PATCH) &&
                         str_glob(str_of(rows[i].operations), str_of(op->id), false)) {
                         body_kinds |= 1U << rows[i].kind;
+                        /* Of which project one is may be said by its id alone. */
+                        if (rows[i].kind == KIND_REPOSITORY && !(rows[i].flags & ROW_ASIDE))
+                                body_kinds |= 1U << KIND_PROJECT;
                         /* A link is there or is not: without one nothing is left open. */
                         if (!(rows[i].flags & ROW_LINK))
                                 touched |= 1U << rows[i].kind;

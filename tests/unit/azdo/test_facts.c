@@ -138,6 +138,9 @@ static void bodies_and_queries_say_facts(void **state)
                         "newObjectIds=00 newObjectIds=0a deletesRef=true deletesRef=true "
                         "isLocked=true"},
                 {REPOSITORY "/refs", "[{\"newObjectId\":\" \"}]", "newObjectIds=  deletesRef=true"},
+                {REPOSITORY "/refs", "[{\"name\":\"refs/heads/a\"},{\"newObjectId\":\"0a\"}]",
+                        "newObjectIds=0a deletesRef=true"},
+                {REPOSITORY "/refs", "[]", ""},
                 {REPOSITORY "/importRequests",
                         "{\"parameters\":{\"deleteServiceEndpointAfterImportIsDone\":true,"
                         "\"gitSource\":{\"url\":\"u\",\"overwrite\":true},\"tfvcSource\":{\"path\":"

@@ -3,6 +3,7 @@
 #include "dagward/azdo/resources.h"
 
 #define GUID "6ce954b1-ce1f-45d1-b94d-e6bf2464ba2c"
+#define ODD_GUID "6ce954b1ce1f45d1b94de6bf2464ba2c"
 #define OTHER "0a1b2c3d-0000-4000-8000-00000000beef"
 
 /* The items as "kind=value" and the unresolved kinds as "kind?", or "refused"; NULL body: unread.
@@ -121,6 +122,14 @@ static void what_a_request_leaves_open_is_unresolved(void **state)
                 {"GET /c/p/_apis/git/repositories/" GUID "/refs", NULL,
                         "organizations=c projects=p repositories=" GUID " projects? refs?"},
                 {"POST /c/p/_git/" GUID "/git-upload-pack", NULL,
+                        "organizations=c projects=p repositories=" GUID " projects?"},
+                {"POST /c/p/_git/" ODD_GUID "/git-upload-pack", NULL,
+                        "organizations=c projects=p repositories=" ODD_GUID " projects?"},
+                {"GET /c/p/_apis/git/repositories/{" GUID "}/refs", NULL,
+                        "organizations=c projects=p repositories={" GUID "} projects? refs?"},
+                {"GET /c/p/_apis/build/builds?repositoryId=" GUID, NULL,
+                        "organizations=c projects=p repositories=" GUID " pipelines? builds?"},
+                {"GET /c/p/_apis/sourceProviders/tfsgit/filecontents?repository=" GUID, NULL,
                         "organizations=c projects=p repositories=" GUID " projects?"},
                 {"POST /c/p/_git/dags.git/git-receive-pack", NULL,
                         "organizations=c projects=p repositories=dags refs?"},
@@ -247,13 +256,13 @@ static void other_bodies_are_rows_of_the_table(void **state)
                 {"POST /c/p/_apis/git/repositories/r/refs",
                         "[{\"repositoryId\":\"" GUID "\",\"name\":\"refs/heads/a\"}]",
                         "organizations=c projects=p repositories=r repositories=" GUID
-                        " refs=refs/heads/a"},
+                        " refs=refs/heads/a projects?"},
                 {"POST /c/p/_apis/git/repositories/r/refs", "[{\"repositoryId\":\"other\"}]",
                         "refused"},
                 {"POST /c/p/_apis/git/repositories/r/refs", "{\"name\":\"refs/heads/a\"}",
                         "refused"},
                 {"POST /c/p/_apis/git/repositories/r/refs", NULL,
-                        "organizations=c projects=p repositories=r repositories? refs?"},
+                        "organizations=c projects=p repositories=r projects? repositories? refs?"},
                 {"POST /c/_apis/serviceendpoint/endpoints",
                         "{\"serviceEndpointProjectReferences\":[{\"projectReference\":{\"id\":"
                         "\"a\"}},"
@@ -328,6 +337,8 @@ static void bodies_are_asked_for_only_where_rows_read_them(void **state)
                                                1U << RESOURCE_REF | BODY_FACTS},
                 {"pipelines.runs.run", 1U << RESOURCE_PIPELINE | 1U << RESOURCE_REF | BODY_FACTS |
                                                BODY_GUARDED_FACTS},
+                {"pipelines.pipelines.create",
+                        1U << RESOURCE_PROJECT | 1U << RESOURCE_REPOSITORY | BODY_FACTS},
                 {"build.builds.list", 0},
                 {"gitHttp.pack.push", 0},
         };
@@ -479,6 +490,10 @@ static void a_patch_says_in_one_way_what_it_sets(void **state)
                 {ITEM_7, STEP("/fields/ System.TeamProject", "\"q\""), "refused"},
                 {ITEM_7, STEP("/relations", "[]"), "refused"},
                 {ITEM_7, STEP("/fields/Team Project", "\"q\""), "refused"},
+                {ITEM_7, STEP("/fields/System.Title", "\"t\",\"from\":null"),
+                        "organizations=c projects=p workItems=7 projects? workItemTypes?"},
+                {ITEM_7, STEP("/fields/System.Title", "\"t\",\"from\":\"/fields/System.State\""),
+                        "refused"},
         };
         CHECK(cases);
 }
@@ -570,6 +585,18 @@ static void a_quick_look_never_misses_what_veils(void **state)
         assert_true(body_may_veil(run, STR("{ \n\"YAMLOVERRIDE\" :1}")));
         assert_true(body_may_veil(run, STR("{\"\\u0079amlOverride\":1}")));
         assert_true(body_may_veil(run, str_view("{\0\"\0y\0", 6)));
+        /* What Json.NET reads beside JSON. */
+        static const char *const loose[] = {"{'yamlOverride':1}", "{yamlOverride:1}",
+                "{/*\"*/yamlOverride/*\"*/:1}", "{//\"\nyamlOverride//\"\n:1}",
+                "{\"a\":'\"',yamlOverride:'\"'}", "{trueyamlOverride:1}", "{\"a\":NaN}", "{\"a"};
+        for (size_t i = 0; i < sizeof(loose) / sizeof(loose[0]); i++)
+                assert_true(body_may_veil(run, str_of(loose[i])));
+        /* A ref that is set to nothing goes. */
+        const struct operation *refs = catalogue_find(STR("git.refs.updateMany"));
+        assert_true(body_may_veil(refs, STR("[{\"name\":\"refs/heads/a\"}]")));
+        assert_false(body_may_veil(refs, STR("")));
+        assert_false(body_may_veil(
+                run, STR("\xEF\xBB\xBF[true, false,\tnull,\r\n-1.5E+3, {\"a\": \"'y/*\"}]")));
 }
 
 int main(void)
