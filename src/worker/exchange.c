@@ -287,6 +287,7 @@ void exchange_wait(struct exchange *x, enum waits_for what, int64_t ms)
 {
         x->waits = what;
         x->client->deadline_ms = x->worker->now_ms + ms;
+        admit_stranger_waits(x);
 }
 
 void exchange_refuse(struct exchange *x)

@@ -127,7 +127,7 @@ struct worker {
         uint64_t most_clients, most_upstreams; /* this worker's share */
         struct link strangers; /* clients that never showed a valid token: the newest first */
         struct link resting;   /* those that did, and are not being served */
-        struct link reading;   /* either, in the middle of a head */
+        struct link waiting;   /* either, with a request that is not let in, and holds a block */
         uint64_t admitted;     /* requests under way */
         uint64_t held_bytes;   /* by exchanges, beside stream blocks */
         uint64_t turned_away_told[8];
@@ -189,8 +189,8 @@ struct worker {
 struct client {
         struct link link;
         struct link standing; /* among strangers or resting ones; alone: being served */
-        struct link waiting;  /* in a list of the worker: its head has begun and not ended
-                                 (`reading`), or its handshake has to wait (`shakes`) */
+        struct link waiting;  /* in a list of the worker: its request is not let in and waits for
+                                 something (`waiting`), or its handshake does (`shakes`) */
         struct worker *worker;
         struct stream stream;
         struct exchange *exchange;  /* NULL: idle */
@@ -485,8 +485,8 @@ bool admit_connection(struct worker *worker, const char *peer, budget_place *pla
 void admit_meet(struct client *client);
 void admit_rest(struct client *client);
 void admit_gone(struct client *client);
-/* The head is not all there, and holds a block while the rest comes. */
-void admit_head_begun(struct exchange *x);
+/* It waits. Who is not let in makes room by that when memory is used up. */
+void admit_stranger_waits(struct exchange *x);
 /* Its caller is known and nothing of its body has been read: NEXT, or REFUSE. */
 enum next admit_request(struct exchange *x);
 /* Counts it as a request of operation `op` (NULL: not known), once: NEXT, or REFUSE. */
