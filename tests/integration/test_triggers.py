@@ -4,6 +4,8 @@ import json
 import os
 import random
 import signal
+import socket
+import struct
 import threading
 import time
 import uuid
@@ -342,6 +344,29 @@ def test_a_duplicate_does_not_wait_for_ever(place):
     assert answer.status_code == 409 and "Retry-After" in answer.headers
     assert "still being answered" in answer.json()["message"]
     assert replayed(it.post()) and len(it.runs()) == 1
+
+
+def test_who_hangs_up_in_line_stands_in_nobodys_way(place):
+    """200 duplicates that hang up: each would have been the first for a moment, on disk, when the first was refused."""
+    it = place(workers=1)
+    it.emulator.behave(delay_ms=3000, next_status=400, method="POST")
+    first = threading.Thread(target=it.post)
+    first.start()
+    until(lambda: it.emulator.requests(), "the first request upstream")
+    head = ("POST %s HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %s\r\nX-Airflow-Dag-Id: etl\r\nX-Airflow-Run-Id: r1\r\nX-Airflow-Task-Id: start\r\n"
+            "Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}" % (RUNS, it.token)).encode()
+    for _ in range(200):
+        with socket.create_connection(("127.0.0.1", it.proxy.port), timeout=seconds(15)) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            sock.sendall(head)
+            until(lambda: it.proxy.metric(r"^dagward_exchanges ") >= 2, "it waits")
+    until(lambda: it.proxy.metric(r"^dagward_exchanges ") == 1, "all have hung up")
+    journal = it.proxy.folder / "audit.jsonl.triggers"
+    before = journal.stat().st_size
+    assert it.post().status_code == 200
+    first.join()
+    assert len(it.runs()) == 1
+    assert journal.stat().st_size - before < 20_000, "as if each of them had been sent"
 
 
 def test_who_waits_goes_next_when_the_first_was_refused(place):
