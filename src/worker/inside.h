@@ -217,7 +217,6 @@ struct upstream {
         uint64_t reload;      /* of the world it was opened in */
         unsigned served;      /* answers so far: 0 = fresh */
         uint64_t sent_before; /* stream.sent when it was lent */
-        unsigned address;     /* of the endpoint's */
         struct health_key key;
         bool connected;      /* with TLS, if that is used */
         bool probe;          /* of an address that was ejected */
