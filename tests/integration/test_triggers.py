@@ -16,6 +16,7 @@ import requests
 
 from kit.emulator import Emulator
 from kit.policies import POLICY
+from kit.upstreams import message
 from kit.waiting import seconds, until
 
 RUNS = "/contoso/analytics/_apis/pipelines/42/runs?api-version=7.1"
@@ -202,6 +203,21 @@ def test_other_executes_only_by_a_chosen_key(place):
         "Authorization": "Bearer " + it.token, "X-Airflow-Dag-Id": "d", "X-Airflow-Run-Id": "r", "X-Airflow-Task-Id": "t", **more})
     assert not replayed(cancel()) and not replayed(cancel())
     assert not replayed(cancel(**{"Idempotency-Key": "c"})) and replayed(cancel(**{"Idempotency-Key": "c"}))
+
+
+def test_fields_of_a_first_answer_that_are_long_are_given_again_whole(start_proxy, issuer, upstream, operator):
+    """A head that does not fit must not lose its end: what comes next would be taken for a part of it."""
+    proxy = start_proxy([issuer.config()], POLICY, upstream.url, workers=1)
+    long = {"Location": "/contoso/analytics/" + "a" * 1900, "Content-Type": "application/json; x=" + "c" * 1900}
+    upstream.tell(message(200, '{"id": 7}', [("Location", long["Location"])], type=long["Content-Type"]))
+    token = ("Authorization", "Bearer " + operator)
+    with proxy.connect() as client:
+        for replay in (None, "true"):
+            answer = client.ask("POST", RUNS, [token, ("Idempotency-Key", "k")], b"{}")
+            assert (answer.status, answer.body, answer["Idempotent-Replayed"]) == (200, b'{"id": 7}', replay)
+            assert {n: answer[n] for n in long} == long
+        assert client.ask("GET", RUNS, [token]).status == 200
+    assert [r.method for r in upstream.received if "/pipelines/42/runs?" in r.target] == ["POST", "GET"], "and the run is tagged"
 
 
 # --- what upstream says no to, and what fails before it is sent, may be tried again ---
