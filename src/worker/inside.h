@@ -538,6 +538,9 @@ void exchange_wait(struct exchange *x, enum waits_for what, int64_t ms);
 bool exchange_is_overtaken(const struct exchange *x);
 /* Whether bindings and windows of time may have ended since it was decided. */
 bool exchange_is_old(const struct exchange *x);
+/* What a caller says has been understood; what is known of it from now on finds room, however much
+ * of the arena that took. */
+void exchange_open_reserve(struct exchange *x);
 /* Goes back to the step that looks at its token. Nothing may have been sent. Always NEXT. */
 enum next exchange_begin_anew(struct exchange *x);
 /* Names the request with `body` (ptr NULL: not read) into `named`, in `arena`. */
