@@ -265,6 +265,16 @@ const struct identity *identity_keep(const struct identity *identity, struct are
         return memory ? pack(identity, memory) : NULL;
 }
 
+bool identity_eq(const struct identity *a, const struct identity *b)
+{
+        const struct str *of_a = &a->id, *of_b = &b->id;
+
+        for (size_t i = 0; i < TEXTS; i++)
+                if (!str_eq(of_a[i], of_b[i]))
+                        return false;
+        return true;
+}
+
 bool identity_is_project(const struct identity *identity, struct str value)
 {
         return str_eq_fold(value, identity->project_id) ||

@@ -38,23 +38,32 @@ static void tell_first(struct trigger_ask *ask, const struct trigger_entry *entr
         ask->lost_steady_ms = entry->lost_steady_ms;
 }
 
+/* A line is a ring, of which the entry knows the last: whoever comes stands behind it, and the next
+ * one behind that is the first. */
 static void wait_in_line(struct trigger_entry *entry, struct trigger_ask *ask)
 {
-        struct mail **link = (struct mail **)&entry->waiters;
+        struct mail *last = entry->waiters, *mail = &ask->mail;
 
-        while (*link)
-                link = &(*link)->next;
-        ask->mail.next = NULL;
-        *link = &ask->mail;
+        mail->next = last ? last->next : mail;
+        if (last)
+                last->next = mail;
+        entry->waiters = mail;
+}
+
+/* Takes out whoever stands behind `before`. */
+static struct trigger_ask *leave_line(struct trigger_entry *entry, struct mail *before)
+{
+        struct mail *mail = before->next;
+
+        before->next = mail->next;
+        if (mail == entry->waiters)
+                entry->waiters = before == mail ? NULL : before;
+        return (struct trigger_ask *)mail;
 }
 
 struct trigger_ask *ledger_next_in_line(struct trigger_entry *entry)
 {
-        struct mail *mail = entry->waiters;
-
-        if (mail)
-                entry->waiters = mail->next;
-        return (struct trigger_ask *)mail;
+        return entry->waiters ? leave_line(entry, entry->waiters) : NULL;
 }
 
 /* --- the journal --- */
@@ -207,6 +216,31 @@ static void on_ask(struct mail *mail, void *receiver)
                 take_in_hand(ledger, entry, ask);
         else
                 ledger_answer(ask, TRIGGER_BROKEN);
+}
+
+struct withdrawal {
+        struct mail mail;
+        unsigned char key[TRIGGER_DIGEST];
+        char request_id[TRIGGER_ID + 1];
+};
+
+/* Who is in no line has its answer, or is about to have one. */
+static void on_withdrawal(struct mail *mail, void *receiver)
+{
+        struct ledger *ledger = receiver;
+        struct withdrawal *withdrawal = (struct withdrawal *)mail;
+        struct trigger_entry *entry = trigger_table_find(ledger->table, withdrawal->key);
+        struct mail *last = entry ? entry->waiters : NULL, *before = last;
+
+        while (before) {
+                struct trigger_ask *ask = (struct trigger_ask *)before->next;
+                if (strcmp(ask->request_id, withdrawal->request_id) == 0) {
+                        ledger_answer(leave_line(entry, before), TRIGGER_BROKEN);
+                        break;
+                }
+                before = before->next == last ? NULL : before->next;
+        }
+        free(withdrawal);
 }
 
 /* --- what came of it --- */
@@ -418,6 +452,18 @@ void ledger_ask(struct ledger *ledger, struct trigger_ask *ask)
 {
         ask->mail.deliver = on_ask;
         mailbox_post(ledger->box, &ask->mail);
+}
+
+void ledger_withdraw(struct ledger *ledger, const struct trigger_key *key, const char *request_id)
+{
+        struct withdrawal *withdrawal = calloc(1, sizeof(*withdrawal));
+
+        if (!withdrawal)
+                abort();
+        withdrawal->mail.deliver = on_withdrawal;
+        memcpy(withdrawal->key, key->key, sizeof(withdrawal->key));
+        snprintf(withdrawal->request_id, sizeof(withdrawal->request_id), "%s", request_id);
+        mailbox_post(ledger->box, &withdrawal->mail);
 }
 
 void ledger_hand_over(struct ledger *ledger, int fd, int64_t limit_ms)

@@ -214,13 +214,20 @@ void address_failed(struct worker *worker, const struct endpoint *endpoint, unsi
                 entry->until_ms - entry->since_ms);
 }
 
+/* A connection that was made under another world may stand elsewhere among the addresses of this
+ * one, or not at all: then there is nothing to be left alone. */
 void address_failed_for(struct upstream *upstream, enum health_fault fault, const char *why)
 {
         const struct endpoint *endpoint = upstream_endpoint(upstream->exchange);
 
-        upstream->probe = false; /* it has its verdict */
-        if (upstream->address < endpoint->n_addresses)
-                address_failed(upstream->worker, endpoint, upstream->address, fault, why);
+        for (unsigned i = 0; i < endpoint->n_addresses; i++) {
+                struct health_key key = health_key_of(&endpoint->addresses[i]);
+                if (!health_key_eq(&key, &upstream->key))
+                        continue;
+                upstream->probe = false; /* it has its verdict */
+                address_failed(upstream->worker, endpoint, i, fault, why);
+                return;
+        }
 }
 
 static void worked(struct upstream *upstream, enum health_fault proved)

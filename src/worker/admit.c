@@ -198,14 +198,14 @@ static uint64_t bytes_most(const struct worker *worker)
         return share > BYTES_LEAST ? share : BYTES_LEAST;
 }
 
-/* Whether `bytes` more can be had, once those that are slow with their heads have made room. */
+/* Whether `bytes` more can be had, once those that wait and are not let in have made room. */
 static bool has_bytes(struct worker *worker, uint64_t bytes, const struct client *but)
 {
         uint64_t most = bytes_most(worker);
-        struct link *link = worker->reading.before;
+        struct link *link = worker->waiting.before;
 
         for (int n = 0; n < EVICTIONS_AT_ONCE && bytes_in_use(worker) + bytes > most; n++) {
-                if (link == &worker->reading)
+                if (link == &worker->waiting)
                         return false;
                 struct client *client = LINK_OF(struct client, waiting, link);
                 link = link->before;
@@ -215,10 +215,14 @@ static bool has_bytes(struct worker *worker, uint64_t bytes, const struct client
         return bytes_in_use(worker) + bytes <= most;
 }
 
-void admit_head_begun(struct exchange *x)
+/* What it waits for makes no difference: a head, a turn for its token, a body that nobody wants, or
+ * that the client takes its refusal. It costs nothing to wait so, and holds a block. */
+void admit_stranger_waits(struct exchange *x)
 {
-        link_add(&x->worker->reading, &x->client->waiting);
-        (void)has_bytes(x->worker, 0, x->client); /* its own head is read, whatever there is */
+        if (x->admitted || !link_empty(&x->client->waiting))
+                return;
+        link_add(&x->worker->waiting, &x->client->waiting);
+        (void)has_bytes(x->worker, 0, x->client); /* it goes on itself, whatever there is */
 }
 
 bool admit_bytes(struct exchange *x, uint64_t bytes)
@@ -287,6 +291,7 @@ enum next admit_request(struct exchange *x)
 
         x->client->known = true;
         link_remove(&x->client->standing);
+        link_remove(&x->client->waiting);
         enum next next = count_identity(x);
         if (next != NEXT)
                 return next;

@@ -18,7 +18,8 @@ static void write_challenges(struct exchange *x, struct buf *out)
 static void write_answer(
         struct exchange *x, int status, struct str content_type, struct str body, bool large)
 {
-        static _Thread_local char memory[4096];
+        /* An answer that was kept has three texts of TRIGGER_TEXT_MOST bytes. */
+        static _Thread_local char memory[3 * TRIGGER_TEXT_MOST + 4096];
         struct stream *to = &x->client->stream;
         bool head_only = x->parsed && str_eq(x->request.method, STR("HEAD"));
         char reason[96];
@@ -56,7 +57,7 @@ static void write_answer(
         x->status = status;
         x->response_bytes = head_only ? 0 : body.len;
         x->answer_left = STR_NONE;
-        bool ok = stream_queue(to, buf_str(&head));
+        bool ok = !head.overflow && stream_queue(to, buf_str(&head));
         if (ok && !head_only && large)
                 x->answer_left = body;
         else

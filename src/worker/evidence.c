@@ -275,6 +275,10 @@ static size_t project_pair(const struct resources *resources, struct pair *out)
         return 1;
 }
 
+/* Of a key, and of all of them together: more than a record shows, and no more than there is room
+ * for in what is kept back for it. */
+enum { KEY_MOST = 512, SAYS_MOST = 16 * 1024 };
+
 /* What it says, without the values: a variable of a run may be a secret. */
 static void fill_facts(struct exchange *x, struct audit_fields *fields)
 {
@@ -285,11 +289,16 @@ static void fill_facts(struct exchange *x, struct audit_fields *fields)
         if (!facts || !facts->n)
                 return;
         struct str *says = arena_alloc(&x->arena, facts->n * sizeof(*says));
+        size_t left = SAYS_MOST;
         for (size_t i = 0; says && i < facts->n; i++) {
                 const struct fact *fact = &facts->items[i];
-                says[n++] = fact->key.len ? arena_printf(&x->arena, "%s.%.*s",
-                                                    kinds[fact->kind].name, STR_FMT(fact->key))
-                                          : str_of(kinds[fact->kind].name);
+                struct str kind = str_of(kinds[fact->kind].name), text = STR_NONE;
+                struct str key = str_head(fact->key, KEY_MOST);
+                if (key.len && key.len <= left)
+                        text = arena_printf(&x->arena, "%s.%.*s", kind.ptr, STR_FMT(key));
+                if (text.ptr)
+                        left -= key.len;
+                says[n++] = text.ptr ? text : kind;
         }
         fields->request.says = says;
         fields->request.n_says = n;
@@ -408,6 +417,7 @@ static void fill_trigger(struct exchange *x, struct audit_fields *fields)
 
 static void fill(struct exchange *x, enum audit_kind kind, struct audit_fields *fields)
 {
+        exchange_open_reserve(x);
         fields->time_ms = x->worker->wall_ms;
         fields->kind = kind;
         fields->request_id = str_of(x->request_id);
@@ -462,6 +472,7 @@ enum next evidence_intent(struct exchange *x)
         bool durable = settings->durability == DURABILITY_ALL ||
                        (settings->durability == DURABILITY_WRITES && (!read || glass));
 
+        exchange_open_reserve(x); /* a read has no record yet */
         if (x->audit_answered && x->audit_ok) {
                 glass_count(x);
                 return NEXT;

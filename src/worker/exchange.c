@@ -15,7 +15,8 @@
 #include "dagward/http/h1_body.h"
 #include "dagward/http/h1_write.h"
 
-enum { ARENA_BLOCK = 16 * 1024, ARENA_CEILING = 256 * 1024 };
+/* What is kept back is for records, and for what upstream says. */
+enum { ARENA_BLOCK = 16 * 1024, ARENA_CEILING = 256 * 1024, ARENA_KEPT_BACK = 128 * 1024 };
 enum { DRAIN_MOST = 1024 * 1024, DRAIN_MS = 5000 };
 enum { DECISION_MS = 1000 }; /* how old a request may be that is let go by its first decision */
 /* git reads the answer to a push when it has sent all of it, and not at all if it could not. */
@@ -287,6 +288,7 @@ void exchange_wait(struct exchange *x, enum waits_for what, int64_t ms)
 {
         x->waits = what;
         x->client->deadline_ms = x->worker->now_ms + ms;
+        admit_stranger_waits(x);
 }
 
 void exchange_refuse(struct exchange *x)
@@ -541,6 +543,7 @@ struct exchange *exchange_new(struct client *client)
         }
         memset(x, 0, offsetof(struct exchange, request));
         x->arena = arena;
+        x->arena.ceiling = ARENA_CEILING;
         x->rewrite = rewrite;
         x->client = client;
         x->worker = worker;
@@ -556,6 +559,11 @@ struct exchange *exchange_new(struct client *client)
         worker->metrics.exchanges_now++;
         worker->served = true;
         return x;
+}
+
+void exchange_open_reserve(struct exchange *x)
+{
+        x->arena.ceiling = ARENA_CEILING + ARENA_KEPT_BACK;
 }
 
 static void release(struct exchange *x)

@@ -98,10 +98,8 @@ enum next head_read(struct exchange *x)
                 switch (stream_fill(stream)) {
                 case STREAM_OK: continue;
                 case STREAM_AGAIN:
-                        if (x->waits != WAIT_HEAD) {
+                        if (x->waits != WAIT_HEAD)
                                 exchange_wait(x, WAIT_HEAD, config->timeouts.headers_ms);
-                                admit_head_begun(x);
-                        }
                         return AGAIN;
                 case STREAM_FULL:
                         fault = (struct h1_fault){431, "RFC 6585 5", "the head is too large", 0};

@@ -127,7 +127,7 @@ struct worker {
         uint64_t most_clients, most_upstreams; /* this worker's share */
         struct link strangers; /* clients that never showed a valid token: the newest first */
         struct link resting;   /* those that did, and are not being served */
-        struct link reading;   /* either, in the middle of a head */
+        struct link waiting;   /* either, with a request that is not let in, and holds a block */
         uint64_t admitted;     /* requests under way */
         uint64_t held_bytes;   /* by exchanges, beside stream blocks */
         uint64_t turned_away_told[8];
@@ -189,8 +189,8 @@ struct worker {
 struct client {
         struct link link;
         struct link standing; /* among strangers or resting ones; alone: being served */
-        struct link waiting;  /* in a list of the worker: its head has begun and not ended
-                                 (`reading`), or its handshake has to wait (`shakes`) */
+        struct link waiting;  /* in a list of the worker: its request is not let in and waits for
+                                 something (`waiting`), or its handshake does (`shakes`) */
         struct worker *worker;
         struct stream stream;
         struct exchange *exchange;  /* NULL: idle */
@@ -217,7 +217,6 @@ struct upstream {
         uint64_t reload;      /* of the world it was opened in */
         unsigned served;      /* answers so far: 0 = fresh */
         uint64_t sent_before; /* stream.sent when it was lent */
-        unsigned address;     /* of the endpoint's */
         struct health_key key;
         bool connected;      /* with TLS, if that is used */
         bool probe;          /* of an address that was ejected */
@@ -485,8 +484,8 @@ bool admit_connection(struct worker *worker, const char *peer, budget_place *pla
 void admit_meet(struct client *client);
 void admit_rest(struct client *client);
 void admit_gone(struct client *client);
-/* The head is not all there, and holds a block while the rest comes. */
-void admit_head_begun(struct exchange *x);
+/* It waits. Who is not let in makes room by that when memory is used up. */
+void admit_stranger_waits(struct exchange *x);
 /* Its caller is known and nothing of its body has been read: NEXT, or REFUSE. */
 enum next admit_request(struct exchange *x);
 /* Counts it as a request of operation `op` (NULL: not known), once: NEXT, or REFUSE. */
@@ -539,6 +538,9 @@ void exchange_wait(struct exchange *x, enum waits_for what, int64_t ms);
 bool exchange_is_overtaken(const struct exchange *x);
 /* Whether bindings and windows of time may have ended since it was decided. */
 bool exchange_is_old(const struct exchange *x);
+/* What a caller says has been understood; what is known of it from now on finds room, however much
+ * of the arena that took. */
+void exchange_open_reserve(struct exchange *x);
 /* Goes back to the step that looks at its token. Nothing may have been sent. Always NEXT. */
 enum next exchange_begin_anew(struct exchange *x);
 /* Names the request with `body` (ptr NULL: not read) into `named`, in `arena`. */

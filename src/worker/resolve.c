@@ -64,19 +64,37 @@ static void pin(struct named *named, const struct resource *item)
 struct name_used {
         struct name_used *next;
         struct name_question question;
+        const struct identity *identity;
 };
 
-static bool note_used(struct exchange *x, const struct name_question *question)
+static bool is_same_answer(const struct name_used *used, const struct name_question *question,
+        const struct identity *identity)
 {
-        struct name_used *used = arena_alloc(&x->arena, sizeof(*used));
+        return used->question.kind == question->kind &&
+               used->question.service == question->service &&
+               used->question.credential == question->credential &&
+               str_eq_fold(used->question.path, question->path) &&
+               identity_eq(used->identity, identity);
+}
 
-        if (!used)
-                return false;
-        *used = (struct name_used){.next = x->names_used, .question = *question};
+/* Notes it; the copy that the exchange keeps, or NULL. There is one of each, however often it is
+ * decided: the parts of a batch are looked at anew with every name that was waited for. */
+static const struct identity *note_used(
+        struct exchange *x, const struct name_question *question, const struct identity *identity)
+{
+        for (struct name_used *used = x->names_used; used; used = used->next)
+                if (is_same_answer(used, question, identity))
+                        return used->identity;
+        struct name_used *used = arena_alloc(&x->arena, sizeof(*used));
+        struct str path = arena_copy(&x->arena, question->path);
+        const struct identity *kept = identity_keep(identity, &x->arena);
+        if (!used || !path.ptr || !kept)
+                return NULL;
+        *used = (struct name_used){x->names_used, *question, kept};
         used->question.value = STR_NONE; /* it may live shorter, and is not what finds the answer */
-        used->question.path = arena_copy(&x->arena, question->path);
+        used->question.path = path;
         x->names_used = used;
-        return used->question.path.ptr != NULL;
+        return kept;
 }
 
 /* Learns about one resource. */
@@ -101,8 +119,8 @@ static enum next look_up(struct exchange *x, struct named *named, struct resourc
                 return refuse(x, 400, REFUSED_MALFORMED,
                         "the %s does not belong to the project that the request names",
                         resource_kind_name(item->kind));
-        item->known = identity_keep(identity, &x->arena);
-        if (item->known && note_used(x, &question)) {
+        item->known = note_used(x, &question, identity);
+        if (item->known) {
                 pin(named, item);
                 *learnt = true;
         }

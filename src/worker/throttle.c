@@ -33,12 +33,15 @@ static bool key_of(struct exchange *x, struct throttle *key)
         return true;
 }
 
+/* What holds `key` back, or, when that has a status, what it takes the place of: that one service
+ * is not there for a moment says nothing about an identity that asks too much. */
 static struct throttle *find(struct worker *worker, const struct throttle *key)
 {
         for (size_t i = 0; i < THROTTLES; i++) {
                 struct throttle *one = &worker->throttles[i];
                 if (worker->now_ms < one->until_ms && one->index == key->index &&
                         (one->status == 429 || one->service == key->service) &&
+                        (!key->status || key->status == 429 || key->status == one->status) &&
                         memcmp(one->digest, key->digest, sizeof(key->digest)) == 0)
                         return one;
         }

@@ -86,11 +86,18 @@ enum next trigger_ask_ledger(struct exchange *x, bool renew)
         return PENDING;
 }
 
-static void forget_ask(struct trigger *t)
+/* Nor does it stand in line any more: who asks and hangs up, over and over, would make that as long
+ * as it likes, for everybody behind it and for the ledger. */
+static void forget_ask(struct exchange *x)
 {
-        if (t->ask)
-                t->ask->x = NULL;
+        struct trigger *t = x->trigger;
+
+        if (!t->ask)
+                return;
+        t->ask->x = NULL;
         t->ask = NULL;
+        if (x->worker->ledger)
+                ledger_withdraw(x->worker->ledger, &t->key, x->request_id);
 }
 
 bool trigger_waits(const struct exchange *x)
@@ -128,8 +135,6 @@ enum next trigger_refuse(struct exchange *x, int status, const char *what, int r
 
 enum next trigger_late(struct exchange *x)
 {
-        struct trigger *t = x->trigger;
-
         if (x->ask) {
                 ask_forget(x);
                 return trigger_refuse(x, 503,
@@ -137,7 +142,7 @@ enum next trigger_late(struct exchange *x)
                         "not be asked in time what became of it; ask again",
                         RETRY_SOON_S);
         }
-        forget_ask(t);
+        forget_ask(x);
         return trigger_refuse(x, 409,
                 "the same request was sent before and is still being answered; ask again later, "
                 "the first answer will be given. To start another run on purpose send an "
@@ -493,7 +498,7 @@ void trigger_clear(struct exchange *x)
 
         if (!t)
                 return;
-        forget_ask(t);
+        forget_ask(x);
         free(t->answer);
         buf_clear(&t->body);
 }

@@ -83,7 +83,6 @@ static struct upstream *upstream_open(
         upstream->service = x->named.service;
         upstream->once = x->detour != NULL;
         upstream->reload = x->world->reload;
-        upstream->address = address;
         upstream->key = health_key_of(&endpoint->addresses[address]);
         const struct health_entry *entry = health_find(&worker->health, &upstream->key);
         upstream->probe = entry && entry->probed;

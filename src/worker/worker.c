@@ -490,7 +490,7 @@ struct worker *worker_new(unsigned number, unsigned n_workers, const struct work
         link_init(&worker->dropped_clients);
         link_init(&worker->strangers);
         link_init(&worker->resting);
-        link_init(&worker->reading);
+        link_init(&worker->waiting);
         link_init(&worker->turns);
         shakes_init(worker);
         link_init(&worker->upstreams);

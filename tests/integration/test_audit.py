@@ -1,4 +1,5 @@
 """Checkpoints, rotation and retention of the whole program, and the log checked with public tools."""
+import copy
 import gzip
 import json
 import re
@@ -10,6 +11,7 @@ import time
 import pytest
 
 from kit.policies import POLICY
+from kit.upstreams import message
 from kit.waiting import BINARY, ROOT, seconds, until
 
 RUNS = "/contoso/analytics/_apis/pipelines/42/runs"
@@ -208,3 +210,27 @@ def test_the_log_can_be_checked_with_public_tools_alone(signed, operator, tmp_pa
             subprocess.run(["openssl", "pkey", "-in", private, "-pubout", "-out", key], check=True)
         told = run(changed, key=key)
         assert told.returncode == 1 and why in told.stdout, (why, told.stdout, told.stderr)
+
+
+def test_what_a_caller_says_leaves_room_for_its_record(start_proxy, issuer, upstream, operator):
+    """A ref nearly as long as a request may name: what was started, and with what, is recorded all the same."""
+    policy = copy.deepcopy(POLICY)
+    policy["roles"]["operator"] = {"allow": [{"operations": ["build.builds.queue"], "projects": ["analytics"], "pipelines": [42], "where": {"refs": ["refs/heads/*"]}}]}
+    proxy = start_proxy([issuer.config()], policy, upstream.url, workers=1)
+    upstream.always = message(200, '{"id": 7, "url": "https://dev.azure.com/contoso/7"}')
+
+    def queue(length):
+        body = {"definition": {"id": 42}, "sourceBranch": "refs/heads/" + "m" * length, "templateParameters": {"environment": "staging"}}
+        return proxy.ask("POST", "/contoso/analytics/_apis/build/builds?api-version=7.1", operator, [("Content-Type", "application/json")], json.dumps(body).encode())
+
+    least, most = 1000, 300_000
+    while most - least > 1:
+        length = (least + most) // 2
+        least, most = (length, most) if queue(length).status == 200 else (least, length)
+    assert queue(most).status == 431
+    for length in range(least, least - 3000, -150):
+        answer = queue(length)
+        assert answer.status == 200
+        for record in proxy.of(answer):
+            assert "pipeline:42" in record["request"]["resources"] and record["request"]["says"] == ["templateParameters.environment"]
+        assert proxy.outcome(answer)["run"]["id"] == "7"

@@ -368,6 +368,16 @@ def test_each_of_many_work_items_counts(start, operator, upstream, directory):
     assert len(served(upstream)) == 4
 
 
+def test_a_batch_of_many_work_items_is_decided_the_same_whatever_is_known_of_them(start, operator, upstream, directory):
+    """Each name that is waited for has all of it decided anew."""
+    directory.work_items.update({n: "analytics" for n in range(100, 140)})
+    proxy = start({"operations": ["wit.workItems.*", "wit.batch.*"], "projects": ["analytics"]}, {"operations": ["wit.batch.*"]})
+    items = [{"method": "DELETE", "uri": "/analytics/_apis/wit/workitems/%d?api-version=7.1" % n} for n in range(100, 138)]
+    answer = proxy.ask("POST", "/contoso/_apis/wit/$batch?api-version=7.1", operator, JSON, json.dumps(items).encode())
+    assert answer.status == 200, answer.text
+    assert len(served(upstream)) == 1 and len(directory.asked) == len(set(directory.asked)) == 38 + 1
+
+
 def test_of_whom_nobody_is_asked_no_work_item_is_of_a_project(start, operator, upstream, directory):
     proxy = start({"operations": ["wit.*"], "projects": ["analytics"]}, {"operations": ["wit.workItems.update"], "projects": ["*"]}, upstream={"names": "literal"})
     assert get(proxy, operator, "/contoso/analytics/" + ITEM % 7).status == 403

@@ -336,6 +336,34 @@ def test_heads_as_large_as_they_may_be(start, issuer, operator):
             assert sock.recv(100).startswith(b"HTTP/1.1 431 ")
 
 
+@pytest.mark.parametrize("how", ["a body that is not wanted", "refusals that are not read"])
+def test_strangers_who_wait_make_room_for_those_who_are_known(start, operator, how):
+    """150 without a token, each of which has its request refused and keeps it waiting, and memory for a part of them."""
+    proxy = start({"memory": "8MiB"}, workers=1)
+    if how == "a body that is not wanted":
+        socks = hold(proxy, 150, first=b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n")
+    else:
+        socks = hold(proxy, 150)
+        left = {sock: memoryview(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 40000) for sock in socks}
+        for sock in socks:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+            sock.setblocking(False)
+
+        def pour():
+            for sock in socks:
+                with contextlib.suppress(OSError):
+                    left[sock] = left[sock][sock.send(left[sock]):]
+            return proxy.metric(r'evicted_total\{which="stranger"\}') > 20 or proxy.metric(r"^dagward_exchanges ") > 100
+
+        until(pour, "answers are not taken any more, and there is no room for that", within=40)
+    # What has been sent may still be looked at for a moment; how long they would wait is more.
+    until(lambda: proxy.ask("GET", RUNS, operator).status == 200, "there is room for a known caller", within=3)
+    answered(proxy, operator, 30)
+    assert proxy.metric(r'evicted_total\{which="stranger"\}') > 20
+    until(lambda: proxy.metric(r"^dagward_memory_bytes ") < 9 << 20, "it is no more than it may be")
+    let_go(socks)
+
+
 def test_what_little_bodies_unfold_to_is_memory_too(start, upstream, operator):
     """A body of 1 KiB is 900 KiB without its Content-Encoding: as many are held as there is memory for."""
     go = threading.Event()

@@ -1,4 +1,5 @@
 """Azure DevOps says that a credential asks too much: the caller is told, and nobody makes it worse."""
+import threading
 import time
 from email.utils import formatdate
 
@@ -98,6 +99,26 @@ def test_a_503_is_about_one_service(serve, upstream, issuer, operator):
     answer = proxy.ask("GET", "/~vstmr/contoso/analytics/_apis/testresults/runs", operator)
     assert answer.status in (200, 403)
     assert "throttle" not in answer.reason.lower() and answer.status != 503
+
+
+def test_a_503_does_not_shorten_what_a_429_said(serve, upstream, operator):
+    """It is the answer to an earlier request, and about one service."""
+    proxy, go = serve(), threading.Event()
+
+    def late(sock, request):
+        go.wait(seconds(20))
+        return message(503, '{"message":"maintenance"}', [("Retry-After", "1")])
+
+    upstream.tell(late, message(429, SLOW_DOWN, [("Retry-After", "60")]))
+    with proxy.connect() as client:
+        client.request("GET", RUNS, [("Authorization", "Bearer " + operator)])
+        until(lambda: len(upstream.received) == 1, "the first request is under way")
+        assert proxy.ask("GET", RUNS, operator).status == 429
+        go.set()
+        assert client.answer().status == 503
+    until(lambda: proxy.ask("GET", RUNS, operator).status == 429, "the second of the 503 is over")
+    answer = proxy.ask("GET", RUNS, operator)
+    assert answer.status == 429 and int(answer["Retry-After"]) > 30 and len(upstream.received) == 2
 
 
 def test_an_answer_that_was_delayed_is_counted_and_holds_nobody_back(serve, upstream, operator):

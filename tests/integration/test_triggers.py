@@ -4,6 +4,8 @@ import json
 import os
 import random
 import signal
+import socket
+import struct
 import threading
 import time
 import uuid
@@ -14,6 +16,7 @@ import requests
 
 from kit.emulator import Emulator
 from kit.policies import POLICY
+from kit.upstreams import message
 from kit.waiting import seconds, until
 
 RUNS = "/contoso/analytics/_apis/pipelines/42/runs?api-version=7.1"
@@ -202,6 +205,21 @@ def test_other_executes_only_by_a_chosen_key(place):
     assert not replayed(cancel(**{"Idempotency-Key": "c"})) and replayed(cancel(**{"Idempotency-Key": "c"}))
 
 
+def test_fields_of_a_first_answer_that_are_long_are_given_again_whole(start_proxy, issuer, upstream, operator):
+    """A head that does not fit must not lose its end: what comes next would be taken for a part of it."""
+    proxy = start_proxy([issuer.config()], POLICY, upstream.url, workers=1)
+    long = {"Location": "/contoso/analytics/" + "a" * 1900, "Content-Type": "application/json; x=" + "c" * 1900}
+    upstream.tell(message(200, '{"id": 7}', [("Location", long["Location"])], type=long["Content-Type"]))
+    token = ("Authorization", "Bearer " + operator)
+    with proxy.connect() as client:
+        for replay in (None, "true"):
+            answer = client.ask("POST", RUNS, [token, ("Idempotency-Key", "k")], b"{}")
+            assert (answer.status, answer.body, answer["Idempotent-Replayed"]) == (200, b'{"id": 7}', replay)
+            assert {n: answer[n] for n in long} == long
+        assert client.ask("GET", RUNS, [token]).status == 200
+    assert [r.method for r in upstream.received if "/pipelines/42/runs?" in r.target] == ["POST", "GET"], "and the run is tagged"
+
+
 # --- what upstream says no to, and what fails before it is sent, may be tried again ---
 
 
@@ -342,6 +360,29 @@ def test_a_duplicate_does_not_wait_for_ever(place):
     assert answer.status_code == 409 and "Retry-After" in answer.headers
     assert "still being answered" in answer.json()["message"]
     assert replayed(it.post()) and len(it.runs()) == 1
+
+
+def test_who_hangs_up_in_line_stands_in_nobodys_way(place):
+    """200 duplicates that hang up: each would have been the first for a moment, on disk, when the first was refused."""
+    it = place(workers=1)
+    it.emulator.behave(delay_ms=3000, next_status=400, method="POST")
+    first = threading.Thread(target=it.post)
+    first.start()
+    until(lambda: it.emulator.requests(), "the first request upstream")
+    head = ("POST %s HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %s\r\nX-Airflow-Dag-Id: etl\r\nX-Airflow-Run-Id: r1\r\nX-Airflow-Task-Id: start\r\n"
+            "Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}" % (RUNS, it.token)).encode()
+    for _ in range(200):
+        with socket.create_connection(("127.0.0.1", it.proxy.port), timeout=seconds(15)) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            sock.sendall(head)
+            until(lambda: it.proxy.metric(r"^dagward_exchanges ") >= 2, "it waits")
+    until(lambda: it.proxy.metric(r"^dagward_exchanges ") == 1, "all have hung up")
+    journal = it.proxy.folder / "audit.jsonl.triggers"
+    before = journal.stat().st_size
+    assert it.post().status_code == 200
+    first.join()
+    assert len(it.runs()) == 1
+    assert journal.stat().st_size - before < 20_000, "as if each of them had been sent"
 
 
 def test_who_waits_goes_next_when_the_first_was_refused(place):

@@ -3,6 +3,7 @@ import pytest
 
 from kit.policies import POLICY
 from kit.proxy import Proxy
+from kit.upstreams import message
 from kit.waiting import BINARY, sanitizer, until
 
 RUNS = "/contoso/analytics/_apis/pipelines/42/runs"
@@ -89,6 +90,21 @@ def test_while_names_cannot_be_resolved_the_last_addresses_are_used(named, at, o
         upstream.hang_up()
         assert proxy.ask("GET", RUNS, operator).status == 200
     assert "keeping the old addresses" in proxy.log()
+
+
+def test_what_an_old_connection_does_is_held_against_its_own_address(named, at, operator):
+    """The name has another first address now, and the connection is to what was the second one and still is there."""
+    gone, ill, well = at("127.0.0.1"), at("127.0.0.2"), at("127.0.0.3")
+    proxy, names = named("127.0.0.1", "127.0.0.2", resolve="1s", ejection={"failures": 1, "time": "60s", "most": "60s"})
+    gone.stop_listening()
+    gone.hang_up()
+    until(lambda: proxy.ask("GET", RUNS, operator).status == 200 and ill.received, "the second address serves")
+    names.say("127.0.0.2", "127.0.0.3", "127.0.0.4")
+    until(lambda: proxy.metric(r'^dagward_upstream_addresses{service="dev"}') == 3, "the name is looked up anew")
+    ill.always = message(503, "")
+    assert proxy.ask("GET", RUNS, operator).status == 503
+    assert [e["event"]["detail"]["address"] for e in proxy.events("upstream.ejected")] == ["127.0.0.1", "127.0.0.2"]
+    assert proxy.ask("GET", RUNS, operator).status == 200 and well.received
 
 
 def test_before_the_name_is_known_requests_are_503(named, at, operator):

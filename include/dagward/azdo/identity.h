@@ -56,6 +56,8 @@ enum identity_answer identity_read(enum resource_kind kind, struct str value, st
 struct identity *identity_dup(const struct identity *identity);
 /* A copy in the arena; NULL when its ceiling does not allow it. */
 const struct identity *identity_keep(const struct identity *identity, struct arena *arena);
+/* Whether they say the same in all. */
+bool identity_eq(const struct identity *a, const struct identity *b);
 
 /* Whether `value`, as a request gives it, is the project `id` or `name`. Letters beyond ASCII,
  * which upstream may fold, are given the benefit of the doubt. */

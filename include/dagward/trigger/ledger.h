@@ -58,6 +58,9 @@ struct trigger_ask {
 };
 
 void ledger_ask(struct ledger *ledger, struct trigger_ask *ask);
+/* Nobody waits any more for the answer to what `request_id` asked: if it stands in line behind
+ * another request, it is answered at once, with TRIGGER_BROKEN. */
+void ledger_withdraw(struct ledger *ledger, const struct trigger_key *key, const char *request_id);
 
 enum trigger_end {
         TRIGGER_ENDED,       /* `answer` came */

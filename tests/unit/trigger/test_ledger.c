@@ -164,6 +164,52 @@ static void the_second_waits_while_the_first_is_under_way(void **state)
         free(rig->last);
 }
 
+static void withdraw(struct rig *rig, char key, const char *who)
+{
+        struct trigger_ask *said = ask_of(rig, key, 'b', who);
+
+        ledger_withdraw(rig->ledger, &said->key, said->request_id);
+        free(said);
+}
+
+static void expect_answer(struct rig *rig, const char *who, enum trigger_verdict verdict)
+{
+        assert_true(is_answered(rig, 10000));
+        assert_memory_equal(rig->last->request_id, who, strlen(who));
+        assert_int_equal(rig->last->verdict, verdict);
+        free(rig->last->answer);
+        free(rig->last);
+}
+
+static void who_withdraws_stands_in_line_no_more(void **state)
+{
+        struct rig *rig = *state;
+        const char *const line[] = {"00000002", "00000003", "00000004", "00000005"};
+
+        expect(rig, 'k', "00000001", TRIGGER_FIRST);
+        for (size_t i = 0; i < 4; i++)
+                ledger_ask(rig->ledger, ask_of(rig, 'k', 'b', line[i]));
+        assert_false(is_answered(rig, 100));
+        withdraw(rig, 'k', "00000004"); /* in the middle, at the end, at the beginning */
+        expect_answer(rig, "00000004", TRIGGER_BROKEN);
+        withdraw(rig, 'k', "00000005");
+        expect_answer(rig, "00000005", TRIGGER_BROKEN);
+        withdraw(rig, 'k', "00000002");
+        expect_answer(rig, "00000002", TRIGGER_BROKEN);
+        ledger_ask(rig->ledger, ask_of(rig, 'k', 'b', "00000006"));
+        withdraw(rig, 'k', "00000009"); /* who asked nothing */
+        withdraw(rig, 'x', "00000003"); /* nor this */
+        withdraw(rig, 'k', "00000001"); /* who has its answer, and the key in hand */
+        assert_false(is_answered(rig, 100));
+        tell(rig, 'k', "00000001", TRIGGER_NOT_STARTED);
+        expect_answer(rig, "00000003", TRIGGER_FIRST);
+        withdraw(rig, 'k', "00000006"); /* the last of all */
+        expect_answer(rig, "00000006", TRIGGER_BROKEN);
+        ledger_ask(rig->ledger, ask_of(rig, 'k', 'b', "00000007"));
+        tell(rig, 'k', "00000003", TRIGGER_ENDED);
+        expect_answer(rig, "00000007", TRIGGER_REPLAY);
+}
+
 static void what_was_lost_is_looked_for_by_one(void **state)
 {
         struct rig *rig = *state;
@@ -422,6 +468,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 TEST(the_first_is_sent_and_the_second_gets_its_answer),
                 TEST(the_second_waits_while_the_first_is_under_way),
+                TEST(who_withdraws_stands_in_line_no_more),
                 TEST(what_was_lost_is_looked_for_by_one),
                 TEST(only_who_has_it_in_hand_may_tell),
                 TEST(a_key_of_another_request_is_told_apart),
