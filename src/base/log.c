@@ -2,7 +2,7 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <pthread.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -19,42 +19,59 @@ void log_set_level(enum log_level level)
         atomic_store_explicit(&threshold, (int)level, memory_order_relaxed);
 }
 
-enum { LINE_MOST = 2048, NOTE_MOST = 160 }; /* together below what a pipe takes whole or not */
+enum {
+        LINE_MOST = 2048,
+        NOTE_MOST = 160, /* together below what a pipe takes whole or not (POSIX, PIPE_BUF) */
+        TURNS_MOST = 1000,
+};
 
 static _Atomic bool waits = true;
-/* Who looks for room writes before others look. */
-static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
-static unsigned long left_out;
+static _Atomic unsigned long left_out;
+/* Who looks for room writes before others look. None of it waits, so that a turn soon comes. */
+static atomic_flag writing = ATOMIC_FLAG_INIT;
 
 void log_wait_for_nobody(void)
 {
         atomic_store_explicit(&waits, false, memory_order_relaxed);
 }
 
-static bool has_room(void)
+static bool my_turn(void)
+{
+        for (int i = 0; i < TURNS_MOST; i++) {
+                if (!atomic_flag_test_and_set(&writing))
+                        return true;
+                sched_yield();
+        }
+        return false;
+}
+
+static bool put_if_there_is_room(const char *text, size_t len)
 {
         struct pollfd fd = {.fd = STDERR_FILENO, .events = POLLOUT};
 
-        return poll(&fd, 1, 0) != 0;
+        return poll(&fd, 1, 0) != 0 && write(STDERR_FILENO, text, len) >= 0;
 }
 
 /* The line, behind a word on those that were left out before it, if there is room for both. */
 static void put_without_waiting(const char *when, const char *line, size_t len)
 {
         char both[NOTE_MOST + LINE_MOST];
+        unsigned long lost = 1;
         int note = 0;
 
-        pthread_mutex_lock(&turn);
-        if (left_out)
-                note = snprintf(both, NOTE_MOST,
-                        "%s error log lines left out: %lu, as nobody made room on stderr\n", when,
-                        left_out);
-        memcpy(both + note, line, len);
-        if (!has_room() || write(STDERR_FILENO, both, (size_t)note + len) < 0)
-                left_out++;
-        else
-                left_out = 0;
-        pthread_mutex_unlock(&turn);
+        if (my_turn()) {
+                lost = atomic_exchange(&left_out, 0);
+                if (lost)
+                        note = snprintf(both, NOTE_MOST,
+                                "%s error log lines left out: %lu, as there was no room on "
+                                "stderr\n",
+                                when, lost);
+                memcpy(both + note, line, len);
+                lost = put_if_there_is_room(both, (size_t)note + len) ? 0 : lost + 1;
+                atomic_flag_clear(&writing);
+        }
+        if (lost)
+                atomic_fetch_add(&left_out, lost);
 }
 
 /* One line, one write(2); control characters become blanks so that nobody can forge a line. */
