@@ -225,9 +225,34 @@ void admit_stranger_waits(struct exchange *x)
         (void)has_bytes(x->worker, 0, x->client); /* it goes on itself, whatever there is */
 }
 
+static uint64_t bytes_held_by(const struct worker *worker, uint64_t identity)
+{
+        uint64_t bytes = 0;
+
+        for (const struct link *link = worker->holding.after; link != &worker->holding;
+                link = link->after) {
+                const struct exchange *x = LINK_OF(struct exchange, holding, link);
+                if (x->identity == identity)
+                        bytes += x->held_bytes;
+        }
+        return bytes;
+}
+
+/* Whoever holds as much as is free gets no more: alone half of it, two a third each. The first
+ * request of each may be as large as any. While half is free nobody need be looked at. */
+static bool leaves_some_to_others(const struct exchange *x, uint64_t bytes)
+{
+        uint64_t most = bytes_most(x->worker), used = bytes_in_use(x->worker);
+
+        if (used + bytes <= most / 2)
+                return true;
+        uint64_t his = bytes_held_by(x->worker, x->identity);
+        return his == 0 || his + bytes <= most - used;
+}
+
 bool admit_bytes(struct exchange *x, uint64_t bytes)
 {
-        if (!has_bytes(x->worker, bytes, x->client))
+        if (!has_bytes(x->worker, bytes, x->client) || !leaves_some_to_others(x, bytes))
                 return false;
         admit_count_bytes(x, bytes);
         return true;
@@ -235,6 +260,8 @@ bool admit_bytes(struct exchange *x, uint64_t bytes)
 
 void admit_count_bytes(struct exchange *x, uint64_t bytes)
 {
+        if (link_empty(&x->holding))
+                link_add(&x->worker->holding, &x->holding);
         x->held_bytes += bytes;
         x->worker->held_bytes += bytes;
 }
@@ -312,6 +339,7 @@ void admit_leave(struct exchange *x)
         budget_end(x->worker->budget, x->identity_place, x->is_git);
         x->worker->admitted -= x->admitted;
         x->worker->held_bytes -= x->held_bytes;
+        link_remove(&x->holding);
 }
 
 static bool is_read(const struct exchange *x, const struct operation *op)

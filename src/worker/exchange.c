@@ -556,6 +556,7 @@ struct exchange *exchange_new(struct client *client)
         memcpy(x->correlation_id, x->request_id, sizeof(x->correlation_id));
         link_init(&x->audit_link);
         link_init(&x->turn_link);
+        link_init(&x->holding);
         worker->metrics.exchanges_now++;
         worker->served = true;
         return x;

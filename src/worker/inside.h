@@ -170,7 +170,8 @@ struct worker {
         struct directory *directory;           /* names and ids learnt from upstream */
         struct buf locations[SERVICE_COUNT];   /* all of a service, for clients that discover */
         struct accounts forgers;               /* for tokens that turned out to be worthless */
-        struct link turns; /* exchanges whose tokens wait to be looked at: the newest first */
+        struct link turns;   /* exchanges whose tokens wait to be looked at: the newest first */
+        struct link holding; /* those that hold bytes */
         struct strangers *strangers_met; /* who they were, and how much is written of them */
         /* handshakes; see shakes.c */
         struct accounts shakers;
@@ -375,6 +376,7 @@ struct exchange {
         budget_place identity_place;
         bool admitted, rated;
         uint64_t held_bytes;
+        struct link holding; /* of the worker, if there are any */
 
         /* name */
         bool has_target, has_name;
@@ -492,7 +494,8 @@ enum next admit_request(struct exchange *x);
 enum next admit_rate(struct exchange *x, const struct operation *op);
 /* The same once it has been allowed, if rates are by role. */
 enum next admit_rate_of_role(struct exchange *x);
-/* Sets bytes aside until the exchange ends; false: there are not enough. */
+/* Sets bytes aside until the exchange ends; false: there are not enough, or its caller holds as
+ * much already as is left to all others. */
 bool admit_bytes(struct exchange *x, uint64_t bytes);
 /* They are in use already. */
 void admit_count_bytes(struct exchange *x, uint64_t bytes);

@@ -492,6 +492,7 @@ struct worker *worker_new(unsigned number, unsigned n_workers, const struct work
         link_init(&worker->resting);
         link_init(&worker->waiting);
         link_init(&worker->turns);
+        link_init(&worker->holding);
         shakes_init(worker);
         link_init(&worker->upstreams);
         link_init(&worker->dropped_upstreams);

@@ -262,24 +262,26 @@ def test_what_cannot_be_served_is_refused_at_its_head(start, issuer, upstream, h
     assert all(r.body.size == 0 for r in upstream.received)
 
 
+def body_to_come(proxy, token, length):
+    """A request whose body has to be read, and does not come yet."""
+    client = proxy.connect()
+    client.send("POST %s HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\n"
+                "Content-Length: %d\r\n\r\n" % (BUILDS, token, length))
+    return client
+
+
 def test_bodies_that_are_read_to_decide_have_their_memory_set_aside(start, issuer):
-    """Eight requests of which each may take 1 MB of 8 MiB: those that are let in are read to their end."""
+    """Requests of which each may take 1 MB of 8 MiB: those that are let in are read to their end."""
     proxy = start({"memory": "8MiB"}, workers=1)
-    operator = token(issuer, "one")
     body = b'{"definition": {"id": 42}, "x": "' + b"x" * 1000000 + b'"}'
-    clients = []
-    for _ in range(12):
-        clients.append(proxy.connect())
-        clients[-1].send("POST %s HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\n"
-                         "Content-Length: %d\r\n\r\n" % (BUILDS, operator, len(body)))
+    names = ("one", "two", "three", "four")
+    clients = [body_to_come(proxy, token(issuer, name), len(body)) for _ in range(4) for name in names]
     until(lambda: proxy.metric(r"^dagward_memory_bytes ") > 6 << 20, "the memory is in use")
     refused = proxy.outcomes(response_status=503)
-    with proxy.connect() as client:
-        client.send("POST %s HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\n"
-                    "Content-Length: %d\r\n\r\n" % (BUILDS, operator, len(body)))
+    with body_to_come(proxy, token(issuer, "one"), len(body)) as client:
         answer = client.answer()
         assert answer.status == 503 and answer["Connection"] == "close"
-    assert proxy.ask("GET", RUNS, operator).status == 200  # what is small finds room
+    assert proxy.ask("GET", RUNS, token(issuer, "one")).status == 200  # what is small finds room
     statuses = []
     for client in clients:
         try:
@@ -290,6 +292,26 @@ def test_bodies_that_are_read_to_decide_have_their_memory_set_aside(start, issue
         client.close()
     assert 4 <= statuses.count(200) <= 8 and set(statuses) == {200, 503}, (statuses, len(refused))
     until(lambda: proxy.metric(r"^dagward_memory_bytes ") < 1 << 20, "all of it is given back")
+
+
+def test_one_callers_bodies_leave_memory_to_others(start, issuer):
+    """However many it sends at once: it has half of 8 MiB, and what is free then is for others."""
+    proxy = start({"memory": "8MiB"}, workers=1)
+    body = b'{"definition": {"id": 42}, "x": "' + b"x" * 1000000 + b'"}'
+    clients = [body_to_come(proxy, token(issuer, "one"), len(body)) for _ in range(12)]
+    until(lambda: len(proxy.outcomes(response_status=503)) >= 8, "most of them are refused")
+    others = [body_to_come(proxy, token(issuer, "other"), len(body)) for _ in range(2)]
+    for client in others:
+        client.send(body)
+        assert client.answer().status == 200
+        client.close()
+    for client in clients:
+        client.close()
+    until(lambda: proxy.metric(r"^dagward_memory_bytes ") < 1 << 20, "all of it is given back")
+    # Whatever it had does not count any more.
+    with body_to_come(proxy, token(issuer, "one"), len(body)) as client:
+        client.send(body)
+        assert client.answer().status == 200
 
 
 def test_slow_heads_make_room_before_anybody_is_refused(start, issuer):
