@@ -119,12 +119,38 @@ void control_leave_to_heir(struct control *control)
         }
 }
 
+void control_is_left_alone(struct control *control)
+{
+        if (control->ends_later && !control->draining)
+                drain(control, "told to end, and nobody took over");
+}
+
 /* --- signals and mail --- */
+
+/* Whoever starts a new process and ends the old one at once means that the one follows the other:
+ * that gets ready behind this one's sockets, and would find nobody to take them from. */
+static bool waits_for_heir(struct control *control)
+{
+        int64_t limit_ms = control->first_config->timeouts.handover_ms;
+        pid_t heir;
+
+        if (control->draining || control->ends_later ||
+                !handover_is_under_way(control->handover, &heir))
+                return false;
+        control->ends_later = true;
+        log_info("told to end: when process %ld serves, or cannot, in at most %lld ms; told once "
+                 "more, at once",
+                (long)heir, (long long)limit_ms);
+        notifier_say(control->notifier, "STATUS=handing over\nEXTEND_TIMEOUT_USEC=%lld",
+                (long long)(limit_ms + DRAIN_GRACE_MS) * 1000);
+        return true;
+}
 
 static void on_terminate(evutil_socket_t number, short what, void *arg)
 {
         (void)what;
-        drain(arg, number == SIGINT ? "SIGINT" : "SIGTERM");
+        if (!waits_for_heir(arg))
+                drain(arg, number == SIGINT ? "SIGINT" : "SIGTERM");
 }
 
 static void on_hangup(evutil_socket_t number, short what, void *arg)

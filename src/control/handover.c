@@ -48,6 +48,7 @@ static void failed(struct handover *handover, const char *why)
         log_error("handover to process %s failed, this one goes on: %s", pid, why);
         control_event(handover->control, "handover.failed", detail, 2);
         part(handover);
+        control_is_left_alone(handover->control);
 }
 
 static void refuse(struct handover *handover, const char *why)
@@ -145,6 +146,7 @@ static void on_silence(struct handover *handover)
                           "the audit log is refused until it does, or is ended",
                         (long)handover->pid);
         handover->told = true;
+        control_is_left_alone(handover->control);
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *arg)
@@ -218,6 +220,14 @@ static void on_acceptable(evutil_socket_t fd, short what, void *arg)
         int64_t limit_ms = handover->control->first_config->timeouts.handover_ms;
         const struct timeval patience = {limit_ms / 1000, limit_ms % 1000 * 1000};
         event_add(&handover->readable, &patience);
+}
+
+bool handover_is_under_way(const struct handover *handover, pid_t *pid)
+{
+        if (!handover || handover->state != OFFERED)
+                return false;
+        *pid = handover->pid;
+        return true;
 }
 
 struct handover *handover_new(

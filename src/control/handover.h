@@ -18,6 +18,9 @@
 
 struct handover;
 
+/* Whether a new process has the sockets and gets ready, to serve or to fail within
+ * `timeouts.handover`; its PID. */
+bool handover_is_under_way(const struct handover *handover, pid_t *pid);
 struct handover *handover_new(
         struct control *control, int fd, const struct control_handover_hooks *hooks);
 /* Harmless on NULL. */

@@ -90,6 +90,7 @@ struct control {
         struct heart *heart;
 
         bool draining;    /* not ready any more */
+        bool ends_later;  /* it was told to end, and does when its heir serves, or has failed */
         bool workers_end; /* they have been told to */
         bool has_heir;    /* another process has the sockets */
         bool stopped;
@@ -146,6 +147,8 @@ void on_ask_timer(evutil_socket_t fd, short what, void *arg);
 
 /* Another process serves: this one finishes what it has. */
 void control_leave_to_heir(struct control *control);
+/* No heir will: if this process was told to end meanwhile, it does now. */
+void control_is_left_alone(struct control *control);
 
 /* --- reload.c --- */
 

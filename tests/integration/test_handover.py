@@ -255,6 +255,42 @@ def test_a_process_that_is_told_to_end_before_it_serves_takes_nothing(tmp_path, 
         proxy.kill()
 
 
+@pytest.mark.parametrize("ends", ["serves", "dies", "told twice"])
+def test_an_old_process_that_is_told_to_end_while_the_new_one_gets_ready_waits_for_it(tmp_path, own_issuer, upstream, ends):
+    """Started and ended in one breath, as scripts do: nobody is refused in between."""
+    proxy = Proxy(tmp_path / "proxy", [own_issuer.config()], POLICY, upstream.url, log={"level": "info"})
+    line, token = Line(proxy), own_issuer.mint("operator-1", roles=["operator"])
+    try:
+        first = line.start()
+        assert proxy.ask("POST", RUNS, token, body=b"{}").status == 200  # and it has the keys
+        own_issuer.down()
+        second = line.start(ready=False)
+        until(lambda: "handover to process %d begins" % second.pid in proxy.log(), "it has begun")
+        first.send_signal(signal.SIGTERM)
+        until(lambda: "told to end: when process %d serves" % second.pid in proxy.log(), "it has heard that")
+        assert proxy.ask("POST", RUNS, token, body=b"{}").status == 200 and first.poll() is None
+        if ends == "serves":
+            own_issuer.up()
+            line.gone(first)
+            assert proxy.ask("POST", RUNS, token, body=b"{}").status == 200
+            assert proxy.events("handover.done") and not proxy.events("handover.failed")
+            proxy.stop()
+            return
+        if ends == "dies":
+            second.kill()
+            second.wait()
+        else:
+            first.send_signal(signal.SIGTERM)
+        assert first.wait(timeout=seconds(25)) == 0
+        until(lambda: proxy.events("process.stopped"), "the log tells")
+        if ends == "dies":
+            assert proxy.events("handover.failed")
+        proxy.process = line.old.pop()
+    finally:
+        line.kill()
+        proxy.kill()
+
+
 def test_a_new_process_that_is_killed_leaves_the_log_to_the_old_one(line, upstream, operator):
     """It dies while the old one still has a request: the old one takes audit log and triggers back."""
     proxy, gate = line.proxy, threading.Event()
