@@ -266,6 +266,14 @@ void admit_count_bytes(struct exchange *x, uint64_t bytes)
         x->worker->held_bytes += bytes;
 }
 
+void admit_count_arena(struct exchange *x)
+{
+        if (x->arena.held <= x->arena_counted)
+                return;
+        admit_count_bytes(x, x->arena.held - x->arena_counted);
+        x->arena_counted = x->arena.held;
+}
+
 /* --- requests --- */
 
 /* A body that is not here yet is not waited for: there would be nothing else to do with it. */

@@ -544,6 +544,7 @@ struct exchange *exchange_new(struct client *client)
         memset(x, 0, offsetof(struct exchange, request));
         x->arena = arena;
         x->arena.ceiling = ARENA_CEILING;
+        x->arena_counted = ARENA_BLOCK;
         x->rewrite = rewrite;
         x->client = client;
         x->worker = worker;
@@ -565,6 +566,7 @@ struct exchange *exchange_new(struct client *client)
 void exchange_open_reserve(struct exchange *x)
 {
         x->arena.ceiling = ARENA_CEILING + ARENA_KEPT_BACK;
+        admit_count_arena(x);
 }
 
 static void release(struct exchange *x)

@@ -376,7 +376,8 @@ struct exchange {
         budget_place identity_place;
         bool admitted, rated;
         uint64_t held_bytes;
-        struct link holding; /* of the worker, if there are any */
+        size_t arena_counted; /* of the arena, in them or usual */
+        struct link holding;  /* of the worker, if there are any */
 
         /* name */
         bool has_target, has_name;
@@ -499,6 +500,8 @@ enum next admit_rate_of_role(struct exchange *x);
 bool admit_bytes(struct exchange *x, uint64_t bytes);
 /* They are in use already. */
 void admit_count_bytes(struct exchange *x, uint64_t bytes);
+/* What its arena takes beyond the usual, by now. */
+void admit_count_arena(struct exchange *x);
 /* Refuses, to be tried again in `after_s`, without waiting for a body. Always REFUSE. */
 enum next admit_turn_away(struct exchange *x, int status, enum refusal kind, int after_s,
         const char *format, ...) __attribute__((format(printf, 5, 6)));

@@ -1,4 +1,5 @@
 """What one caller, one address and all together may take, and what who is over it sees."""
+import json
 import threading
 import time
 
@@ -292,6 +293,20 @@ def test_bodies_that_are_read_to_decide_have_their_memory_set_aside(start, issue
         client.close()
     assert 4 <= statuses.count(200) <= 8 and set(statuses) == {200, 503}, (statuses, len(refused))
     until(lambda: proxy.metric(r"^dagward_memory_bytes ") < 1 << 20, "all of it is given back")
+
+
+def test_what_is_understood_of_requests_is_memory_too(start, issuer, held):
+    """A body is let go when upstream has it; the names in it stay until the record of what came."""
+    proxy, named = start({}, workers=1), 150_000
+    body = json.dumps({"definition": {"id": 42}, "sourceBranch": "refs/heads/" + "m" * named}).encode()
+    clients = []
+    for _ in range(4):
+        clients.append(proxy.connect())
+        clients[-1].request("POST", BUILDS, [bearer(token(issuer, "one")), ("Content-Type", "application/json")], body)
+    until(lambda: len(held.upstream.received) >= 4, "the requests reach upstream")
+    until(lambda: proxy.metric(r"^dagward_memory_bytes ") > 4 * 2 * named, "bodies and names are counted")
+    held.end(*clients)
+    until(lambda: proxy.metric(r"^dagward_memory_bytes ") < named, "all of it is given back")
 
 
 def test_one_callers_bodies_leave_memory_to_others(start, issuer):
