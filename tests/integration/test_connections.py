@@ -338,8 +338,10 @@ def test_beside_a_flood_of_forged_tokens_a_known_caller_is_served(start_proxy, o
     median, late = asks // 2, asks * 95 // 100
     print("%s %s: %d tokens were looked at; median %.2f -> %.2f ms, 95%% %.2f -> %.2f ms" % (
         alg, source, spent, quiet[median] * 1e3, loud[median] * 1e3, quiet[late] * 1e3, loud[late] * 1e3))
-    # Without an account it is all of them, before half of the caller's requests are answered.
-    assert 0 < spent < connections * each * 3 / 4
+    # Without an account it is all of them, before half of the caller's requests are answered. An account grows with time.
+    assert spent > 0
+    if sum(loud) < 0.5:
+        assert spent < connections * each * 3 / 4
     if sanitizer() == "none":  # with one, all there is of the processor is soon used up
         assert loud[median] < 20 * quiet[median] and loud[late] < 100 * quiet[late]
 

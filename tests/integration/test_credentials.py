@@ -121,7 +121,7 @@ def test_a_rejected_token_is_replaced_and_the_request_sent_again(with_credential
     assert [r.body.kept for r in upstream.received] == [b'{"x":1}'] * 2
     record = proxy.outcome(answer)
     assert record["upstream"]["attempts"] == 2 and record["upstream"]["status"] == 200 and record["decision"]["effect"] == "allow"
-    assert [e["event"]["name"] for e in proxy.events("credential")] == ["credential.replaced"]
+    assert proxy.the_event("credential")["event"]["name"] == "credential.replaced"
 
 
 def test_what_came_of_a_request_sent_again_is_not_recorded_as_its_rejection(with_credential, endpoint, upstream, operator):
@@ -211,7 +211,7 @@ def test_a_token_file_that_is_deleted_takes_its_token_with_it(proxy, upstream, o
     assert proxy.ask("GET", RUNS, operator).status == 200
     proxy.token_file.unlink()
     until(lambda: proxy.ask("GET", RUNS, operator).status == 503, "it is not lent any more", within=30, every=0.2)
-    (event,) = proxy.events("credential.withdrawn")
+    event = proxy.the_event("credential.withdrawn")
     assert event["event"]["detail"]["credential"] == "etl"
     assert proxy.metric(r'^dagward_credential_usable{credential="etl"}') == 0 and proxy.admin_get("/readyz").status_code == 503
     sent = len(upstream.received)

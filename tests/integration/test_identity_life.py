@@ -139,7 +139,7 @@ def test_an_authority_that_is_away_for_more_than_half_a_life(serve, tenant, upst
     tenant.entra.always = None
     until(lambda: proxy.ask("GET", RUNS, operator).status == 200, "it recovers", within=30, every=0.1)
     assert proxy.log().count("credential name=etl failed") <= failures + 1, "within one step of the back-off"
-    assert proxy.events("credential.refresh_recovered")
+    until(lambda: proxy.events("credential.refresh_recovered"), "the log tells of it")
 
 
 def test_the_start_does_not_wait_for_Azure_and_readiness_does(serve, tenant, operator):

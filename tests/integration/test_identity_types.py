@@ -426,7 +426,7 @@ def test_a_pat_that_is_taken_out_of_its_vault_is_not_lent_any_more(serve, tenant
         attributes = tenant.vault.secrets["etl"][-1][2]
         attributes.update({"enabled": False} if how == "disabled" else {"exp": int(time.time()) - 10})
     until(lambda: proxy.ask("GET", RUNS, operator).status == 503, "it is not lent", within=15, every=0.2)
-    (event,) = proxy.events("credential.withdrawn")
+    event = proxy.the_event("credential.withdrawn")
     assert event["event"]["detail"]["credential"] == "etl"
     if how == "deleted":
         tenant.vault.secrets["etl"] = versions
@@ -448,7 +448,7 @@ def test_an_emergency_is_loud(serve, upstream, operator, tmp_path, type):
     assert proxy.outcome(answer)["credential"] == {"name": "etl", "type": type}
     assert "EMERGENCY" in proxy.log() and "EMERGENCY" in proxy.admin_get("/readyz").text
     assert proxy.metric(r"credential_emergency\{") == 1
-    (event,) = proxy.events("credential.emergency")
+    event = proxy.the_event("credential.emergency")
     assert event["event"]["detail"]["credential"] == "etl" and event["event"]["detail"]["type"] == type
     proxy.reload()
     until(lambda: len(proxy.events("credential.emergency")) == 2, "it is said again")
@@ -463,7 +463,7 @@ def test_default_takes_the_secret_of_the_environment(serve, tenant, upstream, op
     proxy = serve({"name": "etl", "type": "default", "endpoint": tenant.imds.url})
     check(proxy, upstream, operator, tenant, "secret " + secret, "default")
     assert "uses client_secret" in proxy.admin_get("/readyz").text
-    (event,) = proxy.events("credential.chosen")
+    event = proxy.the_event("credential.chosen")
     assert event["event"]["detail"] == {"credential": "etl", "type": "default", "reason": "client_secret"}
 
 

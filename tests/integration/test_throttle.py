@@ -50,7 +50,7 @@ def test_who_shares_a_throttled_credential_is_refused_here_until_its_time_is_ove
     assert proxy.metric(r'^dagward_credential_throttled_total{credential="git"}') == 0
     assert proxy.metric(r'^dagward_credential_throttle_refusals_total{credential="etl"}') == 3
     assert proxy.metric(r'^dagward_refusals_total{reason="throttled"}') == 3
-    (event,) = proxy.events("upstream.throttled")
+    event = proxy.the_event("upstream.throttled")
     detail = event["event"]["detail"]
     assert detail["credential"] == "etl" and detail["status"] == "429" and detail["seconds"] == str(span) and detail["resource"] == "Concurrency"
     assert detail["correlation_id"] == first.correlation

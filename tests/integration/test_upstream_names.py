@@ -99,11 +99,12 @@ def test_what_an_old_connection_does_is_held_against_its_own_address(named, at, 
     gone.stop_listening()
     gone.hang_up()
     until(lambda: proxy.ask("GET", RUNS, operator).status == 200 and ill.received, "the second address serves")
+    until(lambda: proxy.metric(r'^dagward_upstream_addresses_ejected{service="dev"}') == 1, "the first is known to be ill")
     names.say("127.0.0.2", "127.0.0.3", "127.0.0.4")
-    until(lambda: proxy.metric(r'^dagward_upstream_addresses{service="dev"}') == 3, "the name is looked up anew")
+    until(lambda: proxy.metric(r'^dagward_upstream_addresses_ejected{service="dev"}') == 0, "the worker knows the new addresses")
     ill.always = message(503, "")
     assert proxy.ask("GET", RUNS, operator).status == 503
-    assert [e["event"]["detail"]["address"] for e in proxy.events("upstream.ejected")] == ["127.0.0.1", "127.0.0.2"]
+    until(lambda: [e["event"]["detail"]["address"] for e in proxy.events("upstream.ejected")] == ["127.0.0.1", "127.0.0.2"], "it is ejected")
     assert proxy.ask("GET", RUNS, operator).status == 200 and well.received
 
 

@@ -165,6 +165,12 @@ class Proxy:
         """Event records whose name begins so."""
         return [r for r in self.records("event") if r["event"]["name"].startswith(name)]
 
+    def the_event(self, name):
+        """The one event whose name begins so, which may still be on its way to the log."""
+        until(lambda: self.events(name), "no event " + name)
+        (event,) = self.events(name)
+        return event
+
     def of(self, answer):
         """All records of one request, by the correlation ID of its answer (or by the ID itself)."""
         wanted = correlation_of(answer)
