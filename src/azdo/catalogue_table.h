@@ -116,7 +116,7 @@ struct operation_extra {
         uint16_t touches;    /* bit k: resources of kind k */
         uint16_t body_kinds; /* bit k: rows of kind k that read the body; BODY_FACTS and more */
         const char *types;   /* of the path's parameters: 'i' integer, 'u' uuid, 't' text */
-        bool encoded_slash;  /* its greedy parameter may hold npm's @scope%2fname */
+        bool encoded_slash;  /* a parameter of it may hold npm's @scope%2fname */
 };
 
 extern const struct operation table_operations[];
