@@ -166,6 +166,31 @@ def test_a_repository_that_a_body_names_is_of_its_own_project(start, operator, u
     assert len(served(upstream)) == 3
 
 
+# What else a request may take from another project, and the same from its own.
+ELSEWHERE = [
+    ("artifacts.feedManagement.updateFeed", "PATCH", "/_apis/packaging/feeds/data", lambda source: {"upstreamSources": [source]},
+     {"location": "https://registry.npmjs.org/", "serviceEndpointProjectId": ANALYTICS}, {"location": "https://registry.npmjs.org/", "serviceEndpointProjectId": PAYROLL}),
+    ("artifacts.feedManagement.updateFeed", "PATCH", "/_apis/packaging/feeds/data", lambda source: {"upstreamSources": [source]},
+     {"location": "https://registry.npmjs.org/"}, {"upstreamSourceType": "internal", "location": "azure-feed://contoso/payroll/secret@local"}),
+    ("artifacts.feedManagement.createFeed", "POST", "/_apis/packaging/feeds", lambda source: {"name": "x", "upstreamSources": [source]},
+     {"location": "https://registry.npmjs.org/"}, {"internalUpstreamProjectId": ANALYTICS, "location": "vsts-feed://contoso/payroll/secret@local"}),
+]
+
+
+@pytest.mark.parametrize("operation,method,path,body,ours,theirs", ELSEWHERE, ids=["%s-%d" % (e[0], i) for i, e in enumerate(ELSEWHERE)])
+def test_what_is_taken_from_another_project_has_to_be_allowed_there(start, operator, upstream, operation, method, path, body, ours, theirs):
+    def ask(proxy, what):
+        service = "/~feeds" if "packaging" in path else ""
+        target = path % what if body is None else path
+        return proxy.ask(method, service + "/contoso/analytics" + target, operator, JSON, b"" if body is None else json.dumps(body(what)).encode()).status
+
+    proxy = start({"operations": [operation], "projects": ["analytics"]})
+    assert ask(proxy, ours) == 200 and ask(proxy, theirs) == 403
+    open_ = start({"operations": [operation]}, deny=[{"projects": ["payroll"]}])
+    assert ask(open_, ours) == 200 and ask(open_, theirs) == 403
+    assert len(served(upstream)) == 2
+
+
 def test_a_file_that_is_read_for_a_build_is_of_its_repositorys_project(start, operator, upstream):
     proxy = start({"operations": ["build.sourceProviders.getFileContents"], "projects": ["analytics"]})
     read = "/contoso/analytics/_apis/sourceProviders/tfsgit/filecontents?path=/x&repository=%s"
