@@ -168,6 +168,11 @@ def test_a_repository_that_a_body_names_is_of_its_own_project(start, operator, u
 
 # What else a request may take from another project, and the same from its own.
 ELSEWHERE = [
+    ("git.mergeBases.list", "GET", "/_apis/git/repositories/dags/commits/c0ffee/mergebases?otherCommitId=c0ffed&otherRepositoryId=%s", None, DAGS, WAGES),
+    ("git.pullRequests.create", "POST", "/_apis/git/repositories/dags/pullrequests",
+     lambda id: {"sourceRefName": "refs/heads/a", "targetRefName": "refs/heads/b", "workItemRefs": [{"id": id}]}, "7", "8"),
+    ("git.importRequests.create", "POST", "/_apis/git/repositories/dags/importRequests", lambda source: {"parameters": source},
+     {"gitSource": {"url": "https://example.com/x.git"}}, {"tfvcSource": {"path": "$/payroll/x"}}),
     ("artifacts.feedManagement.updateFeed", "PATCH", "/_apis/packaging/feeds/data", lambda source: {"upstreamSources": [source]},
      {"location": "https://registry.npmjs.org/", "serviceEndpointProjectId": ANALYTICS}, {"location": "https://registry.npmjs.org/", "serviceEndpointProjectId": PAYROLL}),
     ("artifacts.feedManagement.updateFeed", "PATCH", "/_apis/packaging/feeds/data", lambda source: {"upstreamSources": [source]},
@@ -188,6 +193,14 @@ def test_what_is_taken_from_another_project_has_to_be_allowed_there(start, opera
     assert ask(proxy, ours) == 200 and ask(proxy, theirs) == 403
     open_ = start({"operations": [operation]}, deny=[{"projects": ["payroll"]}])
     assert ask(open_, ours) == 200 and ask(open_, theirs) == 403
+    assert len(served(upstream)) == 2
+
+
+def test_a_policy_that_asks_for_a_build_is_denied_by_its_pipeline(start, operator, upstream):
+    proxy = start({"operations": ["policy.configurations.create"], "projects": ["analytics"]}, deny=[{"pipelines": [99]}])
+    for settings, status in (({"minimumApproverCount": 1}, 200), ({"buildDefinitionId": 42}, 200), ({"buildDefinitionId": 99}, 403), ({"BuildDefinitionId": "99"}, 403)):
+        body = json.dumps({"isEnabled": True, "settings": settings}).encode()
+        assert proxy.ask("POST", "/contoso/analytics/_apis/policy/configurations", operator, JSON, body).status == status, settings
     assert len(served(upstream)) == 2
 
 

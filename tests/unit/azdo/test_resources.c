@@ -362,6 +362,47 @@ static void what_lies_upstream_of_a_feed_is_touched(void **state)
         CHECK(cases);
 }
 
+static void what_a_repository_takes_from_elsewhere_is_touched(void **state)
+{
+        (void)state;
+        static const struct gathering cases[] = {
+                {"GET /c/p/_apis/git/repositories/r/commits/c0ffee/mergebases?otherCommitId=a"
+                 "&otherRepositoryId=" GUID,
+                        NULL, OF_P "repositories=r repositories=" GUID " projects?"},
+                {GIT_R "/importRequests", "{\"parameters\":{\"tfvcSource\":{\"path\":\"$/q/x\"}}}",
+                        OF_P "repositories=r projects? refs?"},
+                {GIT_R "/importRequests", "{\"parameters\":{\"gitSource\":{\"url\":\"u\"}}}",
+                        OF_P "repositories=r refs?"},
+                /* Tried again, it writes what it did not. */
+                {"PATCH /c/p/_apis/git/repositories/r/importRequests/7", "{\"status\":\"queued\"}",
+                        OF_P "repositories=r refs?"},
+        };
+        CHECK(cases);
+}
+
+static void what_a_pull_request_links_and_a_policy_runs_is_touched(void **state)
+{
+        (void)state;
+        static const struct gathering cases[] = {
+                {GIT_R "/pullrequests", "{\"targetRefName\":\"refs/heads/a\",\"workItemRefs\":[]}",
+                        OF_P "repositories=r refs=refs/heads/a"},
+                {GIT_R "/pullrequests",
+                        "{\"targetRefName\":\"refs/heads/a\",\"workItemRefs\":[{\"id\":\"7\"},{"
+                        "\"id\":8}]}",
+                        OF_P "repositories=r workItems=7 workItems=8 refs=refs/heads/a projects?"},
+                {GIT_R "/pullrequests", "{\"workItemRefs\":[{\"id\":\"07\"}]}", "refused"},
+                {"POST /c/p/_apis/policy/configurations",
+                        "{\"settings\":{\"buildDefinitionId\":99}}",
+                        OF_P "pipelines=99 repositories?"},
+                {"PUT /c/p/_apis/policy/configurations/3",
+                        "{\"settings\":{\"BuildDefinitionId\":\"99\"}}",
+                        OF_P "pipelines=99 repositories?"},
+                {"POST /c/p/_apis/policy/configurations", "{\"settings\":{}}",
+                        OF_P "repositories?"},
+        };
+        CHECK(cases);
+}
+
 static void bodies_are_asked_for_only_where_rows_read_them(void **state)
 {
         (void)state;
@@ -645,6 +686,8 @@ int main(void)
                 cmocka_unit_test(other_bodies_are_rows_of_the_table),
                 cmocka_unit_test(what_is_not_the_paths_is_touched_too),
                 cmocka_unit_test(what_lies_upstream_of_a_feed_is_touched),
+                cmocka_unit_test(what_a_repository_takes_from_elsewhere_is_touched),
+                cmocka_unit_test(what_a_pull_request_links_and_a_policy_runs_is_touched),
                 cmocka_unit_test(bodies_are_asked_for_only_where_rows_read_them),
                 cmocka_unit_test(what_no_request_says_is_left_open),
                 cmocka_unit_test(more_resources_than_fit_are_refused),
