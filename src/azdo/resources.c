@@ -290,6 +290,8 @@ static bool add_value(struct gatherer *gatherer, const struct gather_row *row, s
                 return true;
         if ((row->flags & ROW_NUMBER) && number_is_odd(value))
                 return refuse(gatherer, "an id is not written as a plain number");
+        if ((row->flags & ROW_REF) && str_trim_wide(value).len != value.len)
+                return refuse(gatherer, "the name of a ref has a blank at an end");
         if ((row->flags & ROW_REF) && !str_starts(value, STR("refs/"))) {
                 value = arena_printf(gatherer->arena, "refs/%.*s", STR_FMT(value));
                 if (!value.ptr)

@@ -204,6 +204,14 @@ def test_a_policy_that_asks_for_a_build_is_denied_by_its_pipeline(start, operato
     assert len(served(upstream)) == 2
 
 
+@pytest.mark.parametrize("spelt,status", [("heads/main", 403), ("%20heads/main", 403), ("%C2%A0heads/main", 400), ("heads/main%E3%80%80", 400), ("heads/other", 200)])
+def test_a_branch_that_is_denied_is_locked_under_no_other_spelling(start, operator, upstream, spelt, status):
+    proxy = start({"operations": ["git.refs.updateLock"], "projects": ["analytics"]}, deny=[{"refs": ["refs/heads/main"]}])
+    target = "/contoso/analytics/_apis/git/repositories/dags/refs?filter=" + spelt
+    assert proxy.ask("PATCH", target, operator, JSON, b'{"isLocked":false}').status == status
+    assert len(served(upstream)) == (status == 200)
+
+
 def test_a_file_that_is_read_for_a_build_is_of_its_repositorys_project(start, operator, upstream):
     proxy = start({"operations": ["build.sourceProviders.getFileContents"], "projects": ["analytics"]})
     read = "/contoso/analytics/_apis/sourceProviders/tfsgit/filecontents?path=/x&repository=%s"

@@ -403,6 +403,21 @@ static void what_a_pull_request_links_and_a_policy_runs_is_touched(void **state)
         CHECK(cases);
 }
 
+/* .NET takes off more than a blank before it completes the name. */
+static void a_ref_to_lock_has_no_blanks_around_it(void **state)
+{
+        (void)state;
+        static const struct gathering cases[] = {
+                {"PATCH /c/p/_apis/git/repositories/r/refs?filter=heads/main", NULL,
+                        OF_P "repositories=r refs=refs/heads/main"},
+                {"PATCH /c/p/_apis/git/repositories/r/refs?filter=\xc2\xa0heads/main", NULL,
+                        "refused"},
+                {"PATCH /c/p/_apis/git/repositories/r/refs?filter=heads/main\xe3\x80\x80", NULL,
+                        "refused"},
+        };
+        CHECK(cases);
+}
+
 static void bodies_are_asked_for_only_where_rows_read_them(void **state)
 {
         (void)state;
@@ -688,6 +703,7 @@ int main(void)
                 cmocka_unit_test(what_lies_upstream_of_a_feed_is_touched),
                 cmocka_unit_test(what_a_repository_takes_from_elsewhere_is_touched),
                 cmocka_unit_test(what_a_pull_request_links_and_a_policy_runs_is_touched),
+                cmocka_unit_test(a_ref_to_lock_has_no_blanks_around_it),
                 cmocka_unit_test(bodies_are_asked_for_only_where_rows_read_them),
                 cmocka_unit_test(what_no_request_says_is_left_open),
                 cmocka_unit_test(more_resources_than_fit_are_refused),
