@@ -92,6 +92,7 @@ enum {
         ROW_FOLLOWS = 1 << 11,
         ROW_LINK = 1 << 12,
         ROW_FINDS = 1 << 13,
+        ROW_UPSTREAM = 1 << 14,
         /* It is none by which a request is to name one. */
         ROW_NAMES_NONE = ROW_VEILS | ROW_DEFERS | ROW_ASIDE | ROW_FOLLOWS | ROW_LINK,
 };
@@ -116,7 +117,7 @@ struct operation_extra {
         uint16_t touches;    /* bit k: resources of kind k */
         uint16_t body_kinds; /* bit k: rows of kind k that read the body; BODY_FACTS and more */
         const char *types;   /* of the path's parameters: 'i' integer, 'u' uuid, 't' text */
-        bool encoded_slash;  /* its greedy parameter may hold npm's @scope%2fname */
+        bool encoded_slash;  /* a parameter of it may hold npm's @scope%2fname */
 };
 
 extern const struct operation table_operations[];

@@ -290,6 +290,8 @@ static bool add_value(struct gatherer *gatherer, const struct gather_row *row, s
                 return true;
         if ((row->flags & ROW_NUMBER) && number_is_odd(value))
                 return refuse(gatherer, "an id is not written as a plain number");
+        if ((row->flags & ROW_REF) && str_trim_wide(value).len != value.len)
+                return refuse(gatherer, "the name of a ref has a blank at an end");
         if ((row->flags & ROW_REF) && !str_starts(value, STR("refs/"))) {
                 value = arena_printf(gatherer->arena, "refs/%.*s", STR_FMT(value));
                 if (!value.ptr)
@@ -397,6 +399,33 @@ static bool add_json(struct gatherer *gatherer, const struct gather_row *row, co
         return add_values(gatherer, row, value);
 }
 
+static bool names_guid(const json_t *json)
+{
+        return json_is_string(json) && guid_valid(str_of(json_string_value(json)));
+}
+
+/* What lies upstream of a feed. Where an id is missing, Azure DevOps looks for the feed by its
+ * address, whatever the other ids are. */
+static bool gather_upstream(
+        struct gatherer *gatherer, const struct gather_row *row, const json_t *source)
+{
+        static const char *const ids[] = {
+                "internalUpstreamCollectionId", "internalUpstreamFeedId", "internalUpstreamViewId"};
+        size_t n = 0;
+
+        *gatherer->why = NULL;
+        const json_t *location = body_member(source, STR("location"), gatherer->why);
+        for (size_t i = 0; !*gatherer->why && i < sizeof(ids) / sizeof(ids[0]); i++)
+                n += names_guid(body_member(source, str_of(ids[i]), gatherer->why));
+        if (*gatherer->why)
+                return false;
+        struct str text = json_is_string(location) ? str_of(json_string_value(location)) : STR("");
+        if (n < sizeof(ids) / sizeof(ids[0]) && location && !json_is_null(location) &&
+                !str_starts_fold(text, STR("https://")) && !str_starts_fold(text, STR("http://")))
+                gatherer->hidden |= 1U << row->kind;
+        return true;
+}
+
 /* Takes every scalar that stands at the row's place. */
 static bool gather_body(struct gatherer *gatherer, const struct gather_row *row, const json_t *body)
 {
@@ -407,7 +436,8 @@ static bool gather_body(struct gatherer *gatherer, const struct gather_row *row,
         while (walk_next(&walk, &found)) {
                 if (!found)
                         return true;
-                if (!add_json(gatherer, row, found))
+                if (row->flags & ROW_UPSTREAM ? !gather_upstream(gatherer, row, found)
+                                              : !add_json(gatherer, row, found))
                         return false;
         }
         return false;

@@ -166,6 +166,52 @@ def test_a_repository_that_a_body_names_is_of_its_own_project(start, operator, u
     assert len(served(upstream)) == 3
 
 
+# What else a request may take from another project, and the same from its own.
+ELSEWHERE = [
+    ("git.mergeBases.list", "GET", "/_apis/git/repositories/dags/commits/c0ffee/mergebases?otherCommitId=c0ffed&otherRepositoryId=%s", None, DAGS, WAGES),
+    ("git.pullRequests.create", "POST", "/_apis/git/repositories/dags/pullrequests",
+     lambda id: {"sourceRefName": "refs/heads/a", "targetRefName": "refs/heads/b", "workItemRefs": [{"id": id}]}, "7", "8"),
+    ("git.importRequests.create", "POST", "/_apis/git/repositories/dags/importRequests", lambda source: {"parameters": source},
+     {"gitSource": {"url": "https://example.com/x.git"}}, {"tfvcSource": {"path": "$/payroll/x"}}),
+    ("artifacts.feedManagement.updateFeed", "PATCH", "/_apis/packaging/feeds/data", lambda source: {"upstreamSources": [source]},
+     {"location": "https://registry.npmjs.org/", "serviceEndpointProjectId": ANALYTICS}, {"location": "https://registry.npmjs.org/", "serviceEndpointProjectId": PAYROLL}),
+    ("artifacts.feedManagement.updateFeed", "PATCH", "/_apis/packaging/feeds/data", lambda source: {"upstreamSources": [source]},
+     {"location": "https://registry.npmjs.org/"}, {"upstreamSourceType": "internal", "location": "azure-feed://contoso/payroll/secret@local"}),
+    ("artifacts.feedManagement.createFeed", "POST", "/_apis/packaging/feeds", lambda source: {"name": "x", "upstreamSources": [source]},
+     {"location": "https://registry.npmjs.org/"}, {"internalUpstreamProjectId": ANALYTICS, "location": "vsts-feed://contoso/payroll/secret@local"}),
+]
+
+
+@pytest.mark.parametrize("operation,method,path,body,ours,theirs", ELSEWHERE, ids=["%s-%d" % (e[0], i) for i, e in enumerate(ELSEWHERE)])
+def test_what_is_taken_from_another_project_has_to_be_allowed_there(start, operator, upstream, operation, method, path, body, ours, theirs):
+    def ask(proxy, what):
+        service = "/~feeds" if "packaging" in path else ""
+        target = path % what if body is None else path
+        return proxy.ask(method, service + "/contoso/analytics" + target, operator, JSON, b"" if body is None else json.dumps(body(what)).encode()).status
+
+    proxy = start({"operations": [operation], "projects": ["analytics"]})
+    assert ask(proxy, ours) == 200 and ask(proxy, theirs) == 403
+    open_ = start({"operations": [operation]}, deny=[{"projects": ["payroll"]}])
+    assert ask(open_, ours) == 200 and ask(open_, theirs) == 403
+    assert len(served(upstream)) == 2
+
+
+def test_a_policy_that_asks_for_a_build_is_denied_by_its_pipeline(start, operator, upstream):
+    proxy = start({"operations": ["policy.configurations.create"], "projects": ["analytics"]}, deny=[{"pipelines": [99]}])
+    for settings, status in (({"minimumApproverCount": 1}, 200), ({"buildDefinitionId": 42}, 200), ({"buildDefinitionId": 99}, 403), ({"BuildDefinitionId": "99"}, 403)):
+        body = json.dumps({"isEnabled": True, "settings": settings}).encode()
+        assert proxy.ask("POST", "/contoso/analytics/_apis/policy/configurations", operator, JSON, body).status == status, settings
+    assert len(served(upstream)) == 2
+
+
+@pytest.mark.parametrize("spelt,status", [("heads/main", 403), ("%20heads/main", 403), ("%C2%A0heads/main", 400), ("heads/main%E3%80%80", 400), ("heads/other", 200)])
+def test_a_branch_that_is_denied_is_locked_under_no_other_spelling(start, operator, upstream, spelt, status):
+    proxy = start({"operations": ["git.refs.updateLock"], "projects": ["analytics"]}, deny=[{"refs": ["refs/heads/main"]}])
+    target = "/contoso/analytics/_apis/git/repositories/dags/refs?filter=" + spelt
+    assert proxy.ask("PATCH", target, operator, JSON, b'{"isLocked":false}').status == status
+    assert len(served(upstream)) == (status == 200)
+
+
 def test_a_file_that_is_read_for_a_build_is_of_its_repositorys_project(start, operator, upstream):
     proxy = start({"operations": ["build.sourceProviders.getFileContents"], "projects": ["analytics"]})
     read = "/contoso/analytics/_apis/sourceProviders/tfsgit/filecontents?path=/x&repository=%s"

@@ -173,3 +173,26 @@ def test_guards_hold_under_policies_without_conditions(start_proxy, issuer, upst
     assert ask(proxy, operator, "PATCH", PULL, b'{"completionOptions":{"byp\\u0061ssPolicy":true}}').status == 403
     assert ask(proxy, operator, "PATCH", PULL, {"status": "completed"}).status == 200
     assert len(upstream.received) == 2
+
+
+@pytest.mark.parametrize("batch", ["nuget/packagesbatch", "npm/packagesbatch", "npm/RecycleBin/PackagesBatch", "maven/RecycleBin/packagesBatch", "pypi/RecycleBin/packagesBatch"])
+def test_what_is_done_to_packages_is_said_by_every_batch(start_proxy, issuer, upstream, operator, batch):
+    allow = {"operations": ["artifactsPackageTypes.*"], "feeds": ["data"]}
+    path = "/~pkgs/contoso/analytics/_apis/packaging/feeds/data/" + batch
+    for role in ({"allow": [{**allow, "where": {"packageAction": ["promote"]}}]}, {"allow": [allow], "deny": [{**allow, "where": {"packageAction": ["permanentDelete"]}}]}):
+        policy = copy.deepcopy(POLICY)
+        policy["roles"]["operator"] = role
+        proxy = start_proxy([issuer.config()], policy, {"hosts": {"*": upstream.url}})
+        assert ask(proxy, operator, "POST", path, {"operation": "promote"}).status == 200
+        assert ask(proxy, operator, "POST", path, {"operation": "permanentDelete"}).status == 403
+
+
+@pytest.mark.parametrize("package", ["x", "@s/x", "@s%2fx"])
+def test_who_publishes_npm_packages_does_not_remove_versions(start_proxy, issuer, upstream, operator, package):
+    path = "/~pkgs/contoso/analytics/_packaging/data/npm/registry/" + package
+    for entry, removed in (({"operations": ["packages.publish"]}, 403), ({"access": ["read", "write"]}, 403), ({"access": ["write", "delete"]}, 200)):
+        policy = copy.deepcopy(POLICY)
+        policy["roles"]["operator"] = {"allow": [{**entry, "feeds": ["data"]}]}
+        proxy = start_proxy([issuer.config()], policy, {"hosts": {"*": upstream.url}})
+        assert ask(proxy, operator, "PUT", path, {"versions": {}}).status == 200
+        assert ask(proxy, operator, "PUT", path + "/-rev/3", {"versions": {}}).status == removed

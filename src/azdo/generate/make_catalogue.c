@@ -471,7 +471,7 @@ static void write_extra(FILE *out, const struct source_operation *op, size_t n_r
                 fprintf(out, ", .rows = rows_%u, .n_rows = %zu", op->index, n_rows);
         if (n_facts)
                 fprintf(out, ", .facts = facts_%u, .n_facts = %zu", op->index, n_facts);
-        if (*text_of(op->json, "greedy") && strstr(op->path, "/npm/registry/"))
+        if (strstr(op->path, "/npm/registry/"))
                 fputs(", .encoded_slash = true", out);
         write_types(out, op);
         fputs("},\n", out);

@@ -56,6 +56,7 @@ static void check(const struct fact_case *one)
 #define RUN "POST /c/p/_apis/pipelines/42/runs"
 #define BUILD "POST /c/p/_apis/build/builds"
 #define REPOSITORY "POST /c/p/_apis/git/repositories/r"
+#define FEED "POST /~pkgs/c/p/_apis/packaging/feeds/f"
 #define PULL "PATCH /c/p/_apis/git/repositories/r/pullrequests/7"
 
 static void bodies_and_queries_say_facts(void **state)
@@ -166,6 +167,15 @@ static void bodies_and_queries_say_facts(void **state)
                 {"PATCH /c/p/_apis/build/definitions/7?deleted=true", "", "deleted=true"},
                 {RUN, "{\"resources\":{\"pipelines\":{\"up\":{\"runId\":7}}}}",
                         "pipelineVersions[up]=7"},
+                /* Each kind of package calls its batches otherwise. */
+                {FEED "/nuget/packagesbatch", "{\"operation\":\"delete\"}", "packageAction=delete"},
+                {FEED "/npm/packagesbatch", "{\"operation\":\"delete\"}", "packageAction=delete"},
+                {FEED "/npm/RecycleBin/PackagesBatch", "{\"Operation\":\"permanentDelete\"}",
+                        "packageAction=permanentDelete"},
+                {FEED "/maven/RecycleBin/packagesBatch", "{\"operation\":\"permanentDelete\"}",
+                        "packageAction=permanentDelete"},
+                {FEED "/pypi/RecycleBin/packagesBatch", "{\"operation\":\"restoreToFeed\"}",
+                        "packageAction=restoreToFeed"},
                 /* What a reader upstream puts another object in place of. */
                 {RUN,
                         "{\"variables\":{\"a\":{\"$id\":\"1\",\"value\":\"x\"},\"b\":{\"$ref\":"

@@ -43,6 +43,8 @@ static const char *gathered(const char *line, const char *body)
         return text;
 }
 
+#define OF_P "organizations=c projects=p "
+
 struct gathering {
         const char *line, *body, *expected;
 };
@@ -326,6 +328,96 @@ static void what_is_not_the_paths_is_touched_too(void **state)
         CHECK(cases);
 }
 
+#define FEED_F "organizations=c projects=p feeds=f"
+#define UPSTREAM(members)                                                                          \
+        "PATCH /~feeds/c/p/_apis/packaging/feeds/f",                                               \
+                "{\"upstreamSources\":[{\"internalUpstreamFeedId\":\"" GUID "\"," members "}]}"
+#define INTERNAL "\"upstreamSourceType\":\"internal\","
+
+/* Of a feed that lies upstream, the address counts where an id is missing. */
+static void what_lies_upstream_of_a_feed_is_touched(void **state)
+{
+        (void)state;
+        static const struct gathering cases[] = {
+                {UPSTREAM("\"location\":\"https://registry.npmjs.org/\""), FEED_F " feeds=" GUID},
+                {UPSTREAM("\"location\":null"), FEED_F " feeds=" GUID},
+                {UPSTREAM(INTERNAL "\"location\":\"azure-feed://c/q/g@local\""),
+                        FEED_F " feeds=" GUID " organizations? projects? feeds?"},
+                {UPSTREAM(INTERNAL "\"Location\":\" VSTS-feed://c/q/g@local\","
+                                   "\"internalUpstreamCollectionId\":\"" GUID "\","
+                                   "\"internalUpstreamViewId\":\"\""),
+                        FEED_F " feeds=" GUID " organizations? projects? feeds?"},
+                /* As it is read and written back: all ids are there, and go before the address. */
+                {UPSTREAM(INTERNAL "\"location\":\"azure-feed://c/q/g@local\","
+                                   "\"internalUpstreamCollectionId\":\"" GUID "\","
+                                   "\"internalUpstreamViewId\":\"" OTHER "\""),
+                        FEED_F " feeds=" GUID},
+                {"POST /~feeds/c/p/_apis/packaging/feeds",
+                        "{\"name\":\"g\",\"upstreamSources\":[{\"location\":"
+                        "\"azure-feed://c/q/g@local\"}]}",
+                        "organizations=c projects=p organizations? projects? feeds?"},
+                {UPSTREAM("\"serviceEndpointId\":\"" OTHER "\",\"serviceEndpointProjectId\":\"q\""),
+                        "organizations=c projects=p projects=q feeds=f feeds=" GUID},
+        };
+        CHECK(cases);
+}
+
+static void what_a_repository_takes_from_elsewhere_is_touched(void **state)
+{
+        (void)state;
+        static const struct gathering cases[] = {
+                {"GET /c/p/_apis/git/repositories/r/commits/c0ffee/mergebases?otherCommitId=a"
+                 "&otherRepositoryId=" GUID,
+                        NULL, OF_P "repositories=r repositories=" GUID " projects?"},
+                {GIT_R "/importRequests", "{\"parameters\":{\"tfvcSource\":{\"path\":\"$/q/x\"}}}",
+                        OF_P "repositories=r projects? refs?"},
+                {GIT_R "/importRequests", "{\"parameters\":{\"gitSource\":{\"url\":\"u\"}}}",
+                        OF_P "repositories=r refs?"},
+                /* Tried again, it writes what it did not. */
+                {"PATCH /c/p/_apis/git/repositories/r/importRequests/7", "{\"status\":\"queued\"}",
+                        OF_P "repositories=r refs?"},
+        };
+        CHECK(cases);
+}
+
+static void what_a_pull_request_links_and_a_policy_runs_is_touched(void **state)
+{
+        (void)state;
+        static const struct gathering cases[] = {
+                {GIT_R "/pullrequests", "{\"targetRefName\":\"refs/heads/a\",\"workItemRefs\":[]}",
+                        OF_P "repositories=r refs=refs/heads/a"},
+                {GIT_R "/pullrequests",
+                        "{\"targetRefName\":\"refs/heads/a\",\"workItemRefs\":[{\"id\":\"7\"},{"
+                        "\"id\":8}]}",
+                        OF_P "repositories=r workItems=7 workItems=8 refs=refs/heads/a projects?"},
+                {GIT_R "/pullrequests", "{\"workItemRefs\":[{\"id\":\"07\"}]}", "refused"},
+                {"POST /c/p/_apis/policy/configurations",
+                        "{\"settings\":{\"buildDefinitionId\":99}}",
+                        OF_P "pipelines=99 repositories?"},
+                {"PUT /c/p/_apis/policy/configurations/3",
+                        "{\"settings\":{\"BuildDefinitionId\":\"99\"}}",
+                        OF_P "pipelines=99 repositories?"},
+                {"POST /c/p/_apis/policy/configurations", "{\"settings\":{}}",
+                        OF_P "repositories?"},
+        };
+        CHECK(cases);
+}
+
+/* .NET takes off more than a blank before it completes the name. */
+static void a_ref_to_lock_has_no_blanks_around_it(void **state)
+{
+        (void)state;
+        static const struct gathering cases[] = {
+                {"PATCH /c/p/_apis/git/repositories/r/refs?filter=heads/main", NULL,
+                        OF_P "repositories=r refs=refs/heads/main"},
+                {"PATCH /c/p/_apis/git/repositories/r/refs?filter=\xc2\xa0heads/main", NULL,
+                        "refused"},
+                {"PATCH /c/p/_apis/git/repositories/r/refs?filter=heads/main\xe3\x80\x80", NULL,
+                        "refused"},
+        };
+        CHECK(cases);
+}
+
 static void bodies_are_asked_for_only_where_rows_read_them(void **state)
 {
         (void)state;
@@ -498,7 +590,6 @@ static void a_patch_says_in_one_way_what_it_sets(void **state)
         CHECK(cases);
 }
 
-#define OF_P "organizations=c projects=p "
 #define LINK(rel, url) STEP("/relations/-", "{\"rel\":\"" rel "\",\"url\":\"" url "\"}")
 #define TYPED " workItemTypes?"
 
@@ -609,6 +700,10 @@ int main(void)
                 cmocka_unit_test(a_queued_build_is_found_in_body_query_or_source),
                 cmocka_unit_test(other_bodies_are_rows_of_the_table),
                 cmocka_unit_test(what_is_not_the_paths_is_touched_too),
+                cmocka_unit_test(what_lies_upstream_of_a_feed_is_touched),
+                cmocka_unit_test(what_a_repository_takes_from_elsewhere_is_touched),
+                cmocka_unit_test(what_a_pull_request_links_and_a_policy_runs_is_touched),
+                cmocka_unit_test(a_ref_to_lock_has_no_blanks_around_it),
                 cmocka_unit_test(bodies_are_asked_for_only_where_rows_read_them),
                 cmocka_unit_test(what_no_request_says_is_left_open),
                 cmocka_unit_test(more_resources_than_fit_are_refused),

@@ -265,6 +265,37 @@ static void encoded_slashes_stand_only_in_scoped_package_names(void **state)
         assert_int_equal(route.n_segments, request.query.n_segments + 1);
 }
 
+#define NPM(method, rest) method " /~pkgs/c/p/_packaging/f/npm/registry/" rest
+
+/* What is put there is what is left: versions that it leaves out are deleted. */
+static void a_revision_of_an_npm_package_that_is_put_removes_versions(void **state)
+{
+        (void)state;
+        static const struct naming cases[] = {
+                {NPM("PUT", "x"), "packages.npm.publish"},
+                {NPM("PUT", "@s%2fx"), "packages.npm.publish"},
+                {NPM("PUT", "-/package/x/dist-tags/latest"), "packages.npm.publish"},
+                {NPM("PUT", "x/-rev/3"), "packages.npm.unpublishVersions"},
+                {NPM("PUT", "x/-REV/3"), "packages.npm.unpublishVersions"},
+                {NPM("PUT", "@s/x/-rev/3"), "packages.npm.unpublishVersions"},
+                {NPM("PUT", "@s%2fx/-rev/3"), "packages.npm.unpublishVersions"},
+                {NPM("PUT", "s%2fx/-rev/3"), "refused"},
+                {"PUT /~pkgs/c/_packaging/f/npm/registry/x/-rev/3",
+                        "packages.npm.unpublishVersions"},
+                {"PUT /~pkgs/c/_packaging/f/npm/registry/@s/x/-rev/3",
+                        "packages.npm.unpublishVersions"},
+                {NPM("DELETE", "x/-rev/3"), "packages.npm.unpublish"},
+                {NPM("DELETE", "@s/x/-rev/3"), "packages.npm.unpublish"},
+                {NPM("DELETE", "@s%2fx/-rev/3"), "packages.npm.unpublish"},
+                {NPM("DELETE", "x/-/x-1.0.0.tgz/-rev/3"), "packages.npm.unpublish"},
+                {NPM("GET", "@s/x/-rev/3"), "packages.npm.get"},
+        };
+        CHECK(cases);
+        const struct operation *op = catalogue_find(STR("packages.npm.unpublishVersions"));
+        assert_non_null(op);
+        assert_int_equal(op->access, ACCESS_DELETE);
+}
+
 static void services_and_methods_bound_what_exists(void **state)
 {
         (void)state;
@@ -336,6 +367,7 @@ int main(void)
                 cmocka_unit_test(literals_fold_and_come_back_in_the_catalogues_spelling),
                 cmocka_unit_test(typed_parameters_reject),
                 cmocka_unit_test(encoded_slashes_stand_only_in_scoped_package_names),
+                cmocka_unit_test(a_revision_of_an_npm_package_that_is_put_removes_versions),
                 cmocka_unit_test(services_and_methods_bound_what_exists),
                 cmocka_unit_test(lfs_batch_is_named_by_its_body),
         };
