@@ -166,6 +166,17 @@ def test_a_repository_that_a_body_names_is_of_its_own_project(start, operator, u
     assert len(served(upstream)) == 3
 
 
+def test_who_lets_one_pipeline_in_does_not_let_in_every_pipeline(start, operator, upstream):
+    permissions = "/contoso/analytics/_apis/pipelines/pipelinepermissions/endpoint/" + DAGS
+    lets = lambda proxy, body: proxy.ask("PATCH", permissions, operator, JSON, json.dumps(body).encode()).status
+    everything, one = {"operations": ["approvalsAndChecks.pipelinePermissions.*"]}, {"pipelines": [{"id": 42, "authorized": True}]}
+    for proxy in (start({**everything, "pipelines": [42]}), start(everything, deny=[{"pipelines": [99]}])):
+        assert lets(proxy, one) == lets(proxy, {**one, "allPipelines": None}) == 200
+        assert lets(proxy, {**one, "allPipelines": {"authorized": True}}) == 403
+        assert lets(proxy, {"pipelines": [{"id": 99, "authorized": True}]}) == 403
+    assert len(served(upstream)) == 4
+
+
 def test_a_file_that_is_read_for_a_build_is_of_its_repositorys_project(start, operator, upstream):
     proxy = start({"operations": ["build.sourceProviders.getFileContents"], "projects": ["analytics"]})
     read = "/contoso/analytics/_apis/sourceProviders/tfsgit/filecontents?path=/x&repository=%s"

@@ -272,6 +272,15 @@ static void other_bodies_are_rows_of_the_table(void **state)
                         "[{\"pipelines\":[{\"id\":1},{\"id\":2}]},{\"pipelines\":[{\"id\":3}]}]",
                         "organizations=c projects=p pipelines=1 pipelines=2 pipelines=3 "
                         "environments?"},
+                {"PATCH /c/p/_apis/pipelines/pipelinepermissions",
+                        "[{\"pipelines\":[{\"id\":1}]},{\"allPipelines\":{\"authorized\":true}}]",
+                        "organizations=c projects=p pipelines=1 pipelines? environments?"},
+                {"PATCH /c/p/_apis/pipelines/pipelinepermissions/queue/7",
+                        "{\"pipelines\":[{\"id\":1}],\"AllPipelines\":{\"Authorized\":true}}",
+                        "organizations=c projects=p pipelines=1 pipelines? environments?"},
+                {"PATCH /c/p/_apis/pipelines/pipelinepermissions/queue/7",
+                        "{\"pipelines\":[{\"id\":1}],\"allPipelines\":null}",
+                        "organizations=c projects=p pipelines=1 environments?"},
         };
         CHECK(cases);
 }
