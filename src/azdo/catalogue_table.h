@@ -92,8 +92,9 @@ enum {
         ROW_FOLLOWS = 1 << 11,
         ROW_LINK = 1 << 12,
         ROW_FINDS = 1 << 13,
+        ROW_PAIR = 1 << 14,
         /* It is none by which a request is to name one. */
-        ROW_NAMES_NONE = ROW_VEILS | ROW_DEFERS | ROW_ASIDE | ROW_FOLLOWS | ROW_LINK,
+        ROW_NAMES_NONE = ROW_VEILS | ROW_DEFERS | ROW_ASIDE | ROW_FOLLOWS | ROW_LINK | ROW_PAIR,
 };
 
 /* A row of resources.def. */

@@ -18,5 +18,6 @@
 #define FOLLOWS ROW_FOLLOWS
 #define LINK ROW_LINK
 #define FINDS ROW_FINDS
+#define PAIR ROW_PAIR
 
 #endif

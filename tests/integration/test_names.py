@@ -149,6 +149,8 @@ TAKES = [
     ("wiki.wikis.create", "/_apis/wiki/wikis", lambda id: {"name": "w", "type": "codeWiki", "repositoryId": id}),
     ("pipelines.pipelines.create", "/_apis/pipelines", lambda id: {"name": "p", "configuration": {"type": "yaml", "repository": {"id": id}}}),
     ("build.definitions.create", "/_apis/build/definitions", lambda id: {"name": "d", "repository": {"id": id, "type": "TfsGit"}}),
+    ("approvalsAndChecks.checkConfigurations.add", "/_apis/pipelines/checks/configurations",
+     lambda id: {"resource": {"type": "repository", "id": "%s.%s" % (ANALYTICS, id)}}),
 ]
 
 
@@ -164,6 +166,26 @@ def test_a_repository_that_a_body_names_is_of_its_own_project(start, operator, u
     open_ = start({"operations": [operation], "projects": ["*"]}, deny=[{"projects": ["payroll"]}])
     assert post(open_, DAGS).status == 200 and post(open_, WAGES).status == 403
     assert len(served(upstream)) == 3
+
+
+def test_who_lets_pipelines_into_a_repository_may_do_so_in_its_project(start, operator, upstream):
+    permissions = "/contoso/analytics/_apis/pipelines/pipelinepermissions"
+    lets = json.dumps({"pipelines": [{"id": 42, "authorized": True}]}).encode()
+    one = lambda proxy, project, id: proxy.ask("PATCH", "%s/repository/%s.%s" % (permissions, project, id), operator, JSON, lets).status
+    several = lambda proxy, id: proxy.ask("PATCH", permissions, operator, JSON, json.dumps(
+        [{"resource": {"type": "repository", "id": "%s.%s" % (ANALYTICS, id)}, "pipelines": [{"id": 42, "authorized": True}]}]).encode()).status
+    everything = {"operations": ["approvalsAndChecks.pipelinePermissions.*"]}
+    proxy = start({**everything, "projects": ["analytics"]})
+    assert one(proxy, ANALYTICS, DAGS) == several(proxy, DAGS) == 200
+    for project in (ANALYTICS, PAYROLL):
+        assert one(proxy, project, WAGES) == 403
+    assert several(proxy, WAGES) == 403
+    assert proxy.ask("PATCH", permissions + "/endpoint/" + WAGES, operator, JSON, lets).status == 200, "no repository"
+    both = start({**everything, "projects": ["analytics", "payroll"]})
+    assert one(both, PAYROLL, WAGES) == several(both, WAGES) == 200
+    open_ = start({**everything, "projects": ["*"]}, deny=[{"repositories": ["wages"]}])
+    assert one(open_, ANALYTICS, DAGS) == 200 and one(open_, PAYROLL, WAGES) == several(open_, WAGES) == 403
+    assert len(served(upstream)) == 6
 
 
 def test_who_lets_one_pipeline_in_does_not_let_in_every_pipeline(start, operator, upstream):

@@ -278,6 +278,28 @@ static void other_bodies_are_rows_of_the_table(void **state)
                 {"PATCH /c/p/_apis/pipelines/pipelinepermissions/queue/7",
                         "{\"pipelines\":[{\"id\":1}],\"AllPipelines\":{\"Authorized\":true}}",
                         "organizations=c projects=p pipelines=1 pipelines? environments?"},
+                {"PATCH /c/p/_apis/pipelines/pipelinepermissions/repository/" GUID "." OTHER, "{}",
+                        "organizations=c projects=p repositories=" OTHER
+                        " projects? pipelines? environments?"},
+                {"PATCH /c/p/_apis/pipelines/pipelinepermissions/repository/" GUID ".{" ODD_GUID
+                 "}",
+                        "{}",
+                        "organizations=c projects=p repositories={" ODD_GUID
+                        "} projects? pipelines? environments?"},
+                {"PATCH /c/p/_apis/pipelines/pipelinepermissions/endpoint/" GUID, "{}",
+                        "organizations=c projects=p pipelines? environments?"},
+                {"PATCH /c/p/_apis/pipelines/pipelinepermissions",
+                        "[{\"resource\":{\"type\":\"repository\",\"id\":\"" GUID "." OTHER
+                        "\"},\"pipelines\":[{\"id\":1}]}]",
+                        "organizations=c projects=p pipelines=1 repositories=" OTHER
+                        " projects? environments?"},
+                {"POST /c/p/_apis/pipelines/checks/configurations",
+                        "{\"resource\":{\"type\":\"repository\",\"id\":\"" GUID "." OTHER "\"}}",
+                        "organizations=c projects=p repositories=" OTHER
+                        " projects? pipelines? environments?"},
+                {"PATCH /c/p/_apis/pipelines/checks/configurations/7",
+                        "{\"resource\":{\"type\":\"environment\",\"id\":\"5\"}}",
+                        "organizations=c projects=p pipelines? environments?"},
                 {"PATCH /c/p/_apis/pipelines/pipelinepermissions/queue/7",
                         "{\"pipelines\":[{\"id\":1}],\"allPipelines\":null}",
                         "organizations=c projects=p pipelines=1 environments?"},
