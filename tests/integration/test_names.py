@@ -199,6 +199,20 @@ def test_who_lets_one_pipeline_in_does_not_let_in_every_pipeline(start, operator
     assert len(served(upstream)) == 4
 
 
+@pytest.mark.parametrize("path,body", [
+    ("testplan/Plans/CloneOperation", {"destinationTestPlan": {"project": "%s"}}),
+    ("testplan/Suites/CloneOperation", {"destinationTestSuite": {"id": 7, "project": "%s"}}),
+    ("test/Plans/7/cloneoperation", {"destinationTestPlan": {"project": {"id": "%s"}}}),
+    ("test/Plans/7/Suites/8/cloneoperation", {"destinationSuiteProjectName": "%s"}),
+], ids=["plan", "suite", "older-plan", "older-suite"])
+def test_tests_are_copied_into_admitted_projects_only(start, operator, upstream, path, body):
+    copied = lambda to: proxy.ask("POST", "/contoso/analytics/_apis/" + path, operator, JSON, (json.dumps(body) % to).encode()).status
+    proxy = start({"access": ["write"], "areas": ["test", "testPlan"], "projects": ["analytics"]})
+    assert copied("analytics") == copied(ANALYTICS) == 200
+    assert copied("payroll") == copied(PAYROLL) == 403
+    assert len(served(upstream)) == 2
+
+
 def test_a_file_that_is_read_for_a_build_is_of_its_repositorys_project(start, operator, upstream):
     proxy = start({"operations": ["build.sourceProviders.getFileContents"], "projects": ["analytics"]})
     read = "/contoso/analytics/_apis/sourceProviders/tfsgit/filecontents?path=/x&repository=%s"
