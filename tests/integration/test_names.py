@@ -199,6 +199,18 @@ def test_who_lets_one_pipeline_in_does_not_let_in_every_pipeline(start, operator
     assert len(served(upstream)) == 4
 
 
+def test_a_delivery_plan_shows_teams_of_admitted_projects_only(start, operator, upstream, directory):
+    plan = lambda proxy, *teams: proxy.ask("POST", "/contoso/analytics/_apis/work/plans", operator, JSON, json.dumps(
+        {"name": "p", "type": "deliveryTimelineView", "properties": {"teamBacklogMappings": [{"teamId": t} for t in teams]}}).encode()).status
+    red, blue = "bbbbbbbb-0000-4000-8000-000000000001", "bbbbbbbb-0000-4000-8000-000000000002"
+    directory.teams = {red: ("red", "analytics"), blue: ("blue", "payroll")}
+    proxy = start({"access": ["write"], "areas": ["work"], "projects": ["analytics"]})
+    assert plan(proxy, red) == 200
+    assert plan(proxy, blue) == plan(proxy, red, blue) == 403
+    assert plan(start({"access": ["write"], "areas": ["work"], "projects": ["*"]}), red, blue) == 200
+    assert len(served(upstream)) == 2
+
+
 @pytest.mark.parametrize("path,body", [
     ("testplan/Plans/CloneOperation", {"destinationTestPlan": {"project": "%s"}}),
     ("testplan/Suites/CloneOperation", {"destinationTestSuite": {"id": 7, "project": "%s"}}),

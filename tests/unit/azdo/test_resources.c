@@ -366,6 +366,9 @@ static void what_is_not_the_paths_is_touched_too(void **state)
                 {"POST /c/p/_apis/test/Plans/7/Suites/8/cloneoperation",
                         "{\"destinationSuiteId\":7,\"destinationSuiteProjectName\":\"q\"}",
                         "organizations=c projects=p projects=q"},
+                {"POST /c/p/_apis/work/plans",
+                        "{\"properties\":{\"teamBacklogMappings\":[{\"teamId\":\"" GUID "\"}]}}",
+                        "organizations=c projects=p teams=" GUID " projects?"},
                 {"PATCH /c/p/_apis/policy/evaluations/" GUID, "",
                         "organizations=c projects=p pipelines? repositories?"},
         };
