@@ -410,6 +410,16 @@ def test_a_denied_project_is_denied_by_the_numbers_of_its_work_items(start, oper
     assert len(served(upstream)) == 2
 
 
+def test_a_test_is_linked_to_work_items_of_admitted_projects_only(start, operator, upstream):
+    links = "/~vstmr/contoso/analytics/_apis/testresults/testmethods/workitems"
+    proxy = start({"access": ["write", "delete"], "areas": ["testResults"], "projects": ["analytics"]})
+    link = lambda item: proxy.ask("POST", links, operator, JSON, json.dumps({"workItem": {"id": str(item)}, "tests": [{"name": "t"}]}).encode()).status
+    unlink = lambda item: proxy.ask("DELETE", links + "?testName=t&workItemId=%d" % item, operator).status
+    assert link(7) == unlink(7) == 200
+    assert link(8) == unlink(8) == 403
+    assert len(served(upstream)) == 2
+
+
 def test_each_of_many_work_items_counts(start, operator, upstream, directory):
     directory.work_items.update({n: "analytics" for n in range(100, 133)})
     proxy = start({"operations": ["wit.workItems.*", "wit.batch.*"], "projects": ["analytics"]}, {"operations": ["wit.batch.*"]})
