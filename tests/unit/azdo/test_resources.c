@@ -502,6 +502,9 @@ static void what_a_body_moves_or_merges_is_touched(void **state)
                 {"POST /c/p/_apis/git/repositories/r/refs",
                         "[{\"name\":\"refs/heads/a\",\"repositoryId\":\"other\"}]", "refused"},
                 {"PUT /c/p/_apis/build/definitions/42", "{\"id\":41}", "refused"},
+                {"PUT /~vsrm/c/p/_apis/release/releases/3", "{\"id\":3}",
+                        "organizations=c projects=p releases=3"},
+                {"PUT /~vsrm/c/p/_apis/release/releases/3", "{\"id\":4}", "refused"},
         };
         CHECK(cases);
 }
