@@ -93,8 +93,9 @@ enum {
         ROW_LINK = 1 << 12,
         ROW_FINDS = 1 << 13,
         ROW_UPSTREAM = 1 << 14,
+        ROW_PAIR = 1 << 15,
         /* It is none by which a request is to name one. */
-        ROW_NAMES_NONE = ROW_VEILS | ROW_DEFERS | ROW_ASIDE | ROW_FOLLOWS | ROW_LINK,
+        ROW_NAMES_NONE = ROW_VEILS | ROW_DEFERS | ROW_ASIDE | ROW_FOLLOWS | ROW_LINK | ROW_PAIR,
 };
 
 /* A row of resources.def. */

@@ -258,7 +258,23 @@ static bool add_item(struct gatherer *gatherer, const struct gather_row *row, st
         if (!resources_add(out, (enum resource_kind)row->kind, value, NULL))
                 return refuse(gatherer, "the request names too many resources");
         if (out->n > n)
-                out->items[n].beside_path = row->source != SOURCE_PATH;
+                out->items[n].beside_path = row->source != SOURCE_PATH || (row->flags & ROW_PAIR);
+        return true;
+}
+
+static bool is_some_guid(struct str value)
+{
+        return guid_valid(value) || guid_is_odd(value);
+}
+
+/* Leaves the repository of a pair of project and repository. False: it is no pair. */
+static bool cut_pair(struct str *value)
+{
+        struct str project, repository = str_cut(str_trim_wide(*value), '.', &project);
+
+        if (!repository.ptr || !is_some_guid(project) || !is_some_guid(repository))
+                return false;
+        *value = repository;
         return true;
 }
 
@@ -268,8 +284,7 @@ static bool finds_repository(const struct gather_row *row, struct str value)
 {
         value = str_trim_wide(value);
         return row->kind == RESOURCE_REPOSITORY && !(row->flags & ROW_ASIDE) &&
-               (row->source != SOURCE_QUERY || (row->flags & ROW_FINDS)) &&
-               (guid_valid(value) || guid_is_odd(value));
+               (row->source != SOURCE_QUERY || (row->flags & ROW_FINDS)) && is_some_guid(value);
 }
 
 /* It stays open which work items are touched, and whose. */
@@ -315,6 +330,8 @@ static bool add_value(struct gatherer *gatherer, const struct gather_row *row, s
 
 static bool add_values(struct gatherer *gatherer, const struct gather_row *row, struct str value)
 {
+        if ((row->flags & ROW_PAIR) && !cut_pair(&value))
+                return true;
         if ((row->flags & ROW_VEILS) && !str_empty(str_trim(value)))
                 gatherer->hidden |= 1U << row->kind;
         if (row->flags & ROW_DEFERS)

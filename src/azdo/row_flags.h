@@ -19,5 +19,6 @@
 #define LINK ROW_LINK
 #define FINDS ROW_FINDS
 #define UPSTREAM ROW_UPSTREAM
+#define PAIR ROW_PAIR
 
 #endif

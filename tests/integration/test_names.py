@@ -149,6 +149,8 @@ TAKES = [
     ("wiki.wikis.create", "/_apis/wiki/wikis", lambda id: {"name": "w", "type": "codeWiki", "repositoryId": id}),
     ("pipelines.pipelines.create", "/_apis/pipelines", lambda id: {"name": "p", "configuration": {"type": "yaml", "repository": {"id": id}}}),
     ("build.definitions.create", "/_apis/build/definitions", lambda id: {"name": "d", "repository": {"id": id, "type": "TfsGit"}}),
+    ("approvalsAndChecks.checkConfigurations.add", "/_apis/pipelines/checks/configurations",
+     lambda id: {"resource": {"type": "repository", "id": "%s.%s" % (ANALYTICS, id)}}),
 ]
 
 
@@ -210,6 +212,63 @@ def test_a_branch_that_is_denied_is_locked_under_no_other_spelling(start, operat
     target = "/contoso/analytics/_apis/git/repositories/dags/refs?filter=" + spelt
     assert proxy.ask("PATCH", target, operator, JSON, b'{"isLocked":false}').status == status
     assert len(served(upstream)) == (status == 200)
+
+
+def test_who_lets_pipelines_into_a_repository_may_do_so_in_its_project(start, operator, upstream):
+    permissions = "/contoso/analytics/_apis/pipelines/pipelinepermissions"
+    lets = json.dumps({"pipelines": [{"id": 42, "authorized": True}]}).encode()
+    one = lambda proxy, project, id: proxy.ask("PATCH", "%s/repository/%s.%s" % (permissions, project, id), operator, JSON, lets).status
+    several = lambda proxy, id: proxy.ask("PATCH", permissions, operator, JSON, json.dumps(
+        [{"resource": {"type": "repository", "id": "%s.%s" % (ANALYTICS, id)}, "pipelines": [{"id": 42, "authorized": True}]}]).encode()).status
+    everything = {"operations": ["approvalsAndChecks.pipelinePermissions.*"]}
+    proxy = start({**everything, "projects": ["analytics"]})
+    assert one(proxy, ANALYTICS, DAGS) == several(proxy, DAGS) == 200
+    for project in (ANALYTICS, PAYROLL):
+        assert one(proxy, project, WAGES) == 403
+    assert several(proxy, WAGES) == 403
+    assert proxy.ask("PATCH", permissions + "/endpoint/" + WAGES, operator, JSON, lets).status == 200, "no repository"
+    both = start({**everything, "projects": ["analytics", "payroll"]})
+    assert one(both, PAYROLL, WAGES) == several(both, WAGES) == 200
+    open_ = start({**everything, "projects": ["*"]}, deny=[{"repositories": ["wages"]}])
+    assert one(open_, ANALYTICS, DAGS) == 200 and one(open_, PAYROLL, WAGES) == several(open_, WAGES) == 403
+    assert len(served(upstream)) == 6
+
+
+def test_who_lets_one_pipeline_in_does_not_let_in_every_pipeline(start, operator, upstream):
+    permissions = "/contoso/analytics/_apis/pipelines/pipelinepermissions/endpoint/" + DAGS
+    lets = lambda proxy, body: proxy.ask("PATCH", permissions, operator, JSON, json.dumps(body).encode()).status
+    everything, one = {"operations": ["approvalsAndChecks.pipelinePermissions.*"]}, {"pipelines": [{"id": 42, "authorized": True}]}
+    for proxy in (start({**everything, "pipelines": [42]}), start(everything, deny=[{"pipelines": [99]}])):
+        assert lets(proxy, one) == lets(proxy, {**one, "allPipelines": None}) == 200
+        assert lets(proxy, {**one, "allPipelines": {"authorized": True}}) == 403
+        assert lets(proxy, {"pipelines": [{"id": 99, "authorized": True}]}) == 403
+    assert len(served(upstream)) == 4
+
+
+def test_a_delivery_plan_shows_teams_of_admitted_projects_only(start, operator, upstream, directory):
+    plan = lambda proxy, *teams: proxy.ask("POST", "/contoso/analytics/_apis/work/plans", operator, JSON, json.dumps(
+        {"name": "p", "type": "deliveryTimelineView", "properties": {"teamBacklogMappings": [{"teamId": t} for t in teams]}}).encode()).status
+    red, blue = "bbbbbbbb-0000-4000-8000-000000000001", "bbbbbbbb-0000-4000-8000-000000000002"
+    directory.teams = {red: ("red", "analytics"), blue: ("blue", "payroll")}
+    proxy = start({"access": ["write"], "areas": ["work"], "projects": ["analytics"]})
+    assert plan(proxy, red) == 200
+    assert plan(proxy, blue) == plan(proxy, red, blue) == 403
+    assert plan(start({"access": ["write"], "areas": ["work"], "projects": ["*"]}), red, blue) == 200
+    assert len(served(upstream)) == 2
+
+
+@pytest.mark.parametrize("path,body", [
+    ("testplan/Plans/CloneOperation", {"destinationTestPlan": {"project": "%s"}}),
+    ("testplan/Suites/CloneOperation", {"destinationTestSuite": {"id": 7, "project": "%s"}}),
+    ("test/Plans/7/cloneoperation", {"destinationTestPlan": {"project": {"id": "%s"}}}),
+    ("test/Plans/7/Suites/8/cloneoperation", {"destinationSuiteProjectName": "%s"}),
+], ids=["plan", "suite", "older-plan", "older-suite"])
+def test_tests_are_copied_into_admitted_projects_only(start, operator, upstream, path, body):
+    copied = lambda to: proxy.ask("POST", "/contoso/analytics/_apis/" + path, operator, JSON, (json.dumps(body) % to).encode()).status
+    proxy = start({"access": ["write"], "areas": ["test", "testPlan"], "projects": ["analytics"]})
+    assert copied("analytics") == copied(ANALYTICS) == 200
+    assert copied("payroll") == copied(PAYROLL) == 403
+    assert len(served(upstream)) == 2
 
 
 def test_a_file_that_is_read_for_a_build_is_of_its_repositorys_project(start, operator, upstream):
@@ -394,6 +453,16 @@ def test_a_denied_project_is_denied_by_the_numbers_of_its_work_items(start, oper
     link = {"op": "add", "path": "/relations/-", "value": {"rel": "System.LinkTypes.Related", "url": "https://dev.azure.com/contoso/_apis/wit/workItems/8"}}
     assert proxy.ask("PATCH", "/contoso/" + ITEM % 7, operator, PATCH, title(link)).status == 403
     assert proxy.ask("PATCH", "/contoso/" + ITEM % 7, operator, PATCH, title()).status == 200
+    assert len(served(upstream)) == 2
+
+
+def test_a_test_is_linked_to_work_items_of_admitted_projects_only(start, operator, upstream):
+    links = "/~vstmr/contoso/analytics/_apis/testresults/testmethods/workitems"
+    proxy = start({"access": ["write", "delete"], "areas": ["testResults"], "projects": ["analytics"]})
+    link = lambda item: proxy.ask("POST", links, operator, JSON, json.dumps({"workItem": {"id": str(item)}, "tests": [{"name": "t"}]}).encode()).status
+    unlink = lambda item: proxy.ask("DELETE", links + "?testName=t&workItemId=%d" % item, operator).status
+    assert link(7) == unlink(7) == 200
+    assert link(8) == unlink(8) == 403
     assert len(served(upstream)) == 2
 
 

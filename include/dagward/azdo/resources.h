@@ -39,7 +39,7 @@ struct resource {
         enum resource_kind kind;
         struct str value; /* in the request, the body's copy in the arena, or static; not empty */
         const struct identity *known; /* what upstream knows it as; NULL: nobody has asked */
-        bool beside_path;             /* the query or the body names it */
+        bool beside_path;             /* it need not be of the project in the path */
 };
 
 enum {

@@ -437,8 +437,9 @@ static void write_extra(FILE *out, const struct source_operation *op, size_t n_r
                         /* Of which project one is may be said by its id alone. */
                         if (rows[i].kind == KIND_REPOSITORY && !(rows[i].flags & ROW_ASIDE))
                                 body_kinds |= 1U << KIND_PROJECT;
-                        /* A link is there or is not: without one nothing is left open. */
-                        if (!(rows[i].flags & ROW_LINK))
+                        /* A link, or a pair, is there or is not: without one nothing is left
+                         * open. */
+                        if (!(rows[i].flags & (ROW_LINK | ROW_PAIR)))
                                 touched |= 1U << rows[i].kind;
                         if (rows[i].flags & ROW_VEILS)
                                 letters |= letter_of(rows[i].where);

@@ -21,6 +21,7 @@ class Directory:
         self.pipelines = {42: ("nightly-load", "\\etl", "analytics"), 99: ("wages", "\\", "payroll")}
         self.builds = {1001: (42, "refs/heads/main"), 2002: (99, "refs/heads/main"), 1002: (42, "refs/heads/wip")}
         self.work_items = {7: "analytics", 8: "payroll"}
+        self.teams = {}
         self.asked = []
         self.broken = None
 
@@ -32,6 +33,11 @@ class Directory:
             for name, id in self.projects.items():
                 if segments[3].lower() in (name, id):
                     return self.project(name)
+            return None
+        if segments[1:3] == ["_apis", "projects"] and segments[4:5] == ["teams"]:
+            for id, (name, home) in self.teams.items():
+                if segments[3].lower() in (home, self.projects[home]) and segments[5].lower() in (id, name):
+                    return {"id": id, "name": name, "projectId": self.projects[home], "projectName": home}
             return None
         project = None if segments[1] == "_apis" else segments[1].lower()
         rest = segments[segments.index("_apis") + 1:]

@@ -165,6 +165,11 @@ static void bodies_and_queries_say_facts(void **state)
                         "variables[a]=1 variables[b]=2"},
                 {"PATCH /c/p/_apis/build/builds/7", "{\"deleted\":true}", "deleted=true"},
                 {"PATCH /c/p/_apis/build/definitions/7?deleted=true", "", "deleted=true"},
+                /* Each phase of a designed process may have a queue of its own. */
+                {"PUT /c/p/_apis/build/definitions/7",
+                        "{\"queue\":{\"id\":2},\"process\":{\"type\":1,\"phases\":[{\"target\":{"
+                        "\"queue\":{\"id\":3}}},{}]}}",
+                        "queue=2 queue=3"},
                 {RUN, "{\"resources\":{\"pipelines\":{\"up\":{\"runId\":7}}}}",
                         "pipelineVersions[up]=7"},
                 /* Each kind of package calls its batches otherwise. */

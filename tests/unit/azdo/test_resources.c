@@ -274,6 +274,37 @@ static void other_bodies_are_rows_of_the_table(void **state)
                         "[{\"pipelines\":[{\"id\":1},{\"id\":2}]},{\"pipelines\":[{\"id\":3}]}]",
                         "organizations=c projects=p pipelines=1 pipelines=2 pipelines=3 "
                         "environments?"},
+                {"PATCH /c/p/_apis/pipelines/pipelinepermissions",
+                        "[{\"pipelines\":[{\"id\":1}]},{\"allPipelines\":{\"authorized\":true}}]",
+                        "organizations=c projects=p pipelines=1 pipelines? environments?"},
+                {"PATCH /c/p/_apis/pipelines/pipelinepermissions/queue/7",
+                        "{\"pipelines\":[{\"id\":1}],\"AllPipelines\":{\"Authorized\":true}}",
+                        "organizations=c projects=p pipelines=1 pipelines? environments?"},
+                {"PATCH /c/p/_apis/pipelines/pipelinepermissions/repository/" GUID "." OTHER, "{}",
+                        "organizations=c projects=p repositories=" OTHER
+                        " projects? pipelines? environments?"},
+                {"PATCH /c/p/_apis/pipelines/pipelinepermissions/repository/" GUID ".{" ODD_GUID
+                 "}",
+                        "{}",
+                        "organizations=c projects=p repositories={" ODD_GUID
+                        "} projects? pipelines? environments?"},
+                {"PATCH /c/p/_apis/pipelines/pipelinepermissions/endpoint/" GUID, "{}",
+                        "organizations=c projects=p pipelines? environments?"},
+                {"PATCH /c/p/_apis/pipelines/pipelinepermissions",
+                        "[{\"resource\":{\"type\":\"repository\",\"id\":\"" GUID "." OTHER
+                        "\"},\"pipelines\":[{\"id\":1}]}]",
+                        "organizations=c projects=p pipelines=1 repositories=" OTHER
+                        " projects? environments?"},
+                {"POST /c/p/_apis/pipelines/checks/configurations",
+                        "{\"resource\":{\"type\":\"repository\",\"id\":\"" GUID "." OTHER "\"}}",
+                        "organizations=c projects=p repositories=" OTHER
+                        " projects? pipelines? environments?"},
+                {"PATCH /c/p/_apis/pipelines/checks/configurations/7",
+                        "{\"resource\":{\"type\":\"environment\",\"id\":\"5\"}}",
+                        "organizations=c projects=p pipelines? environments?"},
+                {"PATCH /c/p/_apis/pipelines/pipelinepermissions/queue/7",
+                        "{\"pipelines\":[{\"id\":1}],\"allPipelines\":null}",
+                        "organizations=c projects=p pipelines=1 environments?"},
         };
         CHECK(cases);
 }
@@ -322,6 +353,24 @@ static void what_is_not_the_paths_is_touched_too(void **state)
                         "organizations=c projects=p repositories=r pipelines?"},
                 {"GET /c/p/_apis/tfvc/items?path=$/q/x", NULL,
                         "organizations=c projects=p projects?"},
+                {"POST /c/p/_apis/testplan/Plans/CloneOperation",
+                        "{\"destinationTestPlan\":{\"project\":\"q\"}}",
+                        "organizations=c projects=p projects=q"},
+                {"POST /c/p/_apis/testplan/Suites/CloneOperation",
+                        "{\"destinationTestSuite\":{\"id\":7,\"project\":\"q\"}}",
+                        "organizations=c projects=p projects=q"},
+                {"POST /c/p/_apis/testplan/TestCases/CloneTestCaseOperation",
+                        "{\"destinationTestSuite\":{\"id\":7,\"project\":\"q\"}}",
+                        "organizations=c projects=p projects=q"},
+                {"POST /c/p/_apis/test/Plans/7/cloneoperation",
+                        "{\"destinationTestPlan\":{\"project\":{\"name\":\"q\"}}}",
+                        "organizations=c projects=p projects=q"},
+                {"POST /c/p/_apis/test/Plans/7/Suites/8/cloneoperation",
+                        "{\"destinationSuiteId\":7,\"destinationSuiteProjectName\":\"q\"}",
+                        "organizations=c projects=p projects=q"},
+                {"POST /c/p/_apis/work/plans",
+                        "{\"properties\":{\"teamBacklogMappings\":[{\"teamId\":\"" GUID "\"}]}}",
+                        "organizations=c projects=p teams=" GUID " projects?"},
                 {"PATCH /c/p/_apis/policy/evaluations/" GUID, "",
                         "organizations=c projects=p pipelines? repositories?"},
         };
@@ -545,6 +594,9 @@ static void what_a_body_moves_or_merges_is_touched(void **state)
                 {"POST /c/p/_apis/git/repositories/r/refs",
                         "[{\"name\":\"refs/heads/a\",\"repositoryId\":\"other\"}]", "refused"},
                 {"PUT /c/p/_apis/build/definitions/42", "{\"id\":41}", "refused"},
+                {"PUT /~vsrm/c/p/_apis/release/releases/3", "{\"id\":3}",
+                        "organizations=c projects=p releases=3"},
+                {"PUT /~vsrm/c/p/_apis/release/releases/3", "{\"id\":4}", "refused"},
         };
         CHECK(cases);
 }
@@ -618,6 +670,10 @@ static void a_work_item_is_of_its_own_project_wherever_it_is_named(void **state)
                 {"POST /c/p/_apis/wit/workitemsdelete", "{\"IDS\":[7]}",
                         OF_P "workItems=7 projects?" TYPED},
                 {"POST /c/p/_apis/wit/sendmail", "{\"ids\":[7]}", OF_P "workItems=7 projects?"},
+                {"POST /~vstmr/c/p/_apis/testresults/testmethods/workitems",
+                        "{\"workItem\":{\"id\":\"7\"}}", OF_P "workItems=7 projects?"},
+                {"DELETE /~vstmr/c/p/_apis/testresults/testmethods/workitems?workItemId=7", NULL,
+                        OF_P "workItems=7 projects?"},
                 {ITEM_7, LINK("System.LinkTypes.Related", "https://x/c/_apis/wit/workItems/8"),
                         OF_P "workItems=7 workItems=8 projects?" TYPED},
                 {ITEM_7, LINK("System.LinkTypes.Related", "https://x/c/_apis/wit/workItems/8?x"),
