@@ -225,29 +225,30 @@ void admit_stranger_waits(struct exchange *x)
         (void)has_bytes(x->worker, 0, x->client); /* it goes on itself, whatever there is */
 }
 
-static uint64_t bytes_held_by(const struct worker *worker, uint64_t identity)
+/* By the other requests of its caller. */
+static uint64_t bytes_held_beside(const struct exchange *x)
 {
+        const struct link *all = &x->worker->holding;
         uint64_t bytes = 0;
 
-        for (const struct link *link = worker->holding.after; link != &worker->holding;
-                link = link->after) {
-                const struct exchange *x = LINK_OF(struct exchange, holding, link);
-                if (x->identity == identity)
-                        bytes += x->held_bytes;
+        for (const struct link *link = all->after; link != all; link = link->after) {
+                const struct exchange *other = LINK_OF(struct exchange, holding, link);
+                if (other != x && other->identity == x->identity)
+                        bytes += other->held_bytes;
         }
         return bytes;
 }
 
-/* Whoever holds as much as is free gets no more: alone half of it, two a third each. The first
- * request of each may be as large as any. While half is free nobody need be looked at. */
+/* Whoever holds as much as is free gets no more: alone half of it, two a third each. One request of
+ * each may be as large as any. While half is free nobody need be looked at. */
 static bool leaves_some_to_others(const struct exchange *x, uint64_t bytes)
 {
         uint64_t most = bytes_most(x->worker), used = bytes_in_use(x->worker);
 
         if (used + bytes <= most / 2)
                 return true;
-        uint64_t his = bytes_held_by(x->worker, x->identity);
-        return his == 0 || his + bytes <= most - used;
+        uint64_t beside = bytes_held_beside(x);
+        return beside == 0 || beside + x->held_bytes + bytes <= most - used;
 }
 
 bool admit_bytes(struct exchange *x, uint64_t bytes)
