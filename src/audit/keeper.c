@@ -291,7 +291,7 @@ static bool is_sound(
 
 /* --- compressing, file by file --- */
 
-/* Unfolds a packed file to its end: does it have every byte of the plain one? Said once if not. */
+/* Unfolds a packed file to its end: does it have every byte of the plain one? Said if not. */
 static bool is_copy(struct keeper *keeper, int plain, const char *packed)
 {
         int fd = sound_open(keeper->folder, packed);

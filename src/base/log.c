@@ -103,8 +103,8 @@ static void emit(enum log_level level, const char *format, va_list args, int err
         line[used++] = '\n';
         if (!atomic_load_explicit(&waits, memory_order_relaxed))
                 put_without_waiting(when, line, used);
-        else if (write(STDERR_FILENO, line, used) < 0)
-                errno = saved; /* nobody is left to be told */
+        else
+                (void)!write(STDERR_FILENO, line, used); /* nobody is left to be told */
         errno = saved;
 }
 
