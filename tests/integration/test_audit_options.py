@@ -126,13 +126,18 @@ def test_what_cannot_be_meant_together_is_refused(filled, arguments, says):
     assert ended.returncode == 2 and ended.stdout == "" and says in ended.stderr, ended
 
 
-def test_what_stands_beside_a_log_is_left_out_and_said(tmp_path):
-    """`audit.jsonl*` names the signing key, which an auditor cannot read, positions and torn pieces as well."""
-    log = AuditLog(tmp_path / "audit.jsonl.1")
+def write_two_files(folder):
+    """A closed one, and the one that follows it."""
+    log = AuditLog(folder / "audit.jsonl.1")
     log.start(7)
-    log.begin(tmp_path / "audit.jsonl")
+    log.begin(folder / "audit.jsonl")
     log.request()
     log.close()
+
+
+def test_what_stands_beside_a_log_is_left_out_and_said(tmp_path):
+    """`audit.jsonl*` names the signing key, which an auditor cannot read, positions and torn pieces as well."""
+    write_two_files(tmp_path)
     beside = ["audit.jsonl" + end for end in (".key", ".sink-siem", ".torn-3-2026-11-28", ".triggers", ".triggers.new")]
     for name in beside:
         (tmp_path / name).write_text("no record\n")
@@ -150,11 +155,7 @@ def test_what_stands_beside_a_log_is_left_out_and_said(tmp_path):
 
 def test_a_log_that_is_there_plain_and_packed_is_said_to_be_there_twice(tmp_path):
     """So a stop leaves it that comes between the two, until the next start."""
-    log = AuditLog(tmp_path / "audit.jsonl.1")
-    log.start(7)
-    log.begin(tmp_path / "audit.jsonl")
-    log.request()
-    log.close()
+    write_two_files(tmp_path)
     closed = tmp_path / "audit.jsonl.1"
     (tmp_path / "audit.jsonl.1.gz").write_bytes(gzip.compress(closed.read_bytes()))
     files = sorted(map(str, tmp_path.glob("audit.jsonl*")))
